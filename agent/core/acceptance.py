@@ -1,0 +1,113 @@
+"""From what is desired, and what is known, to the objects that are in force."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from agent.core.ledger import Record, same_content
+from agent.core.model import Desired, Key, Manifest, Object, Problem
+from agent.core.schema import Kind
+from agent.core.status import timestamp
+
+CONFIRM = "gitvirt.io/confirm-deletion"
+PRUNE = "gitvirt.io/prune"
+GUARDED = ("VirtualMachine", "VirtualDisk")
+FREE_DELETIONS = 2
+SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What was known of an object before this ledger: from a domain, a volume's name, or the trash."""
+
+    uid: str
+    created: str = ""
+    generation: int = 1
+
+
+def accept(
+    kind: Kind,
+    manifest: Manifest,
+    known: Object | None,
+    source: str,
+    now: float,
+    identity: Callable[[Key], Identity],
+) -> Object:
+    """The object that this manifest makes. A deletion that has begun is not taken back."""
+    if known is None:
+        found = identity(manifest.key)
+        return Object(
+            manifest=manifest,
+            uid=found.uid,
+            generation=found.generation,
+            created=found.created or timestamp(now),
+            source=source,
+        )
+    if known.deleted:
+        return known
+    if same_content(kind, manifest, known.manifest):
+        same = manifest.labels == known.manifest.labels and manifest.annotations == known.manifest.annotations
+        return replace(known, manifest=manifest, source=known.source if same else source)
+    return replace(known, manifest=manifest, source=source, generation=known.generation + 1)
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """What is no longer wanted, and what is kept although its manifest is gone."""
+
+    delete: tuple[Key, ...] = ()
+    held: tuple[Problem, ...] = ()
+
+
+def prune(
+    desired: Desired, wanted: Container[Key], records: Mapping[Key, Record], confirmed: str
+) -> Pruning:
+    """Objects that are not wanted any more. Nothing is deleted while some manifest cannot be read, when none is left at all,
+    or when too many would go without a confirmation."""
+    missing = sorted(
+        key
+        for key, each in records.items()
+        if key not in wanted and key not in desired.invalid and not each.obj.deleted
+    )
+    if not missing:
+        return Pruning()
+    if not desired.complete:
+        files = ", ".join(desired.broken)
+        return Pruning(held=tuple(_held(key, f"its manifest is gone, but {files} cannot be read: nothing is deleted until it can") for key in missing))
+    held = [
+        _held(key, f"its manifest is gone; it is kept because of its annotation {PRUNE}: disabled")
+        for key in missing
+        if records[key].obj.manifest.annotations.get(PRUNE) == "disabled"
+    ]
+    kept = {problem.resource for problem in held}
+    missing = [key for key in missing if str(key) not in kept]
+    if not desired.manifests:
+        return Pruning(held=(*held, *(_held(key, "no manifest is left in the repository: nothing is deleted") for key in missing)))
+    return _guarded(missing, held, records, confirmed)
+
+
+def _guarded(
+    missing: list[Key], held: list[Problem], records: Mapping[Key, Record], confirmed: str
+) -> Pruning:
+    for kind in GUARDED:
+        going = sum(key.kind == kind for key in missing)
+        there = sum(key.kind == kind for key in records)
+        if going > FREE_DELETIONS and going > SHARE * there and confirmed != deletion_set(missing):
+            message = (
+                f"{going} of {there} objects of kind {kind} would be deleted: to confirm, set the annotation "
+                f"{CONFIRM}: {deletion_set(missing)} on the ModuleConfig virtualization"
+            )
+            return Pruning(held=(*held, *(_held(key, message) for key in missing)))
+    return Pruning(delete=tuple(missing), held=tuple(held))
+
+
+def deletion_set(keys: Iterable[Key]) -> str:
+    """A short name for a set of deletions."""
+    text = "\n".join(sorted(str(key) for key in keys))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _held(key: Key, message: str) -> Problem:
+    return Problem(file="", line=0, resource=str(key), path="", message=message)

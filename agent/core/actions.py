@@ -1,0 +1,120 @@
+"""Everything that the agent can do to a host: a closed set of frozen values, each one verb on one host.
+
+What is shown to people is made from the same values that are carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Action:
+    """One verb on one host. `verb` is what plans, logs and Git subjects print."""
+
+    node: str
+
+    @property
+    def verb(self) -> str:
+        return type(self).__name__
+
+
+@dataclass(frozen=True)
+class PreparePool(Action):
+    pool: str
+
+
+@dataclass(frozen=True)
+class ImportImage(Action):
+    """Download, check and store image data: a job that may take long."""
+
+    pool: str
+    url: str = field(repr=False)
+    checksums: Mapping[str, str]
+    ca_bundle: str | None
+    volume_prefix: str
+    """The volume is named `<prefix><digest>.<format>`, so that equal data is stored once a node."""
+
+
+@dataclass(frozen=True)
+class CreateVolume(Action):
+    pool: str
+    name: str
+    capacity: int
+    """Bytes."""
+    backing_path: str = ""
+    backing_format: str = ""
+
+
+@dataclass(frozen=True)
+class WriteSeed(Action):
+    """Store a NoCloud medium."""
+
+    pool: str
+    name: str
+    instance_id: str
+    hostname: str
+    user_data: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class DeleteVolume(Action):
+    pool: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ResizeVolume(Action):
+    pool: str
+    name: str
+    capacity: int
+
+
+@dataclass(frozen=True)
+class DefineDomain(Action):
+    uuid: str
+    xml: str = field(repr=False)
+    why: str = ""
+    """What the definition changes, for logs."""
+
+
+@dataclass(frozen=True)
+class SetLiveMetadata(Action):
+    """Write the running instance's metadata. Not done if another instance runs by then."""
+
+    uuid: str
+    xml: str = field(repr=False)
+    if_instance: str = ""
+
+
+@dataclass(frozen=True)
+class StartDomain(Action):
+    uuid: str
+    memory: int = 0
+    """Bytes that the guest will need."""
+
+
+@dataclass(frozen=True)
+class ShutdownDomain(Action):
+    """Press the power button of just this instance."""
+
+    uuid: str
+    if_instance: str
+
+
+@dataclass(frozen=True)
+class DestroyDomain(Action):
+    """End just this instance at once."""
+
+    uuid: str
+    if_instance: str
+
+
+@dataclass(frozen=True)
+class UndefineDomain(Action):
+    uuid: str
+
+
+SLOW = (ImportImage,)
+"""What runs as a job beside everything else."""

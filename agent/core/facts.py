@@ -1,0 +1,177 @@
+"""Facts in, decisions out: the incremental heart of a pass.
+
+Every input of a decision is a fact: a value under (table, key). A decision is a pure function of the facts that it reads
+through its `View`; who read what is remembered, so that a changed fact makes just its readers decide again. A pass
+therefore costs in proportion to what changed, and the result is the same as deciding everything anew.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.core.actions import Action
+from agent.core.changes import Change
+from agent.core.model import Json, Key, Object
+
+Fact = tuple[str, Hashable]
+
+MAX_ROUNDS = 20
+"""How often one object may be decided again within one settling before that is called a bug."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done about one object, and what to say of it."""
+
+    status: Mapping[str, Any] | None = None
+    """The object's status; conditions are `Condition` values without times (core.status stamps them). None keeps what
+    the ledger holds."""
+    actions: tuple[Action, ...] = ()
+    """Carried out in this order by one worker, until one fails."""
+    export: Any = None
+    """What later kinds may know of it, compared by value."""
+    publish: Mapping[Fact, Any] = field(default_factory=dict)
+    """Facts that this decision states about others (a disk's users, an operation's progress)."""
+    changes: tuple[Change, ...] = ()
+    """Differences between what runs and what is wanted."""
+    drift: tuple[Change, ...] = ()
+    """Differences between what is there and what was applied."""
+    wake: float | None = None
+    """Seconds since the epoch at which this decision may become another one by itself."""
+    gone: bool = False
+    """True if nothing of a deleted object is left: it leaves the ledger."""
+    waiting: bool = False
+    """True while something under way will go on by itself; `run --once` waits for it."""
+    ok: bool = True
+    """False while the object is not as its manifest wants it."""
+
+
+Decide = Callable[[Object, "View"], Decision]
+
+
+class View:
+    """What one decision may look at. Every look is remembered."""
+
+    def __init__(self, engine: Engine, key: Key, now: float) -> None:
+        self._engine = engine
+        self._key = key
+        self.now = now
+
+    def read(self, table: str, key: Hashable) -> Any:
+        """The fact under (table, key), or None."""
+        return self._engine.look(self._key, (table, key))
+
+    def object(self, key: Key) -> Object | None:
+        found: Object | None = self.read("object", key)
+        return found
+
+    def export(self, key: Key) -> Any:
+        """What the object's own decision exported, or None."""
+        return self.read("export", key)
+
+    def previous(self, key: Key) -> Mapping[str, Json]:
+        """The status that the ledger holds for an object."""
+        status: Mapping[str, Json] | None = self.read("status", key)
+        return status or {}
+
+    def setting(self, name: str) -> Any:
+        return self.read("setting", name)
+
+
+class Engine:
+    """Holds the facts, and the decision of every object."""
+
+    def __init__(self, order: Mapping[str, int], decide: Mapping[str, Decide]) -> None:
+        self._order = order
+        self._decide = decide
+        self._facts: dict[Fact, Any] = {}
+        self._readers: dict[Fact, set[Key]] = {}
+        self._reads: dict[Key, set[Fact]] = {}
+        self._published: dict[Key, frozenset[Fact]] = {}
+        self._dirty: set[Key] = set()
+        self._wakes: list[tuple[float, Key]] = []
+        self.decisions: dict[Key, Decision] = {}
+
+    def get(self, table: str, key: Hashable) -> Any:
+        """A fact, without a trace."""
+        return self._facts.get((table, key))
+
+    def put(self, table: str, key: Hashable, value: Any) -> None:
+        """State a fact; None takes it back. An equal value changes nothing, not even the instance."""
+        fact = (table, key)
+        old = self._facts.get(fact)
+        if old is value or old == value:
+            return
+        if value is None:
+            del self._facts[fact]
+        else:
+            self._facts[fact] = value
+        self._dirty.update(self._readers.get(fact, ()))
+        if table == "object":
+            self._dirty.add(key)  # type: ignore[arg-type]  # the table's keys are Keys
+
+    def look(self, reader: Key, fact: Fact) -> Any:
+        self._reads.setdefault(reader, set()).add(fact)
+        self._readers.setdefault(fact, set()).add(reader)
+        return self._facts.get(fact)
+
+    def touch(self, keys: Iterable[Key]) -> None:
+        """Have these objects decided again."""
+        self._dirty.update(keys)
+
+    def next_wake(self) -> float | None:
+        """When time alone may change a decision; None if never."""
+        while self._wakes and self._stale(self._wakes[0]):
+            heapq.heappop(self._wakes)
+        return self._wakes[0][0] if self._wakes else None
+
+    def settle(self, now: float) -> set[Key]:
+        """Decide all that must be decided; the keys whose decision is another one than before."""
+        while (due := self.next_wake()) is not None and due <= now:
+            self._dirty.add(heapq.heappop(self._wakes)[1])
+        changed: set[Key] = set()
+        rounds: dict[Key, int] = {}
+        while self._dirty:
+            batch = sorted(self._dirty, key=lambda key: (self._order[key.kind], key))
+            kind = batch[0].kind
+            for key in batch:
+                if key.kind != kind:
+                    break  # an earlier kind's news may change what a later kind decides
+                self._dirty.discard(key)
+                rounds[key] = rounds.get(key, 0) + 1
+                if rounds[key] > MAX_ROUNDS:
+                    raise RuntimeError(f"decisions about {key} never settle")
+                if self._redecide(key, now):
+                    changed.add(key)
+        return changed
+
+    def _redecide(self, key: Key, now: float) -> bool:
+        for fact in self._reads.pop(key, ()):
+            self._readers[fact].discard(key)
+        obj = self._facts.get(("object", key))
+        old = self.decisions.get(key)
+        if obj is None:
+            self._publish(key, {})
+            self.put("export", key, None)
+            return self.decisions.pop(key, None) is not None
+        new = self._decide[key.kind](obj, View(self, key, now))
+        self._publish(key, new.publish)
+        self.put("export", key, new.export)
+        if new.wake is not None and (old is None or old.wake != new.wake or new.wake <= now):
+            heapq.heappush(self._wakes, (new.wake, key))
+        self.decisions[key] = new
+        return old != new
+
+    def _publish(self, key: Key, facts: Mapping[Fact, Any]) -> None:
+        for fact in self._published.get(key, frozenset()) - facts.keys():
+            self.put(*fact, None)
+        for fact, value in facts.items():
+            self.put(*fact, value)
+        self._published[key] = frozenset(facts)
+
+    def _stale(self, wake: tuple[float, Key]) -> bool:
+        decision = self.decisions.get(wake[1])
+        return decision is None or decision.wake != wake[0]

@@ -1,0 +1,187 @@
+"""What the rest of the program knows of a libvirt host: raw readings, and the verbs it can carry out.
+
+`agent.hypervisor` has the real one; the tests have one in memory. Both pass the same suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from agent.core.model import Json
+
+
+@dataclass(frozen=True)
+class RawDomain:
+    """A domain as one read saw it. Reads that find nothing new return the same instance again."""
+
+    uuid: str
+    name: str
+    state: str
+    """libvirt's state: running, blocked, paused, shutdown (being shut down), shutoff, crashed, pmsuspended."""
+    reason: str
+    """libvirt's reason for `state` in lower case: booted, user, shutdown, destroyed, crashed, migrated, saved, failed,
+    from-snapshot, unknown, ioerror, …"""
+    inactive_xml: str
+    """The definition that the next start uses; empty for a transient domain."""
+    active_xml: str = ""
+    """The definition that runs; empty when the domain is off."""
+    managed_save: bool = False
+    stopped_by: str = ""
+    """Who ended the last instance, where an event said so: guest, host (signal to QEMU), or empty if unknown."""
+    rebooted: bool = False
+    """True once the guest of the running instance has rebooted without a new QEMU process (REBOOT event)."""
+
+    @property
+    def active(self) -> bool:
+        return self.state not in ("shutoff", "crashed")
+
+
+@dataclass(frozen=True)
+class RawVolume:
+    pool: str
+    name: str
+    path: str
+    capacity: int
+    """Bytes that a guest sees."""
+    physical: int
+    """Bytes of the file itself: an upload is complete when it has as many as were sent."""
+    backing_path: str = ""
+
+
+@dataclass(frozen=True)
+class GuestInfo:
+    """What the guest agent said. `os` has the keys of status.guestOSInfo (id, name, prettyName, version, versionId,
+    kernelRelease, kernelVersion, machine), each a string; addresses are IPv4 and IPv6 without prefix, loopback left out, by MAC."""
+
+    os: Mapping[str, str] = field(default_factory=dict)
+    hostname: str = ""
+    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RawNode:
+    """Facts about a host that change rarely."""
+
+    name: str
+    uri: str
+    session: bool
+    """True for a user's own session: no CPU tuning, user-mode networking."""
+    virt_type: str
+    """kvm or qemu (software emulation)."""
+    machine: str
+    """The newest q35 machine type in full, e.g. pc-q35-7.2."""
+    cpu_modes: frozenset[str]
+    """Supported modes of `<cpu>`: host-passthrough, host-model, maximum, custom."""
+    cpu_models: frozenset[str]
+    """Models usable in mode custom."""
+    emulator: str
+    memory: int
+    """Bytes."""
+    cpus: int
+    libvirt_version: str
+    qemu_version: str
+    networks: frozenset[str] = frozenset()
+    """Names of active libvirt networks."""
+    cpu_tuning: bool = True
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Everything that one full read of a host saw."""
+
+    node: RawNode
+    domains: Mapping[str, RawDomain]
+    """By UUID."""
+    volumes: Mapping[tuple[str, str], RawVolume]
+    """By (pool, name), of the pools that were asked for. A pool that is missing or inactive has none."""
+    pools: Mapping[str, str]
+    """Target path of each active pool that was asked for, by its name."""
+
+
+@dataclass(frozen=True)
+class HostEvent:
+    """Something happened on a host. `uuid` is empty when all of the host must be read again (reconnected)."""
+
+    node: str
+    uuid: str
+    what: str
+    """lifecycle, reboot, agent, device, metadata, block-job, connected, disconnected, …"""
+
+
+class HostError(Exception):
+    """A verb or a read failed.
+
+    `reason` is CamelCase; `retry` is False when the same call would fail again until somebody changes something.
+    `unreachable` is True when the host itself, not the call, is the problem.
+    """
+
+    def __init__(self, reason: str, message: str, *, retry: bool = True, unreachable: bool = False) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry = retry
+        self.unreachable = unreachable
+
+
+class Host(Protocol):
+    """One libvirt host. Every method may raise HostError. Safe to call from several threads."""
+
+    name: str
+
+    def read(self, pools: frozenset[str]) -> Reading:
+        """Read everything. Unchanged domains and volumes come back as the same instances as last time."""
+
+    def read_domain(self, uuid: str) -> RawDomain | None:
+        """Read one domain; None if there is none."""
+
+    def read_volumes(self, pool: str) -> Mapping[tuple[str, str], RawVolume]:
+        """Refresh and read one pool."""
+
+    def ensure_pool(self, pool: str) -> str:
+        """Make the directory pool beside libvirt's default one if it is missing, start it, return its path."""
+
+    def define(self, xml: str) -> None:
+        """Define or redefine a domain, with validation against libvirt's schema. Autostart stays off."""
+
+    def start(self, uuid: str, *, reset_nvram: bool = False) -> None:
+        """Start a domain that is off. Fine if it runs already."""
+
+    def shutdown(self, uuid: str) -> None:
+        """Press the ACPI power button. Fine if the domain is off."""
+
+    def destroy(self, uuid: str) -> None:
+        """End the instance at once. Fine if the domain is off."""
+
+    def undefine(self, uuid: str) -> None:
+        """Remove a definition that is off, with its NVRAM, keeping every volume. Fine if there is none."""
+
+    def set_live_metadata(self, uuid: str, xml: str) -> None:
+        """Replace the running instance's metadata element of gitvirt's namespace."""
+
+    def create_volume(self, pool: str, xml: str) -> RawVolume:
+        """Create a volume. Fine if one of that name is there already: that one is returned."""
+
+    def upload_volume(self, pool: str, name: str, chunks: Iterator[bytes], size: int) -> RawVolume:
+        """Write a volume's whole content, `size` bytes in all, and return it as it is then."""
+
+    def delete_volume(self, pool: str, name: str) -> None:
+        """Delete a volume. Fine if there is none. The caller has made sure that nothing uses it."""
+
+    def resize_volume(self, pool: str, name: str, capacity: int) -> RawVolume:
+        """Grow a volume that no running domain has open, and return it as it is then."""
+
+    def read_volume(self, pool: str, name: str, offset: int, length: int) -> bytes:
+        """Read raw bytes of a volume's file, at most `length`, fewer at its end."""
+
+    def guest_info(self, uuid: str) -> GuestInfo | None:
+        """Ask the guest agent; None if it does not answer in time."""
+
+    def subscribe(self, callback: Callable[[HostEvent], None]) -> None:
+        """Call back, from the event thread, for whatever happens. The callback must not block."""
+
+    def close(self) -> None:
+        """End connections and threads. Domains keep running."""
+
+
+JsonObject = dict[str, Json]

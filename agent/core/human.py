@@ -1,0 +1,39 @@
+"""Numbers as people read them, the way kubectl writes them."""
+
+from __future__ import annotations
+
+
+def size(count: int) -> str:
+    """Bytes with a binary suffix and at most one decimal: `16.4Mi`."""
+    value, unit = float(count), ""
+    for unit in ("", "Ki", "Mi", "Gi", "Ti", "Pi"):  # noqa: B007  # the last one is what counts
+        if value < 1024:
+            break
+        value /= 1024
+    return f"{value:.1f}".removesuffix(".0") + unit
+
+
+_STEPS = (
+    (2 * 60, ("s",)),
+    (10 * 60, ("m", "s")),
+    (3 * 3600, ("m",)),
+    (8 * 3600, ("h", "m")),
+    (48 * 3600, ("h",)),
+    (8 * 86400, ("d", "h")),
+    (2 * 365 * 86400, ("d",)),
+    (8 * 365 * 86400, ("y", "d")),
+)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "y": 365 * 86400}
+
+
+def age(elapsed: float) -> str:
+    """A span of seconds as kubectl shows ages: `11m`, `3m7s`, `5d21h`."""
+    rest = int(elapsed)
+    if rest < 0:
+        return "<invalid>"
+    units = next((units for limit, units in _STEPS if rest < limit), ("y",))
+    text = ""
+    for unit in units:
+        count, rest = divmod(rest, _SECONDS[unit])
+        text += f"{count}{unit}" if count or not text else ""
+    return text

@@ -1,0 +1,86 @@
+"""Names that are derived and never stored: equal inputs give equal names on every agent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+
+from agent.core.model import Json, Key
+
+_ROOT = uuid.UUID("3a9c8f1e-6f55-4d0e-9f0d-7f6c1c4be0a2")
+POOL = "gitvirt"
+LONGEST_NAME = 64
+
+
+def domain_uuid(fleet: str, key: Key) -> str:
+    return str(uuid.uuid5(_ROOT, f"{fleet}/{key.kind}/{key.namespace}/{key.name}"))
+
+
+def domain_name(key: Key) -> str:
+    return f"{key.namespace}.{key.name}"
+
+
+def mac_address(fleet: str, key: Key) -> str:
+    """A locally administered unicast address with 40 derived bits."""
+    digest = hashlib.sha256(f"{fleet}/{key.kind}/{key.namespace}/{key.name}".encode()).digest()
+    return ":".join(["52", *(f"{byte:02x}" for byte in digest[:5])])
+
+
+def operation_uid(fleet: str, key: Key, spec: Mapping[str, Json]) -> str:
+    """The same file is the same operation for ever."""
+    text = json.dumps([fleet, key.namespace, key.name, spec], sort_keys=True)
+    return str(uuid.uuid5(_ROOT, text))
+
+
+def internal_uid(owner: str, what: str, instance: str) -> str:
+    """Uid of something that the agent does once to one instance by itself."""
+    return str(uuid.uuid5(_ROOT, f"{owner}/{what}/{instance}"))
+
+
+def next_instance(owner: str, instance: str, now: float) -> str:
+    """Id of the start after `instance`."""
+    return hashlib.sha256(f"{owner}/{instance}/{now:.6f}".encode()).hexdigest()[:16]
+
+
+def serial(uid: str) -> str:
+    """What a guest sees as a disk's serial number."""
+    return hashlib.md5(uid.encode(), usedforsecurity=False).hexdigest()
+
+
+def _token(name: str) -> str:
+    """The name, or as much of it as a file name bears with a digest of the rest."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name[: LONGEST_NAME - 13]}-{digest}"
+
+
+def disk_prefix(fleet: str, key: Key) -> str:
+    """What the volume names of a disk start with, whatever its uid: the ledger may be lost, the disk is not."""
+    return f"{fleet}_disk_{_token(key.namespace)}_{_token(key.name)}_"
+
+
+def disk_volume(fleet: str, key: Key, uid: str) -> str:
+    return f"{disk_prefix(fleet, key)}{uid}.qcow2"
+
+
+def image_prefix(fleet: str) -> str:
+    return f"{fleet}_image_"
+
+
+def image_volume(fleet: str, digest: str, image_format: str) -> str:
+    return f"{image_prefix(fleet)}{digest}.{image_format}"
+
+
+def seed_prefix(fleet: str, uid: str) -> str:
+    return f"{fleet}_seed_{uid}_"
+
+
+def seed_volume(fleet: str, uid: str, digest: str) -> str:
+    return f"{seed_prefix(fleet, uid)}{digest}.iso"
+
+
+def console_log(fleet: str, uid: str) -> str:
+    return f"{fleet}_console_{uid}.log"

@@ -1,0 +1,140 @@
+"""The ledger: every object whole, as last accepted, with its status, one file an object on the status branch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from agent.core import documents
+from agent.core.changes import SENSITIVE, redacted
+from agent.core.model import Json, Key, Manifest, Object
+from agent.core.schema import Catalogue, Kind
+
+SOURCE = "gitvirt.io/source"
+FLEET_FILE = "agent.yaml"
+TRASH = "trash/"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One object of the ledger. Read from Git, its secrets are markers."""
+
+    obj: Object
+    status: Mapping[str, Json]
+
+
+def path_of(catalogue: Catalogue, key: Key) -> str:
+    kind = catalogue.kinds[key.kind]
+    folder = f"namespaces/{key.namespace}" if key.namespace else "cluster"
+    return f"{folder}/{kind.plural}/{key.name}.yaml"
+
+
+def is_record(path: str) -> bool:
+    return path.startswith(("namespaces/", "cluster/")) and path.endswith(".yaml")
+
+
+def document(catalogue: Catalogue, record: Record) -> dict[str, Json]:
+    """The object as `get -o yaml` prints it: Kubernetes' shape, secrets as markers."""
+    obj = record.obj
+    kind = catalogue.kinds[obj.key.kind]
+    annotations = {**obj.manifest.annotations, SOURCE: obj.source}
+    metadata: dict[str, Json] = {
+        "annotations": annotations,
+        "creationTimestamp": obj.created,
+        "deletionTimestamp": obj.deleted,
+        "generation": obj.generation,
+        "labels": dict(obj.manifest.labels),
+        "name": obj.key.name,
+        "namespace": obj.key.namespace,
+        "uid": obj.uid,
+    }
+    content = redacted(kind, obj.manifest.content, ())
+    whole = {
+        "apiVersion": kind.api_versions[0],
+        "kind": kind.name,
+        "metadata": {name: value for name, value in metadata.items() if value},
+        **content,
+    }
+    if record.status:
+        whole["status"] = dict(record.status)
+    return whole
+
+
+def dump(value: Json) -> bytes:
+    """YAML that people can read and `load` gives back."""
+    text: str = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=False
+    )
+    return text.encode()
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # C where it is built
+    """Prints texts of several lines as blocks, and repeats what stands twice."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: Any, value: str) -> Any:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def load(data: bytes) -> dict[str, Json] | None:
+    """One document; None if it is not one that this program wrote."""
+    parsed = documents.parse(data)
+    if parsed.errors or len(parsed.documents) != 1 or not isinstance(parsed.documents[0].value, dict):
+        return None
+    return parsed.documents[0].value
+
+
+def record(catalogue: Catalogue, value: Mapping[str, Json]) -> Record | None:
+    """The object of one file, with the defaults of today's schema; None if it is not one."""
+    try:
+        kind = catalogue.kind(value["apiVersion"], value["kind"])
+        metadata = value["metadata"]
+        if kind is None:
+            return None
+        content = {name: value[name] for name in value if name not in ("apiVersion", "kind", "metadata", "status")}
+        annotations = dict(metadata.get("annotations", {}))
+        source = annotations.pop(SOURCE, "")
+        key = Key(kind.name, metadata.get("namespace", ""), metadata["name"])
+        obj = Object(
+            manifest=Manifest(key, metadata.get("labels", {}), annotations, catalogue.defaulted(kind, content)),
+            uid=metadata["uid"],
+            generation=metadata["generation"],
+            created=metadata["creationTimestamp"],
+            source=source,
+            deleted=metadata.get("deletionTimestamp", ""),
+        )
+    except (KeyError, TypeError, AttributeError):
+        return None
+    return Record(obj, value.get("status", {}))
+
+
+def is_redacted(value: Json) -> bool:
+    """True if a secret's marker stands somewhere in the value."""
+    if isinstance(value, Mapping):
+        return any(is_redacted(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(is_redacted(item) for item in value)
+    return bool(value == SENSITIVE)
+
+
+def same_content(kind: Kind, manifest: Manifest, known: Manifest) -> bool:
+    """True if both say the same, as far as markers let one see."""
+    if manifest.content == known.content:
+        return True
+    if not is_redacted(known.content):
+        return False
+    return redacted(kind, manifest.content, ()) == redacted(kind, known.content, ())
+
+
+def with_manifest(obj: Object, manifest: Manifest) -> Object:
+    return obj if obj.manifest is manifest else replace(obj, manifest=manifest)

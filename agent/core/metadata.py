@@ -1,0 +1,164 @@
+"""What a domain carries in its metadata: enough to go on with nothing else but the manifest.
+
+One `defineXML` writes definition and metadata at once, and any start, by anybody, copies both to the running side: a
+domain is its own write-ahead log. `instance` names the *next* start; the running copy names the one that runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from lxml import etree
+
+from agent.core.model import Json
+
+NAMESPACE = "https://gitvirt.io/xmlns/domain/1"
+PREFIX = "gitvirt"
+_TAG = f"{{{NAMESPACE}}}"
+KEPT_OPERATIONS = 16
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An operation that a domain remembers. It acts only on its target instance."""
+
+    uid: str
+    type: str
+    """Start, Stop, Restart, and the agent's own Automatic (pending changes) and Reboot (a guest's reboot)."""
+    force: bool
+    target: str
+    """The instance to end; for Start the next instance."""
+    at: int
+    """Seconds since the epoch."""
+    cancelled: bool = False
+
+
+@dataclass(frozen=True)
+class Power:
+    """What was last decided about power. `on` is False once somebody has stopped the VM on purpose."""
+
+    on: bool
+    by: str
+    """policy, guest, host, deletion, or an operation's uid."""
+    at: int
+    instance: str
+    """Decided on for this instance to start, or off for this one to end. Off and on for another instance than the next
+    one means: that one has stopped by itself."""
+
+
+@dataclass(frozen=True)
+class DomainMetadata:
+    """The element `<gitvirt:vm>` of a domain."""
+
+    fleet: str
+    namespace: str
+    name: str
+    uid: str
+    created: str
+    generation: int
+    source: str
+    instance: str
+    power: Power
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    spec: Mapping[str, Json] = field(default_factory=dict)
+    """Complete and sealed."""
+    operations: tuple[Recorded, ...] = ()
+    """Oldest first, the last 16."""
+
+    def recorded(self, uid: str) -> Recorded | None:
+        return next((entry for entry in self.operations if entry.uid == uid), None)
+
+    def with_operation(self, entry: Recorded) -> DomainMetadata:
+        others = tuple(each for each in self.operations if each.uid != entry.uid)
+        return replace(self, operations=(*others, entry)[-KEPT_OPERATIONS:])
+
+
+def to_xml(metadata: DomainMetadata) -> str:
+    """The element as text, the same for equal values."""
+    root = etree.Element(_TAG + "vm", nsmap={PREFIX: NAMESPACE})
+    for name in ("fleet", "namespace", "name", "uid", "created", "source", "instance"):
+        root.set(name, getattr(metadata, name))
+    root.set("generation", str(metadata.generation))
+    power = etree.SubElement(root, _TAG + "power")
+    power.set("state", "on" if metadata.power.on else "off")
+    power.set("by", metadata.power.by)
+    power.set("at", str(metadata.power.at))
+    power.set("instance", metadata.power.instance)
+    for name in ("labels", "annotations", "spec"):
+        etree.SubElement(root, _TAG + name).text = _text(getattr(metadata, name))
+    for entry in metadata.operations:
+        item = etree.SubElement(root, _TAG + "operation")
+        for name in ("uid", "type", "target"):
+            item.set(name, getattr(entry, name))
+        item.set("at", str(entry.at))
+        for flag in ("force", "cancelled"):
+            if getattr(entry, flag):
+                item.set(flag, "yes")
+    return etree.tostring(root, encoding="unicode")
+
+
+def from_domain(root: etree._Element) -> DomainMetadata | None:
+    """The metadata in a domain's XML; None if there is none or it is not whole."""
+    element = root.find(f"metadata/{_TAG}vm")
+    return None if element is None else from_element(element)
+
+
+def from_element(element: etree._Element) -> DomainMetadata | None:
+    power = element.find(_TAG + "power")
+    try:
+        if power is None:
+            return None
+        return DomainMetadata(
+            fleet=_attribute(element, "fleet"),
+            namespace=_attribute(element, "namespace"),
+            name=_attribute(element, "name"),
+            uid=_attribute(element, "uid"),
+            created=_attribute(element, "created"),
+            generation=int(_attribute(element, "generation")),
+            source=_attribute(element, "source"),
+            instance=_attribute(element, "instance"),
+            power=Power(
+                on=_attribute(power, "state") == "on",
+                by=_attribute(power, "by"),
+                at=int(_attribute(power, "at")),
+                instance=_attribute(power, "instance"),
+            ),
+            labels=_json(element, "labels"),
+            annotations=_json(element, "annotations"),
+            spec=_json(element, "spec"),
+            operations=tuple(
+                Recorded(
+                    uid=_attribute(item, "uid"),
+                    type=_attribute(item, "type"),
+                    force=item.get("force") == "yes",
+                    target=_attribute(item, "target"),
+                    at=int(_attribute(item, "at")),
+                    cancelled=item.get("cancelled") == "yes",
+                )
+                for item in element.iterfind(_TAG + "operation")
+            ),
+        )
+    except (KeyError, ValueError):
+        return None  # edited by hand: as if it had none
+
+
+def _text(value: Mapping[str, Json]) -> str:
+    """JSON that XML 1.0 can carry: what it forbids stands escaped."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _json(element: etree._Element, name: str) -> Mapping[str, Json]:
+    value = json.loads(element.findtext(_TAG + name) or "{}")
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} is no object")
+    return value
+
+
+def _attribute(element: etree._Element, name: str) -> str:
+    value = element.get(name)
+    if value is None:
+        raise KeyError(name)
+    return value

@@ -1,0 +1,59 @@
+"""From a decision's report to the status that is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from agent.core.model import Condition, Json
+
+PHASES_KEPT = 5
+
+
+def timestamp(now: float) -> str:
+    """RFC 3339, UTC, whole seconds."""
+    return datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def seconds(text: str) -> float:
+    """The time that `timestamp` wrote, in seconds since the epoch."""
+    return datetime.fromisoformat(text).timestamp()
+
+
+def stamp(
+    previous: Mapping[str, Json], report: Mapping[str, Any], generation: int, now: float
+) -> dict[str, Json]:
+    """The report with its times: a condition's time moves only with its status. Empty values are left out."""
+    status = {name: value for name, value in report.items() if value not in (None, "", [], {}, ())}
+    old = {each["type"]: each for each in previous.get("conditions", ())}
+    status["conditions"] = [
+        _stamped(condition, old.get(condition.type), generation, now)
+        for condition in sorted(report.get("conditions", ()), key=lambda each: str(each.type))
+    ]
+    if not status["conditions"]:
+        del status["conditions"]
+    status["observedGeneration"] = generation
+    return status
+
+
+def _stamped(
+    condition: Condition, old: Mapping[str, Json] | None, generation: int, now: float
+) -> dict[str, Json]:
+    same = old is not None and old["status"] == condition.status
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "lastTransitionTime": old["lastTransitionTime"] if same and old else timestamp(now),
+        "observedGeneration": generation,
+    }
+
+
+def transitions(previous: Mapping[str, Json], phase: str, now: float) -> list[Json]:
+    """`stats.phasesTransitions`: the last five phases with the time each began."""
+    past: list[Json] = list(previous.get("stats", {}).get("phasesTransitions", ()))
+    if not past or past[-1]["phase"] != phase:
+        past.append({"phase": phase, "timestamp": timestamp(now)})
+    return past[-PHASES_KEPT:]

@@ -1,0 +1,105 @@
+"""Objects as tables, the way kubectl prints them. The columns come from the kinds' schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.core import human, jsonpath, status
+from agent.core.model import Json
+from agent.core.schema import Column, Kind
+
+GAP = 3
+"""Spaces between columns, at least."""
+
+
+@dataclass(frozen=True)
+class Table:
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def table(
+    kind: Kind,
+    objects: Iterable[Mapping[str, Json]],
+    *,
+    now: float | None,
+    wide: bool = False,
+    namespaces: bool = False,
+    typed: bool = False,
+) -> Table:
+    """One row an object. `objects` are whole, as the status branch has them.
+
+    Without `now` (seconds since the epoch) there are no columns of ages. `namespaces` puts the
+    namespace first, `typed` the resource before the name (`virtualdisk.…/root`).
+    """
+    columns = [each for each in kind.columns if wide or not each.wide]
+    if now is None:
+        columns = [each for each in columns if each.type != "date"]
+    spaced = namespaces and kind.namespaced
+    headers = (*(("NAMESPACE",) if spaced else ()), "NAME", *(each.name for each in columns))
+    rows = []
+    for each in objects:
+        metadata = each["metadata"]
+        name = f"{resource(kind)}/{metadata['name']}" if typed else metadata["name"]
+        cells = (_cell(column, each, now) for column in columns)
+        first = (printable(metadata.get("namespace", "")),) if spaced else ()
+        rows.append((*first, printable(name), *cells))
+    return Table(headers, tuple(rows))
+
+
+def text(shown: Table, *, header: bool = True, widths: Sequence[int] = ()) -> str:
+    """Lines with a newline each. `widths` are the least widths of the columns."""
+    lines = [shown.headers, *shown.rows] if header else list(shown.rows)
+    least = fitting(shown, widths)
+    return "".join(
+        "".join(
+            cell.ljust(width + GAP) for cell, width in zip(line, least, strict=True)
+        ).rstrip()
+        + "\n"
+        for line in lines
+    )
+
+
+def fitting(shown: Table, widths: Sequence[int] = ()) -> tuple[int, ...]:
+    """The width of each column, at least as wide as `widths`."""
+    given = tuple(widths) or (0,) * len(shown.headers)
+    columns = zip(shown.headers, *shown.rows, strict=True)
+    return tuple(
+        max(least, *(len(cell) for cell in column))
+        for least, column in zip(given, columns, strict=True)
+    )
+
+
+def resource(kind: Kind) -> str:
+    """The kind as kubectl writes it before a name: `virtualmachine.virtualization.deckhouse.io`."""
+    group = kind.api_versions[0].rpartition("/")[0]
+    return f"{kind.singular}.{group}" if group else kind.singular
+
+
+def printable(value: str) -> str:
+    """The text on one line, with whatever would steer a terminal written out."""
+    if value.isprintable():
+        return value
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in value
+    )
+
+
+def _cell(column: Column, value: Mapping[str, Json], now: float | None) -> str:
+    found = [each for each in jsonpath.find(column.path, value) if each is not None]
+    if not found or found[0] == "":
+        return column.missing
+    first = found[0]
+    if column.type == "date":
+        return _age(first, now)
+    if column.type == "integer" and isinstance(first, dict | list):
+        return str(len(first))
+    return printable(jsonpath.shown(first))
+
+
+def _age(value: Json, now: float | None) -> str:
+    try:
+        return human.age((now or 0) - status.seconds(value))
+    except (TypeError, ValueError):
+        return "<unknown>"

@@ -1,0 +1,24 @@
+"""Volumes as libvirt's XML describes them."""
+
+from __future__ import annotations
+
+from lxml import etree
+
+
+def volume_xml(
+    name: str, volume_format: str, capacity: int, backing_path: str = "", backing_format: str = ""
+) -> str:
+    """A volume to create. `capacity` in bytes; an overlay's base is given with its format, never to be guessed."""
+    root = etree.Element("volume")
+    etree.SubElement(root, "name").text = name
+    etree.SubElement(root, "capacity", unit="bytes").text = str(capacity)
+    etree.SubElement(root, "allocation").text = "0"
+    target = etree.SubElement(root, "target")
+    etree.SubElement(target, "format", type=volume_format)
+    if volume_format == "qcow2":
+        etree.SubElement(target, "compat").text = "1.1"  # libvirt's own default lacks zero clusters
+    if backing_path:
+        backing = etree.SubElement(root, "backingStore")
+        etree.SubElement(backing, "path").text = backing_path
+        etree.SubElement(backing, "format", type=backing_format)
+    return etree.tostring(root, encoding="unicode")

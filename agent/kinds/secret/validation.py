@@ -1,0 +1,41 @@
+"""Rules about one Secret that its schema cannot say. No message here holds a value."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+
+from agent.core.documents import Path
+from agent.core.manifests import Check
+from agent.core.model import Json
+from agent.kinds.content import mapping
+
+MAX_BYTES = 1024 * 1024
+
+
+def encoding(content: Mapping[str, Json]) -> Iterable[tuple[Path, str]]:
+    for key, value in mapping(content, "data").items():
+        if not isinstance(value, str):
+            continue
+        try:
+            # kubectl's own output wraps long values, so line ends are let through
+            base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True)
+        except (binascii.Error, ValueError):
+            yield (
+                ("data", key),
+                "must be base64: encode the value, or write it under stringData as it is",
+            )
+
+
+def size(content: Mapping[str, Json]) -> Iterable[tuple[Path, str]]:
+    encoded = sum(len(text) for text in mapping(content, "data").values() if isinstance(text, str))
+    plain = sum(
+        len(t.encode()) for t in mapping(content, "stringData").values() if isinstance(t, str)
+    )
+    total = encoded * 3 // 4 + plain
+    if total > MAX_BYTES:
+        yield ("data",), f"must have at most {MAX_BYTES // 1024} KiB in all"
+
+
+CHECKS: tuple[Check, ...] = (encoding, size)

@@ -1,0 +1,32 @@
+"""Rules about one VirtualDisk that its schema cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from agent.core.documents import Path
+from agent.core.manifests import Check
+from agent.core.model import Json
+from agent.core.quantity import parse
+from agent.kinds.content import at, mapping
+
+_SIZE = ("spec", "persistentVolumeClaim", "size")
+
+
+def size(content: Mapping[str, Json]) -> Iterable[tuple[Path, str]]:
+    wanted = at(content, *_SIZE)
+    if wanted is None:
+        if "dataSource" not in mapping(content, "spec"):
+            yield _SIZE, "is required for a disk without dataSource"
+        return
+    if isinstance(wanted, bool) or not isinstance(wanted, str | int):
+        return
+    try:
+        number = parse(wanted)
+    except ValueError:
+        return
+    if number <= 0:
+        yield _SIZE, "must be more than nothing, such as 10Gi"
+
+
+CHECKS: tuple[Check, ...] = (size,)

@@ -1,0 +1,147 @@
+"""Sizing policies: which sizes a class allows. All arithmetic is on whole cores, percent and bytes.
+
+A policy is an item of `spec.sizingPolicies` as written; shares are whole numbers (v1alpha2) or text
+such as "20%" (v1alpha3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from agent.core.model import Json
+from agent.core.quantity import format_bytes, to_bytes
+
+FULL = "100%"
+AUTO = "Auto"
+
+Policy = Mapping[str, Json]
+
+
+class _Range(NamedTuple):
+    """Allowed amounts: from `low` to `high`; with a step low, low + step, … and high."""
+
+    low: int | None
+    high: int | None
+    step: int
+
+
+def percent(share: Json) -> str:
+    """A share as a VM writes it: 20 and "20%" are `20%`; Auto stays."""
+    return f"{share}%" if isinstance(share, int) else str(share)
+
+
+def matching_policy(policies: Sequence[Policy], cores: int) -> Policy | None:
+    """The first policy whose range holds that many cores."""
+    for policy in policies:
+        if policy["cores"]["min"] <= cores <= policy["cores"]["max"]:
+            return policy
+    return None
+
+
+def default_core_fraction(policies: Sequence[Policy], cores: int) -> str | None:
+    """What a VM that names no share gets: the policy's default, else 100% where that is allowed.
+    None: it must name one, or no policy is for that many cores.
+    """
+    if not policies:
+        return FULL
+    policy = matching_policy(policies, cores)
+    if policy is None:
+        return None
+    default = policy.get("defaultCoreFraction")
+    if default is not None:
+        return percent(default)
+    allowed = _shares(policy)
+    return FULL if not allowed or FULL in allowed else None
+
+
+def violations(
+    policies: Sequence[Policy], cores: int, core_fraction: str, memory: int
+) -> list[str]:
+    """Everything about a size that the class does not allow; empty if it fits. `memory` is in
+    bytes.
+    """
+    if not policies:
+        return []
+    policy = matching_policy(policies, cores)
+    if policy is None:
+        ranges = ", ".join(f"{at['cores']['min']}-{at['cores']['max']}" for at in policies)
+        return [f"spec.cpu.cores is {cores}, and the class has sizes for {ranges} cores only"]
+    found = (
+        _core_fraction(policy, core_fraction),
+        _cores(policy, cores),
+        _memory(policy, memory),
+        _memory_per_core(policy, cores, memory),
+    )
+    return [sentence for sentence in found if sentence]
+
+
+def _shares(policy: Policy) -> list[str]:
+    return [percent(share) for share in policy.get("coreFractions") or ()]
+
+
+def _core_fraction(policy: Policy, wanted: str) -> str:
+    allowed = _shares(policy)
+    if wanted == AUTO or not allowed or wanted in allowed:
+        return ""
+    return f"spec.cpu.coreFraction is {wanted or 'absent'}: choose {_or(allowed)}"
+
+
+def _cores(policy: Policy, wanted: int) -> str:
+    bounds = policy["cores"]
+    near = _off_grid(_Range(bounds["min"], bounds["max"], bounds.get("step") or 0), wanted)
+    if not near:
+        return ""
+    return f"spec.cpu.cores is {wanted}, which is between steps: choose {_or(map(str, near))}"
+
+
+def _memory(policy: Policy, wanted: int) -> str:
+    rules = policy.get("memory") or {}
+    return _amount(_range(rules, rules.get("step")), wanted, 1)
+
+
+def _memory_per_core(policy: Policy, cores: int, wanted: int) -> str:
+    rules = policy.get("memory") or {}
+    return _amount(_range(rules.get("perCore") or {}, rules.get("step")), wanted, cores)
+
+
+def _range(bounds: Mapping[str, Json], step: Json) -> _Range:
+    low, high = (to_bytes(bounds[end]) if end in bounds else None for end in ("min", "max"))
+    return _Range(low, high, to_bytes(step) if step is not None else 0)
+
+
+def _amount(allowed: _Range, wanted: int, cores: int) -> str:
+    """What is wrong with an amount of memory that is allowed per so many cores."""
+    part = wanted // cores
+    low, high = allowed.low, allowed.high
+    if (low is not None and part < low) or (high is not None and part > high):
+        return f"spec.memory.size is {format_bytes(wanted)}: choose {_bounds(allowed, cores)}"
+    near = _off_grid(allowed, part)
+    if not near:
+        return ""
+    sizes = _or(format_bytes(size * cores) for size in near)
+    return f"spec.memory.size is {format_bytes(wanted)}, which is between steps: choose {sizes}"
+
+
+def _bounds(allowed: _Range, cores: int) -> str:
+    low, high = (format_bytes(end * cores) if end is not None else "" for end in allowed[:2])
+    count = f" for {cores} cores" if cores > 1 else ""
+    if low and high:
+        return f"{low} to {high}{count}"
+    return f"at least {low}{count}" if low else f"at most {high}{count}"
+
+
+def _off_grid(allowed: _Range, wanted: int) -> list[int]:
+    """The allowed amounts next to one that the steps leave out; empty if it is allowed. Steps need
+    an upper end.
+    """
+    low, high, step = allowed.low or 0, allowed.high, allowed.step
+    if high is None or step <= 0 or wanted == high or (wanted - low) % step == 0:
+        return []
+    below = wanted - (wanted - low) % step
+    return [amount for amount in (below, min(below + step, high)) if amount > 0]
+
+
+def _or(choices: Iterable[str]) -> str:
+    words = list(choices)
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
