@@ -1,0 +1,280 @@
+"""A repository on this machine's disk, which others write, repack, delete and make anew while it is
+open.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import NoReturn, TypeVar
+
+from dulwich.errors import (
+    ApplyDeltaError,
+    ChecksumMismatch,
+    FileFormatException,
+    NotGitRepository,
+)
+from dulwich.file import FileLocked
+from dulwich.objects import ObjectID, ShaFile
+from dulwich.pack import PackFileDisappeared
+from dulwich.refs import DiskRefsContainer, Ref, SymrefLoop
+from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
+
+from agent.gitrepo.objects import usable_refs
+from agent.gitrepo.repository import RepositoryError
+
+DAMAGE = (
+    ApplyDeltaError,
+    AssertionError,
+    ChecksumMismatch,
+    FileFormatException,
+    IndexError,
+    ValueError,
+    zlib.error,
+)
+"""What dulwich raises where stored bytes are not what Git writes."""
+
+LOCK_WAIT = 2.0
+"""Seconds to wait for another writer. Each holds a lock for the time of writing one small file."""
+LOCK_STALE = 60.0
+"""A lock file this old, in seconds, was left by a writer that died."""
+_LOCK_PAUSE = 0.002
+
+T = TypeVar("T")
+
+
+class Disk:
+    """Raw objects and refs. Opened when first needed, and again whenever what is open no longer
+    fits the disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._repo: Repo | None = None
+        self._identity: object = None
+
+    @property
+    def control(self) -> Path:
+        """The folder that holds refs and packed-refs."""
+        return Path(self.repo.commondir())
+
+    @property
+    def repo(self) -> Repo:
+        """The open repository; RepositoryError if it is not there."""
+        if self._repo is None:
+            self._repo = self._opened()
+            self._identity = _identity(self._repo)
+        return self._repo
+
+    def refresh(self) -> Repo:
+        """Open again if the repository was deleted, made anew or configured in another way."""
+        if self._repo is not None:
+            now = _identity(self._repo)
+            if now is None or now != self._identity:
+                self.close()
+        return self.repo
+
+    def close(self) -> None:
+        if self._repo is not None:
+            self._repo.close()
+        self._repo = None
+
+    def load(self, identity: str) -> tuple[int, bytes]:
+        """Type and content; KeyError if there is no such object, also not in what others have just
+        packed.
+        """
+        try:
+            return self._read(identity)
+        except (KeyError, OSError, PackFileDisappeared, *DAMAGE):
+            self.close()
+        try:
+            return self._read(identity)
+        except (FileNotFoundError, PackFileDisappeared) as error:
+            raise KeyError(identity) from error
+        except DAMAGE as error:
+            raise RepositoryError(
+                "ObjectCorrupt",
+                f"object {identity} in {self.path} is damaged: check it with git fsck",
+            ) from error
+        except OSError as error:
+            self.unusable(error)
+
+    def _read(self, identity: str) -> tuple[int, bytes]:
+        return self.repo.object_store.get_raw(ObjectID(identity.encode()))
+
+    def ids(self, prefix: str) -> list[str]:
+        return [found.decode() for found in self.repo.object_store.iter_prefix(prefix.encode())]
+
+    def ref(self, name: str) -> str | None:
+        try:
+            _, found = self.repo.refs.follow(Ref(name.encode()))
+        except SymrefLoop:
+            return None
+        except (OSError, FileFormatException, StopIteration, ValueError) as error:
+            self.unreadable_refs(error)
+        return found.decode(errors="replace") if found else None
+
+    def refs(self, spaces: Sequence[str]) -> dict[str, str]:
+        """Every ref below the given prefixes (`refs/heads/`)."""
+        wanted = tuple(space.encode() for space in spaces)
+        found: dict[Ref, ObjectID] = {}
+        try:
+            # Loose ones first: `git pack-refs` moves them into the file that is read after them.
+            for name in [name for space in spaces for name in self._loose(space)]:
+                with suppress(SymrefLoop):
+                    _, value = self.repo.refs.follow(name)
+                    found.update({} if value is None else {name: value})
+            for name, value in self.repo.refs.get_packed_refs().items():
+                if name.startswith(wanted):
+                    found.setdefault(name, value)
+        except (OSError, FileFormatException, StopIteration, ValueError) as error:
+            self.unreadable_refs(error)
+        return usable_refs(found)
+
+    def _loose(self, space: str) -> Iterator[Ref]:
+        control = str(self.control)
+        for folder, _, names in os.walk(f"{control}/{space}"):
+            within = folder[len(control) + 1 :].rstrip("/")
+            yield from (Ref(os.fsencode(f"{within}/{name}")) for name in names)
+
+    def add(self, objects: Sequence[ShaFile]) -> None:
+        """Write objects, each as a file of its own; those that are there already stay."""
+        store = self.repo.object_store
+        for made in objects:
+            self._locked(partial(store.add_object, made))
+
+    def swap(self, ref: str, expected: str | None, new: str) -> bool:
+        """Move a ref if it stands at `expected` (None: if there is none). False if it stands
+        elsewhere.
+        """
+        name, target = Ref(ref.encode()), ObjectID(new.encode())
+        refs = self.repo.refs
+        if expected is None:
+            self._check_free(ref)
+            return self._locked(partial(refs.add_if_new, name, target))
+        old = ObjectID(expected.encode())
+        return self._locked(partial(refs.set_if_equals, name, old, target))
+
+    def _check_free(self, ref: str) -> None:
+        """Of branches in packed-refs dulwich does not see that they are in the way."""
+        above = [str(parent) for parent in PurePosixPath(ref).parents][:-2]
+        below = self.repo.refs.subkeys(Ref(ref.encode() + b"/"))
+        if below or any(self.ref(name) for name in above):
+            _in_the_way(ref, None)
+        for folder, _, _ in os.walk(self.control / ref, topdown=False):
+            # What a deleted branch left, as Git clears it away too.
+            with suppress(OSError):
+                Path(folder).rmdir()
+
+    def pack_refs(self, refs: Mapping[Ref, ObjectID | None]) -> None:
+        """Set refs whatever they were, None removes one: all in one step."""
+        if refs:
+            self._locked(partial(self.repo.refs.add_packed_refs, refs))
+
+    def _locked(self, write: Callable[[], T]) -> T:
+        """Carry out a write that takes a lock file, once the lock is free."""
+        patience = time.monotonic() + LOCK_WAIT
+        while True:
+            try:
+                return write()
+            except FileLocked as error:
+                lock = Path(os.fsdecode(error.lockfilename))
+                if not _removed_if_stale(lock) and time.monotonic() > patience:
+                    raise RepositoryError(
+                        "Locked",
+                        f"{lock} has been there for {LOCK_WAIT:g} seconds: somebody is writing, or "
+                        f"died at it; after {LOCK_STALE:g} seconds it counts as left behind",
+                    ) from error
+                time.sleep(_LOCK_PAUSE)
+            except FileNotFoundError as error:
+                # Git removes folders that it has emptied, also between our making one and using it.
+                if time.monotonic() > patience or not self.path.exists():
+                    self.unusable(error)
+            except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+                _in_the_way(str(error.filename or error), error)
+            except OSError as error:
+                self.unusable(error)
+
+    def _opened(self) -> Repo:
+        try:
+            repo = Repo(str(self.path))
+        except (NotGitRepository, FileNotFoundError, NotADirectoryError) as error:
+            raise RepositoryError(
+                "RepositoryNotFound",
+                f"{self.path} is no Git repository: correct --repo, or make one with "
+                f"git init --bare {self.path}",
+            ) from error
+        except (UnsupportedExtension, UnsupportedVersion, NotImplementedError) as error:
+            self._unsupported(str(error) or type(error).__name__, error)
+        except OSError as error:
+            self.unusable(error)
+        except (KeyError, *DAMAGE) as error:
+            raise RepositoryError(
+                "RepositoryUnusable", f"the configuration of {self.path} cannot be read"
+            ) from error
+        try:
+            if repo.object_format.name != "sha1":
+                self._unsupported("ids that are not SHA-1", None)
+            if not isinstance(repo.refs, DiskRefsContainer):
+                self._unsupported("reftable", None)
+        except RepositoryError:
+            repo.close()
+            raise
+        repo.object_store.fsync_object_files = True
+        return repo
+
+    def _unsupported(self, what: str, error: Exception | None) -> NoReturn:
+        raise RepositoryError(
+            "UnsupportedRepository",
+            f"{self.path} uses an extension of Git that gitvirt cannot read ({what}): convert it, "
+            "or let gitvirt use it through a server",
+        ) from error
+
+    def unusable(self, error: OSError) -> NoReturn:
+        reason = "PermissionDenied" if isinstance(error, PermissionError) else "RepositoryUnusable"
+        raise RepositoryError(
+            reason,
+            f"{self.path} cannot be used: {error.strerror or error} ({error.filename}): "
+            "the agent's user must be able to read and write it, and its disk must have room",
+        ) from error
+
+    def unreadable_refs(self, error: BaseException) -> NoReturn:
+        if isinstance(error, OSError):
+            self.unusable(error)
+        raise RepositoryError(
+            "RefsCorrupt", f"the refs of {self.path} cannot be read: check it with git fsck"
+        ) from error
+
+
+def _identity(repo: Repo) -> tuple[int, ...] | None:
+    """Changes when the repository is replaced or configured anew; None where nobody can tell."""
+    try:
+        found = (Path(repo.commondir()) / "config").stat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def _in_the_way(ref: str, error: OSError | None) -> NoReturn:
+    raise RepositoryError(
+        "RefConflict",
+        f"{ref} cannot be made: a branch of that name and branches below it, as in a and a/b, "
+        "exclude each other; rename or delete the other one",
+    ) from error
+
+
+def _removed_if_stale(lock: Path) -> bool:
+    try:
+        if time.time() - lock.stat().st_mtime < LOCK_STALE:
+            return False
+        lock.unlink()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
