@@ -1,0 +1,282 @@
+"""A libvirt host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import libvirt
+
+from agent.core.host import GuestInfo, HostError, HostEvent, RawDomain, RawVolume, Reading
+from agent.hypervisor import event_loop, guest, storage, verbs
+from agent.hypervisor.calls import AbandonedError, Calls
+from agent.hypervisor.connection import Link
+from agent.hypervisor.errors import translate
+from agent.hypervisor.events import Watch
+from agent.hypervisor.node import NodeReader
+from agent.hypervisor.reading import DomainReader
+
+T = TypeVar("T")
+
+SYSTEM_POOLS = "/var/lib/libvirt"
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Seconds after which a call is given up."""
+
+    connect: float = 30.0
+    read: float = 60.0
+    quick: float = 30.0
+    """Definitions, and whatever waits for a QEMU process to answer."""
+    start: float = 180.0
+    destroy: float = 90.0
+    guest: float = 20.0
+    storage: float = 120.0
+    stall: float = 60.0
+    """A stream that moves no byte for so long."""
+
+
+class LibvirtHost:
+    """A libvirt host by its URI; without one, as virsh chooses. Without a name it bears the one
+    that libvirt knows it by.
+
+    The constructor connects. With a name given it does not fail if that is impossible now: it goes
+    on trying in the background, as it does whenever the connection is lost, and says so by the
+    events `disconnected` and `connected`. `data_home` is the user's data directory, where a session
+    of this machine keeps its pools.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        uri: str | None = None,
+        *,
+        data_home: Path | None = None,
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        self._uri = uri
+        self._data_home = data_home or Path("~/.local/share").expanduser()
+        self._deadlines = deadlines or Deadlines()
+        self._subscribers: list[Callable[[HostEvent], None]] = []
+        self._calls = Calls()
+        self._watch = Watch(self._notify)
+        self._domains = DomainReader(self._watch, event_loop.drain)
+        self._volumes = storage.VolumeReader()
+        self._node = NodeReader(name)
+        self._link = Link(uri, self._watch.register, lambda what: self._notify("", what))
+        self.name = name or ""
+        self._connect(name)
+
+    def read(self, pools: frozenset[str]) -> Reading:
+        return self._read("read the host", lambda connection: self._read_all(connection, pools))
+
+    def read_domain(self, uuid: str) -> RawDomain | None:
+        return self._read(
+            f"read domain {uuid}", lambda connection: self._domains.read_one(connection, uuid)
+        )
+
+    def read_volumes(self, pool: str) -> Mapping[tuple[str, str], RawVolume]:
+        found = self._read(
+            f"read storage pool {pool}", lambda connection: self._volumes.read(connection, pool)
+        )
+        return {} if found is None else found[1]
+
+    def ensure_pool(self, pool: str) -> str:
+        return self._verb(
+            f"prepare storage pool {pool}",
+            lambda connection: storage.ensure_pool(connection, pool, self._pools_home(connection)),
+            self._deadlines.storage,
+            ("pool", pool),
+        )
+
+    def define(self, xml: str) -> None:
+        self._verb(
+            "define the domain",
+            lambda connection: verbs.define(connection, xml),
+            self._deadlines.quick,
+        )
+
+    def start(self, uuid: str, *, reset_nvram: bool = False) -> None:
+        self._verb(
+            f"start domain {uuid}",
+            lambda connection: verbs.start(connection, uuid, reset_nvram),
+            self._deadlines.start,
+            ("monitor", uuid),
+        )
+
+    def shutdown(self, uuid: str) -> None:
+        self._verb(
+            f"shut down domain {uuid}",
+            lambda connection: verbs.shutdown(connection, uuid),
+            self._deadlines.quick,
+            ("monitor", uuid),
+        )
+
+    def destroy(self, uuid: str) -> None:
+        # Not in the monitor's lane: libvirt ends a QEMU process also while another call waits for
+        # its answer.
+        self._verb(
+            f"destroy domain {uuid}",
+            lambda connection: verbs.destroy(connection, uuid),
+            self._deadlines.destroy,
+            ("destroy", uuid),
+        )
+
+    def undefine(self, uuid: str) -> None:
+        self._verb(
+            f"undefine domain {uuid}",
+            lambda connection: verbs.undefine(connection, uuid),
+            self._deadlines.quick,
+        )
+
+    def set_live_metadata(self, uuid: str, xml: str) -> None:
+        self._verb(
+            f"write the metadata of domain {uuid}",
+            lambda connection: verbs.set_live_metadata(connection, uuid, xml),
+            self._deadlines.quick,
+            ("monitor", uuid),
+        )
+
+    def create_volume(self, pool: str, xml: str) -> RawVolume:
+        return self._verb(
+            f"create a volume in storage pool {pool}",
+            lambda connection: self._volumes.read_one(storage.create_volume(connection, pool, xml)),
+            self._deadlines.storage,
+        )
+
+    def upload_volume(self, pool: str, name: str, chunks: Iterator[bytes], size: int) -> RawVolume:
+        sent = [0]
+
+        def upload() -> RawVolume:
+            with self._link.fresh() as connection:
+                volume = storage.upload(connection, pool, name, chunks, size, sent)
+                return self._volumes.read_one(volume)
+
+        return self._run(
+            f"write volume {name} in storage pool {pool}",
+            upload,
+            self._deadlines.stall,
+            ("upload", pool, name),
+            lambda: sent[0],
+        )
+
+    def delete_volume(self, pool: str, name: str) -> None:
+        self._verb(
+            f"delete volume {name} in storage pool {pool}",
+            lambda connection: storage.delete_volume(connection, pool, name),
+            self._deadlines.storage,
+        )
+
+    def resize_volume(self, pool: str, name: str, capacity: int) -> RawVolume:
+        return self._verb(
+            f"resize volume {name} in storage pool {pool}",
+            lambda connection: self._volumes.read_one(
+                storage.resize_volume(connection, pool, name, capacity)
+            ),
+            self._deadlines.storage,
+        )
+
+    def read_volume(self, pool: str, name: str, offset: int, length: int) -> bytes:
+        return self._verb(
+            f"read volume {name} in storage pool {pool}",
+            lambda connection: storage.download(connection, pool, name, offset, length),
+            self._deadlines.stall,
+        )
+
+    def guest_info(self, uuid: str) -> GuestInfo | None:
+        def ask(connection: libvirt.virConnect) -> GuestInfo | None:
+            domain = verbs.find(connection, uuid)
+            return None if domain is None else guest.ask(domain)
+
+        try:
+            return self._verb(
+                f"ask the guest agent of domain {uuid}",
+                ask,
+                self._deadlines.guest,
+                ("agent", uuid),
+                "guest",
+            )
+        except HostError as error:
+            if error.reason in ("Timeout", "NotResponding"):
+                return None
+            raise
+
+    def subscribe(self, callback: Callable[[HostEvent], None]) -> None:
+        self._subscribers.append(callback)
+
+    def close(self) -> None:
+        self._subscribers.clear()
+        self._link.close()
+
+    def _connect(self, name: str | None) -> None:
+        def first() -> str:
+            return str(self._link.connect().getHostname())
+
+        try:
+            hostname = self._run("connect", first, self._deadlines.connect)
+        except HostError:
+            if name is None:
+                self.close()
+                raise
+        else:
+            self.name = name or hostname
+
+    def _read_all(self, connection: libvirt.virConnect, pools: frozenset[str]) -> Reading:
+        domains = self._domains.read_all(connection)
+        running = next((each.uuid for each in domains.values() if each.active), None)
+        node = self._node.read(connection, verbs.find(connection, running) if running else None)
+        volumes: dict[tuple[str, str], RawVolume] = {}
+        paths: dict[str, str] = {}
+        for pool in sorted(pools):
+            found = self._volumes.read(connection, pool)
+            if found is not None:
+                paths[pool] = found[0]
+                volumes.update(found[1])
+        return Reading(node, domains, volumes, paths)
+
+    def _pools_home(self, connection: libvirt.virConnect) -> str | None:
+        """Where libvirt's own default pool would stand; None for a session on another machine."""
+        uri = urlsplit(connection.getURI())
+        if not uri.path.endswith("/session"):
+            return SYSTEM_POOLS
+        return None if uri.hostname else str(self._data_home / "libvirt")
+
+    def _read(self, doing: str, call: Callable[[libvirt.virConnect], T]) -> T:
+        return self._run(doing, lambda: call(self._link.main()), self._deadlines.read)
+
+    def _verb(
+        self,
+        doing: str,
+        call: Callable[[libvirt.virConnect], T],
+        deadline: float,
+        lane: Hashable = None,
+        side: str = "verbs",
+    ) -> T:
+        try:
+            return self._run(doing, lambda: call(self._link.side(side)), deadline, lane)
+        except AbandonedError:
+            self._link.retire(side)
+            raise
+
+    def _run(
+        self,
+        doing: str,
+        call: Callable[[], T],
+        deadline: float,
+        lane: Hashable = None,
+        progress: Callable[[], object] | None = None,
+    ) -> T:
+        try:
+            return self._calls.run(doing, call, deadline, lane, progress)
+        except libvirt.libvirtError as error:
+            self._link.check()
+            raise translate(error, doing) from error
+
+    def _notify(self, uuid: str, what: str) -> None:
+        event = HostEvent(self.name, uuid, what)
+        for callback in tuple(self._subscribers):
+            callback(event)

@@ -1,0 +1,29 @@
+"""Parsing of XML that libvirt wrote: no entities, no network."""
+
+from __future__ import annotations
+
+from lxml import etree
+
+_PARSER = etree.XMLParser(
+    resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
+)
+
+
+def parse(text: str) -> etree._Element:
+    return etree.fromstring(text.encode(), _PARSER)
+
+
+def text_at(element: etree._Element, path: str) -> str:
+    """The text of the first match, or nothing."""
+    return (element.findtext(path) or "").strip()
+
+
+def bytes_at(element: etree._Element, path: str) -> int:
+    """A size as libvirt prints it, in bytes; 0 where there is none."""
+    found = element.find(path)
+    if found is None or not found.text:
+        return 0
+    return int(found.text) * _UNITS[found.get("unit", "bytes")]
+
+
+_UNITS = {"bytes": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}

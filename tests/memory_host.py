@@ -1,0 +1,439 @@
+"""A libvirt host in memory: definitions, instances and volumes behave as on a real one, and its guests do as they are told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+
+from lxml import etree
+
+from agent.core.host import GuestInfo, HostError, HostEvent, RawDomain, RawNode, RawVolume, Reading
+from agent.core.metadata import NAMESPACE
+
+_METADATA = f"{{{NAMESPACE}}}"
+_UNITS = {"bytes": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_EMPTY_QCOW2 = 196_616
+"""Bytes that a new overlay takes on a real host."""
+
+
+class Killed(BaseException):
+    """The agent dies at this instruction."""
+
+
+NODE = RawNode(
+    name="node-1",
+    uri="memory:///node-1",
+    session=False,
+    virt_type="qemu",
+    machine="pc-q35-7.2",
+    cpu_modes=frozenset({"maximum", "host-model", "custom"}),
+    cpu_models=frozenset({"qemu64", "Nehalem", "Westmere"}),
+    emulator="/usr/bin/qemu-system-x86_64",
+    memory=64 << 30,
+    cpus=16,
+    libvirt_version="9.0.0",
+    qemu_version="7.2.0",
+    networks=frozenset({"default"}),
+)
+
+
+@dataclass
+class Volume:
+    """`content` is what was uploaded; a volume that was only created has `allocated` bytes."""
+
+    path: str
+    capacity: int
+    backing_path: str = ""
+    content: bytes = b""
+    allocated: int = 0
+
+
+@dataclass
+class MemoryHost:
+    """Implements `Host`. What the tests turn and pull stands below the fields.
+
+    `on_effect(verb, phase)` is called with phase "before" and "after" around every verb that changes something; whatever it
+    raises comes out of the verb.
+    """
+
+    node: RawNode = NODE
+    on_effect: Callable[[str, str], None] = lambda _verb, _phase: None
+    guest_obeys: bool = True
+    """Whether guests power off when the ACPI button is pressed."""
+    guests: dict[str, GuestInfo] = field(default_factory=dict)
+    """What each domain's guest agent answers, by UUID; without an entry there is no agent."""
+    reachable: bool = True
+    verbs: list[tuple[str, str]] = field(default_factory=list)
+    """(verb, UUID or pool/volume) of every effect, in order."""
+    pools: dict[str, dict[str, Volume]] = field(default_factory=dict)
+    starting_fails: set[str] = field(default_factory=set)
+    """UUIDs whose start fails as with a broken QEMU."""
+
+    def __post_init__(self) -> None:
+        self.name = self.node.name
+        self._lock = threading.RLock()
+        self._domains: dict[str, RawDomain] = {}
+        self._volumes: dict[tuple[str, str], RawVolume] = {}
+        self._subscribers: list[Callable[[HostEvent], None]] = []
+
+    # What a host offers.
+
+    def read(self, pools: frozenset[str]) -> Reading:
+        self._reach()
+        with self._lock:
+            volumes: dict[tuple[str, str], RawVolume] = {}
+            for pool in sorted(pools):
+                volumes.update(self.read_volumes(pool))
+            paths = {pool: self._path(pool) for pool in pools if pool in self.pools}
+            return Reading(self.node, dict(self._domains), volumes, paths)
+
+    def read_domain(self, uuid: str) -> RawDomain | None:
+        self._reach()
+        return self._domains.get(uuid)
+
+    def read_volumes(self, pool: str) -> Mapping[tuple[str, str], RawVolume]:
+        self._reach()
+        with self._lock:
+            return {(pool, name): self._raw_volume(pool, name) for name in self.pools.get(pool, {})}
+
+    def ensure_pool(self, pool: str) -> str:
+        with self._effect("ensure_pool", pool):
+            self.pools.setdefault(pool, {})
+        return self._path(pool)
+
+    def define(self, xml: str) -> None:
+        root = _parse(xml)
+        uuid, name = root.findtext("uuid", ""), root.findtext("name", "")
+        if root.tag != "domain" or not uuid or not name:
+            raise HostError(
+                "InvalidDefinition",
+                "cannot define the domain: it needs a name and a UUID",
+                retry=False,
+            )
+        with self._effect("define", uuid, "lifecycle"):
+            self._check_name(uuid, name)
+            old = self._domains.get(uuid)
+            if old is None:
+                old = RawDomain(uuid, name, "shutoff", "unknown", "")
+            self._put(replace(old, name=name, inactive_xml=_canonical(root)))
+
+    def start(self, uuid: str, *, reset_nvram: bool = False) -> None:
+        with self._effect("start", uuid):
+            domain = self._get(uuid)
+            if domain.active:
+                return
+            if uuid in self.starting_fails:
+                self._put(replace(domain, reason="failed"))
+                raise HostError(
+                    "HypervisorError", f"cannot start domain {uuid}: QEMU ended at once"
+                )
+            self._put(
+                replace(
+                    domain,
+                    state="running",
+                    reason="booted",
+                    active_xml=domain.inactive_xml,
+                    stopped_by="",
+                    rebooted=False,
+                )
+            )
+        self._tell(uuid, "lifecycle")
+
+    def shutdown(self, uuid: str) -> None:
+        with self._effect("shutdown", uuid):
+            domain = self._domains.get(uuid)
+            obeys = domain is not None and domain.active and self.guest_obeys
+        if obeys:
+            self.guest_poweroff(uuid)
+
+    def destroy(self, uuid: str) -> None:
+        with self._effect("destroy", uuid):
+            stopped = self._stop(uuid, "destroyed", "host")
+        if stopped:
+            self._tell(uuid, "lifecycle")
+
+    def undefine(self, uuid: str) -> None:
+        with self._effect("undefine", uuid, "lifecycle"):
+            domain = self._domains.get(uuid)
+            if domain is not None and domain.active:
+                raise HostError(
+                    "DomainRunning", f"cannot undefine {domain.name}: it is running; stop it first"
+                )
+            self._domains.pop(uuid, None)
+
+    def set_live_metadata(self, uuid: str, xml: str) -> None:
+        with self._effect("set_live_metadata", uuid, "metadata"):
+            domain = self._get(uuid)
+            if not domain.active:
+                raise HostError(
+                    "InvalidState",
+                    f"cannot write the metadata of domain {uuid}: domain is not running",
+                )
+            self._put(replace(domain, active_xml=_with_metadata(domain.active_xml, xml)))
+
+    def create_volume(self, pool: str, xml: str) -> RawVolume:
+        root = _parse(xml)
+        name = root.findtext("name", "")
+        with self._effect("create_volume", f"{pool}/{name}"):
+            overlay = root.find("target/format[@type='qcow2']") is not None
+            volume = Volume(
+                path=f"{self._path(pool)}/{name}",
+                capacity=_bytes(root.find("capacity")),
+                backing_path=root.findtext("backingStore/path", ""),
+                allocated=_EMPTY_QCOW2 if overlay else _bytes(root.find("capacity")),
+            )
+            self._pool(pool).setdefault(name, volume)
+            return self._raw_volume(pool, name)
+
+    def upload_volume(self, pool: str, name: str, chunks: Iterator[bytes], size: int) -> RawVolume:
+        with self._effect("upload_volume", f"{pool}/{name}"):
+            volume = self._volume(pool, name)
+            content = b""
+            for chunk in chunks:
+                content += chunk
+                volume.content = content[:size]
+            if len(content) != size:
+                reason = "UploadTooLong" if len(content) > size else "UploadIncomplete"
+                raise HostError(
+                    reason,
+                    f"cannot write volume {name}: {len(content)} bytes came instead of {size}",
+                )
+            volume.capacity = max(volume.capacity, size)
+            return self._raw_volume(pool, name)
+
+    def delete_volume(self, pool: str, name: str) -> None:
+        with self._effect("delete_volume", f"{pool}/{name}"):
+            self.pools.get(pool, {}).pop(name, None)
+            self._volumes.pop((pool, name), None)
+
+    def resize_volume(self, pool: str, name: str, capacity: int) -> RawVolume:
+        with self._effect("resize_volume", f"{pool}/{name}"):
+            volume = self._volume(pool, name)
+            volume.capacity = max(volume.capacity, capacity)
+            return self._raw_volume(pool, name)
+
+    def read_volume(self, pool: str, name: str, offset: int, length: int) -> bytes:
+        self._reach()
+        return self._volume(pool, name).content[offset : offset + max(0, length)]
+
+    def guest_info(self, uuid: str) -> GuestInfo | None:
+        self._reach()
+        domain = self._domains.get(uuid)
+        return self.guests.get(uuid) if domain is not None and domain.active else None
+
+    def subscribe(self, callback: Callable[[HostEvent], None]) -> None:
+        self._subscribers.append(callback)
+
+    def close(self) -> None:
+        self._subscribers.clear()
+
+    # What happens to a host.
+
+    def guest_poweroff(self, uuid: str) -> None:
+        """The guest powers itself off."""
+        self._stop(uuid, "shutdown", "guest")
+        self._tell(uuid, "lifecycle")
+
+    def guest_reboot(self, uuid: str) -> None:
+        """The guest reboots: the same process and the same definition go on."""
+        with self._lock:
+            self._put(replace(self._get(uuid), rebooted=True))
+        self._tell(uuid, "reboot")
+
+    def host_signal(self, uuid: str) -> None:
+        """QEMU ends by a signal, as when the host shuts down."""
+        self._stop(uuid, "shutdown", "host")
+        self._tell(uuid, "lifecycle")
+
+    def crash(self, uuid: str) -> None:
+        """QEMU dies."""
+        self._stop(uuid, "crashed", "")
+        self._tell(uuid, "lifecycle")
+
+    def lose_host(self) -> None:
+        """The host restarts: everything is off, and nobody knows why."""
+        self.disconnect()
+        with self._lock:
+            for domain in list(self._domains.values()):
+                self._forget(domain)
+        self.reconnect()
+
+    def disconnect(self) -> None:
+        self.reachable = False
+        self._tell("", "disconnected")
+
+    def reconnect(self) -> None:
+        self.reachable = True
+        self._tell("", "connected")
+
+    def edit(
+        self, uuid: str, change: Callable[[etree._Element], object], *, live: bool = False
+    ) -> None:
+        """Somebody edits the inactive definition, or with `live` the running one, as with virsh."""
+        with self._lock:
+            domain = self._get(uuid)
+            root = _parse(domain.active_xml if live else domain.inactive_xml)
+            change(root)
+            text = _canonical(root)
+            self._put(
+                replace(domain, active_xml=text) if live else replace(domain, inactive_xml=text)
+            )
+        self._tell(uuid, "lifecycle")
+
+    def pause(self, uuid: str, reason: str = "user") -> None:
+        self._set(uuid, "paused", reason)
+
+    def resume(self, uuid: str) -> None:
+        self._set(uuid, "running", "unpaused")
+
+    # What holds it together.
+
+    def _set(self, uuid: str, state: str, reason: str) -> None:
+        with self._lock:
+            self._put(replace(self._get(uuid), state=state, reason=reason))
+        self._tell(uuid, "lifecycle")
+
+    def _forget(self, domain: RawDomain) -> None:
+        self._domains.pop(domain.uuid)
+        if domain.inactive_xml:
+            off = RawDomain(domain.uuid, domain.name, "shutoff", "unknown", domain.inactive_xml)
+            self._put(replace(off, managed_save=domain.managed_save))
+
+    def _stop(self, uuid: str, reason: str, by: str) -> bool:
+        """False if it was off already."""
+        with self._lock:
+            domain = self._domains.get(uuid)
+            if domain is None or not domain.active:
+                return False
+            off = replace(
+                domain, state="shutoff", reason=reason, active_xml="", stopped_by=by, rebooted=False
+            )
+            self._put(off)
+            if not domain.inactive_xml:
+                del self._domains[uuid]
+            return True
+
+    def _effect(self, verb: str, subject: str, event: str = "") -> _Effect:
+        return _Effect(self, verb, subject, event)
+
+    def _reach(self) -> None:
+        if not self.reachable:
+            raise HostError(
+                "HostUnreachable",
+                f"no connection to {self.node.uri}; trying again",
+                unreachable=True,
+            )
+
+    def _tell(self, uuid: str, what: str) -> None:
+        for callback in tuple(self._subscribers):
+            callback(HostEvent(self.name, uuid, what))
+
+    def _get(self, uuid: str) -> RawDomain:
+        domain = self._domains.get(uuid)
+        if domain is None:
+            raise HostError("DomainNotFound", f"no domain with UUID {uuid}", retry=False)
+        return domain
+
+    def _put(self, domain: RawDomain) -> None:
+        """Unchanged domains stay the same instance."""
+        if self._domains.get(domain.uuid) != domain:
+            self._domains[domain.uuid] = domain
+
+    def _check_name(self, uuid: str, name: str) -> None:
+        for other in self._domains.values():
+            if (other.uuid == uuid) != (other.name == name):
+                raise HostError(
+                    "HypervisorError",
+                    f"cannot define the domain: {other.name} exists with UUID {other.uuid}",
+                )
+
+    def _path(self, pool: str) -> str:
+        return f"/var/lib/libvirt/{pool}"
+
+    def _pool(self, pool: str) -> dict[str, Volume]:
+        if pool not in self.pools:
+            raise HostError("PoolNotFound", f"no storage pool {pool}", retry=False)
+        return self.pools[pool]
+
+    def _volume(self, pool: str, name: str) -> Volume:
+        if name not in self._pool(pool):
+            raise HostError(
+                "VolumeNotFound", f"no volume {name} in storage pool {pool}", retry=False
+            )
+        return self.pools[pool][name]
+
+    def _raw_volume(self, pool: str, name: str) -> RawVolume:
+        volume = self.pools[pool][name]
+        raw = RawVolume(
+            pool,
+            name,
+            volume.path,
+            volume.capacity,
+            len(volume.content) or volume.allocated,
+            volume.backing_path,
+        )
+        known = self._volumes.get((pool, name))
+        if known != raw:
+            self._volumes[pool, name] = raw
+        return self._volumes[pool, name]
+
+
+class _Effect:
+    """One verb: reachable, recorded, exclusive, between its two hooks, and told to the subscribers when it went well."""
+
+    def __init__(self, host: MemoryHost, verb: str, subject: str, event: str) -> None:
+        self._host, self._verb, self._subject, self._event = host, verb, subject, event
+
+    def __enter__(self) -> None:
+        host = self._host
+        host._reach()
+        host.on_effect(self._verb, "before")
+        host.verbs.append((self._verb, self._subject))
+        host._lock.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        self._host._lock.release()
+        if kind is None:
+            if self._event:
+                self._host._tell(self._subject, self._event)
+            self._host.on_effect(self._verb, "after")
+
+
+def _parse(xml: str) -> etree._Element:
+    try:
+        return etree.fromstring(
+            xml.encode(), etree.XMLParser(resolve_entities=False, remove_blank_text=True)
+        )
+    except etree.XMLSyntaxError as error:
+        raise HostError("InvalidDefinition", f"not well-formed: {error}", retry=False) from error
+
+
+def _canonical(root: etree._Element) -> str:
+    etree.indent(root)
+    return etree.tostring(root, encoding="unicode")
+
+
+def _with_metadata(domain_xml: str, element_xml: str) -> str:
+    """The domain with its element of gitvirt's namespace replaced; the element may come with or without the namespace."""
+    root = _parse(domain_xml)
+    element = deepcopy(_parse(element_xml))
+    for each in element.iter(etree.Element):
+        each.tag = _METADATA + etree.QName(each).localname
+    metadata = root.find("metadata")
+    if metadata is None:
+        metadata = etree.SubElement(root, "metadata")
+    for old in metadata.findall(_METADATA + "*"):
+        metadata.remove(old)
+    clean = etree.SubElement(metadata, element.tag, nsmap={"gitvirt": NAMESPACE})
+    clean.attrib.update(dict(element.attrib))
+    clean.text = element.text
+    clean.extend(list(element))
+    return _canonical(root)
+
+
+def _bytes(element: etree._Element | None) -> int:
+    if element is None or not element.text:
+        return 0
+    return int(element.text) * _UNITS[str(element.get("unit", "bytes"))]

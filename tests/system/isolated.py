@@ -1,0 +1,73 @@
+"""The first process of a machine of one's own: libvirt's system daemon in namespaces, on directories of its own.
+
+Started by `start` inside new mount, network, UTS and PID namespaces. When it ends, so does everything in them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+MACHINE = "gitvirt.test"
+"""With a dot in it, or libvirt asks a name server for the rest, again and again."""
+FOLDERS = {
+    "lib": "/var/lib/libvirt",
+    "etc": "/etc/libvirt",
+    "run": "/run/libvirt",
+    "log": "/var/log/libvirt",
+    "cache": "/var/cache/libvirt",
+}
+"""Where each folder of the machine's root stands inside."""
+
+
+def start(root: Path, name: str) -> subprocess.Popen[bytes]:
+    """Start the machine `name`; its daemon listens at `root/run/libvirt-sock`. Kill it to end it."""
+    namespaces = ("--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
+    with (root / "machine.log").open("wb") as log:
+        return subprocess.Popen(
+            ["unshare", *namespaces, sys.executable, __file__, str(root), name],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def prepare(root: Path, uuid: str) -> None:
+    """Write the machine's directories and libvirt's configuration."""
+    for folder in FOLDERS:
+        (root / folder).mkdir(mode=0o755)
+    (root / "etc" / "libvirtd.conf").write_text(
+        f'host_uuid = "{uuid}"\nauth_unix_rw = "none"\nunix_sock_rw_perms = "0700"\n'
+    )
+    (root / "etc" / "qemu.conf").write_text(
+        'security_driver = "none"\nremember_owner = 0\nnamespaces = []\ncgroup_controllers = []\n'
+    )
+
+
+def main(root: Path, name: str) -> None:
+    for folder, place in FOLDERS.items():
+        Path(place).mkdir(parents=True, exist_ok=True)
+        subprocess.run(["mount", "--bind", root / folder, place], check=True)
+    _hide_kvm(root)
+    subprocess.run(["hostname", name], check=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    for daemon in ("virtlogd", "libvirtd"):
+        subprocess.Popen([daemon, "--pid-file", root / f"{daemon}.pid"])
+    while True:  # libvirt sees a QEMU process end only when it is reaped
+        os.wait()
+
+
+def _hide_kvm(root: Path) -> None:
+    """Emulate, wherever the tests run. A device that root may open and QEMU's user may not also
+    makes libvirt ask QEMU for its capabilities again and again.
+    """
+    if Path("/dev/kvm").exists():
+        nothing = root / "kvm"
+        nothing.touch(mode=0)
+        subprocess.run(["mount", "--bind", nothing, "/dev/kvm"], check=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
