@@ -1,0 +1,83 @@
+"""From an address to a file that can be stored: download, unpack, inspect, convert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.images.convert import CONVERTED, to_qcow2
+from agent.images.download import PATIENCE, HttpSource, Patience, Progress, download
+from agent.images.errors import ImageError
+from agent.images.inspect import ImageFile, inspect
+from agent.images.spool import new_file, sha256_of, sweep
+from agent.images.unpack import unpack
+
+__all__ = ["HttpSource", "ImageError", "Prepared", "fetch", "sweep"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A file that is ready to be stored as it is; the caller owns and removes it.
+
+    `format` is qcow2, raw or iso; `virtual_size` the bytes that a guest sees, `stored_size` the
+    bytes of the file; `digest` the SHA-256 of the file and `source_digest` that of what the
+    server sent, both in hex.
+    """
+
+    path: Path
+    format: str
+    virtual_size: int
+    stored_size: int
+    digest: str
+    source_digest: str
+
+
+def fetch(
+    source: HttpSource,
+    spool: Path,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+    limit: int,
+    *,
+    patience: Patience = PATIENCE,
+) -> Prepared:
+    """Bring an image into `spool`. No file, on the way or at the end, has more than `limit` bytes.
+
+    `progress` counts the bytes of the download. Raises ImageError, and whatever happens leaves
+    no file but the result's.
+    """
+    made: list[Path] = []
+    kept: Path | None = None
+    try:
+        downloaded = download(
+            source, spool, progress=progress, cancelled=cancelled, limit=limit, patience=patience
+        )
+        made.append(downloaded.path)
+        path, digest = downloaded.path, downloaded.digest
+        unpacked = unpack(path, spool, cancelled=cancelled, limit=limit)
+        if unpacked is not None:
+            made.append(unpacked.path)
+            path.unlink()
+            path, digest = unpacked.path, unpacked.digest
+        image = inspect(path, cancelled=cancelled)
+        if image.format in CONVERTED:
+            made.append(new_file(spool))
+            path, image = _converted(path, image, made[-1], cancelled, limit)
+            digest = sha256_of(path)
+        kept = path
+    finally:
+        for leftover in made:
+            if leftover != kept:
+                leftover.unlink(missing_ok=True)
+    return Prepared(
+        path, image.format, image.virtual_size, image.stored_size, digest, downloaded.digest
+    )
+
+
+def _converted(
+    path: Path, image: ImageFile, target: Path, cancelled: Callable[[], bool], limit: int
+) -> tuple[Path, ImageFile]:
+    to_qcow2(path, image.format, target, cancelled=cancelled, limit=limit)
+    path.unlink()
+    return target, inspect(target, cancelled=cancelled)
