@@ -1,0 +1,36 @@
+"""The one node of a fleet that has no Node manifest, as decisions see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.core.facts import View
+from agent.core.host import RawNode
+from agent.core.identity import POOL
+
+NOT_READY = "The node has not been read yet, or cannot be reached."
+
+
+@dataclass(frozen=True)
+class Place:
+    """A node, and where gitvirt keeps volumes on it."""
+
+    node: RawNode
+    pool_path: str
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    def path(self, volume: str) -> str:
+        return f"{self.pool_path}/{volume}"
+
+
+def place(view: View) -> Place | None:
+    """The node that everything runs on; None while none can be reached."""
+    name = view.setting("node")
+    if name is None:
+        return None
+    node: RawNode | None = view.read("node", name)
+    path: str | None = view.read("pool", (name, POOL))
+    return Place(node, path) if node is not None and path else None

@@ -1,0 +1,1 @@
+"""ModuleConfig: settings of the fleet."""

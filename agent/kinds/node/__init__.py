@@ -1,0 +1,1 @@
+"""Node: one libvirt host."""

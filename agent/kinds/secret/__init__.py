@@ -1,0 +1,1 @@
+"""Secret: data that is not shown."""

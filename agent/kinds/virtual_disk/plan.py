@@ -1,0 +1,229 @@
+"""Decide about one disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.core.actions import Action, CreateVolume, ResizeVolume
+from agent.core.facts import Decision, View
+from agent.core.host import RawVolume
+from agent.core.identity import POOL, disk_volume
+from agent.core.jobs import IDLE, Job, held
+from agent.core.model import Condition, Json, Key, Object
+from agent.core.quantity import format_bytes, to_bytes
+from agent.kinds.local import NOT_READY, Place, place
+from agent.kinds.virtual_image.source import ImageData, imported
+
+SECTOR = 512
+PROVISIONED = ("Ready", "Resizing", "PVCLost")
+
+
+@dataclass(frozen=True)
+class DiskData:
+    """A disk that a VM can open."""
+
+    path: str
+    capacity: int
+
+
+@dataclass
+class _Report:
+    """What the decision says, gathered on its way."""
+
+    phase: str = "Pending"
+    reason: str = ""
+    message: str = ""
+    actions: tuple[Action, ...] = ()
+    export: DiskData | None = None
+    source: Condition = field(default_factory=lambda: Condition("DatasourceReady", "True", "DatasourceReady"))
+    more: list[Condition] = field(default_factory=list)
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    progress: str = ""
+    wake: float | None = None
+    waiting: bool = False
+
+
+def decide(disk: Object, view: View) -> Decision:
+    attached = _attached(disk, view)
+    at = place(view)
+    if disk.deleted:
+        return _delete(view.previous(disk.key), attached, users=view.read("users", disk.key) or ())
+    report = _Report()
+    if at is None:
+        report.reason, report.message = "ProvisioningNotStarted", NOT_READY
+    else:
+        _provision(disk, view, at, report)
+    volume = _volume(disk, view, at) if at else None
+    status: dict[str, Any] = {
+        "phase": report.phase,
+        "capacity": format_bytes(volume.capacity) if volume else "",
+        "progress": report.progress,
+        "attachedToVirtualMachines": attached,
+        "target": {"persistentVolumeClaimName": volume.name} if volume else {},
+        "import": report.facts,
+        "conditions": [
+            report.source,
+            Condition("Ready", "True", "Ready")
+            if report.export
+            else Condition("Ready", "False", report.reason, report.message),
+            _in_use(attached),
+            *report.more,
+        ],
+    }
+    return Decision(
+        status=status,
+        actions=report.actions,
+        export=report.export,
+        wake=report.wake,
+        waiting=report.waiting,
+        ok=report.export is not None,
+    )
+
+
+def _volume(disk: Object, view: View, at: Place) -> RawVolume | None:
+    name = disk_volume(view.setting("fleet"), disk.key, disk.uid)
+    volume: RawVolume | None = view.read("volume", (at.name, POOL, name))
+    return volume
+
+
+def _provision(disk: Object, view: View, at: Place, report: _Report) -> None:
+    volume = _volume(disk, view, at)
+    previous = view.previous(disk.key)
+    job: Job = view.read("job", disk.key) or IDLE
+    if volume is not None:
+        report.phase, report.progress = "Ready", "100%"
+        report.facts = previous.get("import", {})
+        report.export = DiskData(volume.path, volume.capacity)
+        _grow(disk, volume, view, at, report)
+    elif previous.get("phase") in PROVISIONED and "CreateVolume" not in job.busy:
+        # never made anew by itself: an empty disk in place of a lost one would hide the loss
+        report.phase, report.reason = "PVCLost", "PVCLost"
+        report.message = f"The disk's volume is gone from pool {POOL} of node {at.name}: bring it back under its name, or delete and create the disk."
+    elif "CreateVolume" in job.busy:
+        report.phase, report.reason, report.waiting = "Provisioning", "Provisioning", True
+        report.message = "The volume is being made."
+    elif held(job, disk.generation, view.now) and job.failed == "CreateVolume":
+        report.phase = "Pending" if job.retry else "Failed"
+        report.reason, report.message = "ProvisioningFailed", job.error
+        report.wake, report.waiting = (job.retry_at, True) if job.retry else (None, False)
+    else:
+        _create(disk, view, at, report)
+
+
+def _create(disk: Object, view: View, at: Place, report: _Report) -> None:
+    size = disk.spec.get("persistentVolumeClaim", {}).get("size")
+    wanted = -(-to_bytes(size) // SECTOR) * SECTOR if size is not None else 0
+    source = disk.spec.get("dataSource")
+    data = _source(disk, source, view, at, report) if source else None
+    if source and data is None:
+        return
+    if data is not None and data.cdrom:
+        report.phase, report.reason = "Failed", "ProvisioningFailed"
+        report.message = "The source is a CD-ROM image (ISO 9660): a disk cannot be made from it. Attach the image to the VirtualMachine instead."
+        return
+    if data is not None and size is not None and wanted < data.size:
+        report.phase, report.reason = "Failed", "ProvisioningFailed"
+        report.message = f"The disk's size {size} is smaller than its image: ask for {format_bytes(data.size)} or more in spec.persistentVolumeClaim.size."
+        return
+    report.phase, report.reason, report.waiting = "Provisioning", "Provisioning", True
+    report.message = "The volume is about to be made."
+    create = CreateVolume(
+        node=at.name,
+        pool=POOL,
+        name=disk_volume(view.setting("fleet"), disk.key, disk.uid),
+        capacity=wanted or (-(-data.size // SECTOR) * SECTOR if data else 0),
+        backing_path=data.path if data else "",
+        backing_format=data.driver if data else "",
+    )
+    report.actions = (create,)
+
+
+def _source(
+    disk: Object, source: Mapping[str, Json], view: View, at: Place, report: _Report
+) -> ImageData | None:
+    """The image data to start from; None with the reason in the report."""
+    if source["type"] == "HTTP":
+        known = view.previous(disk.key).get("import", {})
+        state = imported(disk, source["http"], known, view, at)
+        report.facts, report.progress = state.facts, state.progress
+        report.wake, report.waiting = state.wake, state.waiting
+        if state.data is None:
+            report.phase = "Failed" if state.failed else "Provisioning"
+            report.reason, report.message = state.reason, state.message
+            report.actions = (state.action,) if state.action else ()
+        return state.data
+    ref = source.get("objectRef", {})
+    if source["type"] != "ObjectRef" or ref["kind"] not in ("VirtualImage", "ClusterVirtualImage"):
+        report.reason = "ProvisioningNotStarted"
+        report.message = "Disks are made blank, from HTTP, or from a VirtualImage or ClusterVirtualImage; other sources are not supported here yet."
+        return None
+    return _image(disk, ref, view, report)
+
+
+def _image(disk: Object, ref: Mapping[str, Json], view: View, report: _Report) -> ImageData | None:
+    cluster = ref["kind"] == "ClusterVirtualImage"
+    key = Key(ref["kind"], "" if cluster else disk.key.namespace, ref["name"])
+    data: ImageData | None = view.export(key)
+    if data is not None:
+        return data
+    prefix = "ClusterImage" if cluster else "Image"
+    if view.object(key) is None:
+        report.reason, what = "DatasourceIsNotFound", "NotFound"
+        report.message = f"{key} is not there: the disk is made as soon as it is."
+    else:
+        report.reason, what = "DatasourceIsNotReady", "NotReady"
+        report.message = f"{key} is not ready: the disk is made as soon as it is."
+        report.waiting = view.previous(key).get("phase") != "Failed"
+    report.source = Condition("DatasourceReady", "False", prefix + what, report.message)
+    return None
+
+
+def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Report) -> None:
+    size = disk.spec.get("persistentVolumeClaim", {}).get("size")
+    if size is None or to_bytes(size) <= volume.capacity:
+        return
+    if any(view.read("attached", (disk.key, vm)) for vm in view.read("users", disk.key) or ()):
+        message = f"The disk grows to {size} once no running VirtualMachine has it open."
+        report.more.append(Condition("Resizing", "False", "NotAvailable", message))
+        return
+    job: Job = view.read("job", disk.key) or IDLE
+    if held(job, disk.generation, view.now):
+        report.more.append(Condition("Resizing", "False", "NotAvailable", job.error))
+        report.wake = job.retry_at if job.retry else None
+        return
+    report.phase, report.waiting = "Resizing", True
+    report.more.append(Condition("Resizing", "True", "InProgress"))
+    capacity = -(-to_bytes(size) // SECTOR) * SECTOR
+    report.actions = (ResizeVolume(at.name, POOL, volume.name, capacity),)
+
+
+def _attached(disk: Object, view: View) -> list[dict[str, Json]]:
+    users = view.read("users", disk.key) or ()
+    return [
+        {"name": vm.name, "mounted": bool(view.read("attached", (disk.key, vm)))}
+        for vm in users
+    ]
+
+
+def _in_use(attached: list[dict[str, Json]]) -> Condition:
+    if any(each["mounted"] for each in attached):
+        return Condition("InUse", "True", "AttachedToVirtualMachine")
+    return Condition("InUse", "False", "NotInUse")
+
+
+def _delete(
+    previous: Mapping[str, Json], attached: list[dict[str, Json]], users: tuple[Key, ...]
+) -> Decision:
+    if not users:
+        return Decision(status={"phase": "Terminating"}, gone=True)
+    names = ", ".join(str(user) for user in users)
+    message = f"The disk is kept while {names} refers to it."
+    status = {
+        "phase": "Terminating",
+        "capacity": previous.get("capacity", ""),
+        "attachedToVirtualMachines": attached,
+        "conditions": [Condition("Terminating", "True", "CleanupPending", message), _in_use(attached)],
+    }
+    return Decision(status=status, ok=False)

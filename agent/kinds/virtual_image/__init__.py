@@ -1,0 +1,1 @@
+"""VirtualImage and ClusterVirtualImage: read-only image data, kept once a node by its digest."""

@@ -1,0 +1,91 @@
+"""Decide about one image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.core.facts import Decision, View
+from agent.core.model import Condition, Key, Object
+from agent.core.human import size as human_size
+from agent.kinds.local import NOT_READY, place
+from agent.kinds.virtual_image.source import Imported, imported
+
+NOT_SUPPORTED = "Image sources of type {} are not supported here yet; HTTP is."
+
+
+def decide(image: Object, view: View) -> Decision:
+    if image.deleted:
+        return _delete(view.read("users", image.key) or ())
+    at = place(view)
+    previous = view.previous(image.key)
+    if at is None:
+        return _waiting("Pending", "ProvisioningNotStarted", NOT_READY)
+    source = image.spec["dataSource"]
+    if source["type"] != "HTTP":
+        message = NOT_SUPPORTED.format(source["type"])
+        return _waiting("Pending", "ProvisioningNotStarted", message)
+    size = previous.get("size", {})
+    known = {
+        "digest": previous.get("digest", ""),
+        "format": previous.get("format", ""),
+        "storedBytes": size.get("storedBytes", ""),
+        "unpackedBytes": size.get("unpackedBytes", ""),
+    }
+    state = imported(image, source["http"], known, view, at)
+    users = view.read("users", image.key) or ()
+    return Decision(
+        status=_status(state, in_use=bool(users)),
+        actions=(state.action,) if state.action else (),
+        export=state.data,
+        wake=state.wake,
+        waiting=state.waiting,
+        ok=state.data is not None,
+    )
+
+
+def _status(state: Imported, *, in_use: bool) -> dict[str, Any]:
+    facts = state.facts
+    ready = state.data is not None
+    phase = "Ready" if ready else "Failed" if state.failed else "Provisioning"
+    status: dict[str, Any] = {"phase": phase, "progress": state.progress}
+    if facts.get("digest"):
+        status |= {
+            "digest": facts["digest"],
+            "format": facts["format"],
+            "cdrom": facts["format"] == "iso",
+            "size": {
+                "stored": human_size(int(facts["storedBytes"])),
+                "storedBytes": str(facts["storedBytes"]),
+                "unpacked": human_size(int(facts["unpackedBytes"])),
+                "unpackedBytes": str(facts["unpackedBytes"]),
+            },
+        }
+    status["conditions"] = [
+        Condition("DatasourceReady", "True", "DatasourceReady"),
+        Condition("Ready", "True", "Ready")
+        if ready
+        else Condition("Ready", "False", state.reason, state.message),
+        Condition("InUse", "True", "AttachedToVirtualMachine")
+        if in_use
+        else Condition("InUse", "False", "NotInUse"),
+    ]
+    return status
+
+
+def _waiting(phase: str, reason: str, message: str) -> Decision:
+    return Decision(
+        status={"phase": phase, "conditions": [Condition("Ready", "False", reason, message)]},
+        ok=False,
+    )
+
+
+
+
+def _delete(users: tuple[Key, ...]) -> Decision:
+    """An image goes once no VM has it attached; disks made from it keep its data."""
+    if not users:
+        return Decision(status={"phase": "Terminating"}, gone=True)
+    names = ", ".join(str(user) for user in users)
+    message = f"The image is kept while {names} refers to it."
+    condition = Condition("Terminating", "True", "CleanupPending", message)
+    return Decision(status={"phase": "Terminating", "conditions": [condition]})

@@ -1,0 +1,95 @@
+"""Image data from an HTTP address: where it is, and what brings it there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.core.actions import Action, ImportImage
+from agent.core.facts import View
+from agent.core.identity import POOL, image_prefix, image_volume
+from agent.core.jobs import IDLE, Job, held
+from agent.core.model import Json, Object
+from agent.kinds.local import Place
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Image data that is stored whole."""
+
+    path: str
+    format: str
+    """qcow2, raw or iso."""
+    size: int
+    """Bytes that a guest sees."""
+
+    @property
+    def cdrom(self) -> bool:
+        return self.format == "iso"
+
+    @property
+    def driver(self) -> str:
+        """The format as QEMU is told it."""
+        return "raw" if self.cdrom else self.format
+
+
+@dataclass(frozen=True)
+class Imported:
+    """State of one import. `facts` is what the ledger must remember of it."""
+
+    facts: Mapping[str, Json]
+    data: ImageData | None = None
+    action: Action | None = None
+    reason: str = ""
+    message: str = ""
+    progress: str = ""
+    failed: bool = False
+    wake: float | None = None
+    waiting: bool = False
+
+
+FACTS = ("digest", "format", "storedBytes", "unpackedBytes")
+
+
+def imported(
+    obj: Object, http: Mapping[str, Json], known: Mapping[str, Json], view: View, at: Place
+) -> Imported:
+    """`known` is what the ledger remembers of an earlier import."""
+    job: Job = view.read("job", obj.key) or IDLE
+    facts = {name: job.result[name] for name in FACTS} if job.result else dict(known)
+    if facts.get("digest"):
+        data = _stored(facts, view, at)
+        if data is not None:
+            return Imported(facts, data, progress="100%")
+    if "ImportImage" in job.busy:
+        message = "The image is being downloaded and checked."
+        return Imported(
+            known, reason="Provisioning", message=message, progress=f"{job.progress}%", waiting=True
+        )
+    if held(job, obj.generation, view.now):
+        wake = job.retry_at if job.retry else None
+        reason = "ProvisioningFailed" if job.retry else "ProvisioningFailedTerminally"
+        return Imported(
+            known, reason=reason, message=job.error, failed=not job.retry, wake=wake, waiting=job.retry
+        )
+    action = ImportImage(
+        node=at.name,
+        pool=POOL,
+        url=http["url"],
+        checksums=dict(http.get("checksum", {})),
+        ca_bundle=http.get("caBundle"),
+        volume_prefix=image_prefix(view.setting("fleet")),
+    )
+    message = "The image is about to be downloaded."
+    return Imported(
+        known, action=action, reason="Provisioning", message=message, progress="0%", waiting=True
+    )
+
+
+def _stored(facts: Mapping[str, Json], view: View, at: Place) -> ImageData | None:
+    """The data, if its volume is there and whole."""
+    name = image_volume(view.setting("fleet"), facts["digest"], facts["format"])
+    volume = view.read("volume", (at.name, POOL, name))
+    if volume is None or volume.physical != int(facts["storedBytes"]):
+        return None
+    return ImageData(at.path(name), facts["format"], int(facts["unpackedBytes"]))

@@ -1,0 +1,1 @@
+"""VirtualMachine: one libvirt domain."""

@@ -1,0 +1,86 @@
+"""The definition of a domain: what is wanted as facts, facts as XML, XML as facts again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from lxml import etree
+from markupsafe import Markup
+
+from agent.core.metadata import DomainMetadata, from_domain, to_xml
+from agent.kinds.virtual_machine.elements import channels, cpu, disks, firmware, interfaces, memory
+from agent.kinds.virtual_machine.elements.xml import Element
+from agent.kinds.virtual_machine.wanted import Wanted
+
+ELEMENTS = (memory, cpu, firmware, disks, interfaces, channels)
+"""In the order in which libvirt prints them. Each gives one field of `DomainFacts` that bears its name."""
+
+
+@dataclass(frozen=True)
+class DomainFacts:
+    """Everything that a definition of ours expresses."""
+
+    name: str
+    uuid: str
+    metadata: DomainMetadata | None
+    memory: memory.Memory
+    cpu: cpu.Cpu
+    firmware: firmware.Firmware
+    disks: disks.Disks
+    interfaces: interfaces.Interfaces
+    channels: channels.Channels
+
+
+def expect(wanted: Wanted) -> DomainFacts:
+    parts = {_name(element): element.expect(wanted) for element in ELEMENTS}
+    return DomainFacts(name=wanted.name, uuid=wanted.uuid, metadata=wanted.metadata, **parts)
+
+
+def read(root: Element) -> DomainFacts:
+    parts = {_name(element): element.read(root) for element in ELEMENTS}
+    return DomainFacts(
+        name=root.findtext("name") or "",
+        uuid=root.findtext("uuid") or "",
+        metadata=from_domain(root),
+        **parts,
+    )
+
+
+def differing(one: DomainFacts, other: DomainFacts) -> list[str]:
+    """Names of the elements in which two definitions differ; metadata is not one of them."""
+    names = [_name(element) for element in ELEMENTS]
+    return [name for name in names if getattr(one, name) != getattr(other, name)]
+
+
+def render(facts: DomainFacts) -> str:
+    """The definition as libvirt takes it."""
+    assert facts.metadata is not None  # noqa: S101  # what we define always has it
+    parts = {_name(element): getattr(facts, _name(element)) for element in ELEMENTS}
+    return _environment().get_template("domain.xml.j2").render(
+        name=facts.name,
+        uuid=facts.uuid,
+        metadata=Markup(to_xml(facts.metadata)),  # noqa: S704  # made by lxml
+        **parts,
+    )
+
+
+def parse(xml: str) -> Element:
+    """A domain's XML as a tree. Entities and the network are off: parts of it come from people."""
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, huge_tree=True)
+    return etree.fromstring(xml.encode(), parser)
+
+
+def _name(element: object) -> str:
+    return str(getattr(element, "__name__", "")).rsplit(".", 1)[-1]
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("agent.kinds.virtual_machine", "elements"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=False,
+    )

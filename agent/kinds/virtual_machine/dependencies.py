@@ -1,0 +1,148 @@
+"""What a VM needs before it can start: found and ready, or a condition that says what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.core.changes import SENSITIVE
+from agent.core.facts import View
+from agent.core.identity import serial
+from agent.core.model import Condition, Json, Key, Object
+from agent.core.quantity import to_bytes
+from agent.kinds.virtual_disk.plan import DiskData
+from agent.kinds.virtual_image.source import ImageData
+from agent.kinds.virtual_machine.wanted import Device, GuestCpu
+from agent.kinds.virtual_machine_class.plan import ClassData
+from agent.kinds.virtual_machine_class.sizing import violations
+
+READY = "BlockDevicesReady"
+NOT_READY = "BlockDevicesNotReady"
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """`cpu` is None, or a device is missing from `devices`, where `ready` is False."""
+
+    conditions: tuple[Condition, ...]
+    ready: bool
+    cpu: GuestCpu | None
+    devices: tuple[Device, ...]
+    claims: tuple[Key, ...]
+    """Disks that a running instance has open."""
+    waiting: bool
+    """True if what is missing is under way."""
+    listed: tuple[tuple[Mapping[str, Json], Device, int], ...] = ()
+    """What was found: the reference, the device, its size in bytes."""
+
+
+def dependencies(vm: Object, view: View) -> Dependencies:
+    cpu, about_class, sizing = _class(vm, view)
+    listed, about_devices, waiting = _devices(vm, view)
+    provisioning = _provisioning(vm)
+    conditions = (
+        Condition("VirtualMachineIPAddressReady", "True", "VirtualMachineIPAddressReady"),
+        about_class,
+        about_devices,
+        provisioning,
+        *sizing,
+    )
+    needed = (about_class, about_devices, provisioning, *sizing)
+    return Dependencies(
+        conditions=conditions,
+        ready=all(condition.status == "True" for condition in needed),
+        cpu=cpu,
+        devices=tuple(device for _, device, _ in listed),
+        listed=listed,
+        claims=tuple(_key(vm, ref) for ref in vm.spec["blockDeviceRefs"] if ref["kind"] == "VirtualDisk"),
+        waiting=waiting,
+    )
+
+
+def _class(vm: Object, view: View) -> tuple[GuestCpu | None, Condition, tuple[Condition, ...]]:
+    name = vm.spec["virtualMachineClassName"]
+    key = Key("VirtualMachineClass", "", name)
+    data: ClassData | None = view.export(key)
+    if data is None:
+        there = view.object(key) is not None
+        message = (
+            f"VirtualMachineClass {name} is not ready: see its conditions."
+            if there
+            else f"VirtualMachineClass {name} is not there: create it, or name another one in spec.virtualMachineClassName."
+        )
+        missing = Condition("VirtualMachineClassReady", "False", "VirtualMachineClassNotReady", message)
+        return None, missing, ()
+    cpu = vm.spec["cpu"]
+    wrong = violations(
+        data.sizing_policies, cpu["cores"], cpu["coreFraction"], to_bytes(vm.spec["memory"]["size"])
+    )
+    ready = Condition("VirtualMachineClassReady", "True", "VirtualMachineClassReady")
+    if not wrong:
+        return data.cpu, ready, ()
+    message = f"The size does not fit the sizing policy of VirtualMachineClass {name}: {'; '.join(wrong)}."
+    return data.cpu, ready, (Condition("SizingPolicyMatched", "False", "SizingPolicyNotMatched", message),)
+
+
+def _key(vm: Object, ref: Mapping[str, Json]) -> Key:
+    namespace = "" if ref["kind"] == "ClusterVirtualImage" else vm.key.namespace
+    return Key(ref["kind"], namespace, ref["name"])
+
+
+Found = tuple[Mapping[str, Json], Device, int]
+
+
+def _devices(vm: Object, view: View) -> tuple[tuple[Found, ...], Condition, bool]:
+    refs = vm.spec["blockDeviceRefs"]
+    explicit = any("bootOrder" in ref for ref in refs)
+    found: list[Found] = []
+    problems: list[str] = []
+    waiting = True
+    for position, ref in enumerate(refs, 1):
+        boot = ref.get("bootOrder", 0) if explicit else position
+        device, size, problem, on_its_way = _device(vm, _key(vm, ref), boot, view)
+        if device is not None:
+            found.append((ref, device, size))
+        else:
+            problems.append(problem)
+            waiting = waiting and on_its_way
+    if not problems:
+        return tuple(found), Condition(READY, "True", READY), False
+    first = problems[0]
+    count = f" ({len(found)} of {len(refs)} block devices are ready.)" if len(refs) > 1 else ""
+    return tuple(found), Condition(READY, "False", NOT_READY, first + count), waiting
+
+
+def _device(vm: Object, key: Key, boot: int, view: View) -> tuple[Device | None, int, str, bool]:
+    """The device and its size; or None, a sentence, and whether it is on its way."""
+    obj = view.object(key)
+    data = view.export(key)
+    if obj is None:
+        return None, 0, f"{key} is not there: the VirtualMachine goes on as soon as it is.", False
+    if data is None:
+        on_its_way = view.previous(key).get("phase") not in ("Failed", "PVCLost")
+        return None, 0, f"{key} is not ready yet: see its conditions.", on_its_way
+    if isinstance(data, ImageData):
+        device = Device(
+            data.path, data.driver, serial(obj.uid), readonly=True, cdrom=data.cdrom, boot=boot
+        )
+        return device, data.size, "", True
+    assert isinstance(data, DiskData)  # noqa: S101  # the only other kind of device
+    for other in view.read("users", key) or ():
+        if other != vm.key and view.read("attached", (key, other)):
+            return None, 0, f"{key} is in use by {other}: stop that one, or use another disk.", False
+    device = Device(data.path, "qcow2", serial(obj.uid), boot=boot)
+    return device, data.capacity, "", True
+
+
+def _provisioning(vm: Object) -> Condition:
+    kind = vm.spec.get("provisioning", {}).get("type", "UserData")
+    if kind == "UserData":
+        return Condition("ProvisioningReady", "True", "ProvisioningReady")
+    message = f"Provisioning of type {kind} is not supported here yet; UserData is."
+    return Condition("ProvisioningReady", "False", "ProvisioningNotReady", message)
+
+
+def user_data(spec: Mapping[str, Json]) -> str | None:
+    """Inline user data; None if there is none, or if only a marker of it is left."""
+    text: str | None = spec.get("provisioning", {}).get("userData")
+    return None if text == SENSITIVE else text

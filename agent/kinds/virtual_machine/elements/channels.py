@@ -1,0 +1,39 @@
+"""`<serial>`, `<channel>` and `<graphics>`: console with a log, guest agent, VNC on a socket of libvirt's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.kinds.virtual_machine.elements.xml import Element, attribute
+from agent.kinds.virtual_machine.wanted import Wanted
+
+AGENT = "org.qemu.guest_agent.0"
+
+
+@dataclass(frozen=True)
+class Channels:
+    console_log: str
+    agent: bool
+    graphics: str
+    """Listener of the VNC server: socket keeps it off every network."""
+
+
+def expect(wanted: Wanted) -> Channels:
+    return Channels(wanted.console_log, agent=True, graphics="socket")
+
+
+def read(root: Element) -> Channels:
+    names = {target.get("name") for target in root.iterfind("devices/channel/target")}
+    return Channels(
+        console_log=attribute(root, "devices/serial/log", "file"),
+        agent=AGENT in names,
+        graphics=attribute(root, "devices/graphics[@type='vnc']/listen", "type"),
+    )
+
+
+def agent_connected(root: Element) -> bool:
+    """True if the running instance's guest agent has opened its channel."""
+    return any(
+        target.get("name") == AGENT and target.get("state") == "connected"
+        for target in root.iterfind("devices/channel/target")
+    )

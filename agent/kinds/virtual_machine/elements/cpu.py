@@ -1,0 +1,50 @@
+"""`<vcpu>`, `<cpu>` and `<cputune>`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.kinds.virtual_machine.elements.xml import Element, attribute, number, text
+from agent.kinds.virtual_machine.resources import requested_milli
+from agent.kinds.virtual_machine.topology import topology
+from agent.kinds.virtual_machine.wanted import Wanted
+
+LEAST_SHARES, MOST_SHARES = 2, 10000
+
+
+@dataclass(frozen=True)
+class Cpu:
+    cores: int
+    sockets: int
+    cores_per_socket: int
+    mode: str
+    model: str
+    """Empty but for mode custom."""
+    shares: int
+    """Weight against other domains, 100 for a whole core; 0 where the host has no CPU tuning."""
+
+
+def expect(wanted: Wanted) -> Cpu:
+    cpu = wanted.spec["cpu"]
+    shape = topology(cpu["cores"])
+    weight = requested_milli(cpu["cores"], cpu["coreFraction"]) // 10
+    return Cpu(
+        cores=cpu["cores"],
+        sockets=shape.sockets,
+        cores_per_socket=shape.cores_per_socket,
+        mode=wanted.cpu.mode,
+        model=wanted.cpu.model,
+        shares=min(max(weight, LEAST_SHARES), MOST_SHARES) if wanted.node.cpu_tuning else 0,
+    )
+
+
+def read(root: Element) -> Cpu:
+    mode = attribute(root, "cpu", "mode")
+    return Cpu(
+        cores=number(text(root, "vcpu")),
+        sockets=number(attribute(root, "cpu/topology", "sockets")),
+        cores_per_socket=number(attribute(root, "cpu/topology", "cores")),
+        mode=mode,
+        model=text(root, "cpu/model") if mode == "custom" else "",
+        shares=max(number(text(root, "cputune/shares")), 0),
+    )

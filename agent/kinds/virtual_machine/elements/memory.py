@@ -1,0 +1,29 @@
+"""`<memory>` and `<currentMemory>`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.core.quantity import to_bytes
+from agent.kinds.virtual_machine.elements.xml import Element, kibibytes
+from agent.kinds.virtual_machine.wanted import Wanted
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Guest memory in KiB."""
+
+    size: int
+    current: int
+
+
+def expect(wanted: Wanted) -> Memory:
+    # libvirt rounds the running copy up to whole MiB; doing so at once keeps both copies alike
+    mib = -(-to_bytes(wanted.spec["memory"]["size"]) // MIB)
+    return Memory(mib * 1024, mib * 1024)
+
+
+def read(root: Element) -> Memory:
+    return Memory(kibibytes(root, "memory"), kibibytes(root, "currentMemory"))

@@ -1,0 +1,31 @@
+"""Reading values out of a definition that somebody may have edited."""
+
+from __future__ import annotations
+
+from lxml import etree
+
+Element = etree._Element  # noqa: SLF001  # lxml names its element type so
+
+
+def text(root: Element, path: str) -> str:
+    return (root.findtext(path) or "").strip()
+
+
+def attribute(root: Element, path: str, name: str) -> str:
+    found = root.find(path)
+    return "" if found is None else found.get(name, "")
+
+
+def number(value: str) -> int:
+    """The number, or -1 where there is none."""
+    return int(value) if value.isascii() and value.isdigit() else -1
+
+
+UNITS = {"": 1024, "b": 1, "bytes": 1, "k": 1024, "KiB": 1024, "M": 1024**2, "MiB": 1024**2, "G": 1024**3, "GiB": 1024**3}
+
+
+def kibibytes(root: Element, path: str) -> int:
+    """A memory size in KiB, whatever unit it is written in; -1 where it cannot be read."""
+    unit = UNITS.get(attribute(root, path, "unit"))
+    value = number(text(root, path))
+    return -1 if unit is None or value < 0 else value * unit // 1024

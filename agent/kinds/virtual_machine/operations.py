@@ -1,0 +1,144 @@
+"""What the operations on a VM ask of it, and what has become of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from agent.core.facts import View
+from agent.core.metadata import DomainMetadata
+from agent.core.model import Key, Object
+from agent.core.status import seconds
+from agent.kinds.virtual_machine.power import Running, accept, cancel, finished, unfinished
+from agent.kinds.virtual_machine_operation.applicable import Progress, refused, supersedes
+from agent.kinds.virtual_machine_operation.plan import ENDED
+
+NOT_AFTER = "gitvirt.io/not-after"
+USER_TYPES = ("Start", "Stop", "Restart")
+_REASONS = {"Start": "StartInProgress", "Stop": "StopInProgress", "Restart": "RestartInProgress"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    memory: DomainMetadata | None
+    progress: Mapping[str, Progress]
+    """By operation uid."""
+    wake: float | None = None
+
+
+def open_operations(vm: Key, view: View) -> list[Object]:
+    """Operations on the VM that have not ended, oldest first."""
+    found = [view.object(key) for key in view.read("operations", vm) or ()]
+    live = [each for each in found if each is not None and not each.deleted]
+    return [each for each in live if view.previous(each.key).get("phase") not in ENDED]
+
+
+def without_domain(operations: Iterable[Object], policy: str, phase: str) -> Outcome:
+    """There is no domain yet that could do or remember anything."""
+    progress = {}
+    for each in operations:
+        progress[each.uid] = refused(each.spec, policy, phase) or Progress(
+            "Pending", "Unknown", "The VirtualMachine is not defined yet."
+        )
+    return Outcome(None, progress)
+
+
+def take(
+    operations: Iterable[Object],
+    memory: DomainMetadata,
+    running: Running,
+    *,
+    policy: str,
+    phase: str,
+    ready: bool,
+    now: float,
+) -> Outcome:
+    """Take up what may act now, withdraw what was deleted, and say of each where it is."""
+    operations = list(operations)
+    memory = _cancelled(memory, running, {each.uid for each in operations}, now)
+    progress: dict[str, Progress] = {}
+    wake: float | None = None
+    for each in operations:
+        known = memory.recorded(each.uid)
+        if known is None:
+            expiry = _expiry(each)
+            if expiry is not None and expiry <= now:
+                progress[each.uid] = Progress(
+                    "Failed", "Expired", f"Nothing could act on it before {each.manifest.annotations[NOT_AFTER]}."
+                )
+                continue
+            memory, state = _consider(each, memory, running, policy, phase, progress, ready=ready, now=now)
+            if state is not None:
+                progress[each.uid] = state
+                if state.phase == "Pending" and expiry is not None:
+                    wake = expiry if wake is None else min(wake, expiry)
+                continue
+        progress[each.uid] = _progress(each, memory, running)
+    return Outcome(memory, progress, wake)
+
+
+def _consider(
+    each: Object,
+    memory: DomainMetadata,
+    running: Running,
+    policy: str,
+    phase: str,
+    progress: dict[str, Progress],
+    *,
+    ready: bool,
+    now: float,
+) -> tuple[DomainMetadata, Progress | None]:
+    """Record a new operation in the metadata, or say why not."""
+    problem = refused(each.spec, policy, phase)
+    if problem is not None:
+        return memory, problem
+    older = unfinished(memory, running)
+    if older is not None:
+        if not supersedes(each.spec, older.type, old_force=older.force):
+            message = f"Operation {_name(older.uid)} of this VirtualMachine has to end first."
+            return memory, Progress("Failed", "NotReadyToBeExecuted", message)
+        memory = cancel(memory, running, older.uid, now)
+        progress[older.uid] = Progress(
+            "Superseded", "Superseded", f"Superseded by {each.key.name} of type {each.spec['type']}.", sent=True
+        )
+    if each.spec["type"] == "Restart" and not ready:
+        message = "The VirtualMachine could not start again now: see its conditions. It keeps running until it could."
+        return memory, Progress("Pending", "Unknown", message)
+    force = bool(each.spec.get("force"))
+    return accept(memory, running, each.uid, each.spec["type"], now, force=force), None
+
+
+def _name(uid: str) -> str:
+    return uid.split("-", 1)[0]
+
+
+def _progress(each: Object, memory: DomainMetadata, running: Running) -> Progress:
+    entry = memory.recorded(each.uid)
+    assert entry is not None  # noqa: S101  # recorded by now
+    if entry.cancelled:
+        return Progress("Superseded", "Superseded", "A later operation took its place.", sent=True)
+    if finished(entry, memory, running):
+        return Progress("Completed", "OperationCompleted", sent=True)
+    kind = each.spec["type"]
+    return Progress("InProgress", _REASONS[kind], "Waiting for the operation to complete.", sent=True)
+
+
+def _cancelled(
+    memory: DomainMetadata, running: Running, wanted: set[str], now: float
+) -> DomainMetadata:
+    for entry in memory.operations:
+        if entry.type not in USER_TYPES or entry.uid in wanted or entry.cancelled:
+            continue
+        if not finished(entry, memory, running):
+            memory = cancel(memory, running, entry.uid, now)
+    return memory
+
+
+def _expiry(each: Object) -> float | None:
+    text = each.manifest.annotations.get(NOT_AFTER, "")
+    try:
+        return seconds(text) if text else None
+    except ValueError:
+        return None
+
+

@@ -1,0 +1,187 @@
+"""The one place that decides what is on and what is off.
+
+In order of precedence: deletion, AlwaysOff, operations, automatic restarts, run policy. Decisions are written into the
+domain's metadata before they are carried out; what is carried out follows from the metadata alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from agent.core.host import RawDomain
+from agent.core.identity import internal_uid, next_instance
+from agent.core.metadata import DomainMetadata, Power, Recorded
+
+ALWAYS_ON = "AlwaysOn"
+ALWAYS_OFF = "AlwaysOff"
+MANUAL = "Manual"
+UNLESS_STOPPED = "AlwaysOnUnlessStoppedManually"
+
+RESTARTS = ("Restart", "Automatic", "Reboot")
+BY_GUEST = "guest"
+BY_POLICY = "policy"
+BY_HOST = "host"
+BY_DELETION = "deletion"
+
+PRESS_EVERY = 3.0
+"""Seconds between two presses of the power button: an early one is lost while the guest boots."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """The power side of what was read: which instance runs, if any, and how the last one ended."""
+
+    instance: str
+    """Empty when the domain is off."""
+    raw: RawDomain
+
+    @property
+    def on(self) -> bool:
+        return self.raw.active
+
+
+def first(policy: str, instance: str, now: float, *, was_stopped: bool) -> Power:
+    """Power of a domain that is about to be defined. `was_stopped`: the VM is known, and was off."""
+    on = policy == ALWAYS_ON or (policy == UNLESS_STOPPED and not was_stopped)
+    return Power(on=on, by=BY_POLICY, at=int(now), instance=instance if on else "")
+
+
+def observed(
+    memory: DomainMetadata, running: Running, policy: str, *, deleted: bool, now: float
+) -> DomainMetadata:
+    """The metadata with what the host shows taken in: starts and stops by anybody, and a changed policy."""
+    memory = _renewed(memory, running, now)
+    if deleted:
+        return _off(memory, running, BY_DELETION, now)
+    if policy == ALWAYS_OFF:
+        return _off(memory, running, BY_POLICY, now)
+    if running.on:
+        return _started_by_hand(memory, running, now)
+    return _stopped(memory, running.raw, policy, now)
+
+
+def _renewed(memory: DomainMetadata, running: Running, now: float) -> DomainMetadata:
+    """Every start uses up an instance id."""
+    if running.on and running.instance == memory.instance:
+        return replace(memory, instance=next_instance(memory.uid, memory.instance, now))
+    return memory
+
+
+def _off(memory: DomainMetadata, running: Running, by: str, now: float) -> DomainMetadata:
+    target = running.instance if running.on else memory.power.instance
+    if memory.power.on or memory.power.by != by or memory.power.instance != target:
+        return replace(memory, power=Power(on=False, by=by, at=int(now), instance=target))
+    return memory
+
+
+def _started_by_hand(memory: DomainMetadata, running: Running, now: float) -> DomainMetadata:
+    """A running instance that nobody asked to end is wanted, whoever started it."""
+    if not memory.power.on and memory.power.instance != running.instance:
+        power = Power(on=True, by=BY_HOST, at=int(now), instance=running.instance)
+        return replace(memory, power=power)
+    return memory
+
+
+def _stopped(memory: DomainMetadata, raw: RawDomain, policy: str, now: float) -> DomainMetadata:
+    power = memory.power
+    before = memory.spec.get("runPolicy", policy)
+    if power.on and power.instance == memory.instance:
+        return memory  # its start is still due
+    if policy == ALWAYS_ON or (policy == UNLESS_STOPPED and before == ALWAYS_OFF):
+        return replace(memory, power=Power(True, BY_POLICY, int(now), memory.instance))
+    if not power.on:
+        return memory
+    if policy == UNLESS_STOPPED and not by_guest(memory, raw):
+        return replace(memory, power=Power(True, BY_POLICY, int(now), memory.instance))
+    by = BY_GUEST if by_guest(memory, raw) else BY_HOST
+    return replace(memory, power=Power(False, by, int(now), memory.instance))
+
+
+def by_guest(memory: DomainMetadata, raw: RawDomain) -> bool:
+    """True if the guest itself powered off, as opposed to a crash, a lost host or an end that the agent began."""
+    began = any(entry.target == memory.power.instance and entry.cancelled for entry in memory.operations)
+    return raw.reason == "shutdown" and raw.stopped_by != "host" and not began and not raw.managed_save
+
+
+def ending(memory: DomainMetadata, running: Running) -> Recorded | Power | None:
+    """Why the running instance is to end; None if it is not."""
+    if not running.on:
+        return None
+    if not memory.power.on and memory.power.by in (BY_DELETION, BY_POLICY):
+        return memory.power
+    for entry in reversed(memory.operations):
+        if entry.type != "Start" and entry.target == running.instance and not entry.cancelled:
+            return entry
+    return None
+
+
+def start_due(memory: DomainMetadata, running: Running) -> bool:
+    """True if the next instance is to be started."""
+    return not running.on and memory.power.on and memory.power.instance == memory.instance
+
+
+def finished(entry: Recorded, memory: DomainMetadata, running: Running) -> bool:
+    """True if an operation has nothing left to do."""
+    ended = not running.on or running.instance != entry.target
+    if entry.type == "Stop":
+        return ended
+    due = memory.power.by == entry.uid and start_due(memory, running)
+    if entry.type == "Start":
+        return not due
+    return ended and not due
+
+
+def unfinished(memory: DomainMetadata, running: Running) -> Recorded | None:
+    """The operation under way."""
+    for entry in reversed(memory.operations):
+        if not entry.cancelled and not finished(entry, memory, running):
+            return entry
+    return None
+
+
+def accept(
+    memory: DomainMetadata, running: Running, uid: str, kind: str, now: float, *, force: bool
+) -> DomainMetadata:
+    """The metadata with an operation written down, which is what makes it happen."""
+    target = memory.instance if kind == "Start" else running.instance
+    entry = Recorded(uid=uid, type=kind, force=force, target=target, at=int(now))
+    on = kind != "Stop"
+    power = Power(on=on, by=uid, at=int(now), instance=memory.instance if on else target)
+    return replace(memory.with_operation(entry), power=power)
+
+
+def cancel(memory: DomainMetadata, running: Running, uid: str, now: float) -> DomainMetadata:
+    """Somebody has withdrawn an operation: what it has done stays, what it would do is not done."""
+    entry = memory.recorded(uid)
+    if entry is None or entry.cancelled:
+        return memory
+    others = tuple(
+        replace(each, cancelled=True) if each.uid == uid else each for each in memory.operations
+    )
+    power = memory.power
+    if power.by == uid and not finished(entry, memory, running):
+        power = Power(on=running.on, by=BY_HOST, at=int(now), instance=running.instance)
+    return replace(memory, operations=others, power=power)
+
+
+def restart_by_itself(
+    memory: DomainMetadata, running: Running, *, automatic: bool, pending: bool, now: float
+) -> DomainMetadata:
+    """A restart that nobody had to ask for: the guest reboots anyway, or the manifest allows it. Once an instance."""
+    if not running.on or not pending or ending(memory, running) is not None:
+        return memory
+    for kind, applies in (("Reboot", running.raw.rebooted), ("Automatic", automatic)):
+        uid = internal_uid(memory.uid, kind, running.instance)
+        if applies and memory.recorded(uid) is None:
+            return accept(memory, running, uid, kind, now, force=kind == "Reboot")
+    return memory
+
+
+CRASH_WINDOW = 600.0
+"""Seconds for which a start counts against the next one."""
+FREE_STARTS = 3
+
+
+def crash_delay(starts: int) -> float:
+    """Seconds from the last start to the next one after so many starts within the window."""
+    return 0.0 if starts < FREE_STARTS else min(300.0, 5.0 * 2.0 ** (starts - FREE_STARTS))

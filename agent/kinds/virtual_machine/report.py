@@ -1,0 +1,214 @@
+"""The status of a VM, as a function of what is wanted, seen and under way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.core.changes import Change
+from agent.core.facts import Decision
+from agent.core.host import GuestInfo, RawDomain
+from agent.core.identity import domain_name
+from agent.core.jobs import Job
+from agent.core.metadata import DomainMetadata
+from agent.core.model import Condition, Json, Object
+from agent.core.quantity import format_bytes
+from agent.core.status import transitions
+from agent.kinds.local import NOT_READY, Place
+from agent.kinds.virtual_machine.definition import DomainFacts, parse
+from agent.kinds.virtual_machine.dependencies import Dependencies
+from agent.kinds.virtual_machine.elements.channels import agent_connected
+from agent.kinds.virtual_machine.power import Running
+from agent.kinds.virtual_machine.resources import FULL, resources
+
+LIVE = ("Running", "Stopping", "Pause", "Migrating")
+RESTART = "AwaitingRestartToApplyConfiguration"
+WAITING = "Changes of the specification take effect at the next restart."
+
+
+@dataclass(frozen=True)
+class Report:
+    vm: Object
+    at: Place
+    needs: Dependencies
+    seen_active: DomainFacts | None
+    raw: RawDomain | None
+    memory: DomainMetadata | None
+    running: Running | None
+    job: Job
+    pending: tuple[Change, ...]
+    guest: GuestInfo | None
+    previous: Mapping[str, Json]
+    phase: str
+    now: float
+
+    @property
+    def waiting(self) -> bool:
+        """True while the VM gets somewhere by itself."""
+        return self.phase in ("Starting", "Stopping", "Terminating") or (
+            self.phase == "Pending" and self.needs.waiting
+        )
+
+    @property
+    def on(self) -> bool:
+        return self.raw is not None and self.raw.active
+
+    def status(self) -> dict[str, Any]:
+        ip = self._address()
+        return {
+            "phase": self.phase,
+            "nodeName": self.at.name if self.on else "",
+            "ipAddress": ip,
+            "virtualMachinePods": self._instances(),
+            "guestOSInfo": self._guest_os(),
+            "resources": self._resources(),
+            "restartAwaitingChanges": [change.listed() for change in self.pending]
+            if self.phase in LIVE
+            else [],
+            "blockDeviceRefs": self._devices(),
+            "networks": self._networks(),
+            "versions": {
+                "libvirt": self.at.node.libvirt_version,
+                "qemu": self.at.node.qemu_version,
+            },
+            "stats": {"phasesTransitions": transitions(self.previous, self.phase, self.now)},
+            "conditions": self._conditions(),
+        }
+
+    def _instances(self) -> list[dict[str, Json]]:
+        if self.raw is None:
+            return []
+        return [{"active": self.on, "name": domain_name(self.vm.key)}]
+
+    def _guest_os(self) -> dict[str, Json]:
+        if not self.on:
+            return {}
+        if self.guest is not None:
+            return dict(self.guest.os)
+        known: dict[str, Json] = self.previous.get("guestOSInfo", {}) if self._agent() else {}
+        return known
+
+    def _agent(self) -> bool:
+        return bool(self.raw and self.raw.active_xml and agent_connected(parse(self.raw.active_xml)))
+
+    def _address(self) -> str:
+        if not self.on:
+            return ""
+        if self.guest is None:
+            known: str = self.previous.get("ipAddress", "")
+            return known
+        found = [address for each in self.guest.addresses.values() for address in each]
+        return next((each for each in found if ":" not in each), "")
+
+    def _resources(self) -> dict[str, Json]:
+        """Of the running instance; of the spec while there is none."""
+        spec = self.vm.spec
+        facts = self.seen_active
+        if self.on and facts is not None and facts.metadata is not None and facts.metadata.spec:
+            spec = facts.metadata.spec
+        return resources(spec["cpu"], spec["memory"]["size"])
+
+    def _devices(self) -> list[dict[str, Json]]:
+        if self.raw is None or self.seen_active is None:
+            return []
+        attached = {disk.serial: disk for disk in self.seen_active.disks.disks}
+        listed: list[dict[str, Json]] = []
+        for ref, device, size in self.needs.listed:
+            disk = attached.get(device.serial)
+            item: dict[str, Json] = {
+                "attached": disk is not None,
+                "kind": ref["kind"],
+                "name": ref["name"],
+                "size": format_bytes(size),
+            }
+            if disk is not None:
+                item["target"] = disk.target
+                if disk.boot:
+                    item["bootOrder"] = disk.boot
+            listed.append(item)
+        return listed
+
+    def _networks(self) -> list[dict[str, Json]]:
+        if self.seen_active is None:
+            return []
+        return [
+            {"id": 1, "type": "Main", "macAddress": each.mac}
+            for each in self.seen_active.interfaces.interfaces[:1]
+        ]
+
+    # -- conditions --------------------------------------------------------------------------
+
+    def _conditions(self) -> list[Condition]:
+        return [
+            *self.needs.conditions,
+            self._running(),
+            *self._configuration(),
+            *self._agent_ready(),
+            *self._limits(),
+        ]
+
+    def _running(self) -> Condition:
+        if self.phase == "Running":
+            return Condition("Running", "True", "Running")
+        if self.phase == "Pause":
+            message = f"The guest is paused ({self.raw.reason if self.raw else 'unknown'}): `virsh resume {domain_name(self.vm.key)}` goes on."
+            return Condition("Running", "False", "GuestNotRunning", message)
+        if self.job.failed:
+            return Condition("Running", "False", "PodNotStarted", self.job.error)
+        if self.raw is not None and self.raw.reason == "crashed" and not self.raw.active:
+            message = "The last instance ended in a crash."
+            return Condition("Running", "False", "InternalVirtualMachineError", message)
+        return Condition("Running", "False", "NotRunning")
+
+    def _configuration(self) -> list[Condition]:
+        if self.phase not in LIVE or not self.pending:
+            return []
+        paths = ", ".join(change.path for change in self.pending)
+        message = f"{WAITING} Changed: {paths}."
+        if not self.needs.ready:
+            message += " A restart now would have to wait: see the other conditions."
+        return [
+            Condition("ConfigurationApplied", "False", "ConfigurationNotApplied", message),
+            Condition(RESTART, "True", "ChangesPendingRestart", message),
+        ]
+
+    def _agent_ready(self) -> list[Condition]:
+        if self.phase not in LIVE:
+            return []
+        if self._agent():
+            return [Condition("AgentReady", "True", "AgentReady"), _MIGRATABLE]
+        message = "The guest has not opened the agent's channel: is qemu-guest-agent installed and started in it?"
+        return [Condition("AgentReady", "False", "AgentNotReady", message), _MIGRATABLE]
+
+    def _limits(self) -> list[Condition]:
+        found = []
+        if self.at.node.virt_type != "kvm":
+            message = f"Node {self.at.name} has no hardware virtualization: the guest runs under software emulation, which is slow."
+            found.append(Condition("HardwareVirtualization", "False", "SoftwareEmulation", message))
+        if not self.at.node.cpu_tuning and self.vm.spec["cpu"]["coreFraction"] != FULL:
+            message = f"Node {self.at.name} has no CPU tuning (a user's session has none): spec.cpu.coreFraction is not enforced."
+            found.append(Condition("CoreFractionEnforced", "False", "CPUTuningNotAvailable", message))
+        notes = self.vm.manifest.notes
+        if notes:
+            found.append(Condition("FieldsSupported", "False", "NotSupportedHere", " ".join(notes)))
+        return found
+
+
+_MIGRATABLE = Condition("Migratable", "True", "VirtualMachineDisksShouldBeMigrating")
+
+
+def unreachable(vm: Object, previous: Mapping[str, Json]) -> Decision:
+    """The node cannot be seen: what was known stays, and nothing is done."""
+    if previous.get("phase"):
+        return Decision()
+    conditions = [Condition("Running", "False", "NotRunning", NOT_READY)]
+    phase = "Terminating" if vm.deleted else "Pending"
+    return Decision(status={"phase": phase, "conditions": conditions}, waiting=True, ok=False)
+
+
+def conflict(vm: Object, message: str, *, gone: bool) -> Decision:
+    """A domain that is not ours stands where this VM's would be: nothing is done to it."""
+    condition = Condition("Running", "False", "DomainNotOwned", message)
+    phase = "Terminating" if vm.deleted else "Pending"
+    return Decision(status={"phase": phase, "conditions": [condition]}, gone=gone, ok=False)

@@ -1,0 +1,49 @@
+"""All that a definition is made from: the spec, and everything it refers to, found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.core.host import RawNode
+from agent.core.metadata import DomainMetadata
+from agent.core.model import Json
+
+
+@dataclass(frozen=True)
+class GuestCpu:
+    """What a VirtualMachineClass gives to guests. `model` is empty but for mode custom."""
+
+    mode: str
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class Device:
+    """One block device, found and ready."""
+
+    path: str
+    format: str
+    serial: str
+    readonly: bool = False
+    cdrom: bool = False
+    boot: int = 0
+    """Position in the boot order from 1; 0: not booted from."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What `expect` of every element sees."""
+
+    name: str
+    uuid: str
+    metadata: DomainMetadata
+    spec: Mapping[str, Json]
+    node: RawNode
+    cpu: GuestCpu
+    devices: tuple[Device, ...]
+    mac: str
+    console_log: str
+    """Path of the serial console's log on the host."""
+    machine: str
+    """Machine type in full; carried over from the present definition."""

@@ -1,0 +1,65 @@
+"""Whether an operation may act: on this run policy, in this phase, beside that other operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.core.model import Json
+
+SUPPORTED = ("Start", "Stop", "Restart")
+
+_POLICIES: Mapping[str, frozenset[str]] = {
+    "Start": frozenset({"Manual", "AlwaysOnUnlessStoppedManually"}),
+    "Stop": frozenset({"Manual", "AlwaysOnUnlessStoppedManually"}),
+    "Restart": frozenset({"Manual", "AlwaysOnUnlessStoppedManually", "AlwaysOn"}),
+}
+_PHASES: Mapping[str, frozenset[str]] = {
+    "Start": frozenset({"Stopped", "Stopping"}),
+    "Stop": frozenset({"Running", "Degraded", "Starting", "Pause", "Pending"}),
+    "Restart": frozenset({"Running", "Degraded", "Starting", "Pause"}),
+}
+_STOPPING_BY_FORCE = frozenset({"Stop", "Restart"})
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What has become of one operation."""
+
+    phase: str
+    reason: str
+    message: str = ""
+    sent: bool = False
+    """True once the domain remembers the operation."""
+
+
+def refused(spec: Mapping[str, Json], policy: str, phase: str) -> Progress | None:
+    """Why the VM cannot do this now or ever; None if it can."""
+    kind, force = spec["type"], bool(spec.get("force"))
+    if kind not in SUPPORTED:
+        message = f"Operations of type {kind} are not supported here; Start, Stop and Restart are."
+        return Progress("Failed", "OperationFailed", message)
+    if policy not in _POLICIES[kind]:
+        return Progress(
+            "Failed",
+            "NotApplicableForVirtualMachineRunPolicy",
+            f"A VirtualMachine with run policy {policy} takes no operation of type {kind}.",
+        )
+    if phase in _PHASES[kind] or (phase == "Stopping" and force and kind in _STOPPING_BY_FORCE):
+        return None
+    return Progress(
+        "Failed",
+        "NotApplicableForVirtualMachinePhase",
+        f"A VirtualMachine in phase {phase} takes no operation of type {kind}.",
+    )
+
+
+def supersedes(new: Mapping[str, Json], old_type: str, *, old_force: bool) -> bool:
+    """True if the newer operation replaces an unfinished older one."""
+    kind, force = new["type"], bool(new.get("force"))
+    match old_type:
+        case "Start":
+            return bool(kind == "Stop")
+        case "Stop" | "Restart" | "Automatic":
+            return not old_force and force and kind in _STOPPING_BY_FORCE
+    return False

@@ -1,0 +1,42 @@
+"""Report on one operation. What ended stays as it ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agent.core.facts import Decision, View
+from agent.core.model import Condition, Key, Object
+from agent.kinds.virtual_machine_operation.applicable import Progress
+
+ENDED = ("Completed", "Failed", "Superseded")
+_STATUS = {"Completed": "True", "Superseded": "True", "Failed": "False", "InProgress": "False"}
+
+
+def decide(operation: Object, view: View) -> Decision:
+    previous = view.previous(operation.key)
+    if operation.deleted:
+        return Decision(status=None, gone=True)
+    if previous.get("phase") in ENDED:
+        return Decision()
+    vm = Key("VirtualMachine", operation.key.namespace, operation.spec["virtualMachineName"])
+    target = view.object(vm)
+    progress: Progress | None
+    if target is None:
+        message = f"{vm} is not there."
+        progress = Progress("Failed", "VirtualMachineNotFound", message)
+    else:
+        progress = view.read("operation", operation.uid)
+    if progress is None:
+        return Decision(status=_status(Progress("Pending", "Unknown")), waiting=True)
+    return Decision(status=_status(progress), waiting=progress.phase not in ENDED)
+
+
+def _status(progress: Progress) -> dict[str, Any]:
+    conditions = [
+        Condition(
+            "Completed", _STATUS.get(progress.phase, "Unknown"), progress.reason, progress.message
+        )
+    ]
+    if progress.sent:
+        conditions.append(Condition("SignalSent", "True", "SignalSentSuccess"))
+    return {"phase": progress.phase, "conditions": conditions}
