@@ -1,0 +1,148 @@
+"""Puts the agent together: the one place that knows all of its parts."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from agent.core.facts import Engine
+from agent.core.host import Host
+from agent.core.schema import Catalogue
+from agent.gitrepo.repository import Repository
+from agent.images.spool import sweep
+from agent.kinds.registry import ORDER, decisions
+from agent.kinds.validation import CHECKS
+from agent.reconcile.desired import ManifestReader
+from agent.reconcile.execute import Executor
+from agent.reconcile.git import Branches, GitWorker
+from agent.reconcile.reconciler import Lanes, ProgressNews, Reconciler
+from agent.reconcile.status_branch import StatusBranch
+from agent.reconcile.workers import Workers
+
+ACTION_THREADS = 8
+IMPORT_THREADS = 4
+READ_THREADS = 2
+
+
+class AlreadyRunning(Exception):  # noqa: N818  # says what it is
+    """Another agent uses the same data folder."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an agent is made of, as settings say it."""
+
+    fleet: str
+    branches: Branches
+    data_dir: Path
+    poll: float
+    """Seconds between two looks at the repository."""
+    status_interval: float
+    """Least seconds between two writes to a remote repository."""
+    image_limit: int
+    """Bytes that one image may have."""
+
+
+@contextmanager
+def claimed(data_dir: Path) -> Iterator[str]:
+    """Hold the data folder; gives this place's name as an agent. Raises AlreadyRunning."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (data_dir / "agent.id").open("a+", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise AlreadyRunning(
+                f"another agent runs with the data folder {data_dir}: give this one another --data-dir"
+            ) from error
+        file.seek(0)
+        name = file.read().strip()
+        if not name:
+            name = f"{os.uname().nodename}-{uuid.uuid4().hex[:8]}"
+            file.write(name + "\n")
+            file.flush()
+        yield name
+
+
+def program_version() -> str:
+    try:
+        return version("gitvirt")
+    except PackageNotFoundError:
+        return "0"
+
+
+class Agent:
+    """A reconciler with its threads. `close` ends what can be ended; domains keep running."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        repository: Repository,
+        host: Host,
+        instance: str,
+        wake: Callable[[], None],
+        *,
+        clock: Callable[[], float] = time.time,
+        lanes: Lanes | None = None,
+    ) -> None:
+        catalogue = Catalogue.load()
+        spool = plan.data_dir / "spool"
+        spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sweep(spool)
+        self._stopping = threading.Event()
+        self._workers: list[Workers] = []
+        status = StatusBranch(
+            repository, catalogue, f"refs/heads/{plan.branches.status}", plan.fleet
+        )
+        self.git = GitWorker(
+            repository,
+            catalogue,
+            ManifestReader(catalogue, CHECKS),
+            plan.branches,
+            status,
+            instance,
+        )
+        executor = Executor(
+            {host.name: host},
+            spool,
+            plan.image_limit,
+            lambda: self.reconciler.next_number(),
+            lambda key, percent: self.reconciler.post(ProgressNews(key, percent)),
+            self._stopping.is_set,
+        )
+        self.reconciler = Reconciler(
+            catalogue=catalogue,
+            engine=Engine(ORDER, decisions(catalogue)),
+            git=self.git,
+            status=status,
+            host=host,
+            executor=executor,
+            lanes=lanes or self._lanes(),
+            branches=plan.branches,
+            fleet=plan.fleet,
+            version=program_version(),
+            poll=plan.poll,
+            status_interval=plan.status_interval,
+            clock=clock,
+            jitter=random.random,
+            wake=wake,
+        )
+
+    def _lanes(self) -> Lanes:
+        counts = {"git": 1, "reads": READ_THREADS, "actions": ACTION_THREADS, "imports": IMPORT_THREADS}
+        workers = {name: Workers(name, count) for name, count in counts.items()}
+        self._workers = list(workers.values())
+        return Lanes(**{name: each.submit for name, each in workers.items()})
+
+    def close(self) -> None:
+        self._stopping.set()
+        for each in self._workers:
+            each.close()

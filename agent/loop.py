@@ -1,0 +1,61 @@
+"""The agent's life: wake-ups, passes, signals, the end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+
+from agent.reconcile.reconciler import Reconciler, Summary
+
+log = logging.getLogger("gitvirt")
+
+
+class Loop:
+    """Runs passes when there is a reason to."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+        self.stop = threading.Event()
+
+    def wake(self) -> None:
+        """Have a pass run now. From any thread."""
+        self._woken.set()
+
+    def end(self) -> None:
+        self.stop.set()
+        self._woken.set()
+
+    def handle_signals(self, reload: Callable[[], None]) -> None:
+        """SIGINT and SIGTERM end the loop, SIGHUP has Git looked at."""
+
+        def end(number: int, _: FrameType | None) -> None:
+            log.info("%s: stopping", signal.Signals(number).name)
+            self.end()
+
+        signal.signal(signal.SIGINT, end)
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGHUP, lambda *_: reload())
+
+    def run(self, reconciler: Reconciler) -> None:
+        """Pass after pass until the end."""
+        while not self.stop.is_set():
+            self._woken.clear()
+            wait = reconciler.run()
+            self._woken.wait(wait)
+
+    def run_once(self, reconciler: Reconciler, timeout: float) -> Summary:
+        """Pass after pass until nothing is left to do, or until the time is over."""
+        deadline = time.monotonic() + timeout
+        while not self.stop.is_set():
+            self._woken.clear()
+            wait = reconciler.run()
+            summary = reconciler.summary()
+            left = deadline - time.monotonic()
+            if summary.settled or left <= 0:
+                return summary
+            self._woken.wait(min(wait, left))
+        return reconciler.summary()

@@ -1,0 +1,263 @@
+"""The objects in force: the ledger in memory, what of it is not written yet, and the indexes that decisions use."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from agent.core.acceptance import Identity, Pruning, accept, prune
+from agent.core.facts import Engine
+from agent.core.identity import disk_prefix, operation_uid
+from agent.core.ledger import Record, document
+from agent.core.metadata import DomainMetadata, from_domain
+from agent.core.model import Condition, Desired, Json, Key, Manifest, Object, Problem
+from agent.core.schema import Catalogue
+from agent.core.status import stamp, timestamp
+from agent.kinds.registry import KEEPS_DATA
+from agent.kinds.virtual_machine import defaults
+from agent.kinds.virtual_machine.definition import parse
+from agent.kinds.virtual_machine_class.builtin import BUILT_IN, SOURCE
+from agent.reconcile.message import Event, news
+from agent.reconcile.status_branch import Ledger
+from agent.reconcile.world import World
+
+OPERATION = "VirtualMachineOperation"
+VM = "VirtualMachine"
+CONFIG = Key("ModuleConfig", "", "virtualization")
+CONFIRM = "gitvirt.io/confirm-deletion"
+
+
+class Book:
+    """Objects by key. Every change of an object goes through here."""
+
+    def __init__(self, engine: Engine, catalogue: Catalogue, world: World, fleet: str, folder: str) -> None:
+        self._engine = engine
+        self._catalogue = catalogue
+        self._world = world
+        self._fleet = fleet
+        self._folder = folder
+        self.records: dict[Key, Record] = {}
+        self.trash: dict[Key, Record] = {}
+        self.saved: dict[Key, str] = {}
+        """Uid of every object that the status branch holds."""
+        self.unsaved: set[Key] = set()
+        self.removed: set[Key] = set()
+        self.back: set[Key] = set()
+        """Objects that came back from the trash and whose entry there is still to be removed."""
+        self.events: list[Event] = []
+        self.held: tuple[Problem, ...] = ()
+        self.problems: tuple[Problem, ...] = ()
+        self._fresh = True
+        self._taken: dict[Key, Manifest] = {}
+
+    def load(self, ledger: Ledger) -> None:
+        """Start from a ledger; whatever was not saved is forgotten."""
+        for key in list(self.records):
+            self._forget(key)
+        self.records, self.trash = {}, dict(ledger.trash)
+        self.unsaved, self.removed, self.events, self._taken = set(), set(), [], {}
+        self._fresh = ledger.fresh
+        for key, each in ledger.records.items():
+            self.records[key] = each
+            self._engine.put("status", key, each.status)
+            self._put(None, each.obj)
+        self.saved = {key: each.obj.uid for key, each in self.records.items()}
+
+    # -- acceptance --------------------------------------------------------------------------
+
+    def take(self, desired: Desired, now: float) -> None:
+        """Accept what is new, and see what is gone."""
+        manifests = {each.key: each for each in BUILT_IN} | dict(desired.manifests)
+        problems: list[Problem] = []
+        memories = self._memories() if any(key not in self.records for key in manifests) else {}
+        for key, manifest in manifests.items():
+            if self._taken.get(key) is manifest and key in self.records:
+                continue
+            problem = self._accept(manifest, manifests, desired, memories, now)
+            if problem is not None:
+                problems.append(problem)
+            self._taken[key] = manifest
+        config = desired.manifests.get(CONFIG)
+        confirmed = config.annotations.get(CONFIRM, "") if config else ""
+        pruning = self._prune(desired, manifests, confirmed)
+        for key in pruning.delete:
+            self._change(replace(self.records[key].obj, deleted=timestamp(now)))
+        self.held = pruning.held
+        self.problems = (*desired.problems, *problems)
+        self._fresh = False
+
+    def _accept(
+        self,
+        manifest: Manifest,
+        manifests: Mapping[Key, Manifest],
+        desired: Desired,
+        memories: Mapping[Key, DomainMetadata],
+        now: float,
+    ) -> Problem | None:
+        key = manifest.key
+        known = self.records.get(key)
+        path = desired.paths.get(key, "")
+        source = f"{desired.revision}:{self._folder}{path}" if path else SOURCE
+        if key.kind == VM:
+            earlier = known.obj.spec if known else {}
+            manifest = defaults.complete(manifest, earlier, manifests)
+        kind = self._catalogue.kinds[key.kind]
+        if key.kind == OPERATION and known is not None:
+            if operation_uid(self._fleet, key, manifest.spec) != known.obj.uid:
+                message = "an operation of that name was asked for before and says something else: choose another name"
+                return Problem(path, manifest.line, str(key), "metadata.name", message)
+        obj = accept(
+            kind,
+            manifest,
+            known.obj if known else None,
+            source,
+            now,
+            lambda key: self._identity(key, manifest, memories),
+        )
+        trashed = self.trash.pop(key, None)
+        if trashed is not None:
+            self.back.add(key)
+            self.unsaved.add(key)
+        self._change(obj)
+        if known is None and key.kind == OPERATION and self._fresh:
+            self._expire(obj, memories, now)
+        return None
+
+    def _identity(self, key: Key, manifest: Manifest, memories: Mapping[Key, DomainMetadata]) -> Identity:
+        """An object's uid: what is known from the trash, a domain or a volume's name, else a new one."""
+        if key.kind == OPERATION:
+            return Identity(operation_uid(self._fleet, key, manifest.spec))
+        if (trashed := self.trash.get(key)) is not None:
+            return Identity(trashed.obj.uid, trashed.obj.created, trashed.obj.generation + 1)
+        if (memory := memories.get(key)) is not None:
+            return Identity(memory.uid, memory.created, memory.generation)
+        if key.kind == "VirtualDisk":
+            return Identity(self._disk_uid(key) or str(uuid.uuid4()))
+        return Identity(str(uuid.uuid4()))
+
+    def _disk_uid(self, key: Key) -> str:
+        """Uid of the one volume that bears this disk's name; empty if there is none, or more than one."""
+        prefix = disk_prefix(self._fleet, key)
+        found = {name for _, _, name in self._world.volumes() if name.startswith(prefix)}
+        found = {name for name in found if len(name) == len(prefix) + 36 + len(".qcow2")}
+        return found.pop()[len(prefix) : -len(".qcow2")] if len(found) == 1 else ""
+
+    def _memories(self) -> dict[Key, DomainMetadata]:
+        """What our domains remember, by VM. Read where objects are new: the ledger may have been lost."""
+        found: dict[Key, DomainMetadata] = {}
+        for _, raw in self._world.domains().values():
+            xml = raw.inactive_xml or raw.active_xml
+            memory = from_domain(parse(xml)) if "gitvirt.io/xmlns" in xml else None
+            if memory is not None and memory.fleet == self._fleet:
+                found[Key(VM, memory.namespace, memory.name)] = memory
+        return found
+
+    def _expire(self, obj: Object, memories: Mapping[Key, DomainMetadata], now: float) -> None:
+        """An operation from before this ledger: whether it was executed cannot be known, so it is not executed,
+        unless its VM remembers it."""
+        target = memories.get(Key(VM, obj.key.namespace, obj.spec["virtualMachineName"]))
+        if target is not None and target.recorded(obj.uid):
+            return
+        message = "It was asked for before the agent's ledger began: ask again with a new name."
+        condition = Condition("Completed", "False", "Expired", message)
+        status = stamp({}, {"phase": "Failed", "conditions": [condition]}, 1, now)
+        self.records[obj.key] = Record(obj, status)
+        self._engine.put("status", obj.key, status)
+
+    def _prune(self, desired: Desired, manifests: Mapping[Key, Manifest], confirmed: str) -> Pruning:
+        asked = {key for key in self.records if key.kind == OPERATION}
+        others = {key: each for key, each in self.records.items() if key not in asked}
+        pruning = prune(desired, manifests, others, confirmed)
+        if desired.broken:
+            return pruning
+        # an operation is withdrawn by deleting its file, also when that was the last file
+        gone = sorted(
+            key
+            for key in asked - manifests.keys() - desired.invalid
+            if not self.records[key].obj.deleted
+        )
+        return Pruning((*pruning.delete, *gone), pruning.held)
+
+    # -- changes -----------------------------------------------------------------------------
+
+    def _change(self, obj: Object) -> None:
+        known = self.records.get(obj.key)
+        record = Record(obj, known.status if known else {})
+        self.records[obj.key] = record
+        self.removed.discard(obj.key)
+        self._put(known.obj if known else None, obj)
+        if known is None or self._document(known) != self._document(record):
+            self.unsaved.add(obj.key)
+
+    def _document(self, each: Record) -> dict[str, Json]:
+        return document(self._catalogue, each)
+
+    def _put(self, old: Object | None, obj: Object) -> None:
+        self._engine.put("object", obj.key, obj)
+        before = set(_references(old)) if old else set()
+        after = set(_references(obj))
+        for table, target in before - after:
+            self._index(table, target, obj.key, add=False)
+        for table, target in after - before:
+            self._index(table, target, obj.key, add=True)
+
+    def _index(self, table: str, target: Key, key: Key, *, add: bool) -> None:
+        keys = set(self._engine.get(table, target) or ())
+        keys = keys | {key} if add else keys - {key}
+        self._engine.put(table, target, tuple(sorted(keys, key=self._age)) or None)
+
+    def _age(self, key: Key) -> tuple[str, str]:
+        each = self.records.get(key)
+        return (each.obj.created if each else "", key.name)
+
+    def _forget(self, key: Key) -> None:
+        each = self.records.pop(key, None)
+        if each is None:
+            return
+        for table, target in _references(each.obj):
+            self._index(table, target, key, add=False)
+        self._engine.put("object", key, None)
+        self._engine.put("status", key, None)
+        self._engine.put("job", key, None)
+        self._taken.pop(key, None)
+
+    def remove(self, key: Key) -> None:
+        """An object has gone for good; a kind that keeps data goes to the trash."""
+        each = self.records[key]
+        if key.kind in KEEPS_DATA:
+            self.trash[key] = each
+        self._forget(key)
+        self.unsaved.discard(key)
+        self.removed.add(key)
+        self.events.append(Event(key, each.status.get("phase", ""), "", gone=True))
+
+    def report(self, key: Key, report: Mapping[str, Any], now: float) -> None:
+        """Take a decision's report as the object's status."""
+        each = self.records[key]
+        status: dict[str, Json] = stamp(each.status, report, each.obj.generation, now) if report else {}
+        if status == each.status:
+            return
+        before, after = each.status.get("phase", ""), status.get("phase", "")
+        self.events.append(Event(key, before, after, detail=news(each.status, status)))
+        self.records[key] = Record(each.obj, status)
+        self._engine.put("status", key, status)
+        self.unsaved.add(key)
+
+    def is_saved(self, key: Key) -> bool:
+        """True if the status branch knows the object by this uid."""
+        each = self.records.get(key)
+        return each is not None and self.saved.get(key) == each.obj.uid
+
+
+def _references(obj: Object) -> Iterator[tuple[str, Key]]:
+    """The indexes in which an object stands."""
+    if obj.key.kind == OPERATION:
+        yield "operations", Key(VM, obj.key.namespace, obj.spec["virtualMachineName"])
+    if obj.key.kind != VM:
+        return
+    yield "users", Key("VirtualMachineClass", "", obj.spec["virtualMachineClassName"])
+    for ref in obj.spec["blockDeviceRefs"]:
+        namespace = "" if ref["kind"] == "ClusterVirtualImage" else obj.key.namespace
+        yield "users", Key(ref["kind"], namespace, ref["name"])

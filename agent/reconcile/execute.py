@@ -1,0 +1,244 @@
+"""Carrying actions out, one object's sequence by one worker. Nothing here decides."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import singledispatchmethod
+from pathlib import Path
+
+from agent.core.actions import (
+    Action,
+    CreateVolume,
+    DefineDomain,
+    DeleteVolume,
+    DestroyDomain,
+    ImportImage,
+    PreparePool,
+    ResizeVolume,
+    SetLiveMetadata,
+    ShutdownDomain,
+    StartDomain,
+    UndefineDomain,
+    WriteSeed,
+)
+from agent.core.host import Host, HostError, RawVolume
+from agent.core.metadata import from_domain
+from agent.core.model import Json, Key
+from agent.core.volumes import volume_xml
+from agent.images.errors import ImageError
+from agent.images.pipeline import HttpSource, fetch
+from agent.images.seed import nocloud
+from agent.kinds.virtual_machine.definition import parse
+from agent.reconcile.world import DomainRead, Observation, VolumeRead
+
+STARTS_AT_ONCE = 4
+CHUNK = 1024 * 1024
+
+
+@dataclass
+class Outcome:
+    """How one object's sequence ended, and what was seen on the way."""
+
+    key: Key
+    generation: int
+    done: list[str] = field(default_factory=list)
+    failed: str = ""
+    reason: str = ""
+    message: str = ""
+    retry: bool = True
+    result: Mapping[str, Json] = field(default_factory=dict)
+    seen: list[Observation] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """One object's sequence on its way to a worker."""
+
+    key: Key
+    generation: int
+    actions: tuple[Action, ...]
+
+
+class Executor:
+    """Knows how to carry out every action. Safe to call from several threads."""
+
+    def __init__(
+        self,
+        hosts: Mapping[str, Host],
+        spool: Path,
+        image_limit: int,
+        number: Callable[[], int],
+        progress: Callable[[Key, int], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._hosts = hosts
+        self._spool = spool
+        self._image_limit = image_limit
+        self._number = number
+        self._progress = progress
+        self._stopping = stopping
+        self._starts = {name: threading.Semaphore(STARTS_AT_ONCE) for name in hosts}
+        self._pools = {name: threading.Lock() for name in hosts}
+        self._imports: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def run(self, ticket: Ticket) -> Outcome:
+        """Carry out a sequence until one action fails, then look at what was touched."""
+        outcome = Outcome(ticket.key, ticket.generation)
+        try:
+            for action in ticket.actions:
+                outcome.failed = action.verb
+                self._do(action, outcome)
+                outcome.done.append(action.verb)
+                outcome.failed = ""
+        except (HostError, ImageError) as error:
+            outcome.reason, outcome.message = error.reason, str(error)
+            outcome.retry = error.retry or not isinstance(error, ImageError)
+        self._look(ticket, outcome)
+        return outcome
+
+    def _look(self, ticket: Ticket, outcome: Outcome) -> None:
+        """Read every domain that was touched."""
+        domains = {(each.node, each.uuid) for each in ticket.actions if hasattr(each, "uuid")}
+        for node, uuid in sorted(domains):
+            number = self._number()
+            try:
+                raw = self._hosts[node].read_domain(uuid)
+            except HostError:
+                continue  # the next full read sees it
+            outcome.seen.append(DomainRead(number, node, uuid, raw))
+
+    @singledispatchmethod
+    def _do(self, action: Action, outcome: Outcome) -> None:
+        raise NotImplementedError(action.verb)
+
+    @_do.register
+    def _(self, action: PreparePool, outcome: Outcome) -> None:
+        self._hosts[action.node].ensure_pool(action.pool)
+
+    @_do.register
+    def _(self, action: CreateVolume, outcome: Outcome) -> None:
+        xml = volume_xml(
+            action.name, "qcow2", action.capacity, action.backing_path, action.backing_format
+        )
+        with self._pools[action.node]:
+            volume = self._hosts[action.node].create_volume(action.pool, xml)
+        _saw(outcome, action.node, volume)
+
+    @_do.register
+    def _(self, action: ResizeVolume, outcome: Outcome) -> None:
+        with self._pools[action.node]:
+            volume = self._hosts[action.node].resize_volume(action.pool, action.name, action.capacity)
+        _saw(outcome, action.node, volume)
+
+    @_do.register
+    def _(self, action: DeleteVolume, outcome: Outcome) -> None:
+        with self._pools[action.node]:
+            self._hosts[action.node].delete_volume(action.pool, action.name)
+        outcome.seen.append(VolumeRead(action.node, action.pool, action.name, None))
+
+    @_do.register
+    def _(self, action: WriteSeed, outcome: Outcome) -> None:
+        meta = {"instance-id": action.instance_id, "local-hostname": action.hostname}
+        data = nocloud(meta, action.user_data)
+        self._store(action.node, action.pool, action.name, iter([data]), len(data), outcome)
+
+    @_do.register
+    def _(self, action: DefineDomain, outcome: Outcome) -> None:
+        self._hosts[action.node].define(action.xml)
+
+    @_do.register
+    def _(self, action: UndefineDomain, outcome: Outcome) -> None:
+        self._hosts[action.node].undefine(action.uuid)
+
+    @_do.register
+    def _(self, action: StartDomain, outcome: Outcome) -> None:
+        with self._starts[action.node]:
+            self._hosts[action.node].start(action.uuid)
+
+    @_do.register
+    def _(self, action: ShutdownDomain, outcome: Outcome) -> None:
+        if self._runs(action.node, action.uuid, action.if_instance):
+            self._hosts[action.node].shutdown(action.uuid)
+
+    @_do.register
+    def _(self, action: DestroyDomain, outcome: Outcome) -> None:
+        if self._runs(action.node, action.uuid, action.if_instance):
+            self._hosts[action.node].destroy(action.uuid)
+
+    @_do.register
+    def _(self, action: SetLiveMetadata, outcome: Outcome) -> None:
+        if self._runs(action.node, action.uuid, action.if_instance):
+            self._hosts[action.node].set_live_metadata(action.uuid, action.xml)
+
+    def _runs(self, node: str, uuid: str, instance: str) -> bool:
+        """True if just that instance runs: between decision and deed somebody may have started another one."""
+        raw = self._hosts[node].read_domain(uuid)
+        if raw is None or not raw.active:
+            return False
+        metadata = from_domain(parse(raw.active_xml))
+        return (metadata.instance if metadata else "") == instance
+
+    @_do.register
+    def _(self, action: ImportImage, outcome: Outcome) -> None:
+        source = HttpSource(action.url, action.checksums, action.ca_bundle)
+
+        def progress(done: int, total: int | None) -> None:
+            self._progress(outcome.key, done * 10 // total * 10 if total else 0)
+
+        prepared = fetch(source, self._spool, progress, self._stopping, self._image_limit)
+        try:
+            name = f"{action.volume_prefix}{prepared.digest}.{prepared.format}"
+            with self._import_lock(action.node + name):
+                self._store(
+                    action.node,
+                    action.pool,
+                    name,
+                    _chunks(prepared.path),
+                    prepared.stored_size,
+                    outcome,
+                )
+        finally:
+            prepared.path.unlink(missing_ok=True)
+        outcome.result = {
+            "digest": prepared.digest,
+            "format": prepared.format,
+            "storedBytes": prepared.stored_size,
+            "unpackedBytes": prepared.virtual_size,
+        }
+
+    def _import_lock(self, name: str) -> threading.Lock:
+        with self._guard:
+            return self._imports.setdefault(name, threading.Lock())
+
+    def _store(
+        self,
+        node: str,
+        pool: str,
+        name: str,
+        chunks: Iterator[bytes],
+        size: int,
+        outcome: Outcome,
+    ) -> None:
+        """Have a volume with just this content. One that is there whole is left alone; a part of one is made anew."""
+        host = self._hosts[node]
+        known = host.read_volumes(pool).get((pool, name))
+        if known is None or known.physical != size:
+            if known is not None:
+                host.delete_volume(pool, name)
+            # made empty, so that the file's size tells how much of it has arrived
+            host.create_volume(pool, volume_xml(name, "raw", 0))
+            known = host.upload_volume(pool, name, chunks, size)
+        _saw(outcome, node, known)
+
+
+def _saw(outcome: Outcome, node: str, volume: RawVolume) -> None:
+    outcome.seen.append(VolumeRead(node, volume.pool, volume.name, volume))
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk

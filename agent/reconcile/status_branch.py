@@ -1,0 +1,91 @@
+"""The status branch as the agent reads and writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from agent.core.ledger import FLEET_FILE, TRASH, Record, document, dump, is_record, load, path_of, record
+from agent.core.model import Json, Key
+from agent.core.schema import Catalogue
+from agent.gitrepo.repository import Repository, RepositoryError
+
+
+class ForeignLedger(RepositoryError):  # noqa: N818  # says what it is
+    """The status branch belongs to another fleet."""
+
+    def __init__(self, ref: str, theirs: str, ours: str) -> None:
+        super().__init__(
+            "ForeignLedger",
+            f"{ref} is the status branch of fleet {theirs}, and this agent is of fleet {ours}: "
+            "give it the right --fleet, or another status branch",
+            retry=False,
+        )
+
+
+@dataclass
+class Ledger:
+    """What the status branch holds, at one of its commits."""
+
+    tip: str | None = None
+    records: dict[Key, Record] = field(default_factory=dict)
+    trash: dict[Key, Record] = field(default_factory=dict)
+    fresh: bool = True
+    """True if there was no ledger: nothing is known of what was done before."""
+
+
+class StatusBranch:
+    """Reads a whole ledger, and adds commits to it."""
+
+    def __init__(self, repository: Repository, catalogue: Catalogue, ref: str, fleet: str) -> None:
+        self._repository = repository
+        self._catalogue = catalogue
+        self.ref = ref
+        self._fleet = fleet
+
+    def read(self, tip: str | None) -> Ledger:
+        """The ledger at a commit. Raises ForeignLedger if another fleet wrote it."""
+        if tip is None:
+            return Ledger()
+        self._check_fleet(tip)
+        ledger = Ledger(tip, fresh=False)
+        for file in self._repository.files(tip):
+            if file.kind != "file" or not (is_record(file.path) or file.path.startswith(TRASH)):
+                continue
+            value = load(self._repository.read(file.blob))
+            found = record(self._catalogue, value) if value else None
+            if found is None:
+                continue  # not ours, or damaged: the object is accepted anew
+            kept = ledger.trash if file.path.startswith(TRASH) else ledger.records
+            kept[found.obj.key] = found
+        return ledger
+
+    def _check_fleet(self, tip: str) -> None:
+        data = self._repository.read_path(tip, FLEET_FILE)
+        value = load(data) if data else None
+        fleet = value.get("fleet") if value else None
+        if fleet is not None and fleet != self._fleet:
+            raise ForeignLedger(self.ref, str(fleet), self._fleet)
+
+    def files(self, records: Iterable[Record], removed: Iterable[Key]) -> dict[str, bytes | None]:
+        """The changed files of a commit."""
+        changes: dict[str, bytes | None] = {path_of(self._catalogue, key): None for key in removed}
+        for each in records:
+            changes[path_of(self._catalogue, each.obj.key)] = dump(document(self._catalogue, each))
+        return changes
+
+    def trash_file(self, each: Record) -> tuple[str, bytes]:
+        """Where a deleted object is remembered until it is erased for good."""
+        path = TRASH + path_of(self._catalogue, each.obj.key)
+        return path, dump(document(self._catalogue, each))
+
+    def trash_path(self, key: Key) -> str:
+        return TRASH + path_of(self._catalogue, key)
+
+    def commit(self, expected: str | None, changes: Mapping[str, bytes | None], message: str) -> str:
+        """Add one commit; StaleTip if somebody else wrote meanwhile."""
+        return self._repository.commit(self.ref, expected, changes, message)
+
+
+def problems_file(problems: Iterable[Mapping[str, Json]]) -> bytes:
+    return dump(list(problems))

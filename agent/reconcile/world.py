@@ -1,0 +1,150 @@
+"""What hosts show, as facts. Reads run in threads; what they found is taken in between two passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.core.facts import Engine
+from agent.core.host import GuestInfo, RawDomain, RawVolume, Reading
+from agent.core.identity import POOL
+
+AGENT_CONNECTED = "name='org.qemu.guest_agent.0' state='connected'"
+
+
+@dataclass(frozen=True)
+class DomainRead:
+    """One domain, read because something happened to it. `number` orders reads by when they began."""
+
+    number: int
+    node: str
+    uuid: str
+    raw: RawDomain | None
+
+
+@dataclass(frozen=True)
+class FullRead:
+    number: int
+    reading: Reading
+
+
+@dataclass(frozen=True)
+class VolumeRead:
+    node: str
+    pool: str
+    name: str
+    volume: RawVolume | None
+
+
+@dataclass(frozen=True)
+class GuestRead:
+    node: str
+    uuid: str
+    info: GuestInfo | None
+
+
+@dataclass(frozen=True)
+class NodeLost:
+    node: str
+    message: str
+
+
+Observation = DomainRead | FullRead | VolumeRead | GuestRead | NodeLost
+
+
+class World:
+    """Puts observations into an engine. A read that began before a newer one of the same domain is dropped."""
+
+    def __init__(self, engine: Engine, fleet: str) -> None:
+        self._engine = engine
+        self._fleet = fleet
+        self._domains: dict[tuple[str, str], tuple[int, RawDomain]] = {}
+        self._read_at: dict[tuple[str, str], int] = {}
+        self._volumes: dict[tuple[str, str, str], RawVolume] = {}
+        self.nodes: dict[str, str] = {}
+        """Problem of each known node; empty while it can be reached."""
+
+    def take(self, seen: Observation) -> None:
+        match seen:
+            case DomainRead():
+                self._domain(seen.number, seen.node, seen.uuid, seen.raw)
+            case FullRead():
+                self._reading(seen.number, seen.reading)
+            case VolumeRead():
+                self._volume(seen.node, seen.pool, seen.name, seen.volume)
+            case GuestRead():
+                self._engine.put("guest", (seen.node, seen.uuid), seen.info)
+            case NodeLost():
+                self.nodes[seen.node] = seen.message
+
+    def domains(self) -> Mapping[tuple[str, str], tuple[int, RawDomain]]:
+        """Every domain as last read, by (node, uuid)."""
+        return self._domains
+
+    def volumes(self) -> Mapping[tuple[str, str, str], RawVolume]:
+        return self._volumes
+
+    def _reading(self, number: int, reading: Reading) -> None:
+        node = reading.node.name
+        self.nodes[node] = ""
+        self._engine.put("node", node, reading.node)
+        self._engine.put("setting", "node", node)
+        for pool, path in reading.pools.items():
+            self._engine.put("pool", (node, pool), path)
+        gone = [uuid for owner, uuid in self._domains if owner == node and uuid not in reading.domains]
+        for uuid in gone:
+            self._domain(number, node, uuid, None)
+        for uuid, raw in reading.domains.items():
+            self._domain(number, node, uuid, raw)
+        if POOL in reading.pools:
+            for key in [key for key in self._volumes if key[0] == node and key[1:] not in reading.volumes]:
+                self._volume(*key, None)
+            for (pool, name), volume in reading.volumes.items():
+                self._volume(node, pool, name, volume)
+
+    def _domain(self, number: int, node: str, uuid: str, raw: RawDomain | None) -> None:
+        key = (node, uuid)
+        if self._read_at.get(key, -1) > number:
+            return
+        self._read_at[key] = number
+        old = self._domains.get(key)
+        if raw is None:
+            self._domains.pop(key, None)
+            self._engine.put("guest", key, None)
+        else:
+            self._domains[key] = (number, raw)
+            if not raw.active:
+                self._engine.put("guest", key, None)
+        if old is not None and (raw is None or raw.name != old[1].name):
+            named = (node, old[1].name)
+            if self._engine.get("domain-name", named) == uuid:
+                self._engine.put("domain-name", named, None)
+        if raw is not None:
+            self._engine.put("domain-name", (node, raw.name), uuid)
+        self._engine.put("domain", key, raw)
+
+    def _volume(self, node: str, pool: str, name: str, volume: RawVolume | None) -> None:
+        key = (node, pool, name)
+        if volume is None:
+            self._volumes.pop(key, None)
+        else:
+            self._volumes[key] = volume
+        self._engine.put("volume", key, volume)
+        owner = self._owner(name)
+        if owner:
+            names = set(self._engine.get("volumes-of", owner) or ())
+            names = names - {name} if volume is None else names | {name}
+            self._engine.put("volumes-of", owner, tuple(sorted(names)) or None)
+
+    def _owner(self, name: str) -> str:
+        """Uid of the VM whose seed or console log a volume is; empty for all others."""
+        fleet, _, rest = name.partition("_")
+        what, _, rest = rest.partition("_")
+        if fleet != self._fleet or what not in ("seed", "console"):
+            return ""
+        return rest.split("_")[0].split(".")[0]
+
+
+def wants_guest(raw: RawDomain) -> bool:
+    """True if the running guest's agent has opened its channel."""
+    return raw.active and AGENT_CONNECTED in raw.active_xml

@@ -1,0 +1,178 @@
+"""An agent over an in-memory host and repository, with a clock of its own and no threads: everything in a fixed order."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agent.assemble import Agent, Plan
+from agent.core.identity import domain_uuid
+from agent.core.ledger import load
+from agent.core.metadata import DomainMetadata, from_domain
+from agent.core.model import Key
+from agent.gitrepo.repository import Repository
+from agent.kinds.virtual_machine.definition import parse
+from agent.reconcile.git import Branches
+from agent.reconcile.reconciler import Lanes, Summary
+from tests.memory_host import MemoryHost
+from tests.memory_repository import MemoryRepository
+
+MAIN = "refs/heads/main"
+STATUS = "refs/heads/status"
+OPERATIONS = "refs/heads/operations"
+START = 1_700_000_000.0
+GIB = 1024**3
+
+
+def manifest(kind: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "virtualization.deckhouse.io/v1alpha2",
+        "kind": kind,
+        "metadata": {"name": name, **metadata},
+        "spec": spec,
+    }
+
+
+def disk(name: str = "root", size: str = "1Gi") -> dict[str, Any]:
+    return manifest("VirtualDisk", name, {"persistentVolumeClaim": {"size": size}})
+
+
+def machine(name: str = "vm", *, disks: tuple[str, ...] = ("root",), metadata: Mapping[str, Any] = {}, **spec: Any) -> dict[str, Any]:
+    whole: dict[str, Any] = {
+        "virtualMachineClassName": "host",
+        "cpu": {"cores": 1},
+        "memory": {"size": "256Mi"},
+        "blockDeviceRefs": [{"kind": "VirtualDisk", "name": each} for each in disks],
+    }
+    return manifest("VirtualMachine", name, {**whole, **spec}, **metadata)
+
+
+def operation(name: str, vm: str, kind: str, **spec: Any) -> dict[str, Any]:
+    return manifest("VirtualMachineOperation", name, {"virtualMachineName": vm, "type": kind, **spec})
+
+
+def vm_key(name: str = "vm", namespace: str = "default") -> Key:
+    return Key("VirtualMachine", namespace, name)
+
+
+@dataclass
+class Rig:
+    """Files are pushed with `push`; `settle` runs passes, with time going on, until nothing is left to do."""
+
+    folder: Path
+    host: MemoryHost = field(default_factory=MemoryHost)
+    repository: Repository | None = None
+    fleet: str = "default"
+    now: float = START
+    status_interval: float = 0.0
+    files: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.repo = self.repository or MemoryRepository(lambda: self.now)
+        self._tasks: deque[Callable[[], None]] = deque()
+        self.agent = self.start()
+
+    def start(self, instance: str = "agent") -> Agent:
+        """A new agent, as after a kill: nothing is left of the old one but Git and the host."""
+        self._tasks.clear()
+        self.host._subscribers.clear()
+        lanes = Lanes(*(self._tasks.append for _ in range(4)))
+        plan = Plan(self.fleet, Branches(), self.folder, 30.0, self.status_interval, 10 * GIB)
+        self.agent = Agent(
+            plan, self.repo, self.host, instance, lambda: None, clock=lambda: self.now, lanes=lanes
+        )
+        return self.agent
+
+    # -- Git ------------------------------------------------------------------------------------
+
+    def push(self, files: Mapping[str, Any] | None = None, ref: str = MAIN) -> str:
+        """Commit files: a dict or a list of dicts as YAML, a text or bytes as it is, None removes."""
+        changes: dict[str, bytes | None] = {}
+        for path, value in (files or {}).items():
+            changes[path] = encoded(value)
+        return self.repo.commit(ref, self.repo.fetch().get(ref), changes, "change")
+
+    def documents(self) -> dict[str, Any]:
+        """Every file of the status branch, by path."""
+        tip = self.repo.fetch().get(STATUS)
+        if tip is None:
+            return {}
+        return {file.path: self.repo.read(file.blob) for file in self.repo.files(tip)}
+
+    def document(self, path: str) -> dict[str, Any]:
+        found = load(self.documents()[path])
+        assert found is not None
+        return found
+
+    def vm(self, name: str = "vm", namespace: str = "default") -> dict[str, Any]:
+        return self.document(f"namespaces/{namespace}/virtualmachines/{name}.yaml")
+
+    def vmop(self, name: str, namespace: str = "default") -> dict[str, Any]:
+        return self.document(f"namespaces/{namespace}/virtualmachineoperations/{name}.yaml")
+
+    # -- passes ---------------------------------------------------------------------------------
+
+    def step(self) -> float:
+        """One pass and everything that it started."""
+        wait = self.agent.reconciler.run()
+        while self._tasks:
+            self._tasks.popleft()()
+        return wait
+
+    def settle(self, steps: int = 200) -> Summary:
+        """Passes until nothing is left to do. Time goes on where only time helps."""
+        self.agent.reconciler.look_at_git()
+        for _ in range(steps):
+            wait = self.step()
+            again = self.agent.reconciler.run()
+            summary = self.agent.reconciler.summary()
+            if summary.settled and not self._tasks:
+                return summary
+            if not self._tasks and min(wait, again) > 0:
+                self.now += min(wait, again)
+        raise AssertionError(f"not settled: {self.agent.reconciler.summary()}")
+
+    # -- the host -------------------------------------------------------------------------------
+
+    def uuid(self, name: str = "vm", namespace: str = "default") -> str:
+        return domain_uuid(self.fleet, vm_key(name, namespace))
+
+    def memory(self, name: str = "vm", *, active: bool = False) -> DomainMetadata:
+        raw = self.host.read_domain(self.uuid(name))
+        assert raw is not None
+        found = from_domain(parse(raw.active_xml if active else raw.inactive_xml))
+        assert found is not None
+        return found
+
+    def running(self, name: str = "vm") -> bool:
+        raw = self.host.read_domain(self.uuid(name))
+        return raw is not None and raw.active
+
+    def verbs(self) -> list[str]:
+        """Verbs carried out since the last call, without those that only look."""
+        found = [verb for verb, _ in self.host.verbs if verb != "ensure_pool"]
+        self.host.verbs.clear()
+        return found
+
+
+def encoded(value: Any) -> bytes | None:
+    match value:
+        case None | bytes():
+            return value
+        case str():
+            return value.encode()
+        case list():
+            return yaml.safe_dump_all(value, sort_keys=False).encode()
+    return yaml.safe_dump(json.loads(json.dumps(value)), sort_keys=False).encode()
+
+
+def condition(document: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """A condition by type; empty if it is absent."""
+    found = document["status"].get("conditions", [])
+    return next((each for each in found if each["type"] == kind), {})
