@@ -122,6 +122,10 @@ class Engine:
         """Have these objects decided again."""
         self._dirty.update(keys)
 
+    def only(self, keys: Iterable[Key]) -> None:
+        """Have these objects decided, and no others until one of their facts changes."""
+        self._dirty = {key for key in keys if ("object", key) in self._facts}
+
     def next_wake(self) -> float | None:
         """When time alone may change a decision; None if never."""
         while self._wakes and self._stale(self._wakes[0]):

@@ -312,7 +312,7 @@ class _Reader:
                 break
         self._space()
         if not self._take(")"):
-            self._fail("a filter is written [?(@.field==\"value\")]: ) is missing")
+            self._fail('a filter is written [?(@.field=="value")]: ) is missing')
         return _Filter(left, compare, right)
 
     def _operand(self) -> _Operand:

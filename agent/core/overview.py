@@ -98,8 +98,6 @@ def readme(
     return "\n\n".join(parts) + "\n"
 
 
-
-
 def markdown(text: str, limit: int = MAX_TEXT) -> str:
     """Text from people as Markdown shows it: as it is, on one line, never as formatting, a link, a
     mention or HTML.
@@ -146,7 +144,7 @@ def _summary(
         counts.append(f"`{applied}` applied")
     if attempted and attempted != applied:
         counts.append(f"`{attempted}` under way")
-    return "**" + "**, **".join(counts[:1]) + "**, " + ", ".join(counts[1:]) + "."
+    return f"**{counts[0]}**, {', '.join(counts[1:])}."
 
 
 def _revision(agent: Mapping[str, Any], name: str) -> str:
@@ -167,20 +165,32 @@ def _problems(problems: Sequence[Problem]) -> list[str]:
     if not problems:
         return []
     rows = [
-        (f"{each.file}:{each.line}" if each.line else each.file, each.resource, each.path, each.message)
+        (
+            f"{each.file}:{each.line}" if each.line else each.file,
+            each.resource,
+            each.path,
+            each.message,
+        )
         for each in sorted(problems)
     ]
-    return ["## Manifests that do not hold", *_limited(("FILE", "RESOURCE", "FIELD", "PROBLEM"), rows)]
+    return [
+        "## Manifests that do not hold",
+        *_rows(("FILE", "RESOURCE", "FIELD", "PROBLEM"), rows, len(rows)),
+    ]
 
 
 def _concerns(troubled: Sequence[Concern]) -> list[str]:
     if not troubled:
         return []
     rows = [
-        (each.resource, each.phase, "; ".join(each.messages[:3]) + ("; …" if each.messages[3:] else ""))
+        (
+            each.resource,
+            each.phase,
+            "; ".join(each.messages[:3]) + ("; …" if each.messages[3:] else ""),
+        )
         for each in troubled
     ]
-    return ["## Objects with something to say", *_limited(("OBJECT", "PHASE", "WHAT"), rows)]
+    return ["## Objects with something to say", *_rows(("OBJECT", "PHASE", "WHAT"), rows, len(rows))]
 
 
 def _kinds(catalogue: Catalogue) -> list[Kind]:
@@ -192,23 +202,20 @@ def _kind(kind: Kind, objects: Sequence[Mapping[str, Any]]) -> list[str]:
     found = [each for each in objects if each.get("kind") == kind.name]
     if not found:
         return []
-    table = tables.table(
-        kind,
-        found,
-        now=None,
-        wide=kind.name == "VirtualMachine",
-        namespaces=True,
-    )
-    return [f"## {kind.name} ({len(found)})", *_limited(table.headers, table.rows)]
+    wide = kind.name == "VirtualMachine"
+    table = tables.table(kind, found[:MAX_ROWS], now=None, wide=wide, namespaces=True)
+    rows = _rows(table.headers, table.rows, len(found))
+    return [f"## {kind.name} ({len(found)})", *rows]
 
 
-def _limited(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def _rows(headers: Sequence[str], rows: Sequence[Sequence[str]], count: int) -> list[str]:
+    """A table of the first rows, and how many there are beyond."""
     lines = [
         _line(headers),
         _line(["---"] * len(headers)),
         *(_line([markdown(cell) for cell in row]) for row in rows[:MAX_ROWS]),
     ]
-    more = len(rows) - MAX_ROWS
+    more = count - MAX_ROWS
     return ["\n".join(lines), *([f"… and {more} more."] if more > 0 else [])]
 
 

@@ -53,9 +53,7 @@ def text(shown: Table, *, header: bool = True, widths: Sequence[int] = ()) -> st
     lines = [shown.headers, *shown.rows] if header else list(shown.rows)
     least = fitting(shown, widths)
     return "".join(
-        "".join(
-            cell.ljust(width + GAP) for cell, width in zip(line, least, strict=True)
-        ).rstrip()
+        "".join(cell.ljust(width + GAP) for cell, width in zip(line, least, strict=True)).rstrip()
         + "\n"
         for line in lines
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import urllib3
 from dulwich.client import Urllib3HttpGitClient, default_urllib3_manager
+from dulwich.protocol import CAPABILITY_PACKFILE_URIS
 
 from agent.gitrepo.credentials import Credentials
 from agent.gitrepo.repository import RepositoryError
@@ -52,9 +53,19 @@ class SmartHttpClient(Urllib3HttpGitClient):
         self._address = address
         self._credentials = credentials
         self._limits = limits
+        self._answer: _Answer | None = None
+        # A server could otherwise have us download whatever address it names.
+        self._fetch_capabilities.discard(CAPABILITY_PACKFILE_URIS)
 
     def close(self) -> None:
+        self._end_answer()
         self.pool_manager.clear()
+
+    def _end_answer(self) -> None:
+        """End the last answer: dulwich leaves one open where it is not what it expected."""
+        if self._answer is not None:
+            self._answer.close()
+            self._answer = None
 
     def fail(self, reason: str, message: str, error: BaseException | None = None) -> NoReturn:
         """Raise RepositoryError; a cause that repeats the password is left out."""
@@ -71,6 +82,7 @@ class SmartHttpClient(Urllib3HttpGitClient):
         data: bytes | Iterator[bytes] | None = None,
         raise_for_status: bool = True,
     ) -> tuple[_Answer, Callable[[int], bytes]]:
+        self._end_answer()
         sent = {**self.pool_manager.headers, **(headers or {}), "Pragma": "no-cache"}
         if self._auth_header is not None and self._origin(url) == self._auth_origin:
             sent["Authorization"] = self._auth_header
@@ -88,12 +100,8 @@ class SmartHttpClient(Urllib3HttpGitClient):
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self._unreachable(error)
-        answer = _Answer(self, response, url, self._limits)
-        try:
-            self._check(response, _REFS_SERVICE in url)
-        except RepositoryError:
-            answer.close()
-            raise
+        self._answer = answer = _Answer(self, response, url, self._limits)
+        self._check(response, _REFS_SERVICE in url)
         return answer, answer.read
 
     def _check(self, response: urllib3.BaseHTTPResponse, expect_refs: bool) -> None:

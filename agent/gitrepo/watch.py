@@ -20,11 +20,13 @@ def watch(paths: Iterable[Path], wake: Callable[[], None], stop: threading.Event
     """Call `wake` when a branch or a ref of the agent may have moved; return once `stop` is set.
 
     `paths` are what `Repository.watch_paths` gave. They may be missing, go, and come back. `wake`
-    is
-    called from this thread, and sometimes without need.
+    is called from this thread: once at the start, for what happened before, and sometimes without
+    need.
     """
     roots = tuple(paths)
     seen = _look(roots)
+    if roots:
+        wake()
     while roots and not stop.is_set():
         seen = _watch(roots, seen, wake, stop)
 

@@ -196,8 +196,8 @@ class Book:
 
     def _put(self, old: Object | None, obj: Object) -> None:
         self._engine.put("object", obj.key, obj)
-        before = set(_references(old)) if old else set()
-        after = set(_references(obj))
+        before = set(references(old)) if old else set()
+        after = set(references(obj))
         for table, target in before - after:
             self._index(table, target, obj.key, add=False)
         for table, target in after - before:
@@ -216,7 +216,7 @@ class Book:
         each = self.records.pop(key, None)
         if each is None:
             return
-        for table, target in _references(each.obj):
+        for table, target in references(each.obj):
             self._index(table, target, key, add=False)
         self._engine.put("object", key, None)
         self._engine.put("status", key, None)
@@ -251,7 +251,7 @@ class Book:
         return each is not None and self.saved.get(key) == each.obj.uid
 
 
-def _references(obj: Object) -> Iterator[tuple[str, Key]]:
+def references(obj: Object) -> Iterator[tuple[str, Key]]:
     """The indexes in which an object stands."""
     if obj.key.kind == OPERATION:
         yield "operations", Key(VM, obj.key.namespace, obj.spec["virtualMachineName"])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from agent.core.ledger import Record, is_redacted, same_content
 from agent.core.model import Desired, Key
 from agent.core.schema import Catalogue
-from agent.gitrepo.repository import Repository, RepositoryError, StaleTip, TreeFile
+from agent.gitrepo.repository import Repository, RepositoryError, StaleTip
 from agent.gitrepo.worktree import CommitSource
 from agent.reconcile.desired import ManifestReader, together
+from agent.reconcile.recall import recall
 from agent.reconcile.status_branch import Ledger, StatusBranch
 
 LEASE = "refs/gitvirt/agent"
@@ -138,25 +137,9 @@ class GitWorker:
         if self._loaded and tip == self._tip:
             return None
         ledger = self._status.read(tip)
-        for key, each in ledger.records.items():
-            if is_redacted(each.obj.manifest.content):
-                ledger.records[key] = self._recalled(each)
+        recall(ledger, self._repository, self._catalogue, self._reader)
         self._tip, self._loaded = tip, True
         return ledger
-
-    def _recalled(self, known: Record) -> Record:
-        """The record with its secrets as the commit has them at which it was accepted."""
-        commit, _, path = known.obj.source.partition(":")
-        data = self._repository.read_path(commit, path) if len(commit) == 40 else None
-        if data is None:
-            return known
-        blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-        source = _OneFile(TreeFile(path, blob, "file"), data, commit)
-        manifest = self._reader.find(source, path, known.obj.key)
-        kind = self._catalogue.kinds[known.obj.key.kind]
-        if manifest is None or not same_content(kind, manifest, known.obj.manifest):
-            return known
-        return replace(known, obj=replace(known.obj, manifest=manifest))
 
     # -- lease -------------------------------------------------------------------------------
 
@@ -194,21 +177,3 @@ class GitWorker:
     def _time(self, tip: str) -> float:
         value = self._beat(tip).get("time", 0.0)
         return float(value) if isinstance(value, int | float) else 0.0
-
-
-@dataclass(frozen=True)
-class _OneFile:
-    """A source of a single file whose content is at hand."""
-
-    file: TreeFile
-    data: bytes
-    revision: str
-
-    def files(self) -> Iterator[TreeFile]:
-        yield self.file
-
-    def size(self, file: TreeFile) -> int:
-        return len(self.data)
-
-    def read(self, file: TreeFile) -> bytes:
-        return self.data

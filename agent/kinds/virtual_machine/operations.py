@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.core.facts import View
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Key, Object
 from agent.core.status import seconds
 from agent.kinds.virtual_machine.power import Running, accept, cancel, finished, unfinished
-from agent.kinds.virtual_machine_operation.applicable import Progress, refused, supersedes
+from agent.kinds.virtual_machine_operation.applicable import (
+    Progress,
+    against_policy,
+    refused,
+    supersedes,
+)
 from agent.kinds.virtual_machine_operation.plan import ENDED
 
 NOT_AFTER = "gitvirt.io/not-after"
@@ -51,6 +56,7 @@ def take(
     policy: str,
     phase: str,
     ready: bool,
+    deleted: bool,
     now: float,
 ) -> Outcome:
     """Take up what may act now, withdraw what was deleted, and say of each where it is."""
@@ -73,7 +79,10 @@ def take(
                 if state.phase == "Pending" and expiry is not None:
                     wake = expiry if wake is None else min(wake, expiry)
                 continue
-        progress[each.uid] = _progress(each, memory, running)
+        overruled = _overruled(each, memory, running, policy, deleted=deleted)
+        if overruled is not None:
+            memory = cancel(memory, running, each.uid, now)
+        progress[each.uid] = overruled or _progress(each, memory, running)
     return Outcome(memory, progress, wake)
 
 
@@ -106,6 +115,21 @@ def _consider(
         return memory, Progress("Pending", "Unknown", message)
     force = bool(each.spec.get("force"))
     return accept(memory, running, each.uid, each.spec["type"], now, force=force), None
+
+
+def _overruled(
+    each: Object, memory: DomainMetadata, running: Running, policy: str, *, deleted: bool
+) -> Progress | None:
+    """Why an operation that was taken up cannot end well any more; None if it can, or has."""
+    entry = memory.recorded(each.uid)
+    if entry is None or (finished(entry, memory, running) and not entry.cancelled):
+        return None
+    if deleted and entry.type != "Stop":
+        return Progress(
+            "Failed", "VirtualMachineNotFound", "The VirtualMachine is being deleted.", sent=True
+        )
+    forbidden = None if deleted else against_policy(entry.type, policy)
+    return replace(forbidden, sent=True) if forbidden else None
 
 
 def _name(uid: str) -> str:

@@ -166,6 +166,8 @@ class _Case:
             Running(active.instance if active else "", seen.raw) if seen.raw is not None else None
         )
         self.next = Next()
+        self.stays_off = False
+        """True while an operation waits for the domain to be there: it may well be to stop it."""
 
     def decide(self) -> Decision:
         progress = self._remember()
@@ -222,6 +224,7 @@ class _Case:
         if self.running is None:
             self.next.memory = memory
             outcome = operations.without_domain(asked, self.policy, self._phase())
+            self.stays_off = any(each.phase == "Pending" for each in outcome.progress.values())
             return dict(outcome.progress)
         memory = power.observed(
             memory, self.running, self.policy, deleted=bool(self.vm.deleted), now=self.now
@@ -234,6 +237,7 @@ class _Case:
             policy=self.policy,
             phase=self._phase(),
             ready=self.needs.ready,
+            deleted=bool(self.vm.deleted),
             now=self.now,
         )
         self.next.memory = outcome.memory
@@ -363,7 +367,7 @@ class _Case:
             why = ", ".join(self.next.drift) or "metadata"
             actions.append(DefineDomain(self.at.name, self.uuid, render(facts), why))
         if self.running is None:
-            if memory.power.on:
+            if memory.power.on and not self.stays_off:
                 actions.append(self._start())
             return tuple(actions)
         if self.running.on:

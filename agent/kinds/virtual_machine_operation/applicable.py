@@ -39,18 +39,26 @@ def refused(spec: Mapping[str, Json], policy: str, phase: str) -> Progress | Non
     if kind not in SUPPORTED:
         message = f"Operations of type {kind} are not supported here; Start, Stop and Restart are."
         return Progress("Failed", "OperationFailed", message)
-    if policy not in _POLICIES[kind]:
-        return Progress(
-            "Failed",
-            "NotApplicableForVirtualMachineRunPolicy",
-            f"A VirtualMachine with run policy {policy} takes no operation of type {kind}.",
-        )
+    forbidden = against_policy(kind, policy)
+    if forbidden is not None:
+        return forbidden
     if phase in _PHASES[kind] or (phase == "Stopping" and force and kind in _STOPPING_BY_FORCE):
         return None
     return Progress(
         "Failed",
         "NotApplicableForVirtualMachinePhase",
         f"A VirtualMachine in phase {phase} takes no operation of type {kind}.",
+    )
+
+
+def against_policy(kind: str, policy: str) -> Progress | None:
+    """Why this run policy does not let the operation act; None if it does."""
+    if policy in _POLICIES[kind]:
+        return None
+    return Progress(
+        "Failed",
+        "NotApplicableForVirtualMachineRunPolicy",
+        f"A VirtualMachine with run policy {policy} takes no operation of type {kind}.",
     )
 
 

@@ -28,7 +28,7 @@ def decide(operation: Object, view: View) -> Decision:
         progress = view.read("operation", operation.uid)
     if progress is None:
         return Decision(status=_status(Progress("Pending", "Unknown")), waiting=True)
-    return Decision(status=_status(progress), waiting=progress.phase not in ENDED)
+    return Decision(status=_status(progress))  # what is under way is the VM's
 
 
 def _status(progress: Progress) -> dict[str, Any]:

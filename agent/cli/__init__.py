@@ -1,0 +1,151 @@
+"""The command line: one module a command. Builds the real adapters, prints, and says by the exit
+code how it went: 0 fine, 1 error; `plan` 2 for "there are changes"; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import io
+import os
+import sys
+from collections.abc import Iterable, Sequence
+
+from agent import settings as configuration
+from agent.cli.command import (
+    INTERRUPTED,
+    PIPE_CLOSED,
+    Command,
+    CommandError,
+    Parser,
+    add_settings,
+    given_settings,
+)
+from agent.core.host import HostError
+from agent.gitrepo.repository import RepositoryError
+
+COMMANDS = {
+    "run": "run",
+    "plan": "plan",
+    "validate": "validate",
+    "get": "get",
+    "describe": "describe",
+    "status": "status",
+    "wait": "wait",
+    "start": "operation",
+    "stop": "operation",
+    "restart": "operation",
+    "doctor": "doctor",
+}
+"""The module of each command, in the order in which `--help` lists them."""
+
+_EPILOG = """\
+examples:
+  gitvirt validate                        check the manifests of the folder one stands in
+  gitvirt plan --revision my-branch       what a merge of that branch would do
+  gitvirt get vm -o wide                  the virtual machines, as the agent saw them last
+  gitvirt restart linux-vm --wait         restart one and wait for it
+
+The repository is --repo, else GITVIRT_REPO, else the origin of the clone one stands in.
+`gitvirt COMMAND --help` says more about a command.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. Never raises for what a user or the world did wrong."""
+    try:
+        code = _main(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence(sys.stdout)
+        return PIPE_CLOSED
+    return code
+
+
+def _main(argv: Sequence[str]) -> int:
+    _encodable(sys.stdout)
+    _encodable(sys.stderr)
+    parser, commands = _parser(_modules(argv))
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 0
+    if args.command is None:
+        parser.print_help()
+        return 0
+    try:
+        flags = given_settings(args)
+        settings = configuration.load(flags, config=flags.pop("config", ""))
+        return commands[args.command].run(args, settings)
+    except (
+        CommandError,
+        RepositoryError,
+        HostError,
+        configuration.SettingsError,
+    ) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser(modules: Iterable[str]) -> tuple[Parser, dict[str, Command]]:
+    parser = Parser(
+        prog="gitvirt",
+        usage="gitvirt [SETTINGS] COMMAND …",
+        description="A Git repository as the control plane of libvirt virtual machines.",
+        epilog=_EPILOG,
+    )
+    version = f"gitvirt {_version()}"
+    parser.add_argument("--version", action="version", version=version, help="show the version")
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", prog="gitvirt"
+    )
+    commands: dict[str, Command] = {}
+    for name in modules:
+        module = importlib.import_module(f"agent.cli.{name}")
+        module.add(subparsers)
+        for new in subparsers.choices.keys() - commands.keys():
+            add_settings(subparsers.choices[new])
+            commands[new] = module
+    add_settings(parser)
+    parser.commands = COMMANDS
+    return parser, commands
+
+
+def _modules(argv: Sequence[str]) -> Iterable[str]:
+    """The modules whose commands the arguments name, for loading all of them takes long; all where
+    none is named, which is a call for help.
+    """
+    there = [
+        name
+        for name in dict.fromkeys(COMMANDS.values())
+        if importlib.util.find_spec(f"agent.cli.{name}") is not None
+    ]
+    asked = {COMMANDS[word] for word in argv if word in COMMANDS}
+    first = next(iter(argv), "")
+    if first in ("-h", "--help") or not asked:
+        return there
+    return [name for name in there if name in asked]
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("gitvirt")
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+def _encodable(stream: object) -> None:
+    """What the terminal's encoding lacks is written out instead of being an error."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def _silence(stream: object) -> None:
+    """Let the flush at exit go nowhere: whoever read the output has left."""
+    if isinstance(stream, io.TextIOWrapper):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

@@ -1,0 +1,104 @@
+"""What every command is made of."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn, Protocol
+
+from agent.core.sentences import closest
+from agent.settings import OPTIONS, Settings
+
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+_CHOICE = re.compile(r"argument COMMAND: invalid choice: '([^']*)'")
+
+
+class CommandError(Exception):
+    """The command cannot do what was asked. The message is for the user; the exit code is 1."""
+
+
+class Subparsers(Protocol):
+    """Where a command adds its parser."""
+
+    @property
+    def choices(self) -> Mapping[str, argparse.ArgumentParser]:
+        """The parsers by the commands' names."""
+
+    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
+        """A parser for `gitvirt <name>`; takes `help`, `description`, `epilog` and the like."""
+
+
+class Command(Protocol):
+    """A module of this package that brings one or more commands."""
+
+    def add(self, subparsers: Subparsers, /) -> None:
+        """Add the parsers of the commands."""
+
+    def run(self, args: argparse.Namespace, settings: Settings, /) -> int:
+        """Do it; `args.command` is the command's name. Returns the exit code."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Wrong usage is an error like any other: a sentence, and exit code 1."""
+
+    def __init__(self, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(allow_abbrev=False, add_help=False, **options)
+        self.add_argument("-h", "--help", action="help", help="show this help")
+        self.commands: Iterable[str] = ()
+
+    def error(self, message: str) -> NoReturn:
+        wrong = _CHOICE.match(message)
+        if wrong:
+            meant = closest(wrong[1], self.commands)
+            hint = f"did you mean {meant}?" if meant else f"see `{self.prog} --help`"
+            message = f"there is no command {wrong[1]!r}: {hint}"
+        else:
+            message = f"{message}; see `{self.prog} --help`"
+        self.exit(1, f"error: {message}\n")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """The options of settings.py. What is not given leaves no trace in the namespace, so that they
+    may stand before and after the command.
+    """
+    group = parser.add_argument_group(
+        "settings",
+        "Each is also an environment variable and a line of a configuration file:\n"
+        "--data-dir, GITVIRT_DATA_DIR, data-dir.",
+    )
+    group.add_argument(
+        "--config",
+        metavar="FILE",
+        dest="setting:config",
+        default=argparse.SUPPRESS,
+        help="read this file instead of ~/.config/gitvirt/config.yaml and /etc/gitvirt/config.yaml",
+    )
+    for option in OPTIONS:
+        if option.secret:
+            continue
+        names = ([f"-{option.short}"] if option.short else []) + [f"--{option.name}"]
+        group.add_argument(
+            *names,
+            metavar=option.metavar,
+            dest=f"setting:{option.name}",
+            default=argparse.SUPPRESS,
+            help=option.help,
+        )
+
+
+def given_settings(args: argparse.Namespace) -> dict[str, str]:
+    """What `add_settings` took in, by the option's name."""
+    return {
+        name.removeprefix("setting:"): value
+        for name, value in vars(args).items()
+        if name.startswith("setting:")
+    }
+
+
+def warn(message: str) -> None:
+    """One line for the user beside the output."""
+    print(f"warning: {message}", file=sys.stderr)

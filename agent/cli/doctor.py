@@ -1,0 +1,227 @@
+"""`gitvirt doctor`: what this host lacks, and the command that mends it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.cli.command import CommandError, Subparsers
+from agent.cli.repositories import opened
+from agent.cli.snapshot import Reader, Snapshot
+from agent.core.host import HostError, RawNode, Reading
+from agent.core.identity import POOL
+from agent.core.schema import Catalogue
+from agent.core.tables import printable
+from agent.gitrepo.repository import RepositoryError
+from agent.settings import Settings, user_folders
+
+LONGEST_FOLDER = 60
+"""libvirt puts sockets below these folders, and a socket's path has at most 107 characters."""
+NETWORK = "default"
+_SYSTEM_SOCKET = Path("/run/libvirt/virtlogd-sock")
+_MORE_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/libexec")
+"""Where daemons lie that a user's PATH does not name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: `level` is ok, note or problem."""
+
+    level: str
+    subject: str
+    message: str
+    mend: str = ""
+    """The command that mends it."""
+
+    def __str__(self) -> str:
+        line = f"{self.level:<8} {self.subject}: {self.message}"
+        return printable(line) + (f"\n{'':9}→ {self.mend}" if self.mend else "")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What of this machine the checks look at."""
+
+    programs: frozenset[str]
+    virtlogd_socket: bool
+    folders: Mapping[str, Path]
+
+
+def add(subparsers: Subparsers) -> None:
+    subparsers.add_parser(
+        "doctor",
+        help="what this host lacks",
+        description="Check libvirt, QEMU and the repository, and name the command that mends what "
+        "is missing. Exit code 1 if there is a problem.",
+        epilog="examples:\n  gitvirt doctor\n  gitvirt doctor --connect qemu:///system\n",
+    )
+
+
+def run(_: argparse.Namespace, settings: Settings) -> int:
+    around = surroundings()
+    bad = False
+    for finding in (*_host(settings, around), *_data(settings), *_repository(settings)):
+        print(finding, flush=True)
+        bad = bad or finding.level == "problem"
+    return 1 if bad else 0
+
+
+def surroundings() -> Surroundings:
+    path = os.pathsep.join((*os.get_exec_path(), *_MORE_FOLDERS))
+    wanted = ("qemu-img", "virtlogd")
+    return Surroundings(
+        programs=frozenset(name for name in wanted if shutil.which(name, path=path)),
+        virtlogd_socket=_SYSTEM_SOCKET.exists(),
+        folders=user_folders(),
+    )
+
+
+# -- the host ---------------------------------------------------------------------------------
+
+
+def _host(settings: Settings, around: Surroundings) -> Iterator[Finding]:
+    from agent.hypervisor.host import LibvirtHost  # loads libvirt, which other commands need not
+
+    try:
+        with closing(LibvirtHost(None, settings.connect or None)) as host:
+            reading = host.read(frozenset({POOL}))
+    except HostError as error:
+        yield Finding("problem", "libvirt", str(error), _mend_connection(settings.connect))
+    else:
+        yield from host_findings(reading, around)
+    yield from local_findings(around)
+
+
+def _mend_connection(uri: str) -> str:
+    if "session" in uri:
+        return "sudo apt install libvirt-daemon qemu-system"
+    return (
+        "sudo apt install libvirt-daemon-system qemu-system; "
+        "sudo systemctl enable --now libvirtd; sudo usermod -aG libvirt $USER (then log in again)"
+    )
+
+
+def host_findings(reading: Reading, around: Surroundings) -> Iterator[Finding]:
+    """What libvirt itself says of its host."""
+    node = reading.node
+    local = "://" not in node.uri or node.uri.split("://", 1)[1].startswith("/")
+    yield Finding("ok", "libvirt", f"{node.libvirt_version} at {node.uri}, node {node.name}")
+    yield _emulator(node)
+    if node.virt_type == "kvm":
+        yield Finding("ok", "virtualization", "in hardware (KVM)")
+    else:
+        message = "the host has no hardware virtualization: machines run in software, slowly"
+        mend = "enable VT-x, AMD-V or nested virtualization below; then: sudo modprobe kvm"
+        yield Finding("note", "virtualization", message, mend)
+    yield _network(node)
+    if POOL in reading.pools:
+        yield Finding("ok", "storage", f"pool {POOL} at {reading.pools[POOL]}")
+    else:
+        yield Finding(
+            "note", "storage", f"there is no pool {POOL} yet: the agent makes it at its start"
+        )
+    if local:
+        yield _virtlogd(node, around)
+        yield from _lengths(node, around)
+
+
+def _emulator(node: RawNode) -> Finding:
+    if node.emulator:
+        return Finding("ok", "QEMU", f"{node.qemu_version}, {node.emulator}, {node.machine}")
+    message = "libvirt knows no QEMU for this machine's own architecture"
+    return Finding("problem", "QEMU", message, "sudo apt install qemu-system")
+
+
+def _network(node: RawNode) -> Finding:
+    if node.session:
+        return Finding("ok", "network", "user-mode networking, as in every user's session")
+    if NETWORK in node.networks:
+        return Finding("ok", "network", f"libvirt's network {NETWORK} is active")
+    message = f"libvirt's network {NETWORK} is not active"
+    mend = f"virsh -c {node.uri} net-start {NETWORK} && virsh -c {node.uri} net-autostart {NETWORK}"
+    return Finding("problem", "network", message, mend)
+
+
+def _virtlogd(node: RawNode, around: Surroundings) -> Finding:
+    if node.session:
+        if "virtlogd" in around.programs:
+            return Finding("ok", "virtlogd", "is started when a machine is")
+        return Finding("problem", "virtlogd", "is not installed", "sudo apt install libvirt-daemon")
+    if around.virtlogd_socket:
+        return Finding("ok", "virtlogd", "listens")
+    mend = "sudo systemctl enable --now virtlogd.socket"
+    return Finding(
+        "problem", "virtlogd", "does not listen: no machine with a console log starts", mend
+    )
+
+
+def _lengths(node: RawNode, around: Surroundings) -> Iterator[Finding]:
+    if not node.session:
+        return
+    for variable, folder in sorted(around.folders.items()):
+        length = len(str(folder).encode())
+        if length >= LONGEST_FOLDER:
+            message = f"{folder} has {length} characters: libvirt's sockets below it may not fit"
+            mend = f"export {variable}=… to a folder with fewer than {LONGEST_FOLDER} characters"
+            yield Finding("problem", "paths", message, mend)
+
+
+def local_findings(around: Surroundings) -> Iterator[Finding]:
+    """What the agent itself needs on the machine that it runs on."""
+    if "qemu-img" in around.programs:
+        yield Finding("ok", "qemu-img", "is there")
+    else:
+        message = "is missing: images cannot be converted"
+        yield Finding("problem", "qemu-img", message, "sudo apt install qemu-utils")
+
+
+def _data(settings: Settings) -> Iterator[Finding]:
+    folder = settings.data_dir
+    nearest = next((at for at in (folder, *folder.parents) if at.exists()), folder)
+    if nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK):
+        yield Finding("ok", "data", f"{folder} can be written")
+    else:
+        mend = f"sudo install -d -o $USER {folder}, or another with --data-dir"
+        yield Finding("problem", "data", f"{folder} cannot be written by this user", mend)
+
+
+# -- the repository ---------------------------------------------------------------------------
+
+
+def _repository(settings: Settings) -> Iterator[Finding]:
+    try:
+        with opened(settings) as repository:
+            refs = repository.fetch()
+            yield Finding("ok", "repository", f"{repository.address} can be read")
+            if f"refs/heads/{settings.branch}" in refs:
+                yield Finding("ok", "branch", f"{settings.branch} is there")
+            else:
+                message = f"there is no branch {settings.branch!r}"
+                yield Finding(
+                    "problem", "branch", message, f"git push origin HEAD:{settings.branch}"
+                )
+            if settings.status_ref in refs:
+                reader = Reader(repository, settings, Catalogue.load())
+                yield _fleet(settings, reader.now(refs))
+            else:
+                yield Finding("note", "status", "the agent has not written its branch yet")
+    except (RepositoryError, CommandError) as error:
+        yield Finding("problem", "repository", str(error))
+
+
+def _fleet(settings: Settings, snapshot: Snapshot) -> Finding:
+    fleet = str(snapshot.agent().get("fleet") or "")
+    if fleet == settings.fleet:
+        return Finding("ok", "status", f"the branch {settings.status_branch} is of fleet {fleet}")
+    message = (
+        f"the branch {settings.status_branch} is of fleet {fleet or '(none)'!r}, this one's is "
+        f"{settings.fleet!r}: the agent refuses it"
+    )
+    return Finding(
+        "problem", "status", message, "name the same --fleet, or another --status-branch"
+    )

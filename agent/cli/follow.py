@@ -1,0 +1,52 @@
+"""Waiting for news of a repository: watched where it is local, polled where it is remote."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+
+from agent.gitrepo.repository import Repository
+from agent.gitrepo.watch import watch
+
+POLL = 2.0
+LOOK = 1.0
+"""Seconds: how often a remote repository is asked, and a local one in case no event came."""
+
+
+def news(repository: Repository, timeout: float | None = None) -> Iterator[Mapping[str, str]]:
+    """The refs now, and again each time that one of them has moved, until `timeout` seconds are
+    over.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+    seen: Mapping[str, str] | None = None
+    with _moved(repository) as moved:
+        while True:
+            moved.clear()
+            refs = repository.fetch()
+            if refs != seen:
+                seen = dict(refs)
+                yield refs
+            wait = LOOK if repository.watch_paths() else POLL
+            if end is not None:
+                wait = min(wait, end - time.monotonic())
+                if wait <= 0:
+                    return
+            moved.wait(wait)
+
+
+@contextlib.contextmanager
+def _moved(repository: Repository) -> Iterator[threading.Event]:
+    """An event that is set when a ref of a local repository may have moved."""
+    moved, stop = threading.Event(), threading.Event()
+    paths = repository.watch_paths()
+    thread = threading.Thread(target=watch, args=(paths, moved.set, stop), daemon=True)
+    if paths:
+        thread.start()
+    try:
+        yield moved
+    finally:
+        stop.set()
+        if paths:
+            thread.join()

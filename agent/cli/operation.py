@@ -1,0 +1,209 @@
+"""`gitvirt start`, `stop`, `restart`: asks the agent for a VirtualMachineOperation through Git."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.cli.command import CommandError, Subparsers, warn
+from agent.cli.follow import news
+from agent.cli.repositories import opened
+from agent.cli.snapshot import Reader, Snapshot
+from agent.core import human, ledger
+from agent.core.model import Key
+from agent.core.schema import Catalogue
+from agent.core.status import timestamp
+from agent.core.tables import printable
+from agent.gitrepo.repository import Repository, StaleTip
+from agent.settings import Settings
+
+TIMEOUT = 300.0
+NOT_AFTER = "gitvirt.io/not-after"
+ATTEMPTS = 8
+_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+"""Kubernetes' own for generated names: no vowels, nothing that looks like something else."""
+_LONGEST_NAME = 253
+_DOING = {"start": "starting", "stop": "stopping", "restart": "restarting"}
+_DONE = {"start": "started", "stop": "stopped", "restart": "restarted"}
+_WHAT = {
+    "start": "start a virtual machine",
+    "stop": "stop a virtual machine",
+    "restart": "restart a virtual machine, which applies waiting changes",
+}
+
+_EPILOG = """\
+examples:
+  gitvirt {verb} linux-vm
+  gitvirt {verb} linux-vm.prod --wait -t 2m
+
+An operation that the agent has not taken up within --timeout (default 5m) is never carried out.
+"""
+
+
+def add(subparsers: Subparsers) -> None:
+    for verb, what in _WHAT.items():
+        parser = subparsers.add_parser(
+            verb,
+            help=what,
+            description=f"{what.capitalize()}. Commits a VirtualMachineOperation to the branch of "
+            "operations and waits until the agent has taken it up.",
+            epilog=_EPILOG.format(verb=verb),
+        )
+        parser.add_argument("vm", metavar="VM", help="NAME, NAME.NAMESPACE or vm/NAME")
+        if verb != "start":
+            parser.add_argument(
+                "-f",
+                "--force",
+                action="store_true",
+                help="do not wait for the guest: cut the power",
+            )
+        parser.add_argument("-w", "--wait", action="store_true", help="wait until it is done")
+        parser.add_argument(
+            "-c", "--create-only", action="store_true", help="wait for nothing: only ask for it"
+        )
+
+
+@dataclass(frozen=True)
+class Request:
+    verb: str
+    vm: Key
+    operation: Key
+
+    def __str__(self) -> str:
+        return f"{_quoted(self.vm)} {_DOING[self.verb]}. {_quoted(self.operation)}"
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    if args.wait and args.create_only:
+        raise CommandError("give --wait or --create-only, not both")
+    timeout = settings.timeout or TIMEOUT
+    catalogue = Catalogue.load()
+    now = time.time()
+    with opened(settings) as repository:
+        reader = Reader(repository, settings, catalogue)
+        snapshot = reader.now()
+        vm = machine(snapshot, args.vm, settings.namespace)
+        silence = snapshot.silence(now)
+        if silence:
+            warn(silence)
+        operation = Key("VirtualMachineOperation", vm.namespace, _name(vm.name))
+        request = Request(args.command, vm, operation)
+        document = manifest(request, force=bool(getattr(args, "force", False)), until=now + timeout)
+        submit(repository, settings, request, document)
+        if args.create_only:
+            print(f"{_quoted(operation)} created.")
+            return 0
+        return _await(reader, request, timeout, completed=args.wait)
+
+
+def machine(snapshot: Snapshot, word: str, namespace: str) -> Key:
+    """The VM that is meant; CommandError if the status branch knows none such. A name with a dot
+    may be a whole name, or end with its namespace.
+    """
+    what, slash, name = word.rpartition("/")
+    kind = snapshot.reader.catalogue.kinds["VirtualMachine"]
+    if slash and what.lower().partition(".")[0] not in (
+        kind.singular,
+        kind.plural,
+        *kind.short_names,
+    ):
+        raise CommandError(f"{word!r} is no virtual machine: write NAME or vm/NAME")
+    first, dot, last = name.rpartition(".")
+    candidates = [(name, namespace), *([(first, last)] if dot else [])]
+    for candidate, place in candidates:
+        if candidate and snapshot.find(kind, place, candidate) is not None:
+            return Key(kind.name, place, candidate)
+    where = " or ".join(f"{candidate!r} in namespace {place}" for candidate, place in candidates)
+    raise CommandError(f"there is no VirtualMachine {where}; `gitvirt get vm -A` lists them")
+
+
+def manifest(request: Request, *, force: bool, until: float) -> dict[str, Any]:
+    """What is committed. `until` is when it is too late to begin, in seconds since the epoch."""
+    spec = {"type": request.verb.capitalize(), "virtualMachineName": request.vm.name}
+    return {
+        "apiVersion": "virtualization.deckhouse.io/v1alpha2",
+        "kind": request.operation.kind,
+        "metadata": {
+            "name": request.operation.name,
+            "namespace": request.operation.namespace,
+            "annotations": {NOT_AFTER: timestamp(until)},
+        },
+        "spec": {**spec, "force": True} if force else spec,
+    }
+
+
+def submit(
+    repository: Repository, settings: Settings, request: Request, document: Mapping[str, Any]
+) -> None:
+    """Commit the operation beside whatever others commit at the same time."""
+    path = f"namespaces/{request.operation.namespace}/{request.operation.name}.yaml"
+    subject = f"{request.verb.capitalize()} {request.vm.namespace}/{request.vm.name}"
+    for _ in range(ATTEMPTS):
+        tip = repository.fetch().get(settings.operations_ref)
+        try:
+            repository.commit(settings.operations_ref, tip, {path: ledger.dump(document)}, subject)
+        except StaleTip:
+            continue
+        return
+    raise CommandError(
+        f"the branch {settings.operations_branch!r} moves too often to commit to it: try again"
+    )
+
+
+def _await(reader: Reader, request: Request, timeout: float, *, completed: bool) -> int:
+    kind = reader.catalogue.kinds["VirtualMachineOperation"]
+    told = False
+    snapshot: Snapshot | None = None
+    for refs in news(reader.repository, timeout):
+        snapshot = reader.now(refs)
+        entry = snapshot.find(kind, request.operation.namespace, request.operation.name)
+        status = {} if entry is None else entry.status
+        match status.get("phase"):
+            case "InProgress":
+                if not told:
+                    print(f"{request} in progress.", flush=True)
+                told = True
+                if not completed:
+                    return 0
+            case "Completed":
+                done = _DONE[request.verb]
+                print(f"{_quoted(request.vm)} {done}. {_quoted(request.operation)} completed.")
+                return 0
+            case "Failed" | "Superseded" as phase:
+                raise CommandError(f"{_quoted(request.operation)} {phase.lower()}{_why(status)}")
+    raise CommandError(_too_late(snapshot, request, timeout, told))
+
+
+def _why(status: Mapping[str, Any]) -> str:
+    conditions = status.get("conditions")
+    items = conditions if isinstance(conditions, list) else []
+    for item in items:
+        if isinstance(item, Mapping) and item.get("type") == "Completed":
+            parts = (str(item.get(name) or "") for name in ("reason", "message"))
+            return "".join(f": {printable(part)}" for part in parts if part)
+    return ""
+
+
+def _too_late(snapshot: Snapshot | None, request: Request, timeout: float, told: bool) -> str:
+    span = human.age(timeout)
+    if told:
+        return f"{_quoted(request.operation)} is not completed after {span}; it goes on"
+    silence = "" if snapshot is None else snapshot.silence(time.time())
+    reason = f": {silence}" if silence else ""
+    return (
+        f"{_quoted(request.operation)} was not taken up within {span}, and will not be any more"
+        f"{reason}"
+    )
+
+
+def _quoted(key: Key) -> str:
+    return f'{key.kind} "{key.namespace}/{key.name}"'
+
+
+def _name(vm: str) -> str:
+    token = "".join(secrets.choice(_ALPHABET) for _ in range(5))
+    return f"{vm[: _LONGEST_NAME - 6].rstrip('-.')}-{token}"

@@ -1,0 +1,152 @@
+"""`gitvirt plan`: what a merge would do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent.cli.command import CommandError, Subparsers
+from agent.cli.repositories import opened
+from agent.cli.status import place
+from agent.core import planprint
+from agent.core.host import Reading
+from agent.core.identity import POOL
+from agent.core.model import Desired, Json
+from agent.core.schema import Catalogue
+from agent.gitrepo.repository import Repository
+from agent.gitrepo.worktree import CommitSource, FolderSource
+from agent.hypervisor.host import LibvirtHost
+from agent.kinds.validation import CHECKS
+from agent.reconcile.desired import ManifestReader, together
+from agent.reconcile.planning import Item, PlanReport, plan
+from agent.reconcile.recall import recall
+from agent.reconcile.status_branch import StatusBranch
+from agent.settings import Settings, data_home
+
+CHANGES = 2
+FORMATS = ("text", "markdown", "json")
+
+_EPILOG = """\
+examples:
+  gitvirt plan                            the manifests of the folder one stands in
+  gitvirt plan --revision my-branch       a branch, as it would be after a merge
+  gitvirt plan --live                     against the hosts as they are now, with drift
+  gitvirt plan -o markdown                for a pull request's comment
+
+Exit code 0 if nothing would be done, 2 if something would, 1 if the manifests do not hold.
+"""
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "plan",
+        help="show what manifests would do",
+        description="Show what manifests would do: by default against what the agent wrote down last, without any host.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("folder", metavar="PATH", nargs="?", help="a folder (default: --path below here)")
+    parser.add_argument("--revision", metavar="REF", help="a branch, tag or commit instead")
+    parser.add_argument("--live", action="store_true", help="read the hosts instead of the status branch's word")
+    parser.add_argument("-o", "--output", metavar="FORMAT", default="text", help="text, markdown or json")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    if args.output not in FORMATS:
+        raise CommandError(f"{args.output!r} is no output format: use {', '.join(FORMATS)}")
+    if args.revision and args.folder:
+        raise CommandError("give a PATH or a --revision, not both")
+    catalogue = Catalogue.load()
+    with opened(settings) as repository:
+        refs = repository.fetch()
+        reader = ManifestReader(catalogue, CHECKS)
+        desired = _desired(args, settings, reader, repository)
+        operations = refs.get(f"refs/heads/{settings.operations_branch}")
+        if operations is not None:
+            desired = together(desired, reader.read(CommitSource(repository, operations)))
+        status = StatusBranch(repository, catalogue, settings.status_ref, settings.fleet)
+        ledger = status.read(refs.get(settings.status_ref))
+        recall(ledger, repository, catalogue, reader)
+        with _reading(settings, live=args.live) as live:
+            report = plan(catalogue, ledger, desired, settings.fleet, time.time(), live)
+    _print(report, args.output)
+    if desired.problems:
+        return 1
+    return 0 if report.empty else CHANGES
+
+
+def _desired(
+    args: argparse.Namespace, settings: Settings, reader: ManifestReader, repository: Repository
+) -> Desired:
+    if not args.revision:
+        folder = Path(args.folder or settings.path)
+        if not folder.exists():
+            raise CommandError(f"{folder}: there is no such file or folder")
+        return reader.read(FolderSource(folder))
+    commit = repository.resolve(args.revision)
+    if commit is None:
+        raise CommandError(f"{repository.address} has no branch, tag or commit {args.revision!r}: is it pushed?")
+    return reader.read(CommitSource(repository, commit, settings.folder))
+
+
+@contextmanager
+def _reading(settings: Settings, *, live: bool) -> Iterator[Reading | None]:
+    if not live:
+        yield None
+        return
+    host = LibvirtHost(None, settings.connect or None, data_home=data_home())
+    try:
+        yield host.read(frozenset({POOL}))
+    finally:
+        host.close()
+
+
+def _print(report: PlanReport, output: str) -> None:
+    problems = [place(problem) for problem in report.problems]
+    lines = [_line(item) for item in report.items]
+    if output == "json":
+        print(json.dumps(_machine(report), indent=2, ensure_ascii=False))
+    elif output == "markdown":
+        print(planprint.markdown(lines, problems), end="")
+    else:
+        print(planprint.text(lines, problems), end="")
+
+
+def _line(item: Item) -> planprint.Line:
+    verbs = tuple(dict.fromkeys(item.actions))
+    return planprint.Line(
+        str(item.key), item.operation, item.immediate, item.restart, item.next_start, verbs, item.reason
+    )
+
+
+def _machine(report: PlanReport) -> dict[str, Json]:
+    return {
+        "revision": report.revision,
+        "changes": [
+            {
+                "kind": item.key.kind,
+                "namespace": item.key.namespace,
+                "name": item.key.name,
+                "operation": item.operation,
+                "immediate": [change.listed() for change in item.immediate],
+                "restart": [change.listed() for change in item.restart],
+                "nextStart": [change.listed() for change in item.next_start],
+                "actions": list(dict.fromkeys(item.actions)),
+                "reason": item.reason,
+            }
+            for item in report.items
+        ],
+        "problems": [
+            {
+                "file": each.file,
+                "line": each.line,
+                "resource": each.resource,
+                "path": each.path,
+                "message": each.message,
+            }
+            for each in report.problems
+        ],
+    }

@@ -1,0 +1,109 @@
+"""`gitvirt run`: the agent."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import threading
+
+from agent import logs
+from agent.assemble import Agent, AlreadyRunning, Plan, claimed
+from agent.cli.command import CommandError, Subparsers
+from agent.cli.repositories import opened
+from agent.gitrepo.repository import Repository
+from agent.gitrepo.watch import watch
+from agent.hypervisor.host import LibvirtHost
+from agent.loop import Loop
+from agent.reconcile.git import Branches
+from agent.reconcile.reconciler import Summary
+from agent.settings import Settings, data_home
+
+log = logging.getLogger("gitvirt")
+
+ONCE = 600.0
+"""Seconds that --once takes at most without --timeout."""
+
+_EPILOG = """\
+examples:
+  gitvirt run --repo /srv/git/vms.git                   act on a local repository, at once
+  gitvirt run --repo https://git.example.com/vms.git    poll a remote one
+  gitvirt run --once --timeout 10m                      do what is to be done now, and end
+
+The exit code of --once is 0 only if all is as desired. SIGHUP looks at the repository at once.
+"""
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "run", help="run the agent", description="Run the agent.", epilog=_EPILOG
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="end when nothing is left to do, or after --timeout"
+    )
+    parser.add_argument("--verbose", action="store_true", help="log more")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    logs.set_up(settings.log_format, verbose=args.verbose)
+    with opened(settings) as repository:
+        try:
+            with claimed(settings.data_dir) as instance:
+                return _run(args, settings, repository, instance)
+        except AlreadyRunning as error:
+            raise CommandError(str(error)) from error
+
+
+def _run(
+    args: argparse.Namespace, settings: Settings, repository: Repository, instance: str
+) -> int:
+    loop = Loop()
+    host = LibvirtHost(None, settings.connect or None, data_home=data_home())
+    watched = repository.watch_paths()
+    agent = Agent(_plan(settings, local=bool(watched)), repository, host, instance, loop.wake)
+    loop.handle_signals(agent.reconciler.look_at_git)
+    if watched:
+        news = agent.reconciler.look_at_git
+        threading.Thread(target=watch, args=(watched, news, loop.stop), daemon=True).start()
+    log.info("agent %s on %s, repository %s", instance, host.name, repository.address)
+    try:
+        if args.once:
+            return _report(loop.run_once(agent.reconciler, settings.timeout or ONCE))
+        loop.run(agent.reconciler)
+        return 0
+    finally:
+        loop.end()
+        agent.close()
+        host.close()
+
+
+def _plan(settings: Settings, *, local: bool) -> Plan:
+    folder = "" if settings.path == "." else settings.path
+    branches = Branches(
+        main=settings.branch,
+        folder=folder,
+        operations=settings.operations_branch,
+        status=settings.status_branch,
+    )
+    return Plan(
+        fleet=settings.fleet,
+        branches=branches,
+        data_dir=settings.data_dir,
+        poll=settings.interval,
+        status_interval=0.0 if local else settings.status_interval,
+        image_limit=settings.image_limit,
+    )
+
+
+def _report(summary: Summary) -> int:
+    """Say what is not as desired; the exit code."""
+    for problem in summary.problems:
+        where = f"{problem.file}:{problem.line}: " if problem.file else ""
+        print(f"{where}{problem.resource or '-'}: {problem.message}", file=sys.stderr)
+    for key in sorted({*summary.waiting, *summary.wrong}):
+        print(f"{key}: not as its manifest wants it: see `gitvirt describe`", file=sys.stderr)
+    for error in (summary.git_error, summary.node_error):
+        if error:
+            print(f"error: {error}", file=sys.stderr)
+    wrong = summary.problems or summary.waiting or summary.wrong or summary.git_error or summary.node_error
+    return 1 if wrong or not summary.settled else 0

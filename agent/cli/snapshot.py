@@ -1,0 +1,177 @@
+"""One state of the status branch, and of the agent's ref, as commands read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.cli.command import CommandError, warn
+from agent.core import documents, human, ledger
+from agent.core.model import Json, Problem
+from agent.core.schema import Catalogue, Kind
+from agent.gitrepo.repository import Repository
+from agent.settings import Settings
+
+AGENT_REF = "refs/gitvirt/agent"
+SILENT = 180.0
+"""Seconds without a sign of the agent after which one should know."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object's file."""
+
+    kind: Kind
+    path: str
+    blob: str
+    value: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        name: str = self.value["metadata"]["name"]
+        return name
+
+    @property
+    def namespace(self) -> str:
+        namespace: str = self.value["metadata"].get("namespace", "")
+        return namespace
+
+    @property
+    def label(self) -> str:
+        """`namespace/name`, or the name of what belongs to no namespace."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        status: Mapping[str, Any] = self.value["status"]
+        return status
+
+
+@dataclass
+class Reader:
+    """Reads a repository's status branch again and again; files that stay are read once."""
+
+    repository: Repository
+    settings: Settings
+    catalogue: Catalogue
+    _known: dict[str, Mapping[str, Any] | None] = field(default_factory=dict)
+
+    def now(self, refs: Mapping[str, str] | None = None) -> Snapshot:
+        """The tip of the status branch; `refs` are what a fetch just brought. CommandError if there
+        is no such branch.
+        """
+        refs = self.repository.fetch() if refs is None else refs
+        tip = refs.get(self.settings.status_ref)
+        if tip is None:
+            raise CommandError(
+                f"{self.repository.address} has no branch {self.settings.status_branch!r} yet: "
+                "start the agent on it (`gitvirt run`), or name another with --status-branch"
+            )
+        return Snapshot(self, tip, refs.get(AGENT_REF))
+
+    def value(self, blob: str, path: str) -> Mapping[str, Any] | None:
+        if blob not in self._known:
+            value = ledger.load(self.repository.read(blob))
+            self._known[blob] = _whole(value)
+        if self._known[blob] is None:
+            warn(f"{path} on the status branch holds no object that can be read; it is left out")
+        return self._known[blob]
+
+
+def _whole(value: dict[str, Json] | None) -> Mapping[str, Any] | None:
+    """An object with the parts that every reader relies on; None if it lacks what makes it one."""
+    if value is None or not isinstance(value.get("metadata"), dict):
+        return None
+    metadata = value["metadata"]
+    if not isinstance(metadata.get("name"), str) or not isinstance(
+        metadata.get("namespace", ""), str
+    ):
+        return None
+    status = value.get("status")
+    return {**value, "status": status if isinstance(status, dict) else {}}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    reader: Reader
+    commit: str
+    beat: str | None
+    """The commit of the agent's last sign of life."""
+
+    def entries(self, kind: Kind, namespace: str | None = None) -> Iterator[Entry]:
+        """Objects of a kind, of one namespace or of all, sorted by namespace and name."""
+        root = "namespaces" if kind.namespaced else "cluster"
+        if kind.namespaced and namespace is not None:
+            root = f"{root}/{namespace}/{kind.plural}"
+        elif not kind.namespaced:
+            root = f"{root}/{kind.plural}"
+        wanted = 0 if root.endswith(f"/{kind.plural}") else 2
+        for file in self.reader.repository.files(self.commit, root):
+            parts = file.path.split("/")
+            if file.kind != "file" or len(parts) != wanted + 1 or not parts[-1].endswith(".yaml"):
+                continue
+            if wanted and parts[-2] != kind.plural:
+                continue
+            entry = self._entry(kind, f"{root}/{file.path}", file.blob)
+            if entry is not None:
+                yield entry
+
+    def find(self, kind: Kind, namespace: str, name: str) -> Entry | None:
+        wanted = f"{name}.yaml"
+        folder = f"namespaces/{namespace}" if kind.namespaced else "cluster"
+        root = f"{folder}/{kind.plural}"
+        for file in self.reader.repository.files(self.commit, root):
+            if file.path == wanted and file.kind == "file":
+                return self._entry(kind, f"{root}/{wanted}", file.blob)
+        return None
+
+    def agent(self) -> Mapping[str, Any]:
+        """agent.yaml; empty if there is none."""
+        data = self.reader.repository.read_path(self.commit, ledger.FLEET_FILE)
+        return (ledger.load(data) or {}) if data is not None else {}
+
+    def problems(self) -> list[Problem]:
+        """problems.yaml: the manifests that do not hold."""
+        data = self.reader.repository.read_path(self.commit, "problems.yaml")
+        return problems(data) if data is not None else []
+
+    def last_seen(self) -> float | None:
+        """When the agent gave its last sign of life, in seconds since the epoch."""
+        if self.beat is None:
+            return None
+        return float(self.reader.repository.commit_info(self.beat).time)
+
+    def silence(self, now: float) -> str:
+        """What is to be said of an agent that was not seen lately; empty if it was."""
+        seen = self.last_seen()
+        if seen is None:
+            return "no agent has been seen: what is shown may be out of date, and nothing is done"
+        if now - seen <= SILENT:
+            return ""
+        ago = human.age(now - seen)
+        return f"the agent was last seen {ago} ago: what is shown may be out of date"
+
+    def warn_of_silence(self, now: float) -> None:
+        silence = self.silence(now)
+        if silence:
+            warn(silence)
+
+    def _entry(self, kind: Kind, path: str, blob: str) -> Entry | None:
+        value = self.reader.value(blob, path)
+        return None if value is None else Entry(kind, path, blob, value)
+
+
+def problems(data: bytes) -> list[Problem]:
+    """The list that problems.yaml holds; entries that are none are left out."""
+    found = []
+    for document in documents.parse(data).documents:
+        items = document.value if isinstance(document.value, list) else []
+        for item in items:
+            try:
+                line = int(item.get("line", 0))
+                texts = (str(item.get(name, "")) for name in ("resource", "path", "message"))
+                found.append(Problem(str(item["file"]), line, *texts))
+            except (AttributeError, KeyError, TypeError, ValueError):
+                continue
+    return found

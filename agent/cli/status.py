@@ -1,0 +1,190 @@
+"""`gitvirt status`: the fleet at a glance."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from agent.cli.command import CommandError, Subparsers
+from agent.cli.repositories import opened
+from agent.cli.snapshot import Reader, Snapshot
+from agent.core import human, ledger
+from agent.core.model import Problem
+from agent.core.overview import Concern, concerns, phases, restarts
+from agent.core.schema import Catalogue
+from agent.core.status import seconds, timestamp
+from agent.core.tables import printable
+from agent.settings import Settings
+
+_SHOWN = 20
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "status",
+        help="the fleet at a glance",
+        description="Show the agent, the revision it works on, what is wrong, how many objects are "
+        "in which phase, and what waits for a restart.",
+        epilog="examples:\n  gitvirt status\n  gitvirt status --exit-code -o json\n",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FORMAT", default="text", help="text (default), json or yaml"
+    )
+    parser.add_argument(
+        "--exit-code", action="store_true", help="exit with 1 if something is not as it should be"
+    )
+
+
+@dataclass(frozen=True)
+class Glance:
+    """All that `status` says."""
+
+    commit: str
+    agent: Mapping[str, Any]
+    seen: float | None
+    silence: str
+    problems: list[Problem]
+    phases: dict[str, dict[str, int]]
+    restarts: dict[str, list[str]]
+    concerns: list[Concern]
+
+    @property
+    def fine(self) -> bool:
+        node = _part(self.agent, "node")
+        healthy = not self.silence and not self.problems and bool(node.get("ready", True))
+        return healthy and not self.concerns and not self.restarts
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    if args.output not in ("text", "json", "yaml"):
+        raise CommandError(f"{args.output!r} is no output format: use text, json or yaml")
+    catalogue = Catalogue.load()
+    now = time.time()
+    with opened(settings) as repository:
+        glance = look(Reader(repository, settings, catalogue).now(), now)
+    if args.output == "json":
+        print(json.dumps(_machine(glance), indent=2, ensure_ascii=False))
+    elif args.output == "yaml":
+        print(ledger.dump(_machine(glance)).decode(), end="")
+    else:
+        print("\n".join(_lines(glance, now)))
+    return 1 if args.exit_code and not glance.fine else 0
+
+
+def look(snapshot: Snapshot, now: float) -> Glance:
+    kinds = snapshot.reader.catalogue.kinds.values()
+    objects = [entry.value for kind in kinds for entry in snapshot.entries(kind)]
+    return Glance(
+        commit=snapshot.commit,
+        agent=snapshot.agent(),
+        seen=snapshot.last_seen(),
+        silence=snapshot.silence(now),
+        problems=snapshot.problems(),
+        phases=phases(objects),
+        restarts=restarts(objects),
+        concerns=concerns(objects),
+    )
+
+
+def _machine(glance: Glance) -> dict[str, Any]:
+    return {
+        "fine": glance.fine,
+        "agent": dict(glance.agent),
+        "agentLastSeen": None if glance.seen is None else timestamp(glance.seen),
+        "statusCommit": glance.commit,
+        "problems": [asdict(problem) for problem in glance.problems],
+        "phases": glance.phases,
+        "restartAwaiting": glance.restarts,
+        "concerns": [
+            {"resource": each.resource, "phase": each.phase, "messages": list(each.messages)}
+            for each in glance.concerns
+        ],
+    }
+
+
+def _lines(glance: Glance, now: float) -> Iterator[str]:
+    agent = glance.agent
+    yield f"Fleet:      {_text(agent, 'fleet', 'default')}"
+    seen = "" if glance.seen is None else f"last seen {human.age(now - glance.seen)} ago"
+    words = [f"gitvirt {_text(agent, 'version')}".strip(), seen]
+    yield f"Agent:      {', '.join(word for word in words if word)}"
+    if glance.silence:
+        yield f"            warning: {glance.silence}"
+    yield from _node(_part(agent, "node"))
+    yield from _revisions(agent, now)
+    yield from _phases(glance.phases)
+    yield from _listed("Manifests that do not hold", [place(each) for each in glance.problems])
+    yield from _listed(
+        "Waiting for a restart",
+        [f"{name}: {', '.join(paths)}" for name, paths in glance.restarts.items()],
+    )
+    yield from _listed(
+        "Objects with something to say",
+        [
+            f"{each.resource} {each.phase}: {'; '.join(each.messages)}".replace(" :", ":").rstrip(
+                ": "
+            )
+            for each in glance.concerns
+        ],
+    )
+    if glance.fine:
+        yield "All is as it should be."
+
+
+def _node(node: Mapping[str, Any]) -> Iterator[str]:
+    if node:
+        state = "ready" if node.get("ready", True) else "not ready"
+        message = _text(node, "message")
+        yield f"Node:       {_text(node, 'name')} {state}{': ' + message if message else ''}"
+
+
+def _revisions(agent: Mapping[str, Any], now: float) -> Iterator[str]:
+    attempted, applied = _part(agent, "attempted"), _part(agent, "applied")
+    yield f"Applied:    {_revision(applied, now)}"
+    if attempted.get("revision") != applied.get("revision"):
+        yield f"Attempted:  {_revision(attempted, now)}"
+
+
+def _revision(part: Mapping[str, Any], now: float) -> str:
+    revision = _text(part, "revision")[:12]
+    if not revision:
+        return "none yet"
+    try:
+        return f"{revision}, {human.age(now - seconds(str(part.get('since'))))} ago"
+    except ValueError:
+        return revision
+
+
+def _phases(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    for kind, by_phase in counts.items():
+        named = [f"{count} {printable(phase)}" for phase, count in by_phase.items() if phase]
+        total = sum(by_phase.values())
+        yield f"{printable(kind)}: {total}{' (' + ', '.join(named) + ')' if named else ''}"
+
+
+def _listed(title: str, items: list[str]) -> Iterator[str]:
+    if items:
+        yield f"{title} ({len(items)}):"
+        yield from (f"  {printable(item)}" for item in items[:_SHOWN])
+        if items[_SHOWN:]:
+            yield f"  … and {len(items) - _SHOWN} more"
+
+
+def place(problem: Problem) -> str:
+    """`file:line: resource: path: message`, without what is empty."""
+    where = f"{problem.file}:{problem.line}" if problem.line else problem.file
+    parts = (where, problem.resource, problem.path, problem.message)
+    return printable(": ".join(part for part in parts if part))
+
+
+def _part(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = value.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _text(value: Mapping[str, Any], name: str, default: str = "") -> str:
+    return printable(str(value.get(name) or default))

@@ -1,0 +1,106 @@
+"""`gitvirt validate`: all problems of manifests, before anybody applies them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from agent.cli.command import CommandError, Subparsers
+from agent.cli.repositories import opened
+from agent.cli.status import place
+from agent.core.model import Desired
+from agent.core.schema import Catalogue
+from agent.core.tables import printable
+from agent.gitrepo.worktree import CommitSource, FolderSource
+from agent.kinds.validation import CHECKS
+from agent.reconcile.desired import ManifestReader
+from agent.settings import Settings
+
+_EPILOG = """\
+examples:
+  gitvirt validate                         the folder one stands in
+  gitvirt validate clusters/home           another folder, or one file
+  gitvirt validate --revision my-branch    a branch, tag or commit of the repository
+  gitvirt validate -o json                 for a pipeline
+
+Exit code 1 if there is a problem. Notes name fields that are accepted and have no effect here, and
+documents that are not applied.
+"""
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "validate",
+        help="check manifests",
+        description="Show all problems of the manifests in a folder or of a revision. No host is "
+        "needed, and for a folder no repository.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument(
+        "folder", metavar="PATH", nargs="?", help="a folder or file (default: --path below here)"
+    )
+    parser.add_argument("--revision", metavar="REF", help="a branch, tag or commit instead")
+    parser.add_argument("-o", "--output", metavar="FORMAT", default="text", help="text or json")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    if args.output not in ("text", "json"):
+        raise CommandError(f"{args.output!r} is no output format: use text or json")
+    if args.revision and args.folder:
+        raise CommandError("give a PATH or a --revision, not both")
+    reader = ManifestReader(Catalogue.load(), CHECKS)
+    if args.revision:
+        desired = _of_revision(reader, args.revision, settings)
+    else:
+        folder = Path(args.folder or settings.path)
+        if not folder.exists():
+            raise CommandError(f"{folder}: there is no such file or folder")
+        desired = reader.read(FolderSource(folder))
+    if args.output == "json":
+        print(json.dumps(_machine(desired), indent=2, ensure_ascii=False))
+    else:
+        _print(desired)
+    return 1 if desired.problems else 0
+
+
+def _of_revision(reader: ManifestReader, revision: str, settings: Settings) -> Desired:
+    with opened(settings) as repository:
+        repository.fetch()
+        commit = repository.resolve(revision)
+        if commit is None:
+            raise CommandError(
+                f"{repository.address} has no branch, tag or commit {revision!r}: is it pushed?"
+            )
+        return reader.read(CommitSource(repository, commit, settings.folder))
+
+
+def _machine(desired: Desired) -> dict[str, object]:
+    return {
+        "problems": [asdict(problem) for problem in desired.problems],
+        "ignored": [asdict(note) for note in desired.ignored],
+    }
+
+
+def _print(desired: Desired) -> None:
+    for problem in desired.problems:
+        print(place(problem))
+    for ignored in desired.ignored:
+        print(f"note: {place(ignored)}")
+    for key, manifest in sorted(desired.manifests.items()):
+        for note in manifest.notes:
+            where = f"{desired.paths[key]}:{manifest.line}"
+            print(printable(f"note: {where}: {key}: {note}"))
+    good = _count(len(desired.manifests), "manifest")
+    if desired.problems:
+        print(f"{_count(len(desired.problems), 'problem')}; {good} without", file=sys.stderr)
+    elif desired.manifests:
+        print(f"{good}, no problem")
+    else:
+        print("no manifest found", file=sys.stderr)
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

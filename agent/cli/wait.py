@@ -1,0 +1,174 @@
+"""`gitvirt wait`: until an object, or the fleet, is where one wants it."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent.cli.command import CommandError, Subparsers
+from agent.cli.follow import news
+from agent.cli.repositories import opened
+from agent.cli.snapshot import Entry, Reader, Snapshot
+from agent.cli.targets import target
+from agent.core import human, jsonpath, tables
+from agent.core.schema import Catalogue
+from agent.gitrepo.repository import Repository
+from agent.settings import Settings
+
+TIMEOUT = 300.0
+_HISTORY = 1000
+_JSONPATH = re.compile(r"jsonpath=(\{.*\}|'\{.*\}')(?:=(.*))?")
+_EPILOG = """\
+examples:
+  gitvirt wait vm/linux-vm --for=phase=Running
+  gitvirt wait vm/linux-vm --for=condition=AgentReady --timeout 2m
+  gitvirt wait vm/linux-vm --for=delete
+  gitvirt wait vm/linux-vm --for=jsonpath='{.status.ipAddress}'
+  gitvirt wait --revision HEAD_OF_MY_BRANCH   until that commit is applied
+
+The default timeout is 5m. Exit code 1 when it ends first.
+"""
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "wait",
+        help="wait for a state",
+        description="Wait until an object is in a state, or a revision is applied.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("target", metavar="KIND/NAME", nargs="*", help="one object")
+    parser.add_argument(
+        "--for",
+        dest="wanted",
+        metavar="WHAT",
+        help="phase=NAME, condition=TYPE[=STATUS], jsonpath={PATH}[=VALUE] or delete",
+    )
+    parser.add_argument("--revision", metavar="SHA", help="a commit or branch of the repository")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    if bool(args.target) == bool(args.revision) or bool(args.target) != bool(args.wanted):
+        raise CommandError("give KIND/NAME with --for, or --revision")
+    catalogue = Catalogue.load()
+    timeout = settings.timeout or TIMEOUT
+    with opened(settings) as repository:
+        reader = Reader(repository, settings, catalogue)
+        if args.revision:
+            return _revision(reader, args.revision, timeout)
+        kind, name = target(catalogue, args.target)
+        holds = condition(args.wanted)
+        said = f"{tables.resource(kind)}/{name}"
+        snapshot: Snapshot | None = None
+        entry: Entry | None = None
+        for refs in news(repository, timeout):
+            if settings.status_ref not in refs:
+                continue  # the agent may be about to write for the first time
+            snapshot = reader.now(refs)
+            entry = snapshot.find(kind, settings.namespace, name)
+            if holds(None if entry is None else entry.value):
+                print(f"{said} {'deleted' if entry is None else 'condition met'}")
+                return 0
+        now = "is not there" if entry is None else f"is in phase {entry.status.get('phase', '?')}"
+        raise CommandError(
+            f"{said} {tables.printable(now)}, not {args.wanted}, after {human.age(timeout)}"
+            f"{_silence(snapshot)}"
+        )
+
+
+Condition = Callable[[Mapping[str, Any] | None], bool]
+
+
+def condition(text: str) -> Condition:
+    """What --for asks of an object, None where it is not there. CommandError if it says nothing
+    that one can wait for.
+    """
+    what, _, rest = text.partition("=")
+    if text == "delete":
+        return lambda value: value is None
+    if what == "phase" and rest:
+        return lambda value: value is not None and value["status"].get("phase") == rest
+    if what == "condition" and rest:
+        name, _, wanted = rest.partition("=")
+        return lambda value: _condition_status(value, name).lower() == (wanted or "True").lower()
+    match = _JSONPATH.fullmatch(text)
+    if match:
+        return _jsonpath(match[1].strip("'"), match[2])
+    raise CommandError(
+        f"{text!r} is nothing to wait for: use phase=Running, condition=AgentReady, "
+        "jsonpath={.status.ipAddress} or delete"
+    )
+
+
+def _condition_status(value: Mapping[str, Any] | None, name: str) -> str:
+    conditions = None if value is None else value["status"].get("conditions")
+    items = conditions if isinstance(conditions, list) else []
+    for item in items:
+        if isinstance(item, Mapping) and str(item.get("type", "")).lower() == name.lower():
+            return str(item.get("status", ""))
+    return ""
+
+
+def _jsonpath(path: str, wanted: str | None) -> Condition:
+    try:
+        template = jsonpath.template(path)
+    except jsonpath.JSONPathError as error:
+        raise CommandError(f"the JSONPath cannot be read: {error}") from error
+
+    def holds(value: Mapping[str, Any] | None) -> bool:
+        found = "" if value is None else template.render(value)
+        return bool(found) if wanted is None else found == wanted
+
+    return holds
+
+
+def _revision(reader: Reader, revision: str, timeout: float) -> int:
+    wanted: str | None = None
+    applied = ""
+    snapshot: Snapshot | None = None
+    for refs in news(reader.repository, timeout):
+        wanted = wanted or reader.repository.resolve(revision)
+        if wanted is None:
+            raise CommandError(
+                f"the repository has no commit or branch {revision!r}: is it pushed?"
+            )
+        if reader.settings.status_ref not in refs:
+            continue
+        snapshot = reader.now(refs)
+        part = snapshot.agent().get("applied")
+        applied = str(part.get("revision") or "") if isinstance(part, Mapping) else ""
+        if applied and _contains(reader.repository, applied, wanted):
+            print(f"{wanted[:12]} applied")
+            return 0
+    problems = [] if snapshot is None else snapshot.problems()
+    found = f"; {len(problems)} problems in manifests, see `gitvirt status`" if problems else ""
+    raise CommandError(
+        f"{(wanted or revision)[:12]} is not applied after {human.age(timeout)}, "
+        f"{applied[:12] or 'nothing'} is{found}{_silence(snapshot)}"
+    )
+
+
+def _contains(repository: Repository, applied: str, wanted: str) -> bool:
+    """True if the applied commit is the wanted one, or was made on top of it."""
+    if applied == wanted:
+        return True
+    waiting, seen = [applied], {applied}
+    for _ in itertools.repeat(None, _HISTORY):
+        if not waiting:
+            return False
+        info = repository.commit_info(waiting.pop(0))
+        if info.id == wanted:
+            return True
+        fresh = [parent for parent in info.parents if parent not in seen]
+        seen.update(fresh)
+        waiting.extend(fresh)
+    return False
+
+
+def _silence(snapshot: Snapshot | None) -> str:
+    silence = "" if snapshot is None else snapshot.silence(time.time())
+    return f"; {silence}" if silence else ""

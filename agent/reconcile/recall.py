@@ -1,0 +1,59 @@
+"""Secrets do not stand in the ledger: they are read again from the commit at which an object was accepted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from agent.core.ledger import Record, is_redacted, same_content
+from agent.core.schema import Catalogue
+from agent.gitrepo.repository import Repository, TreeFile
+from agent.reconcile.desired import ManifestReader
+from agent.reconcile.status_branch import Ledger
+
+COMMIT_ID = 40
+
+
+def recall(
+    ledger: Ledger, repository: Repository, catalogue: Catalogue, reader: ManifestReader
+) -> None:
+    """Fill the markers of a ledger in, where the source commit is still there."""
+    for key, each in ledger.records.items():
+        if is_redacted(each.obj.manifest.content):
+            ledger.records[key] = _recalled(each, repository, catalogue, reader)
+
+
+def _recalled(
+    known: Record, repository: Repository, catalogue: Catalogue, reader: ManifestReader
+) -> Record:
+    commit, _, path = known.obj.source.partition(":")
+    data = repository.read_path(commit, path) if len(commit) == COMMIT_ID else None
+    if data is None:
+        return known
+    header = b"blob %d\0" % len(data)
+    blob = hashlib.sha1(header + data, usedforsecurity=False).hexdigest()  # as Git names it
+    source = _OneFile(TreeFile(path, blob, "file"), data, commit)
+    manifest = reader.find(source, path, known.obj.key)
+    kind = catalogue.kinds[known.obj.key.kind]
+    if manifest is None or not same_content(kind, manifest, known.obj.manifest):
+        return known
+    return replace(known, obj=replace(known.obj, manifest=manifest))
+
+
+@dataclass(frozen=True)
+class _OneFile:
+    """A source of a single file whose content is at hand."""
+
+    file: TreeFile
+    data: bytes
+    revision: str
+
+    def files(self) -> Iterator[TreeFile]:
+        yield self.file
+
+    def size(self, file: TreeFile) -> int:
+        return len(self.data)
+
+    def read(self, file: TreeFile) -> bytes:
+        return self.data

@@ -1,0 +1,324 @@
+"""Settings, from flags, the environment and configuration files: the only reader of the latter."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agent.core import documents, quantity
+from agent.core.model import Json
+from agent.core.sentences import closest, shown
+
+PREFIX = "GITVIRT_"
+SYSTEM_FILE = Path("/etc/gitvirt/config.yaml")
+ROOT_DATA = Path("/var/lib/gitvirt")
+LOG_FORMATS = ("auto", "text", "json")
+
+_DURATION = re.compile(
+    r"(?=.)(?:(\d{1,6})d)?(?:(\d{1,7})h)?(?:(\d{1,8})m)?(?:(\d{1,9}(?:\.\d{1,3})?)s)?"
+)
+_SECONDS = (86400.0, 3600.0, 60.0, 1.0)
+_PLAIN = re.compile(r"\d{1,9}(\.\d{1,3})?")
+_FLEET = re.compile(r"[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?")
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_BRANCH = re.compile(
+    r"(?![-/.])(?!.*(//|\.\.|@\{|\.lock(/|$)))[^\s~^:?*\[\\\x00-\x1f\x7f]+(?<![/.])"
+)
+
+
+class SettingsError(ValueError):
+    """A setting does not hold. The message says where it was given, and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting: `--name`, `GITVIRT_NAME`, `name:` in a file. `parse` raises ValueError with a
+    sentence that begins with "must".
+    """
+
+    name: str
+    metavar: str
+    help: str
+    parse: Callable[[str], Any] = str
+    short: str = ""
+    secret: bool = False
+    """True for what must not be on a command line, where everybody can see it."""
+
+    @property
+    def field(self) -> str:
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.field.upper()
+
+
+def duration(text: str) -> float:
+    """Seconds of `30s`, `5m`, `1h30m`, `2d` or a bare number of seconds."""
+    if _PLAIN.fullmatch(text):
+        return float(text)
+    match = _DURATION.fullmatch(text)
+    if match is None or not any(match.groups()):
+        raise ValueError(f"must be a duration such as 30s, 5m or 1h30m, not {shown(text)}")
+    parts = zip(match.groups(), _SECONDS, strict=True)
+    return sum(float(count) * seconds for count, seconds in parts if count)
+
+
+def _positive(text: str) -> float:
+    seconds = duration(text)
+    if not seconds:
+        raise ValueError("must be longer than nothing, such as 30s")
+    return seconds
+
+
+def _matching(pattern: re.Pattern[str], what: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(f"must be {what}, not {shown(text)}")
+        return text
+
+    return parse
+
+
+def _folder_in_repository(text: str) -> str:
+    """The folder without `./` and closing slashes; `.` for all of the repository."""
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if text.startswith("/") or ".." in parts:
+        raise ValueError(f"must be a folder inside the repository, not {shown(text)}")
+    return "/".join(parts) or "."
+
+
+def _bytes(text: str) -> int:
+    try:
+        return quantity.to_bytes(text)
+    except ValueError as error:
+        raise ValueError(f"{error}, not {shown(text)}") from error
+
+
+def _log_format(text: str) -> str:
+    if text not in LOG_FORMATS:
+        raise ValueError(f"must be one of {', '.join(LOG_FORMATS)}, not {shown(text)}")
+    return text
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"must be a path, not {shown(text)}: {error}") from error
+
+
+_branch = _matching(_BRANCH, "a branch's name, such as main")
+
+OPTIONS = (
+    Option(
+        "repo", "URL", "the repository: https://…, or a path (default: of the clone one stands in)"
+    ),
+    Option("branch", "NAME", "the branch that says what is wanted (default: main)", _branch),
+    Option(
+        "path",
+        "FOLDER",
+        "the folder in it that holds the manifests (default: .)",
+        _folder_in_repository,
+    ),
+    Option(
+        "namespace",
+        "NAME",
+        "the namespace that names without one mean (default: default)",
+        _matching(_NAMESPACE, "a namespace of lower-case letters, digits and '-'"),
+        short="n",
+    ),
+    Option("connect", "URI", "libvirt's connection URI (default: as virsh chooses)"),
+    Option(
+        "fleet",
+        "NAME",
+        "whose virtual machines these are (default: default)",
+        _matching(_FLEET, "at most 20 lower-case letters, digits and '-', the ends no '-'"),
+    ),
+    Option("data-dir", "DIR", "where caches and unfinished downloads lie", _path),
+    Option(
+        "interval",
+        "TIME",
+        "how often a remote repository is asked for news (default: 30s)",
+        _positive,
+    ),
+    Option("status-branch", "NAME", "the branch for the status (default: status)", _branch),
+    Option(
+        "status-interval",
+        "TIME",
+        "the least time between two pushes of it (default: 10s)",
+        duration,
+    ),
+    Option("operations-branch", "NAME", "the branch for operations (default: operations)", _branch),
+    Option("username", "NAME", "the user at a remote repository"),
+    Option("password", "TEXT", "the password or token at a remote repository", secret=True),
+    Option(
+        "credentials-file",
+        "FILE",
+        "a file with a token, or lines https://USER:PASSWORD@HOST",
+        _path,
+    ),
+    Option("timeout", "TIME", "how long to wait at most", _positive, short="t"),
+    Option("log-format", "FORMAT", "auto, text or json (default: auto)", _log_format),
+    Option("image-limit", "SIZE", "the largest image that is downloaded (default: 100Gi)", _bytes),
+)
+
+_BY_NAME = {option.name: option for option in OPTIONS}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Times are in seconds, sizes in bytes. Empty texts and None mean: not set."""
+
+    data_dir: Path
+    repo: str = ""
+    branch: str = "main"
+    path: str = "."
+    namespace: str = "default"
+    connect: str = ""
+    fleet: str = "default"
+    interval: float = 30.0
+    status_branch: str = "status"
+    status_interval: float = 10.0
+    operations_branch: str = "operations"
+    username: str = ""
+    password: str = field(default="", repr=False)
+    credentials_file: Path | None = None
+    timeout: float | None = None
+    log_format: str = "auto"
+    image_limit: int = 100 * 1024**3
+
+    @property
+    def folder(self) -> str:
+        """`path` as trees are asked for it: empty for all of the repository."""
+        return "" if self.path == "." else self.path
+
+    @property
+    def status_ref(self) -> str:
+        return f"refs/heads/{self.status_branch}"
+
+    @property
+    def operations_ref(self) -> str:
+        return f"refs/heads/{self.operations_branch}"
+
+
+def load(
+    flags: Mapping[str, str],
+    *,
+    config: str = "",
+    environment: Mapping[str, str] | None = None,
+    system_file: Path = SYSTEM_FILE,
+    root: bool | None = None,
+) -> Settings:
+    """Flags win over the environment, that over the user's file, that over the system's.
+
+    `flags` are by the option's name. With `config` (a path), or GITVIRT_CONFIG, that file is read
+    instead of the two others. Raises SettingsError.
+    """
+    variables = os.environ if environment is None else environment
+    named = config or variables.get(f"{PREFIX}CONFIG", "")
+    values: dict[str, Any] = {}
+    if named:
+        values.update(_file(Path(named).expanduser(), must_be_there=True))
+    else:
+        values.update(_file(system_file))
+        user_file = _home(variables, "XDG_CONFIG_HOME", ".config")
+        values.update(_file(user_file / "gitvirt/config.yaml") if user_file else {})
+    for option in OPTIONS:
+        if variables.get(option.variable):
+            values[option.field] = _parsed(option, variables[option.variable], option.variable)
+        if option.name in flags:
+            values[option.field] = _parsed(option, flags[option.name], f"--{option.name}")
+    if "data_dir" not in values:
+        values["data_dir"] = _data_dir(variables, os.geteuid() == 0 if root is None else root)
+    settings = Settings(**values)
+    if len({settings.branch, settings.status_branch, settings.operations_branch}) < 3:
+        raise SettingsError("branch, status-branch and operations-branch must be three branches")
+    return settings
+
+
+def user_folders(environment: Mapping[str, str] | None = None) -> dict[str, Path]:
+    """The folders in which libvirt keeps what belongs to a user's session, by the variable that
+    moves them.
+    """
+    variables = os.environ if environment is None else environment
+    runtime = variables.get("XDG_RUNTIME_DIR", "")
+    found = {
+        "XDG_CONFIG_HOME": _home(variables, "XDG_CONFIG_HOME", ".config"),
+        "XDG_CACHE_HOME": _home(variables, "XDG_CACHE_HOME", ".cache"),
+        "XDG_DATA_HOME": _home(variables, "XDG_DATA_HOME", ".local/share"),
+        "XDG_RUNTIME_DIR": Path(runtime) if runtime else None,
+    }
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def data_home() -> Path | None:
+    """Where libvirt keeps the data of a user's session on this machine; None where no home is known."""
+    return user_folders().get("XDG_DATA_HOME")
+
+
+def _data_dir(variables: Mapping[str, str], root: bool) -> Path:
+    if root:
+        return ROOT_DATA
+    state = _home(variables, "XDG_STATE_HOME", ".local/state")
+    if state is None:
+        raise SettingsError("no home folder is known: set HOME, or give --data-dir")
+    return state / "gitvirt"
+
+
+def _home(variables: Mapping[str, str], name: str, default: str) -> Path | None:
+    """A folder of the XDG base directories; the default where the variable is not absolute."""
+    given = variables.get(name, "")
+    if given.startswith("/"):
+        return Path(given)
+    home = variables.get("HOME", "")
+    return Path(home) / default if home else None
+
+
+def _file(path: Path, *, must_be_there: bool = False) -> dict[str, Any]:
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if must_be_there:
+            raise SettingsError(f"{path}: there is no such configuration file") from error
+        return {}
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
+    parsed = documents.parse(data)
+    problems = list(parsed.errors)
+    for document in parsed.documents:
+        problems += [(document.line_of(where), said) for where, said in document.problems]
+    for line, message in problems:
+        raise SettingsError(f"{path}:{line}: {message}")
+    if not parsed.documents:
+        return {}
+    document = parsed.documents[0]
+    if len(parsed.documents) > 1 or not isinstance(document.value, dict):
+        raise SettingsError(f"{path}: must be one mapping of settings, such as `branch: main`")
+    values = {}
+    for key, value in document.value.items():
+        option, parsed_value = _line(key, value, f"{path}:{document.line_of((key,))}: {key}")
+        values[option.field] = parsed_value
+    return values
+
+
+def _line(key: str, value: Json, place: str) -> tuple[Option, Any]:
+    option = _BY_NAME.get(key.replace("_", "-"))
+    if option is None:
+        meant = closest(key, _BY_NAME)
+        hint = f"did you mean {meant}?" if meant else f"known are {', '.join(_BY_NAME)}"
+        raise SettingsError(f"{place} is no setting: {hint}")
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        raise SettingsError(f"{place} must be text or a number")
+    return option, _parsed(option, str(value), place)
+
+
+def _parsed(option: Option, text: str, place: str) -> Any:
+    try:
+        return option.parse(text)
+    except ValueError as error:
+        raise SettingsError(f"{place} {error}") from error
