@@ -24,7 +24,8 @@ from agent.kinds.validation import CHECKS
 from agent.reconcile.desired import ManifestReader
 from agent.reconcile.execute import Executor
 from agent.reconcile.git import Branches, GitWorker
-from agent.reconcile.reconciler import Lanes, ProgressNews, Reconciler
+from agent.reconcile.news import Lanes, ProgressNews
+from agent.reconcile.reconciler import Identity, Reconciler, Timing
 from agent.reconcile.status_branch import StatusBranch
 from agent.reconcile.workers import Workers
 
@@ -33,7 +34,7 @@ IMPORT_THREADS = 4
 READ_THREADS = 2
 
 
-class AlreadyRunning(Exception):  # noqa: N818  # says what it is
+class AlreadyRunning(Exception):  # says what it is
     """Another agent uses the same data folder."""
 
 
@@ -61,7 +62,8 @@ def claimed(data_dir: Path) -> Iterator[str]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise AlreadyRunning(
-                f"another agent runs with the data folder {data_dir}: give this one another --data-dir"
+                f"another agent runs with the data folder {data_dir}: "
+                "give this one another --data-dir"
             ) from error
         file.seek(0)
         name = file.read().strip()
@@ -126,18 +128,18 @@ class Agent:
             host=host,
             executor=executor,
             lanes=lanes or self._lanes(),
-            branches=plan.branches,
-            fleet=plan.fleet,
-            version=program_version(),
-            poll=plan.poll,
-            status_interval=plan.status_interval,
-            clock=clock,
-            jitter=random.random,
+            identity=Identity(plan.fleet, program_version(), plan.branches),
+            timing=Timing(clock, random.random, plan.poll, plan.status_interval),
             wake=wake,
         )
 
     def _lanes(self) -> Lanes:
-        counts = {"git": 1, "reads": READ_THREADS, "actions": ACTION_THREADS, "imports": IMPORT_THREADS}
+        counts = {
+            "git": 1,
+            "reads": READ_THREADS,
+            "actions": ACTION_THREADS,
+            "imports": IMPORT_THREADS,
+        }
         workers = {name: Workers(name, count) for name, count in counts.items()}
         self._workers = list(workers.values())
         return Lanes(**{name: each.submit for name, each in workers.items()})

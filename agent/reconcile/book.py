@@ -1,4 +1,6 @@
-"""The objects in force: the ledger in memory, what of it is not written yet, and the indexes that decisions use."""
+"""The objects in force: the ledger in memory, what of it is not written yet, and the indexes that
+decisions use.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ CONFIRM = "gitvirt.io/confirm-deletion"
 class Book:
     """Objects by key. Every change of an object goes through here."""
 
-    def __init__(self, engine: Engine, catalogue: Catalogue, world: World, fleet: str, folder: str) -> None:
+    def __init__(
+        self, engine: Engine, catalogue: Catalogue, world: World, fleet: str, folder: str
+    ) -> None:
         self._engine = engine
         self._catalogue = catalogue
         self._world = world
@@ -53,7 +57,8 @@ class Book:
         self._taken: dict[Key, Manifest] = {}
 
     def load(self, ledger: Ledger) -> None:
-        """Start from a ledger; whatever was not saved is forgotten."""
+        """Start from a ledger; whatever was not saved is forgotten, and work under way goes on."""
+        jobs = {key: self._engine.get("job", key) for key in self.records}
         for key in list(self.records):
             self._forget(key)
         self.records, self.trash = {}, dict(ledger.trash)
@@ -63,6 +68,9 @@ class Book:
             self.records[key] = each
             self._engine.put("status", key, each.status)
             self._put(None, each.obj)
+        for key, job in jobs.items():
+            if key in self.records or (job and job.busy):
+                self._engine.put("job", key, job)
         self.saved = {key: each.obj.uid for key, each in self.records.items()}
 
     # -- acceptance --------------------------------------------------------------------------
@@ -104,10 +112,12 @@ class Book:
             earlier = known.obj.spec if known else {}
             manifest = defaults.complete(manifest, earlier, manifests)
         kind = self._catalogue.kinds[key.kind]
-        if key.kind == OPERATION and known is not None:
-            if operation_uid(self._fleet, key, manifest.spec) != known.obj.uid:
-                message = "an operation of that name was asked for before and says something else: choose another name"
-                return Problem(path, manifest.line, str(key), "metadata.name", message)
+        if known is not None and self._is_another(known.obj, manifest):
+            message = (
+                "an operation of that name was asked for before and says something else: "
+                "choose another name"
+            )
+            return Problem(path, manifest.line, str(key), "metadata.name", message)
         obj = accept(
             kind,
             manifest,
@@ -125,8 +135,17 @@ class Book:
             self._expire(obj, memories, now)
         return None
 
-    def _identity(self, key: Key, manifest: Manifest, memories: Mapping[Key, DomainMetadata]) -> Identity:
-        """An object's uid: what is known from the trash, a domain or a volume's name, else a new one."""
+    def _is_another(self, known: Object, manifest: Manifest) -> bool:
+        """True if an operation's name was used for something else."""
+        key = manifest.key
+        return key.kind == OPERATION and operation_uid(self._fleet, key, manifest.spec) != known.uid
+
+    def _identity(
+        self, key: Key, manifest: Manifest, memories: Mapping[Key, DomainMetadata]
+    ) -> Identity:
+        """An object's uid: what is known from the trash, a domain or a volume's name, else a new
+        one.
+        """
         if key.kind == OPERATION:
             return Identity(operation_uid(self._fleet, key, manifest.spec))
         if (trashed := self.trash.get(key)) is not None:
@@ -138,14 +157,18 @@ class Book:
         return Identity(str(uuid.uuid4()))
 
     def _disk_uid(self, key: Key) -> str:
-        """Uid of the one volume that bears this disk's name; empty if there is none, or more than one."""
+        """Uid of the one volume that bears this disk's name; empty if there is none, or more than
+        one.
+        """
         prefix = disk_prefix(self._fleet, key)
         found = {name for _, _, name in self._world.volumes() if name.startswith(prefix)}
         found = {name for name in found if len(name) == len(prefix) + 36 + len(".qcow2")}
         return found.pop()[len(prefix) : -len(".qcow2")] if len(found) == 1 else ""
 
     def _memories(self) -> dict[Key, DomainMetadata]:
-        """What our domains remember, by VM. Read where objects are new: the ledger may have been lost."""
+        """What our domains remember, by VM. Read where objects are new: the ledger may have been
+        lost.
+        """
         found: dict[Key, DomainMetadata] = {}
         for _, raw in self._world.domains().values():
             xml = raw.inactive_xml or raw.active_xml
@@ -155,8 +178,9 @@ class Book:
         return found
 
     def _expire(self, obj: Object, memories: Mapping[Key, DomainMetadata], now: float) -> None:
-        """An operation from before this ledger: whether it was executed cannot be known, so it is not executed,
-        unless its VM remembers it."""
+        """An operation from before this ledger: whether it was executed cannot be known, so it is
+        not executed, unless its VM remembers it.
+        """
         target = memories.get(Key(VM, obj.key.namespace, obj.spec["virtualMachineName"]))
         if target is not None and target.recorded(obj.uid):
             return
@@ -166,7 +190,9 @@ class Book:
         self.records[obj.key] = Record(obj, status)
         self._engine.put("status", obj.key, status)
 
-    def _prune(self, desired: Desired, manifests: Mapping[Key, Manifest], confirmed: str) -> Pruning:
+    def _prune(
+        self, desired: Desired, manifests: Mapping[Key, Manifest], confirmed: str
+    ) -> Pruning:
         asked = {key for key in self.records if key.kind == OPERATION}
         others = {key: each for key, each in self.records.items() if key not in asked}
         pruning = prune(desired, manifests, others, confirmed)
@@ -236,7 +262,9 @@ class Book:
     def report(self, key: Key, report: Mapping[str, Any], now: float) -> None:
         """Take a decision's report as the object's status."""
         each = self.records[key]
-        status: dict[str, Json] = stamp(each.status, report, each.obj.generation, now) if report else {}
+        status: dict[str, Json] = (
+            stamp(each.status, report, each.obj.generation, now) if report else {}
+        )
         if status == each.status:
             return
         before, after = each.status.get("phase", ""), status.get("phase", "")

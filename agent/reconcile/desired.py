@@ -1,4 +1,6 @@
-"""From a commit to what it asks for. What a blob means is remembered by its id, a whole commit by its tree."""
+"""From a commit to what it asks for. What a blob means is remembered by its id, a whole commit by
+its tree.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class ManifestReader:
         """One object's manifest as a file of another commit has it."""
         for file in source.files():
             if file.path == path and file.kind == "file":
-                return next((each for each in self._result(source, file).manifests if each.key == key), None)
+                return next(
+                    (each for each in self._result(source, file).manifests if each.key == key), None
+                )
         return None
 
     def _files(self, source: Source) -> Iterator[tuple[str, FileResult]]:
@@ -70,8 +74,14 @@ def _broken(message: str) -> FileResult:
 
 
 def together(main: Desired, operations: Desired) -> Desired:
-    """What both branches ask for: the operations branch holds VirtualMachineOperations only, and main's word counts."""
-    extra = {key: each for key, each in operations.manifests.items() if key.kind == "VirtualMachineOperation"}
+    """What both branches ask for: the operations branch holds VirtualMachineOperations only, and
+    main's word counts.
+    """
+    extra = {
+        key: each
+        for key, each in operations.manifests.items()
+        if key.kind == "VirtualMachineOperation"
+    }
     problems = list(main.problems) + list(operations.problems)
     for key in operations.manifests.keys() - extra.keys():
         path = operations.paths[key]

@@ -130,7 +130,9 @@ class Executor:
     @_do.register
     def _(self, action: ResizeVolume, outcome: Outcome) -> None:
         with self._pools[action.node]:
-            volume = self._hosts[action.node].resize_volume(action.pool, action.name, action.capacity)
+            volume = self._hosts[action.node].resize_volume(
+                action.pool, action.name, action.capacity
+            )
         _saw(outcome, action.node, volume)
 
     @_do.register
@@ -174,7 +176,9 @@ class Executor:
             self._hosts[action.node].set_live_metadata(action.uuid, action.xml)
 
     def _runs(self, node: str, uuid: str, instance: str) -> bool:
-        """True if just that instance runs: between decision and deed somebody may have started another one."""
+        """True if just that instance runs: between decision and deed somebody may have started
+        another one.
+        """
         raw = self._hosts[node].read_domain(uuid)
         if raw is None or not raw.active:
             return False
@@ -222,7 +226,9 @@ class Executor:
         size: int,
         outcome: Outcome,
     ) -> None:
-        """Have a volume with just this content. One that is there whole is left alone; a part of one is made anew."""
+        """Have a volume with just this content. One that is there whole is left alone; a part of
+        one is made anew.
+        """
         host = self._hosts[node]
         known = host.read_volumes(pool).get((pool, name))
         if known is None or known.physical != size:

@@ -1,4 +1,6 @@
-"""Everything that a pass wants of the repository, done in one thread of its own: a hung server stops nothing else."""
+"""Everything that a pass wants of the repository, done in one thread of its own: a hung server
+stops nothing else.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ class GitWorker:
         except RepositoryError as error:
             return Synced(error=error)
 
-    def push(self, changes: Mapping[str, bytes | None], message: str, keys: frozenset[Key]) -> Pushed:
+    def push(
+        self, changes: Mapping[str, bytes | None], message: str, keys: frozenset[Key]
+    ) -> Pushed:
         """Write to the status branch."""
         try:
             self._tip = self._status.commit(self._tip, changes, message)
@@ -124,7 +128,9 @@ class GitWorker:
         if self._seen == (main, operations):
             return None
         if main is None:
-            message = f"branch {self._branches.main} is not there: push it, or name another with --branch"
+            message = (
+                f"branch {self._branches.main} is not there: push it, or name another with --branch"
+            )
             raise RepositoryError("BranchNotFound", message)
         wanted = self._reader.read(CommitSource(self._repository, main, self._branches.folder))
         if operations is not None:

@@ -1,57 +1,31 @@
-"""What a set of manifests would do: the real planner over the ledger's world, or over the hosts' as they are."""
+"""What a set of manifests would do: the real planner over the ledger's world, or over the hosts'
+as they are.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from agent.core.actions import Action
-from agent.core.changes import SENSITIVE, Change, Disposition, diff, redacted
+from agent.core.changes import SENSITIVE
 from agent.core.facts import Engine
 from agent.core.host import RawNode, RawVolume, Reading
 from agent.core.identity import POOL, disk_volume, image_volume
-from agent.core.ledger import Record, is_redacted, same_content
+from agent.core.ledger import Record, same_content
+from agent.core.model import Desired, Json, Key, Object
 from agent.core.quantity import to_bytes
-from agent.core.model import Condition, Desired, Json, Key, Object, Problem
 from agent.core.schema import Catalogue
 from agent.kinds.registry import ORDER, decisions
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN
 from agent.reconcile.book import VM, Book, references
+from agent.reconcile.plan_items import PlanReport, listed
 from agent.reconcile.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
 from agent.reconcile.world import FullRead, VolumeRead, World
 
 NODE = "(planned)"
-BLOCKING = ("BlockDevicesReady", "VirtualMachineClassReady", "ProvisioningReady", "SizingPolicyMatched", "DatasourceReady")
-QUIET = ("SetLiveMetadata",)
-
-
-@dataclass
-class Item:
-    """What happens to one object."""
-
-    key: Key
-    operation: str
-    """create, change, delete, held, act or blocked."""
-    immediate: list[Change] = field(default_factory=list)
-    restart: list[Change] = field(default_factory=list)
-    next_start: list[Change] = field(default_factory=list)
-    """Changes of a VM that is off."""
-    actions: list[str] = field(default_factory=list)
-    reason: str = ""
-
-
-@dataclass
-class PlanReport:
-    revision: str
-    items: list[Item]
-    problems: tuple[Problem, ...]
-
-    @property
-    def empty(self) -> bool:
-        return not self.items
 
 
 class _Everything(frozenset[str]):
@@ -62,9 +36,16 @@ class _Everything(frozenset[str]):
 
 
 def plan(
-    catalogue: Catalogue, ledger: Ledger, desired: Desired, fleet: str, now: float, live: Reading | None = None
+    catalogue: Catalogue,
+    ledger: Ledger,
+    desired: Desired,
+    fleet: str,
+    now: float,
+    live: Reading | None = None,
 ) -> PlanReport:
-    """What would be done if `desired` were pushed. With `live` against what a host shows, else against the ledger."""
+    """What would be done if `desired` were pushed. With `live` against what a host shows, else
+    against the ledger.
+    """
     engine = Engine(ORDER, decisions(catalogue))
     world = World(engine, fleet)
     engine.put("setting", "fleet", fleet)
@@ -75,7 +56,12 @@ def plan(
         book.load(ledger)
     else:
         _remembered_node(world)
-        before = Ledger(ledger.tip, {key: _as_running(catalogue, each) for key, each in ledger.records.items()}, ledger.trash, fresh=ledger.fresh)
+        before = Ledger(
+            ledger.tip,
+            {key: _as_running(catalogue, each) for key, each in ledger.records.items()},
+            ledger.trash,
+            fresh=ledger.fresh,
+        )
         book.load(before)
         affected = _affected(catalogue, ledger, desired)
         engine.only(affected)
@@ -88,8 +74,8 @@ def plan(
         simulation.run(now)
     book.take(desired, now)
     done = simulation.run(now)
-    items = _items(catalogue, ledger, book, engine, done)
-    return PlanReport(desired.revision, items, (*book.problems, *()))
+    items = listed(catalogue, ledger, book, engine, done)
+    return PlanReport(desired.revision, items, book.problems)
 
 
 def _remembered_node(world: World) -> None:
@@ -135,9 +121,9 @@ def _put_back(spec: Any, path: list[str], value: Json) -> None:
     if isinstance(spec, list):
         at = int(last)
         if value is None:
-            del spec[at:at + 1]
+            del spec[at : at + 1]
         else:
-            spec[at:at + 1] = [value]
+            spec[at : at + 1] = [value]
     elif value is None:
         spec.pop(last, None)
     else:
@@ -145,14 +131,16 @@ def _put_back(spec: Any, path: list[str], value: Json) -> None:
 
 
 def _affected(catalogue: Catalogue, ledger: Ledger, desired: Desired) -> set[Key]:
-    """Objects whose manifest is another one, whoever refers to them, and all that those refer to."""
+    """Objects with another manifest, whoever refers to them, and all that those refer to."""
     manifests = {each.key: each for each in BUILT_IN} | dict(desired.manifests)
     keys = {
         key
         for key in manifests.keys() | ledger.records.keys()
         if key not in ledger.records
         or key not in manifests
-        or not same_content(catalogue.kinds[key.kind], manifests[key], ledger.records[key].obj.manifest)
+        or not same_content(
+            catalogue.kinds[key.kind], manifests[key], ledger.records[key].obj.manifest
+        )
         or manifests[key].labels != ledger.records[key].obj.manifest.labels
         or manifests[key].annotations != ledger.records[key].obj.manifest.annotations
     }
@@ -180,86 +168,3 @@ def _sources(obj: Object) -> Iterator[Key]:
     if ref:
         cluster = ref["kind"] == "ClusterVirtualImage"
         yield Key(ref["kind"], "" if cluster else obj.key.namespace, ref["name"])
-
-
-# -- reporting -----------------------------------------------------------------------------------
-
-
-def _items(
-    catalogue: Catalogue, ledger: Ledger, book: Book, engine: Engine, done: Mapping[Key, list[Action]]
-) -> list[Item]:
-    items: dict[Key, Item] = {}
-    for key, each in book.records.items():
-        known = ledger.records.get(key)
-        if each.obj.source == "built-in" or (known is not None and known.obj.deleted):
-            continue
-        if each.obj.deleted:
-            items[key] = Item(key, "delete", reason=_farewell(key))
-        elif known is None:
-            items[key] = Item(key, "create")
-        else:
-            item = _changed(catalogue, known, each, engine)
-            if item is not None:
-                items[key] = item
-    for key, actions in done.items():
-        verbs = [action.verb for action in actions if action.verb not in QUIET]
-        if verbs and (key in items or verbs != ["DefineDomain"]):
-            items.setdefault(key, Item(key, "act")).actions = verbs
-    for key, decision in engine.decisions.items():
-        blocked = [each for each in (decision.status or {}).get("conditions", ()) if _blocks(each)]
-        if blocked and key in items and items[key].operation != "delete":
-            items[key].reason = blocked[0].message
-            items[key].operation = "blocked" if items[key].operation in ("create", "act") else items[key].operation
-    for problem in book.held:
-        kind, _, name = problem.resource.partition(" ")
-        namespace, _, short = name.rpartition("/")
-        key = Key(kind, namespace, short)
-        items[key] = Item(key, "held", reason=problem.message)
-    return [items[key] for key in sorted(items)]
-
-
-def _blocks(condition: Condition) -> bool:
-    return condition.type in BLOCKING and condition.status == "False"
-
-
-def _farewell(key: Key) -> str:
-    if key.kind == VM:
-        return "stops gracefully, then its domain is removed; its disks stay"
-    if key.kind == "VirtualDisk":
-        return "goes to the trash; its data stays"
-    return ""
-
-
-def _changed(catalogue: Catalogue, known: Record, each: Record, engine: Engine) -> Item | None:
-    kind = catalogue.kinds[each.obj.key.kind]
-    changes = list(_metadata(known.obj, each.obj))
-    if "spec" in each.obj.manifest.content:
-        hidden = is_redacted(known.obj.spec)  # what cannot be seen is no difference
-        wanted = redacted(kind, each.obj.spec) if hidden else each.obj.spec
-        changes += diff(kind, known.obj.spec, wanted)
-    elif redacted(kind, known.obj.manifest.content, ()) != redacted(kind, each.obj.manifest.content, ()):
-        changes.append(Change("replace", "content", SENSITIVE, SENSITIVE, Disposition.IMMEDIATE))
-    if not changes:
-        return None
-    item = Item(each.obj.key, "change")
-    decision = engine.decisions.get(each.obj.key)
-    pending = {change.path for change in decision.changes} if decision else set()
-    on = known.status.get("phase") in ("Running", "Pause", "Stopping", "Starting", "Migrating")
-    for change in changes:
-        if each.obj.key.kind != VM or change.disposition is not Disposition.RESTART:
-            item.immediate.append(change)
-        elif change.path in pending or on:
-            item.restart.append(change)
-        else:
-            item.next_start.append(change)
-    return item
-
-
-def _metadata(old: Object, new: Object) -> Iterator[Change]:
-    for name in ("labels", "annotations"):
-        before, after = getattr(old.manifest, name), getattr(new.manifest, name)
-        for key in sorted(before.keys() | after.keys()):
-            was, now = before.get(key), after.get(key)
-            if was != now:
-                operation = "add" if was is None else "remove" if now is None else "replace"
-                yield Change(operation, f"metadata.{name}.{key}", was, now, Disposition.IMMEDIATE)

@@ -1,4 +1,6 @@
-"""Secrets do not stand in the ledger: they are read again from the commit at which an object was accepted."""
+"""Secrets do not stand in the ledger: they are read again from the commit at which an object was
+accepted.
+"""
 
 from __future__ import annotations
 

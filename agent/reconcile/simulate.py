@@ -1,4 +1,6 @@
-"""A host that exists only as facts: what a plan runs on. The planner is the real one; deeds are only written down."""
+"""A host that exists only as facts: what a plan runs on. The planner is the real one; deeds are
+only written down.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +110,16 @@ class Simulation:
     def _(self, action: StartDomain, key: Key) -> None:
         raw = self._domain(action.node, action.uuid)
         if raw is not None:
-            self._put(action.node, replace(raw, state="running", reason="booted", active_xml=raw.inactive_xml, rebooted=False))
+            self._put(
+                action.node,
+                replace(
+                    raw,
+                    state="running",
+                    reason="booted",
+                    active_xml=raw.inactive_xml,
+                    rebooted=False,
+                ),
+            )
 
     @_do.register
     def _(self, action: ShutdownDomain, key: Key) -> None:
@@ -127,7 +138,7 @@ class Simulation:
         metadata = root.find("metadata")
         old = None if metadata is None else metadata.find(f"{{{NAMESPACE}}}vm")
         if metadata is not None and old is not None:
-            metadata.replace(old, etree.fromstring(action.xml))  # noqa: S320  # made by us
+            metadata.replace(old, etree.fromstring(action.xml))  # made by us
         self._put(action.node, replace(raw, active_xml=etree.tostring(root, encoding="unicode")))
 
     def _stop(self, node: str, uuid: str, reason: str) -> None:
@@ -144,4 +155,6 @@ class Simulation:
 
     def _volume(self, node: str, pool: str, name: str, capacity: int, physical: int) -> None:
         path = f"{self._engine.get('pool', (node, pool))}/{name}"
-        self._world.take(VolumeRead(node, pool, name, RawVolume(pool, name, path, capacity, physical)))
+        self._world.take(
+            VolumeRead(node, pool, name, RawVolume(pool, name, path, capacity, physical))
+        )

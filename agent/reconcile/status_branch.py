@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from agent.core.ledger import FLEET_FILE, TRASH, Record, document, dump, is_record, load, path_of, record
-from agent.core.model import Json, Key
+from agent.core.ledger import (
+    FLEET_FILE,
+    TRASH,
+    Record,
+    document,
+    dump,
+    is_record,
+    load,
+    path_of,
+    record,
+)
+from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import Repository, RepositoryError
 
 
-class ForeignLedger(RepositoryError):  # noqa: N818  # says what it is
+class ForeignLedger(RepositoryError):  # says what it is
     """The status branch belongs to another fleet."""
 
     def __init__(self, ref: str, theirs: str, ours: str) -> None:
@@ -82,10 +92,8 @@ class StatusBranch:
     def trash_path(self, key: Key) -> str:
         return TRASH + path_of(self._catalogue, key)
 
-    def commit(self, expected: str | None, changes: Mapping[str, bytes | None], message: str) -> str:
+    def commit(
+        self, expected: str | None, changes: Mapping[str, bytes | None], message: str
+    ) -> str:
         """Add one commit; StaleTip if somebody else wrote meanwhile."""
         return self._repository.commit(self.ref, expected, changes, message)
-
-
-def problems_file(problems: Iterable[Mapping[str, Json]]) -> bytes:
-    return dump(list(problems))

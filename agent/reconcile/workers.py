@@ -1,4 +1,6 @@
-"""Threads for calls that may block. They are daemons: a call that never returns must not keep the program from ending."""
+"""Threads for calls that may block. They are daemons: a call that never returns must not keep the
+program from ending.
+"""
 
 from __future__ import annotations
 
@@ -30,3 +32,16 @@ class Workers:
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             task()
+
+
+class Counter:
+    """Numbers that only grow, for several threads."""
+
+    def __init__(self) -> None:
+        self._value = 0
+        self._lock = threading.Lock()
+
+    def next(self) -> int:
+        with self._lock:
+            self._value += 1
+            return self._value

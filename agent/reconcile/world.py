@@ -1,4 +1,4 @@
-"""What hosts show, as facts. Reads run in threads; what they found is taken in between two passes."""
+"""What hosts show, as facts. Reads run in threads; passes take in what they found."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AGENT_CONNECTED = "name='org.qemu.guest_agent.0' state='connected'"
 
 @dataclass(frozen=True)
 class DomainRead:
-    """One domain, read because something happened to it. `number` orders reads by when they began."""
+    """One domain, read because something happened to it. `number` orders reads by their start."""
 
     number: int
     node: str
@@ -53,7 +53,9 @@ Observation = DomainRead | FullRead | VolumeRead | GuestRead | NodeLost
 
 
 class World:
-    """Puts observations into an engine. A read that began before a newer one of the same domain is dropped."""
+    """Puts observations into an engine. A read that began before a newer one of the same domain is
+    dropped.
+    """
 
     def __init__(self, engine: Engine, fleet: str) -> None:
         self._engine = engine
@@ -91,13 +93,17 @@ class World:
         self._engine.put("setting", "node", node)
         for pool, path in reading.pools.items():
             self._engine.put("pool", (node, pool), path)
-        gone = [uuid for owner, uuid in self._domains if owner == node and uuid not in reading.domains]
+        gone = [
+            uuid for owner, uuid in self._domains if owner == node and uuid not in reading.domains
+        ]
         for uuid in gone:
             self._domain(number, node, uuid, None)
         for uuid, raw in reading.domains.items():
             self._domain(number, node, uuid, raw)
         if POOL in reading.pools:
-            for key in [key for key in self._volumes if key[0] == node and key[1:] not in reading.volumes]:
+            for key in [
+                key for key in self._volumes if key[0] == node and key[1:] not in reading.volumes
+            ]:
                 self._volume(*key, None)
             for (pool, name), volume in reading.volumes.items():
                 self._volume(node, pool, name, volume)

@@ -1,0 +1,138 @@
+"""From decisions to work under way: who may start now, what has ended, and what failed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from agent.core.facts import Decision, Engine
+from agent.core.jobs import IDLE, Job, backoff
+from agent.core.model import Key
+from agent.reconcile.book import Book
+from agent.reconcile.execute import Executor, Outcome, Ticket
+from agent.reconcile.news import Lanes, Post, ProgressNews
+
+log = logging.getLogger("gitvirt")
+
+KEPT_STARTS = 10
+REPEATED = 1.0
+"""The same actions again within so many seconds of their success achieve nothing."""
+
+
+class Acting:
+    """One sequence of actions per object at a time."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        book: Book,
+        executor: Executor,
+        lanes: Lanes,
+        post: Post,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._engine, self._book, self._executor = engine, book, executor
+        self._lanes, self._post, self._jitter = lanes, post, jitter
+        self.ready: dict[Key, Decision] = {}
+        """Decisions with actions that have not been started."""
+        self.busy: set[Key] = set()
+        self._last: dict[Key, tuple[Decision, float]] = {}
+        """What was started last, and when it succeeded."""
+
+    def decided(self, key: Key, decision: Decision | None) -> None:
+        """An object's decision is another one."""
+        if decision is not None and decision.actions:
+            self.ready[key] = decision
+        else:
+            self.ready.pop(key, None)
+        if decision is None:
+            self._last.pop(key, None)
+
+    def act(self, now: float) -> None:
+        """Start what is ready. An object that the status branch does not know yet waits for the
+        next write.
+        """
+        for key, decision in list(self.ready.items()):
+            job = self._job(key)
+            if job.busy or not self._book.is_saved(key) or self._repeats(key, decision, job, now):
+                continue
+            self._start(key, decision, job)
+
+    def ended(self, outcome: Outcome, now: float) -> None:
+        """A sequence has ended; what it saw has been taken in."""
+        key = outcome.key
+        self.busy.discard(key)
+        if key not in self._book.records:
+            self._engine.put("job", key, None)
+            return
+        if key in self._last:
+            self._last[key] = (self._last[key][0], now)
+        job = self._job(key)
+        starts = (*job.starts, now)[-KEPT_STARTS:] if "StartDomain" in outcome.done else job.starts
+        done = {**job.done, **dict.fromkeys(outcome.done, now)}
+        job = replace(job, busy=(), done=done, starts=starts, result=outcome.result or job.result)
+        if outcome.failed:
+            log.error("%s: %s failed: %s", key, outcome.failed, outcome.message)
+            self._fail(key, job, outcome, now)
+            return
+        self._engine.put("job", key, replace(job, error="", reason="", failed="", attempts=0))
+        if (decision := self._engine.decisions.get(key)) is not None and decision.actions:
+            self.ready[key] = decision
+
+    def progress(self, news: ProgressNews) -> None:
+        job = self._job(news.key)
+        if job.busy and job.progress != news.percent:
+            self._engine.put("job", news.key, replace(job, progress=news.percent))
+
+    def _job(self, key: Key) -> Job:
+        job: Job | None = self._engine.get("job", key)
+        return job or IDLE
+
+    def _start(self, key: Key, decision: Decision, job: Job) -> None:
+        verbs = tuple(action.verb for action in decision.actions)
+        log.info("%s: %s", key, ", ".join(verbs))
+        self.ready.pop(key)
+        self.busy.add(key)
+        self._engine.put("job", key, replace(job, busy=verbs, progress=0))
+        generation = self._book.records[key].obj.generation
+        ticket = Ticket(key, generation, decision.actions)
+        self._last[key] = (decision, 0.0)
+        lane = self._lanes.imports if "ImportImage" in verbs else self._lanes.actions
+        lane(lambda: self._post(self._executor.run(ticket)))
+
+    def _repeats(self, key: Key, decision: Decision, job: Job, now: float) -> bool:
+        """True if just this succeeded a moment ago and is wanted again: it would go on for ever."""
+        last = self._last.get(key)
+        if last is None or job.failed or last[0].actions != decision.actions:
+            return False
+        if now > last[1] + REPEATED:
+            return False
+        verbs = ", ".join(action.verb for action in decision.actions)
+        message = f"{verbs} succeeded and changed nothing: something on the host undoes it."
+        log.error("%s: %s", key, message)
+        generation = self._book.records[key].obj.generation
+        outcome = Outcome(
+            key,
+            generation,
+            failed=decision.actions[0].verb,
+            reason="NotConverging",
+            message=message,
+        )
+        self._fail(key, job, outcome, now)
+        return True
+
+    def _fail(self, key: Key, job: Job, outcome: Outcome, now: float) -> None:
+        attempts = job.attempts + 1
+        failed = replace(
+            job,
+            busy=(),
+            error=outcome.message,
+            reason=outcome.reason,
+            failed=outcome.failed,
+            attempts=attempts,
+            retry=outcome.retry,
+            retry_at=now + backoff(attempts, self._jitter()),
+            generation=outcome.generation,
+        )
+        self._engine.put("job", key, failed)

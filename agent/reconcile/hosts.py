@@ -1,0 +1,134 @@
+"""The host's side of the agent: what is read of it, when, and what is known from it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from agent.core.facts import Engine
+from agent.core.host import Host, HostError, HostEvent
+from agent.core.identity import POOL
+from agent.reconcile.news import Lanes, Post
+from agent.reconcile.workers import Counter
+from agent.reconcile.world import (
+    DomainRead,
+    FullRead,
+    GuestRead,
+    NodeLost,
+    Observation,
+    World,
+    wants_guest,
+)
+
+log = logging.getLogger("gitvirt")
+
+FULL_READ_EVERY = 300.0
+RETRY = 5.0
+"""Seconds until a host that could not be read is read again."""
+
+
+class HostSide:
+    """Turns events into reads, and reads into facts."""
+
+    def __init__(
+        self, host: Host, world: World, engine: Engine, lanes: Lanes, post: Post, numbers: Counter
+    ) -> None:
+        self._host, self._world, self._engine = host, world, engine
+        self._lanes, self._post, self._numbers = lanes, post, numbers
+        self.error = ""
+        """Why the node cannot be reached; empty while it can."""
+        self._reading = False
+        self._read_at = 0.0
+        self._changed: set[tuple[str, str]] = set()
+        self._asked: set[tuple[str, str]] = set()
+        """Domains whose guest agent was asked since it opened its channel."""
+        host.subscribe(post)
+
+    @property
+    def seen(self) -> bool:
+        """True once the host has been read, and while it can be."""
+        return not self.error and any(problem == "" for problem in self._world.nodes.values())
+
+    def happened(self, event: HostEvent, now: float) -> None:
+        match event.what:
+            case "disconnected":
+                self._lost("the connection to libvirt is lost")
+            case "unreadable":
+                self._read_at = min(self._read_at, now + RETRY)
+            case _ if event.uuid:
+                self._changed.add((event.node or self._host.name, event.uuid))
+            case _:
+                self._read_at = 0.0
+
+    def ask(self, now: float) -> None:
+        """Start the reads that are due."""
+        if not self._reading and now >= self._read_at:
+            self._reading = True
+            self._lanes.reads(self._read_all)
+        for node, uuid in self._changed:
+            self._lanes.reads(self._read_one(node, uuid))
+        self._changed = set()
+
+    def take(self, news: Observation, now: float) -> None:
+        """Turn an observation into facts."""
+        if isinstance(news, FullRead):
+            self._reading, self._read_at = False, now + FULL_READ_EVERY
+            if self.error:
+                log.info("node %s: reachable again", news.reading.node.name)
+            self.error = ""
+        elif isinstance(news, NodeLost):
+            self._reading, self._read_at = False, now + RETRY
+            self._lost(news.message)
+        self._world.take(news)
+        if isinstance(news, FullRead):
+            for node, uuid in self._world.domains():
+                self._ask_guest(node, uuid)
+        elif isinstance(news, DomainRead):
+            self._ask_guest(news.node, news.uuid)
+
+    def due(self, now: float) -> float:
+        """When it is to be read again."""
+        return now + FULL_READ_EVERY if self._reading else self._read_at
+
+    def _lost(self, message: str) -> None:
+        if message != self.error:
+            log.error("node: %s", message)
+        self.error = message
+
+    def _read_all(self) -> None:
+        number = self._numbers.next()
+        try:
+            self._host.ensure_pool(POOL)
+            self._post(FullRead(number, self._host.read(frozenset({POOL}))))
+        except HostError as error:
+            self._post(NodeLost(self._host.name, str(error)))
+
+    def _read_one(self, node: str, uuid: str) -> Callable[[], None]:
+        def read() -> None:
+            number = self._numbers.next()
+            try:
+                self._post(DomainRead(number, node, uuid, self._host.read_domain(uuid)))
+            except HostError:
+                self._post(HostEvent(node, "", "unreadable"))
+
+        return read
+
+    def _ask_guest(self, node: str, uuid: str) -> None:
+        """Ask a guest agent what runs there, once for each time that it opens its channel."""
+        known = self._world.domains().get((node, uuid))
+        if known is None or not wants_guest(known[1]):
+            self._asked.discard((node, uuid))
+            return
+        if (node, uuid) in self._asked:
+            return
+        self._asked.add((node, uuid))
+
+        def ask() -> None:
+            try:
+                info = self._host.guest_info(uuid)
+            except HostError:
+                info = None
+            if info is not None:
+                self._post(GuestRead(node, uuid, info))
+
+        self._lanes.imports(ask)

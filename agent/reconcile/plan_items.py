@@ -1,0 +1,150 @@
+"""A plan's items: what is different, and what would be done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from agent.core.actions import Action
+from agent.core.changes import SENSITIVE, Change, Disposition, diff, redacted
+from agent.core.facts import Engine
+from agent.core.ledger import Record, is_redacted
+from agent.core.model import Condition, Key, Object, Problem
+from agent.core.schema import Catalogue
+from agent.kinds.virtual_machine_class.builtin import SOURCE
+from agent.reconcile.book import VM, Book
+from agent.reconcile.status_branch import Ledger
+
+BLOCKING = (
+    "BlockDevicesReady",
+    "VirtualMachineClassReady",
+    "ProvisioningReady",
+    "SizingPolicyMatched",
+    "DatasourceReady",
+)
+QUIET = ("SetLiveMetadata",)
+ON = ("Running", "Pause", "Stopping", "Starting", "Migrating")
+FAREWELL = {
+    VM: "stops gracefully, then its domain is removed; its disks stay",
+    "VirtualDisk": "goes to the trash; its data stays",
+}
+
+
+@dataclass
+class Item:
+    """What happens to one object."""
+
+    key: Key
+    operation: str
+    """create, change, delete, held, act or blocked."""
+    immediate: list[Change] = field(default_factory=list)
+    restart: list[Change] = field(default_factory=list)
+    next_start: list[Change] = field(default_factory=list)
+    """Changes of a VM that is off."""
+    actions: list[str] = field(default_factory=list)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """`revision` is empty for a folder on disk."""
+
+    revision: str
+    items: list[Item]
+    problems: tuple[Problem, ...]
+
+    @property
+    def empty(self) -> bool:
+        return not self.items
+
+
+def listed(
+    catalogue: Catalogue,
+    ledger: Ledger,
+    book: Book,
+    engine: Engine,
+    done: Mapping[Key, list[Action]],
+) -> list[Item]:
+    """Items sorted by object. `done` is what each object would have done."""
+    items: dict[Key, Item] = {}
+    for key, each in book.records.items():
+        item = _item(catalogue, ledger.records.get(key), each, engine)
+        if item is not None:
+            items[key] = item
+    for key, actions in done.items():
+        verbs = [action.verb for action in actions if action.verb not in QUIET]
+        if verbs and (key in items or verbs != ["DefineDomain"]):
+            items.setdefault(key, Item(key, "act")).actions = verbs
+    for item in items.values():
+        _block(item, engine)
+    for problem in book.held:
+        key = _key(problem.resource)
+        items[key] = Item(key, "held", reason=problem.message)
+    return [items[key] for key in sorted(items)]
+
+
+def _item(catalogue: Catalogue, known: Record | None, each: Record, engine: Engine) -> Item | None:
+    key = each.obj.key
+    if each.obj.source == SOURCE or (known is not None and known.obj.deleted):
+        return None
+    if each.obj.deleted:
+        return Item(key, "delete", reason=FAREWELL.get(key.kind, ""))
+    if known is None:
+        return Item(key, "create")
+    changes = [*_metadata(known.obj, each.obj), *_content(catalogue, known.obj, each.obj)]
+    if not changes:
+        return None
+    item = Item(key, "change")
+    decision = engine.decisions.get(key)
+    pending = {change.path for change in decision.changes} if decision else set()
+    on = known.status.get("phase") in ON
+    for change in changes:
+        if key.kind != VM or change.disposition is not Disposition.RESTART:
+            item.immediate.append(change)
+        elif not on:
+            item.next_start.append(change)
+        else:  # what is taken back before a restart needs none
+            (item.restart if change.path in pending else item.immediate).append(change)
+    return item
+
+
+def _block(item: Item, engine: Engine) -> None:
+    """Say what an object would wait for."""
+    decision = engine.decisions.get(item.key)
+    if decision is None or decision.status is None or item.operation == "delete":
+        return
+    blocked = [each for each in decision.status.get("conditions", ()) if _blocks(each)]
+    if blocked:
+        item.reason = blocked[0].message
+        if item.operation != "change":
+            item.operation = "blocked"
+
+
+def _blocks(condition: Condition) -> bool:
+    return condition.type in BLOCKING and condition.status == "False"
+
+
+def _key(resource: str) -> Key:
+    kind, _, name = resource.partition(" ")
+    namespace, _, short = name.rpartition("/")
+    return Key(kind, namespace, short)
+
+
+def _content(catalogue: Catalogue, old: Object, new: Object) -> Iterator[Change]:
+    kind = catalogue.kinds[new.key.kind]
+    if "spec" in new.manifest.content:
+        hidden = is_redacted(old.spec)  # what cannot be seen is no difference
+        wanted = redacted(kind, new.spec) if hidden else new.spec
+        yield from diff(kind, old.spec, wanted)
+    elif redacted(kind, old.manifest.content, ()) != redacted(kind, new.manifest.content, ()):
+        yield Change("replace", "content", SENSITIVE, SENSITIVE, Disposition.IMMEDIATE)
+
+
+def _metadata(old: Object, new: Object) -> Iterator[Change]:
+    for name in ("labels", "annotations"):
+        before, after = getattr(old.manifest, name), getattr(new.manifest, name)
+        for key in sorted(before.keys() | after.keys()):
+            was, now = before.get(key), after.get(key)
+            if was != now:
+                operation = "add" if was is None else "remove" if now is None else "replace"
+                yield Change(operation, f"metadata.{name}.{key}", was, now, Disposition.IMMEDIATE)

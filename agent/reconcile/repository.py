@@ -1,0 +1,107 @@
+"""The repository's side of the agent: what is asked of it, and what is known from it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from agent.core.model import Desired, Json, Key
+from agent.core.status import timestamp
+from agent.reconcile.git import GitWorker, Pushed, Synced
+from agent.reconcile.news import Post, Submit
+
+log = logging.getLogger("gitvirt")
+
+RETRY = 5.0
+"""Seconds until a repository that failed is asked again."""
+
+
+class RepositorySide:
+    """Knows the desired state, and whether this agent may act. One fetch or push at a time."""
+
+    def __init__(
+        self,
+        git: GitWorker,
+        lane: Submit,
+        post: Post,
+        poll: float,
+        status_interval: float,
+        jitter: Callable[[], float],
+    ) -> None:
+        self._git, self._lane, self._post = git, lane, post
+        self._poll, self._status_interval, self._jitter = poll, status_interval, jitter
+        self.desired: Desired | None = None
+        self.attempted: Mapping[str, Json] = {}
+        """The newest revision that was read, and since when."""
+        self.leading = True
+        self.error = ""
+        self.syncing = False
+        self.pushing = False
+        self.wanted = False
+        """True if there may be news."""
+        self._sync_at = 0.0
+        self.push_at = 0.0
+        """When the status branch may be written again."""
+
+    def ask(self, now: float, clock: Callable[[], float]) -> None:
+        """Fetch, if it is time to."""
+        if self.syncing or self.pushing or not (self.wanted or now >= self._sync_at):
+            return
+        self.syncing, self.wanted = True, False
+        self._lane(lambda: self._post(self._git.sync(clock())))
+
+    def push(self, changes: Mapping[str, bytes | None], message: str, keys: frozenset[Key]) -> None:
+        self.pushing = True
+        self._lane(lambda: self._post(self._git.push(changes, message, keys)))
+
+    def synced(self, news: Synced, now: float) -> None:
+        self.syncing = False
+        self._sync_at = now + self._poll * (0.9 + 0.2 * self._jitter())
+        if news.error is not None:
+            self._failed(str(news.error))
+            self._sync_at = min(self._sync_at, now + RETRY)
+            return
+        if self.error:
+            log.info("repository: reachable again")
+        self.error = ""
+        if self.leading and not news.leading:
+            log.info("%s acts on this repository; standing by", news.leader)
+        elif news.leading and not self.leading:
+            log.info("this agent acts now")
+        self.leading = news.leading
+        if news.desired is not None:
+            self._new_revision(news.desired, now)
+
+    def _new_revision(self, desired: Desired, now: float) -> None:
+        self.desired = desired
+        if desired.revision == self.attempted.get("revision"):
+            return
+        self.attempted = {"revision": desired.revision, "since": timestamp(now)}
+        self.push_at = now  # first results of a revision are shown at once
+        counts = len(desired.manifests), len(desired.problems)
+        log.info("revision %s: %d manifests, %d problems", desired.revision[:12], *counts)
+
+    def pushed(self, news: Pushed, now: float) -> bool:
+        """True if it was written."""
+        self.pushing = False
+        if news.tip is not None:
+            self.push_at = now + self._status_interval
+            return True
+        if news.stale:
+            self.wanted = True
+            self.push_at = now
+        else:
+            self._failed(str(news.error))
+            self.push_at = now + RETRY
+        return False
+
+    def due(self, now: float) -> float:
+        """When it is to be asked again."""
+        if self.syncing:
+            return now + self._poll
+        return now if self.wanted else self._sync_at
+
+    def _failed(self, message: str) -> None:
+        if message != self.error:
+            log.error("repository: %s", message)
+        self.error = message

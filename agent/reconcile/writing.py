@@ -1,0 +1,126 @@
+"""What the next commit of the status branch holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from agent.core.ledger import FLEET_FILE, document, dump
+from agent.core.model import Json, Key, Problem
+from agent.core.readme import Readme
+from agent.core.schema import Catalogue
+from agent.reconcile.book import Book
+from agent.reconcile.message import compose
+from agent.reconcile.status_branch import StatusBranch
+
+PROBLEMS_FILE = "problems.yaml"
+README_FILE = "README.md"
+CALM = 1.0
+"""Seconds between two writes where nothing but details changed."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Keys of a write that is under way: changed, removed, back from the trash."""
+
+    changed: frozenset[Key] = frozenset()
+    removed: frozenset[Key] = frozenset()
+    back: frozenset[Key] = frozenset()
+
+
+class Writing:
+    """Composes commits, and remembers what they said of the agent itself."""
+
+    def __init__(self, catalogue: Catalogue, status: StatusBranch, book: Book) -> None:
+        self._catalogue, self._status, self._book = catalogue, status, book
+        self._agent: Mapping[str, Json] = {}
+        self._problems: tuple[Problem, ...] | None = None
+        self._fleet: Readme | None = None
+        self._batch = Batch()
+        self._written_at = 0.0
+
+    def forget(self) -> None:
+        """The branch was read anew: nothing is known to be written."""
+        self._agent, self._problems, self._fleet = {}, None, None
+
+    def news(self, agent: Mapping[str, Json]) -> bool:
+        """True if there is something to write."""
+        book = self._book
+        changed = book.unsaved or book.removed or book.back
+        return bool(changed) or agent != self._agent or self._found() != self._problems
+
+    def calm(self, agent: Mapping[str, Json], now: float) -> bool:
+        """True if what there is to write can wait a moment for more."""
+        if self._found() != self._problems or self._revisions(agent) != self._revisions(
+            self._agent
+        ):
+            return False
+        telling = any(event.telling for event in self._book.events)
+        return not telling and now < self._written_at + CALM
+
+    def compose(
+        self, agent: Mapping[str, Json], revision: str, now: float
+    ) -> tuple[dict[str, bytes | None], str, frozenset[Key]]:
+        """Files, message and keys of the next commit. It all counts as written until `failed`."""
+        book, problems = self._book, self._found()
+        batch = Batch(frozenset(book.unsaved), frozenset(book.removed), frozenset(book.back))
+        changes = self._status.files([book.records[key] for key in batch.changed], batch.removed)
+        for key in batch.removed:
+            book.saved.pop(key, None)
+            if key in book.trash:
+                path, data = self._status.trash_file(book.trash[key])
+                changes[path] = data
+        for key in batch.back:
+            changes[self._status.trash_path(key)] = None
+        changes[FLEET_FILE] = dump(agent)
+        changes[PROBLEMS_FILE] = dump([_listed(each) for each in problems])
+        changes[README_FILE] = self._readme(problems, agent, batch).encode()
+        message = compose(book.events, revision, self._said(agent))
+        book.unsaved, book.removed, book.back, book.events = set(), set(), set(), []
+        self._agent, self._problems, self._batch, self._written_at = agent, problems, batch, now
+        return changes, message, batch.changed
+
+    def failed(self) -> None:
+        """What was to be written is to be written again."""
+        book, batch = self._book, self._batch
+        book.unsaved |= batch.changed & book.records.keys()
+        book.removed |= batch.removed - book.records.keys()
+        book.back |= batch.back
+        self._agent = {}
+
+    def _found(self) -> tuple[Problem, ...]:
+        return (*self._book.problems, *self._book.held)
+
+    def _readme(
+        self, problems: tuple[Problem, ...], agent: Mapping[str, Json], batch: Batch
+    ) -> str:
+        changed = batch.changed
+        if self._fleet is None:
+            self._fleet, changed = Readme(self._catalogue), frozenset(self._book.records)
+        for key in batch.removed:
+            self._fleet.drop(key)
+        for key in changed:
+            record = self._book.records[key]
+            self._fleet.put(key, record.status, partial(document, self._catalogue, record))
+        return self._fleet.text(problems, agent)
+
+    def _said(self, agent: Mapping[str, Json]) -> str:
+        new = agent.get("applied", {}).get("revision", "")
+        if new and new != self._agent.get("applied", {}).get("revision"):
+            return f"applied {new[:12]}"
+        return "agent" if agent != self._agent else ""
+
+    @staticmethod
+    def _revisions(agent: Mapping[str, Json]) -> tuple[Json, Json]:
+        return agent.get("attempted"), agent.get("applied")
+
+
+def _listed(each: Problem) -> dict[str, Json]:
+    return {
+        "file": each.file,
+        "line": each.line,
+        "resource": each.resource,
+        "path": each.path,
+        "message": each.message,
+    }
