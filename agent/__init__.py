@@ -5,7 +5,7 @@ Data goes down this list, imports go down it too (a layer may import what stands
     cli         one module a command; builds the real adapters
     loop        wake-ups, back-off, signals
     reconcile   one pass, top to bottom
-    gitrepo     Git: desired state, status branch, operations; the only importer of dulwich and watchfiles
+    gitrepo     Git: desired state, status branch, operations; only importer of dulwich and watchfiles
     hypervisor  libvirt: reading, verbs, events; the only importer of libvirt
     images      downloads and image files; the only importer of the HTTP client and of qemu-img
     kinds       what each kind means; pure

@@ -19,10 +19,10 @@ ROOT_DATA = Path("/var/lib/gitvirt")
 LOG_FORMATS = ("auto", "text", "json")
 
 _DURATION = re.compile(
-    r"(?=.)(?:(\d{1,6})d)?(?:(\d{1,7})h)?(?:(\d{1,8})m)?(?:(\d{1,9}(?:\.\d{1,3})?)s)?"
+    r"(?:([0-9]{1,6})d)?(?:([0-9]{1,7})h)?(?:([0-9]{1,8})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,3})?)s)?"
 )
 _SECONDS = (86400.0, 3600.0, 60.0, 1.0)
-_PLAIN = re.compile(r"\d{1,9}(\.\d{1,3})?")
+_PLAIN = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?")
 _FLEET = re.compile(r"[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _BRANCH = re.compile(
@@ -257,7 +257,7 @@ def user_folders(environment: Mapping[str, str] | None = None) -> dict[str, Path
 
 
 def data_home() -> Path | None:
-    """Where libvirt keeps the data of a user's session on this machine; None where no home is known."""
+    """Where libvirt keeps the data of a user's session here; None where no home is known."""
     return user_folders().get("XDG_DATA_HOME")
 
 
@@ -291,7 +291,8 @@ def _file(path: Path, *, must_be_there: bool = False) -> dict[str, Any]:
     parsed = documents.parse(data)
     problems = list(parsed.errors)
     for document in parsed.documents:
-        problems += [(document.line_of(where), said) for where, said in document.problems]
+        for where, said in document.problems:
+            problems.append((document.line_of(where), f"{'.'.join(map(str, where))} {said}"))
     for line, message in problems:
         raise SettingsError(f"{path}:{line}: {message}")
     if not parsed.documents:

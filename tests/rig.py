@@ -19,7 +19,8 @@ from agent.core.model import Key
 from agent.gitrepo.repository import Repository
 from agent.kinds.virtual_machine.definition import parse
 from agent.reconcile.git import Branches
-from agent.reconcile.reconciler import Lanes, Summary
+from agent.reconcile.news import Lanes
+from agent.reconcile.reconciler import Summary
 from tests.memory_host import MemoryHost
 from tests.memory_repository import MemoryRepository
 
@@ -43,7 +44,13 @@ def disk(name: str = "root", size: str = "1Gi") -> dict[str, Any]:
     return manifest("VirtualDisk", name, {"persistentVolumeClaim": {"size": size}})
 
 
-def machine(name: str = "vm", *, disks: tuple[str, ...] = ("root",), metadata: Mapping[str, Any] = {}, **spec: Any) -> dict[str, Any]:
+def machine(
+    name: str = "vm",
+    *,
+    disks: tuple[str, ...] = ("root",),
+    metadata: Mapping[str, Any] = {},
+    **spec: Any,
+) -> dict[str, Any]:
     whole: dict[str, Any] = {
         "virtualMachineClassName": "host",
         "cpu": {"cores": 1},
@@ -54,7 +61,9 @@ def machine(name: str = "vm", *, disks: tuple[str, ...] = ("root",), metadata: M
 
 
 def operation(name: str, vm: str, kind: str, **spec: Any) -> dict[str, Any]:
-    return manifest("VirtualMachineOperation", name, {"virtualMachineName": vm, "type": kind, **spec})
+    return manifest(
+        "VirtualMachineOperation", name, {"virtualMachineName": vm, "type": kind, **spec}
+    )
 
 
 def vm_key(name: str = "vm", namespace: str = "default") -> Key:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn, Protocol
 
-from agent.core.sentences import closest
 from agent.settings import OPTIONS, Settings
 
 INTERRUPTED = 130
@@ -53,8 +53,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         wrong = _CHOICE.match(message)
         if wrong:
-            meant = closest(wrong[1], self.commands)
-            hint = f"did you mean {meant}?" if meant else f"see `{self.prog} --help`"
+            meant = difflib.get_close_matches(wrong[1], self.commands, n=1)
+            hint = f"did you mean {meant[0]}?" if meant else f"see `{self.prog} --help`"
             message = f"there is no command {wrong[1]!r}: {hint}"
         else:
             message = f"{message}; see `{self.prog} --help`"
@@ -68,7 +68,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "settings",
         "Each is also an environment variable and a line of a configuration file:\n"
-        "--data-dir, GITVIRT_DATA_DIR, data-dir.",
+        "--data-dir, GITVIRT_DATA_DIR, data-dir. A password stands in GITVIRT_PASSWORD or in\n"
+        "a file, never in the arguments.",
     )
     group.add_argument(
         "--config",

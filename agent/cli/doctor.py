@@ -18,7 +18,7 @@ from agent.core.identity import POOL
 from agent.core.schema import Catalogue
 from agent.core.tables import printable
 from agent.gitrepo.repository import RepositoryError
-from agent.settings import Settings, user_folders
+from agent.settings import Settings, data_home, user_folders
 
 LONGEST_FOLDER = 60
 """libvirt puts sockets below these folders, and a socket's path has at most 107 characters."""
@@ -88,7 +88,7 @@ def _host(settings: Settings, around: Surroundings) -> Iterator[Finding]:
     from agent.hypervisor.host import LibvirtHost  # loads libvirt, which other commands need not
 
     try:
-        with closing(LibvirtHost(None, settings.connect or None)) as host:
+        with closing(LibvirtHost(None, settings.connect or None, data_home=data_home())) as host:
             reading = host.read(frozenset({POOL}))
     except HostError as error:
         yield Finding("problem", "libvirt", str(error), _mend_connection(settings.connect))
@@ -117,6 +117,8 @@ def host_findings(reading: Reading, around: Surroundings) -> Iterator[Finding]:
     else:
         message = "the host has no hardware virtualization: machines run in software, slowly"
         mend = "enable VT-x, AMD-V or nested virtualization below; then: sudo modprobe kvm"
+        if node.session:
+            mend += "; sudo usermod -aG kvm $USER (then log in again)"
         yield Finding("note", "virtualization", message, mend)
     yield _network(node)
     if POOL in reading.pools:

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 
-from agent.gitrepo.repository import Repository
+from agent.cli.command import warn
+from agent.gitrepo.repository import Repository, RepositoryError
 from agent.gitrepo.watch import watch
 
 POLL = 2.0
@@ -17,17 +18,27 @@ LOOK = 1.0
 
 def news(repository: Repository, timeout: float | None = None) -> Iterator[Mapping[str, str]]:
     """The refs now, and again each time that one of them has moved, until `timeout` seconds are
-    over.
+    over. Raises RepositoryError if they cannot be had at first, or never again.
     """
     end = None if timeout is None else time.monotonic() + timeout
     seen: Mapping[str, str] | None = None
+    away = False
     with _moved(repository) as moved:
         while True:
             moved.clear()
-            refs = repository.fetch()
-            if refs != seen:
-                seen = dict(refs)
-                yield refs
+            try:
+                refs = repository.fetch()
+            except RepositoryError as error:
+                if seen is None or not error.retry:
+                    raise
+                if not away:
+                    warn(f"{error}; trying again")
+                away = True
+            else:
+                away = False
+                if refs != seen:
+                    seen = dict(refs)
+                    yield refs
             wait = LOOK if repository.watch_paths() else POLL
             if end is not None:
                 wait = min(wait, end - time.monotonic())

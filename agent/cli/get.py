@@ -32,7 +32,7 @@ examples:
   gitvirt get vm -w                                  one line for each change
 
 Kinds are named by singular, plural or short name (vm, virtualmachine, virtualmachines); `all` are
-those of virtualization that belong to a namespace.
+the kinds of virtualization that belong to a namespace.
 """
 
 
@@ -97,9 +97,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         snapshot = reader.now()
         snapshot.warn_of_silence(time.time())
         found, missing = _selected(snapshot, request)
-        if found or request.output not in ("", "wide", "name"):
-            if not (missing and not found):
-                printer(found)
+        if found or (not missing and _always(request.output)):
+            printer(found)
         elif not missing:
             where = "" if _nowhere(request) else f" in {request.namespace} namespace"
             print(f"No resources found{where}.", file=sys.stderr)
@@ -107,6 +106,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             where = f" in namespace {key.namespace}" if key.namespace else ""
             print(f"error: there is no {key.kind} {key.name!r}{where}", file=sys.stderr)
         return 1 if missing else 0
+
+
+def _always(output: str) -> bool:
+    """True for formats that machines read, which are printed of nothing, too."""
+    return output not in ("", "wide", "name")
 
 
 def _nowhere(request: Request) -> bool:
@@ -239,7 +243,7 @@ def _watch(reader: Reader, request: Request, printer: Printer, timeout: float | 
         if turn == 0:
             snapshot.warn_of_silence(time.time())
             if missing:
-                raise CommandError(f"there is no {missing[0]}")
+                raise CommandError(f"there is no {missing[0].kind} {missing[0].name!r} to watch")
         current = {entry.path: entry for entry in found}
         for batch in _changed(seen, current, at_once=turn == 0):
             printer(batch)

@@ -22,7 +22,8 @@ from agent.gitrepo.worktree import CommitSource, FolderSource
 from agent.hypervisor.host import LibvirtHost
 from agent.kinds.validation import CHECKS
 from agent.reconcile.desired import ManifestReader, together
-from agent.reconcile.planning import Item, PlanReport, plan
+from agent.reconcile.plan_items import Item, PlanReport
+from agent.reconcile.planning import plan
 from agent.reconcile.recall import recall
 from agent.reconcile.status_branch import StatusBranch
 from agent.settings import Settings, data_home
@@ -45,13 +46,22 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "plan",
         help="show what manifests would do",
-        description="Show what manifests would do: by default against what the agent wrote down last, without any host.",
+        description=(
+            "Show what manifests would do: by default against what the agent wrote "
+            "down last, without any host."
+        ),
         epilog=_EPILOG,
     )
-    parser.add_argument("folder", metavar="PATH", nargs="?", help="a folder (default: --path below here)")
+    parser.add_argument(
+        "folder", metavar="PATH", nargs="?", help="a folder (default: --path below here)"
+    )
     parser.add_argument("--revision", metavar="REF", help="a branch, tag or commit instead")
-    parser.add_argument("--live", action="store_true", help="read the hosts instead of the status branch's word")
-    parser.add_argument("-o", "--output", metavar="FORMAT", default="text", help="text, markdown or json")
+    parser.add_argument(
+        "--live", action="store_true", help="read the hosts instead of the status branch's word"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FORMAT", default="text", help="text, markdown or json"
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -88,7 +98,9 @@ def _desired(
         return reader.read(FolderSource(folder))
     commit = repository.resolve(args.revision)
     if commit is None:
-        raise CommandError(f"{repository.address} has no branch, tag or commit {args.revision!r}: is it pushed?")
+        raise CommandError(
+            f"{repository.address} has no branch, tag or commit {args.revision!r}: is it pushed?"
+        )
     return reader.read(CommitSource(repository, commit, settings.folder))
 
 
@@ -118,7 +130,13 @@ def _print(report: PlanReport, output: str) -> None:
 def _line(item: Item) -> planprint.Line:
     verbs = tuple(dict.fromkeys(item.actions))
     return planprint.Line(
-        str(item.key), item.operation, item.immediate, item.restart, item.next_start, verbs, item.reason
+        str(item.key),
+        item.operation,
+        item.immediate,
+        item.restart,
+        item.next_start,
+        verbs,
+        item.reason,
     )
 
 

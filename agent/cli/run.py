@@ -105,5 +105,11 @@ def _report(summary: Summary) -> int:
     for error in (summary.git_error, summary.node_error):
         if error:
             print(f"error: {error}", file=sys.stderr)
-    wrong = summary.problems or summary.waiting or summary.wrong or summary.git_error or summary.node_error
+    wrong = (
+        summary.problems
+        or summary.waiting
+        or summary.wrong
+        or summary.git_error
+        or summary.node_error
+    )
     return 1 if wrong or not summary.settled else 0

@@ -124,15 +124,15 @@ def _lines(glance: Glance, now: float) -> Iterator[str]:
     )
     yield from _listed(
         "Objects with something to say",
-        [
-            f"{each.resource} {each.phase}: {'; '.join(each.messages)}".replace(" :", ":").rstrip(
-                ": "
-            )
-            for each in glance.concerns
-        ],
+        [_concern(each) for each in glance.concerns],
     )
     if glance.fine:
         yield "All is as it should be."
+
+
+def _concern(concern: Concern) -> str:
+    subject = f"{concern.resource} {concern.phase}".rstrip()
+    return ": ".join([subject, *(["; ".join(concern.messages)] if concern.messages else [])])
 
 
 def _node(node: Mapping[str, Any]) -> Iterator[str]:

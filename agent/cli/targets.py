@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.cli.command import CommandError
+from agent.core.overview import FIRST
 from agent.core.schema import Catalogue, Kind
 
 ALL = "all"
-_GROUP = "virtualization.deckhouse.io"
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,8 @@ def kind(catalogue: Catalogue, word: str) -> Kind:
 
 def _kinds(catalogue: Catalogue, word: str) -> list[Kind]:
     if word.lower() == ALL:
-        return [
-            each
-            for each in catalogue.kinds.values()
-            if each.namespaced and each.api_versions[0].startswith(f"{_GROUP}/")
-        ]
+        kinds = (catalogue.kinds[name] for name in FIRST if name in catalogue.kinds)
+        return [each for each in kinds if each.namespaced]
     found = [kind(catalogue, part) for part in word.split(",") if part]
     if not found:
         raise CommandError("a kind is missing, such as vm")

@@ -20,7 +20,9 @@ SHARE = 0.3
 
 @dataclass(frozen=True)
 class Identity:
-    """What was known of an object before this ledger: from a domain, a volume's name, or the trash."""
+    """What was known of an object before this ledger: from a domain, a volume's name, or the
+    trash.
+    """
 
     uid: str
     created: str = ""
@@ -48,7 +50,10 @@ def accept(
     if known.deleted:
         return known
     if same_content(kind, manifest, known.manifest):
-        same = manifest.labels == known.manifest.labels and manifest.annotations == known.manifest.annotations
+        same = (
+            manifest.labels == known.manifest.labels
+            and manifest.annotations == known.manifest.annotations
+        )
         return replace(known, manifest=manifest, source=known.source if same else source)
     return replace(known, manifest=manifest, source=source, generation=known.generation + 1)
 
@@ -64,8 +69,9 @@ class Pruning:
 def prune(
     desired: Desired, wanted: Container[Key], records: Mapping[Key, Record], confirmed: str
 ) -> Pruning:
-    """Objects that are not wanted any more. Nothing is deleted while some manifest cannot be read, when none is left at all,
-    or when too many would go without a confirmation."""
+    """Objects that are not wanted any more. Nothing is deleted while some manifest cannot be read,
+    when none is left at all, or when too many would go without a confirmation.
+    """
     missing = sorted(
         key
         for key, each in records.items()
@@ -75,7 +81,18 @@ def prune(
         return Pruning()
     if not desired.complete:
         files = ", ".join(desired.broken)
-        return Pruning(held=tuple(_held(key, f"its manifest is gone, but {files} cannot be read: nothing is deleted until it can") for key in missing))
+        return Pruning(
+            held=tuple(
+                _held(
+                    key,
+                    (
+                        f"its manifest is gone, but {files} cannot be read: nothing "
+                        "is deleted until it can"
+                    ),
+                )
+                for key in missing
+            )
+        )
     held = [
         _held(key, f"its manifest is gone; it is kept because of its annotation {PRUNE}: disabled")
         for key in missing
@@ -84,7 +101,15 @@ def prune(
     kept = {problem.resource for problem in held}
     missing = [key for key in missing if str(key) not in kept]
     if not desired.manifests:
-        return Pruning(held=(*held, *(_held(key, "no manifest is left in the repository: nothing is deleted") for key in missing)))
+        return Pruning(
+            held=(
+                *held,
+                *(
+                    _held(key, "no manifest is left in the repository: nothing is deleted")
+                    for key in missing
+                ),
+            )
+        )
     return _guarded(missing, held, records, confirmed)
 
 
@@ -96,8 +121,8 @@ def _guarded(
         there = sum(key.kind == kind for key in records)
         if going > FREE_DELETIONS and going > SHARE * there and confirmed != deletion_set(missing):
             message = (
-                f"{going} of {there} objects of kind {kind} would be deleted: to confirm, set the annotation "
-                f"{CONFIRM}: {deletion_set(missing)} on the ModuleConfig virtualization"
+                f"{going} of {there} objects of kind {kind} would be deleted: to confirm, set "
+                f"the annotation {CONFIRM}: {deletion_set(missing)} on the ModuleConfig virtualization"
             )
             return Pruning(held=(*held, *(_held(key, message) for key in missing)))
     return Pruning(delete=tuple(missing), held=tuple(held))

@@ -1,4 +1,5 @@
-"""Everything that the agent can do to a host: a closed set of frozen values, each one verb on one host.
+"""Everything that the agent can do to a host: a closed set of frozen values, each one verb on one
+host.
 
 What is shown to people is made from the same values that are carried out.
 """

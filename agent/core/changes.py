@@ -1,7 +1,7 @@
 """Differences between two specs of one kind, each with what it takes to apply it.
 
-Both sides are complete (defaults filled in) and sealed (secrets replaced by digests). They are compared canonically, so that
-1Gi is 1024Mi, and printed as they are written.
+Both sides are complete (defaults filled in) and sealed (secrets replaced by digests). They are
+compared canonically, so that 1Gi is 1024Mi, and printed as they are written.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class Disposition(IntEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """One difference. `path` is dotted and relative to the spec; `current` or `desired` is None where there is no value."""
+    """One difference. `path` is dotted and relative to the spec; `current` or `desired` is None
+    where there is no value.
+    """
 
     operation: str
     path: str
@@ -95,7 +97,9 @@ DISPOSITIONS = {
 }
 
 
-def diff(rules: Rules, current: Mapping[str, Json], desired: Mapping[str, Json]) -> tuple[Change, ...]:
+def diff(
+    rules: Rules, current: Mapping[str, Json], desired: Mapping[str, Json]
+) -> tuple[Change, ...]:
     """What is different in `desired`, sorted by path."""
     if current == desired:
         return ()
@@ -132,7 +136,9 @@ def keyed_list(
     key: tuple[str, ...],
     disposition: Disposition,
 ) -> Iterable[Change]:
-    """Changes of a list whose items have a name, as DVP tells them: by index, where a shift alone is no change."""
+    """Changes of a list whose items have a name, as DVP tells them: by index, where a shift alone
+    is no change.
+    """
     before = {_name(item, key): at for at, item in enumerate(current)}
     after = {_name(item, key): at for at, item in enumerate(desired)}
     added = {at for name, at in after.items() if name not in before}
@@ -159,7 +165,9 @@ def _at(value: Json, path: Path) -> Json:
 
 
 def _canonical(rules: Rules, path: Path, value: Json) -> Json:
-    """The value with structure where the schema has structure, and one comparable text where it has not."""
+    """The value with structure where the schema has structure, and one comparable text where it
+    has not.
+    """
     rule = rules.rule(path)
     if rule.structured and isinstance(value, Mapping):
         return {name: _canonical(rules, (*path, name), item) for name, item in value.items()}
@@ -178,7 +186,7 @@ def _plain(rules: Rules, path: Path, value: Json) -> Json:
 
 
 def sealed(rules: Rules, spec: Mapping[str, Json], salt: str) -> dict[str, Json]:
-    """The spec with every secret value replaced by a digest that shows a change and nothing else."""
+    """The spec with every secret value replaced by a digest, which shows a change only."""
 
     def seal(value: Json) -> Json:
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
@@ -214,9 +222,11 @@ def _secrets(
             return [walk(path, item) for item in value]
         return value
 
-    marked: dict[str, Json] = walk(root, content) if root else {
-        name: walk((name,), item) for name, item in content.items()
-    }
+    marked: dict[str, Json] = (
+        walk(root, content)
+        if root
+        else {name: walk((name,), item) for name, item in content.items()}
+    )
     return marked
 
 
@@ -230,7 +240,9 @@ def _open(rules: Rules, path: Path, value: Json) -> Json:
 def applied(
     running: Mapping[str, Json], desired: Mapping[str, Json], pending: Iterable[Change]
 ) -> dict[str, Json]:
-    """The spec that runs once the immediate changes are merged in: `desired`, but for what waits for a restart."""
+    """The spec that runs once the immediate changes are merged in: `desired`, but for what waits
+    for a restart.
+    """
     merged: dict[str, Json] = json.loads(json.dumps(desired))
     for top in {change.path.split(".")[0] for change in pending}:
         waiting = [change for change in pending if change.path.split(".")[0] == top]

@@ -1,8 +1,9 @@
 """Facts in, decisions out: the incremental heart of a pass.
 
-Every input of a decision is a fact: a value under (table, key). A decision is a pure function of the facts that it reads
-through its `View`; who read what is remembered, so that a changed fact makes just its readers decide again. A pass
-therefore costs in proportion to what changed, and the result is the same as deciding everything anew.
+Every input of a decision is a fact: a value under (table, key). A decision is a pure function of
+the facts that it reads through its `View`; who read what is remembered, so that a changed fact
+makes just its readers decide again. A pass therefore costs in proportion to what changed, and the
+result is the same as deciding everything anew.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ class Decision:
     """What is to be done about one object, and what to say of it."""
 
     status: Mapping[str, Any] | None = None
-    """The object's status; conditions are `Condition` values without times (core.status stamps them). None keeps what
-    the ledger holds."""
+    """The object's status; conditions are `Condition` values without times (core.status stamps
+    them). None keeps what the ledger holds.
+    """
     actions: tuple[Action, ...] = ()
     """Carried out in this order by one worker, until one fails."""
     export: Any = None
@@ -100,7 +102,7 @@ class Engine:
         return self._facts.get((table, key))
 
     def put(self, table: str, key: Hashable, value: Any) -> None:
-        """State a fact; None takes it back. An equal value changes nothing, not even the instance."""
+        """State a fact; None takes it back. An equal value changes nothing."""
         fact = (table, key)
         old = self._facts.get(fact)
         if old is value or old == value:
@@ -125,6 +127,10 @@ class Engine:
     def only(self, keys: Iterable[Key]) -> None:
         """Have these objects decided, and no others until one of their facts changes."""
         self._dirty = {key for key in keys if ("object", key) in self._facts}
+
+    def forget(self) -> None:
+        """Let every decision count as a new one when its object is decided next."""
+        self.decisions.clear()
 
     def next_wake(self) -> float | None:
         """When time alone may change a decision; None if never."""

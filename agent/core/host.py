@@ -1,4 +1,5 @@
-"""What the rest of the program knows of a libvirt host: raw readings, and the verbs it can carry out.
+"""What the rest of the program knows of a libvirt host: raw readings, and the verbs it can carry
+out.
 
 `agent.hypervisor` has the real one; the tests have one in memory. Both pass the same suite.
 """
@@ -19,19 +20,26 @@ class RawDomain:
     uuid: str
     name: str
     state: str
-    """libvirt's state: running, blocked, paused, shutdown (being shut down), shutoff, crashed, pmsuspended."""
+    """libvirt's state: running, blocked, paused, shutdown (being shut down), shutoff, crashed,
+    pmsuspended.
+    """
     reason: str
-    """libvirt's reason for `state` in lower case: booted, user, shutdown, destroyed, crashed, migrated, saved, failed,
-    from-snapshot, unknown, ioerror, …"""
+    """libvirt's reason for `state` in lower case: booted, user, shutdown, destroyed, crashed,
+    migrated, saved, failed, from-snapshot, unknown, ioerror, …
+    """
     inactive_xml: str
     """The definition that the next start uses; empty for a transient domain."""
     active_xml: str = ""
     """The definition that runs; empty when the domain is off."""
     managed_save: bool = False
     stopped_by: str = ""
-    """Who ended the last instance, where an event said so: guest, host (signal to QEMU), or empty if unknown."""
+    """Who ended the last instance, where an event said so: guest, host (signal to QEMU), or empty
+    if unknown.
+    """
     rebooted: bool = False
-    """True once the guest of the running instance has rebooted without a new QEMU process (REBOOT event)."""
+    """True once the guest of the running instance has rebooted without a new QEMU process (REBOOT
+    event).
+    """
 
     @property
     def active(self) -> bool:
@@ -52,8 +60,10 @@ class RawVolume:
 
 @dataclass(frozen=True)
 class GuestInfo:
-    """What the guest agent said. `os` has the keys of status.guestOSInfo (id, name, prettyName, version, versionId,
-    kernelRelease, kernelVersion, machine), each a string; addresses are IPv4 and IPv6 without prefix, loopback left out, by MAC."""
+    """What the guest agent said. `os` has the keys of status.guestOSInfo (id, name, prettyName,
+    version, versionId, kernelRelease, kernelVersion, machine), each a string; addresses are IPv4
+    and IPv6 without prefix, loopback left out, by MAC.
+    """
 
     os: Mapping[str, str] = field(default_factory=dict)
     hostname: str = ""
@@ -95,14 +105,18 @@ class Reading:
     domains: Mapping[str, RawDomain]
     """By UUID."""
     volumes: Mapping[tuple[str, str], RawVolume]
-    """By (pool, name), of the pools that were asked for. A pool that is missing or inactive has none."""
+    """By (pool, name), of the pools that were asked for. A pool that is missing or inactive has
+    none.
+    """
     pools: Mapping[str, str]
     """Target path of each active pool that was asked for, by its name."""
 
 
 @dataclass(frozen=True)
 class HostEvent:
-    """Something happened on a host. `uuid` is empty when all of the host must be read again (reconnected)."""
+    """Something happened on a host. `uuid` is empty when all of the host must be read again
+    (reconnected).
+    """
 
     node: str
     uuid: str
@@ -113,11 +127,13 @@ class HostEvent:
 class HostError(Exception):
     """A verb or a read failed.
 
-    `reason` is CamelCase; `retry` is False when the same call would fail again until somebody changes something.
-    `unreachable` is True when the host itself, not the call, is the problem.
+    `reason` is CamelCase; `retry` is False when the same call would fail again until somebody
+    changes something. `unreachable` is True when the host itself, not the call, is the problem.
     """
 
-    def __init__(self, reason: str, message: str, *, retry: bool = True, unreachable: bool = False) -> None:
+    def __init__(
+        self, reason: str, message: str, *, retry: bool = True, unreachable: bool = False
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry = retry
@@ -130,7 +146,9 @@ class Host(Protocol):
     name: str
 
     def read(self, pools: frozenset[str]) -> Reading:
-        """Read everything. Unchanged domains and volumes come back as the same instances as last time."""
+        """Read everything. Unchanged domains and volumes come back as the same instances as last
+        time.
+        """
 
     def read_domain(self, uuid: str) -> RawDomain | None:
         """Read one domain; None if there is none."""
@@ -139,10 +157,14 @@ class Host(Protocol):
         """Refresh and read one pool."""
 
     def ensure_pool(self, pool: str) -> str:
-        """Make the directory pool beside libvirt's default one if it is missing, start it, return its path."""
+        """Make the directory pool beside libvirt's default one if it is missing, start it, return
+        its path.
+        """
 
     def define(self, xml: str) -> None:
-        """Define or redefine a domain, with validation against libvirt's schema. Autostart stays off."""
+        """Define or redefine a domain, with validation against libvirt's schema. Autostart stays
+        off.
+        """
 
     def start(self, uuid: str, *, reset_nvram: bool = False) -> None:
         """Start a domain that is off. Fine if it runs already."""
@@ -154,7 +176,9 @@ class Host(Protocol):
         """End the instance at once. Fine if the domain is off."""
 
     def undefine(self, uuid: str) -> None:
-        """Remove a definition that is off, with its NVRAM, keeping every volume. Fine if there is none."""
+        """Remove a definition that is off, with its NVRAM, keeping every volume. Fine if there is
+        none.
+        """
 
     def set_live_metadata(self, uuid: str, xml: str) -> None:
         """Replace the running instance's metadata element of gitvirt's namespace."""

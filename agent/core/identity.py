@@ -58,7 +58,9 @@ def _token(name: str) -> str:
 
 
 def disk_prefix(fleet: str, key: Key) -> str:
-    """What the volume names of a disk start with, whatever its uid: the ledger may be lost, the disk is not."""
+    """What the volume names of a disk start with, whatever its uid: the ledger may be lost, the
+    disk is not.
+    """
     return f"{fleet}_disk_{_token(key.namespace)}_{_token(key.name)}_"
 
 

@@ -13,7 +13,9 @@ LONGEST_RETRY = 300.0
 
 @dataclass(frozen=True)
 class Job:
-    """One object's work. `busy` while a worker has it: no other action of that object is started then."""
+    """One object's work. `busy` while a worker has it: no other action of that object is started
+    then.
+    """
 
     busy: tuple[str, ...] = ()
     """Verbs under way, the first one running."""

@@ -1,4 +1,6 @@
-"""The ledger: every object whole, as last accepted, with its status, one file an object on the status branch."""
+"""The ledger: every object whole, as last accepted, with its status, one file an object on the
+status branch.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,12 @@ def document(catalogue: Catalogue, record: Record) -> dict[str, Json]:
 def dump(value: Json) -> bytes:
     """YAML that people can read and `load` gives back."""
     text: str = yaml.dump(
-        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=False
+        value,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=120,
+        default_flow_style=False,
     )
     return text.encode()
 
@@ -89,7 +96,11 @@ _Dumper.add_representer(str, _text)
 def load(data: bytes) -> dict[str, Json] | None:
     """One document; None if it is not one that this program wrote."""
     parsed = documents.parse(data)
-    if parsed.errors or len(parsed.documents) != 1 or not isinstance(parsed.documents[0].value, dict):
+    if (
+        parsed.errors
+        or len(parsed.documents) != 1
+        or not isinstance(parsed.documents[0].value, dict)
+    ):
         return None
     return parsed.documents[0].value
 
@@ -101,12 +112,18 @@ def record(catalogue: Catalogue, value: Mapping[str, Json]) -> Record | None:
         metadata = value["metadata"]
         if kind is None:
             return None
-        content = {name: value[name] for name in value if name not in ("apiVersion", "kind", "metadata", "status")}
+        content = {
+            name: value[name]
+            for name in value
+            if name not in ("apiVersion", "kind", "metadata", "status")
+        }
         annotations = dict(metadata.get("annotations", {}))
         source = annotations.pop(SOURCE, "")
         key = Key(kind.name, metadata.get("namespace", ""), metadata["name"])
         obj = Object(
-            manifest=Manifest(key, metadata.get("labels", {}), annotations, catalogue.defaulted(kind, content)),
+            manifest=Manifest(
+                key, metadata.get("labels", {}), annotations, catalogue.defaulted(kind, content)
+            ),
             uid=metadata["uid"],
             generation=metadata["generation"],
             created=metadata["creationTimestamp"],

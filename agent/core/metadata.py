@@ -1,7 +1,8 @@
 """What a domain carries in its metadata: enough to go on with nothing else but the manifest.
 
-One `defineXML` writes definition and metadata at once, and any start, by anybody, copies both to the running side: a
-domain is its own write-ahead log. `instance` names the *next* start; the running copy names the one that runs.
+One `defineXML` writes definition and metadata at once, and any start, by anybody, copies both to
+the running side: a domain is its own write-ahead log. `instance` names the *next* start; the
+running copy names the one that runs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class Recorded:
 
     uid: str
     type: str
-    """Start, Stop, Restart, and the agent's own Automatic (pending changes) and Reboot (a guest's reboot)."""
+    """Start, Stop, Restart, and the agent's own Automatic (pending changes) and Reboot (a guest's
+    reboot).
+    """
     force: bool
     target: str
     """The instance to end; for Start the next instance."""
@@ -37,15 +40,18 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Power:
-    """What was last decided about power. `on` is False once somebody has stopped the VM on purpose."""
+    """What was last decided about power. `on` is False once somebody has stopped the VM on
+    purpose.
+    """
 
     on: bool
     by: str
     """policy, guest, host, deletion, or an operation's uid."""
     at: int
     instance: str
-    """Decided on for this instance to start, or off for this one to end. Off and on for another instance than the next
-    one means: that one has stopped by itself."""
+    """Decided on for this instance to start, or off for this one to end. Off and on for another
+    instance than the next one means: that one has stopped by itself.
+    """
 
 
 @dataclass(frozen=True)
@@ -141,7 +147,7 @@ def from_element(element: etree._Element) -> DomainMetadata | None:
                 for item in element.iterfind(_TAG + "operation")
             ),
         )
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         return None  # edited by hand: as if it had none
 
 
@@ -153,7 +159,7 @@ def _text(value: Mapping[str, Json]) -> str:
 def _json(element: etree._Element, name: str) -> Mapping[str, Json]:
     value = json.loads(element.findtext(_TAG + name) or "{}")
     if not isinstance(value, dict):
-        raise ValueError(f"{name} is no object")
+        raise TypeError(f"{name} is no object")
     return value
 
 

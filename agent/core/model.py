@@ -19,15 +19,20 @@ class Key(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+        return (
+            f"{self.kind} {self.namespace}/{self.name}"
+            if self.namespace
+            else f"{self.kind} {self.name}"
+        )
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
     """One thing that is wrong with a manifest, in words that say what is allowed.
 
-    `line` counts from 1 and is 0 where no line is meant; `resource` is `str(Key)` or empty; `path` is dotted
-    (`spec.cpu.cores`, `spec.blockDeviceRefs.1.kind`) or empty. Values of secret fields never stand in `message`.
+    `line` counts from 1 and is 0 where no line is meant; `resource` is `str(Key)` or empty; `path`
+    is dotted (`spec.cpu.cores`, `spec.blockDeviceRefs.1.kind`) or empty. Values of secret fields
+    never stand in `message`.
     """
 
     file: str
@@ -97,8 +102,9 @@ class Condition:
 class Desired:
     """What one commit of the desired branch asks for.
 
-    `broken` names files that could not be read whole: nothing is pruned while there is one. `invalid` names the objects whose
-    manifest does not hold: their last good version stays in force.
+    `broken` names files that could not be read whole: nothing is pruned while there is one.
+    `invalid` names the objects whose manifest does not hold: their last good version stays in
+    force.
     """
 
     revision: str
@@ -107,7 +113,9 @@ class Desired:
     invalid: frozenset[Key] = frozenset()
     problems: tuple[Problem, ...] = ()
     ignored: tuple[Problem, ...] = ()
-    """Documents that were recognised and are not applied (other API groups, kustomizations, encrypted Secrets)."""
+    """Documents that were recognised and are not applied (other API groups, kustomizations,
+    encrypted Secrets).
+    """
     broken: tuple[str, ...] = ()
 
     @cached_property

@@ -62,7 +62,10 @@ def markdown(lines: Sequence[Line], problems: Sequence[str]) -> str:
     out = [f"### Plan: {summary(lines, len(problems))}", ""]
     out += [f"- **problem** {escape(problem)}" for problem in problems]
     for line in lines:
-        out.append(f"- **{line.operation}** {escape(line.name)}" + (f": {escape(line.reason)}" if line.reason else ""))
+        out.append(
+            f"- **{line.operation}** {escape(line.name)}"
+            + (f": {escape(line.reason)}" if line.reason else "")
+        )
         out += [f"  - {label}: {escape(str(change))}" for label, change in _changes(line)]
     return "\n".join(out) + "\n"
 
@@ -71,12 +74,18 @@ def escape(value: str) -> str:
     """The text as Markdown and HTML show it letter by letter."""
     flat = " ".join(value.split())
     for sign in "\\`*_{}[]()#+!|<>&@~":
-        flat = flat.replace(sign, f"&#{ord(sign)};" if sign in "<>&@" else f"\\{sign}") if sign != "&" else flat
+        flat = (
+            flat.replace(sign, f"&#{ord(sign)};" if sign in "<>&@" else f"\\{sign}")
+            if sign != "&"
+            else flat
+        )
     return flat
 
 
 def _operation(line: Line) -> str:
-    return {"blocked": " is blocked", "held": " is kept", "delete": " is deleted"}.get(line.operation, "")
+    return {"blocked": " is blocked", "held": " is kept", "delete": " is deleted"}.get(
+        line.operation, ""
+    )
 
 
 def _changes(line: Line) -> Iterable[tuple[str, Change]]:

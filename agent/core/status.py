@@ -24,7 +24,9 @@ def seconds(text: str) -> float:
 def stamp(
     previous: Mapping[str, Json], report: Mapping[str, Any], generation: int, now: float
 ) -> dict[str, Json]:
-    """The report with its times: a condition's time moves only with its status. Empty values are left out."""
+    """The report with its times: a condition's time moves only with its status. Empty values are
+    left out.
+    """
     status = {name: value for name, value in report.items() if value not in (None, "", [], {}, ())}
     old = {each["type"]: each for each in previous.get("conditions", ())}
     status["conditions"] = [

@@ -8,7 +8,9 @@ from lxml import etree
 def volume_xml(
     name: str, volume_format: str, capacity: int, backing_path: str = "", backing_format: str = ""
 ) -> str:
-    """A volume to create. `capacity` in bytes; an overlay's base is given with its format, never to be guessed."""
+    """A volume to create. `capacity` in bytes; an overlay's base is given with its format, never
+    to be guessed.
+    """
     root = etree.Element("volume")
     etree.SubElement(root, "name").text = name
     etree.SubElement(root, "capacity", unit="bytes").text = str(capacity)

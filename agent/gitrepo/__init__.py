@@ -1,1 +1,3 @@
-"""Git, by dulwich: commits to read, commits to make, and news of both. Nothing here knows what a manifest means."""
+"""Git, by dulwich: commits to read, commits to make, and news of both. Nothing here knows what a
+manifest means.
+"""

@@ -1,4 +1,6 @@
-"""What the rest of the program knows of a Git repository. Two adapters: `local` opens one in place, `remote` keeps a cache."""
+"""What the rest of the program knows of a Git repository. Two adapters: `local` opens one in
+place, `remote` keeps a cache.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from typing import Protocol, Self
 
 
 class RepositoryError(Exception):
-    """The repository cannot be read or written. `reason` is CamelCase; the message says what to do."""
+    """The repository cannot be read or written. `reason` is CamelCase; the message says what to
+    do.
+    """
 
     def __init__(self, reason: str, message: str, *, retry: bool = True) -> None:
         super().__init__(message)
@@ -27,7 +31,9 @@ class StaleTip(RepositoryError):
 
 @dataclass(frozen=True, slots=True)
 class TreeFile:
-    """A file of a tree. `kind` is file, symlink or submodule; `path` is relative to the folder that was listed."""
+    """A file of a tree. `kind` is file, symlink or submodule; `path` is relative to the folder
+    that was listed.
+    """
 
     path: str
     blob: str
@@ -46,21 +52,26 @@ class CommitInfo:
 
 
 class Repository(Protocol):
-    """One repository. Ids are 40 hex digits. Every method may raise RepositoryError. Used from one thread."""
+    """One repository. Ids are 40 hex digits. Every method may raise RepositoryError. Used from one
+    thread.
+    """
 
     @property
     def address(self) -> str:
         """The repository's address without credentials, for logs."""
 
     def fetch(self) -> Mapping[str, str]:
-        """Bring `refs/heads/*` and `refs/gitvirt/*` up to date and return them: full ref name -> commit id."""
+        """Bring `refs/heads/*` and `refs/gitvirt/*` up to date and return them: full ref name ->
+        commit id.
+        """
 
     def resolve(self, revision: str) -> str | None:
-        """Commit id of a full ref, a branch, a tag or an (abbreviated) id; None if there is none."""
+        """Commit id of a full ref, a branch, a tag or an abbreviated id; None if there is none."""
 
     def files(self, commit: str, folder: str = "") -> Iterator[TreeFile]:
-        """Every file below `folder` ('' for all), sorted by path. Nothing if the folder does not exist. Subtrees that
-        were listed before are remembered by tree id."""
+        """Every file below `folder` ('' for all), sorted by path. Nothing if the folder does not
+        exist. Subtrees that were listed before are remembered by tree id.
+        """
 
     def tree_id(self, commit: str, folder: str = "") -> str | None:
         """Id of a folder's tree: equal ids mean equal content."""
@@ -78,7 +89,9 @@ class Repository(Protocol):
         """A commit without its tree."""
 
     def log(self, commit: str, path: str | None = None, limit: int = 100) -> Iterator[CommitInfo]:
-        """Commits from the tip along first parents, newest first; with `path` those that changed that file."""
+        """Commits from the tip along first parents, newest first; with `path` those that changed
+        that file.
+        """
 
     def commit(
         self,
@@ -89,13 +102,15 @@ class Repository(Protocol):
         *,
         parentless: bool = False,
     ) -> str:
-        """Add one commit on top of `expected` (None: the ref must not exist) and move `ref` to it, as a true
-        compare-and-swap, also at the remote. `changes`: path -> content, None removes; all else of the tree stays as it is
-        at `expected`. Returns the new commit's id. Raises StaleTip, with nothing changed, if the ref has moved.
-        With `parentless` the commit has no parent and its tree holds just `changes`."""
+        """Add one commit on top of `expected` (None: the ref must not exist) and move `ref` to it,
+        as a true compare-and-swap, also at the remote. `changes`: path -> content, None removes;
+        all else of the tree stays as it is at `expected`. Returns the new commit's id. Raises
+        StaleTip, with nothing changed, if the ref has moved. With `parentless` the commit has no
+        parent and its tree holds just `changes`.
+        """
 
     def watch_paths(self) -> tuple[Path, ...]:
-        """Folders in which a change may mean news (a local repository); empty where one must poll."""
+        """Folders in which a change may mean news; empty where one must poll."""
 
     def close(self) -> None: ...
 

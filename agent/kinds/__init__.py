@@ -1,1 +1,3 @@
-"""What each kind means: a folder a kind. Pure: values in, value out; clock, capabilities and ids are arguments."""
+"""What each kind means: a folder a kind. Pure: values in, value out; clock, capabilities and ids
+are arguments.
+"""

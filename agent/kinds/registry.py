@@ -1,4 +1,6 @@
-"""The kinds in the order in which a pass decides about them: later ones see what earlier ones decided."""
+"""The kinds in the order in which a pass decides about them: later ones see what earlier ones
+decided.
+"""
 
 from __future__ import annotations
 

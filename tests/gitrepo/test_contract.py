@@ -6,6 +6,7 @@ import pytest
 
 from agent.gitrepo.objects import ObjectRepository
 from agent.gitrepo.repository import Repository, RepositoryError, StaleTip, TreeFile
+from tests.memory_repository import MemoryRepository
 
 STATUS = "refs/heads/status"
 MAIN = "refs/heads/main"
@@ -159,6 +160,19 @@ def test_resolve_takes_refs_branches_and_ids(repository: ObjectRepository) -> No
     tree = repository.tree_id(first)
     assert tree is not None
     assert repository.resolve(tree) is None
+
+
+def test_an_abbreviation_of_two_commits_is_an_error() -> None:
+    repository = MemoryRepository()
+    seen: dict[str, str] = {}
+    tip = repository.commit(STATUS, None, {}, "look for a twin")
+    while tip[:4] not in seen:
+        seen[tip[:4]] = tip
+        tip = repository.commit(STATUS, tip, {}, "look for a twin")
+    with pytest.raises(RepositoryError) as caught:
+        repository.resolve(tip[:4])
+    assert caught.value.reason == "AmbiguousRevision"
+    assert repository.resolve(tip[:20]) == tip
 
 
 def test_log_follows_first_parents_and_knows_what_changed_a_file(

@@ -333,20 +333,6 @@ def test_tags_are_peeled_and_a_branch_comes_first(root: Path, real: ObjectReposi
     assert real.resolve("v3") is None
 
 
-def test_an_ambiguous_id_is_an_error(root: Path, local: LocalRepository) -> None:
-    tips: dict[str, str] = {}
-    tip, number = None, 0
-    while True:
-        tip = local.commit(STATUS, tip, {"a": str(number).encode()}, "look for a twin")
-        number += 1
-        if tip[:4] in tips:
-            break
-        tips[tip[:4]] = tip
-    with pytest.raises(RepositoryError) as caught:
-        local.resolve(tip[:4])
-    assert caught.value.reason == "AmbiguousRevision"
-
-
 def test_symlinks_and_submodules_are_listed_as_such(root: Path, real: ObjectRepository) -> None:
     blob = git(root, "hash-object", "-w", "--stdin", stdin=b"/etc/passwd")
     tree = git(

@@ -37,7 +37,9 @@ class _Report:
     message: str = ""
     actions: tuple[Action, ...] = ()
     export: DiskData | None = None
-    source: Condition = field(default_factory=lambda: Condition("DatasourceReady", "True", "DatasourceReady"))
+    source: Condition = field(
+        default_factory=lambda: Condition("DatasourceReady", "True", "DatasourceReady")
+    )
     more: list[Condition] = field(default_factory=list)
     facts: Mapping[str, Json] = field(default_factory=dict)
     progress: str = ""
@@ -100,7 +102,10 @@ def _provision(disk: Object, view: View, at: Place, report: _Report) -> None:
     elif previous.get("phase") in PROVISIONED and "CreateVolume" not in job.busy:
         # never made anew by itself: an empty disk in place of a lost one would hide the loss
         report.phase, report.reason = "PVCLost", "PVCLost"
-        report.message = f"The disk's volume is gone from pool {POOL} of node {at.name}: bring it back under its name, or delete and create the disk."
+        report.message = (
+            f"The disk's volume is gone from pool {POOL} of node {at.name}: bring it "
+            "back under its name, or delete and create the disk."
+        )
     elif "CreateVolume" in job.busy:
         report.phase, report.reason, report.waiting = "Provisioning", "Provisioning", True
         report.message = "The volume is being made."
@@ -121,11 +126,17 @@ def _create(disk: Object, view: View, at: Place, report: _Report) -> None:
         return
     if data is not None and data.cdrom:
         report.phase, report.reason = "Failed", "ProvisioningFailed"
-        report.message = "The source is a CD-ROM image (ISO 9660): a disk cannot be made from it. Attach the image to the VirtualMachine instead."
+        report.message = (
+            "The source is a CD-ROM image (ISO 9660): a disk cannot be made from it. "
+            "Attach the image to the VirtualMachine instead."
+        )
         return
     if data is not None and size is not None and wanted < data.size:
         report.phase, report.reason = "Failed", "ProvisioningFailed"
-        report.message = f"The disk's size {size} is smaller than its image: ask for {format_bytes(data.size)} or more in spec.persistentVolumeClaim.size."
+        report.message = (
+            f"The disk's size {size} is smaller than its image: ask for "
+            f"{format_bytes(data.size)} or more in spec.persistentVolumeClaim.size."
+        )
         return
     report.phase, report.reason, report.waiting = "Provisioning", "Provisioning", True
     report.message = "The volume is about to be made."
@@ -157,7 +168,10 @@ def _source(
     ref = source.get("objectRef", {})
     if source["type"] != "ObjectRef" or ref["kind"] not in ("VirtualImage", "ClusterVirtualImage"):
         report.reason = "ProvisioningNotStarted"
-        report.message = "Disks are made blank, from HTTP, or from a VirtualImage or ClusterVirtualImage; other sources are not supported here yet."
+        report.message = (
+            "Disks are made blank, from HTTP, or from a VirtualImage or "
+            "ClusterVirtualImage; other sources are not supported here yet."
+        )
         return None
     return _image(disk, ref, view, report)
 
@@ -202,8 +216,7 @@ def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Repor
 def _attached(disk: Object, view: View) -> list[dict[str, Json]]:
     users = view.read("users", disk.key) or ()
     return [
-        {"name": vm.name, "mounted": bool(view.read("attached", (disk.key, vm)))}
-        for vm in users
+        {"name": vm.name, "mounted": bool(view.read("attached", (disk.key, vm)))} for vm in users
     ]
 
 
@@ -224,6 +237,9 @@ def _delete(
         "phase": "Terminating",
         "capacity": previous.get("capacity", ""),
         "attachedToVirtualMachines": attached,
-        "conditions": [Condition("Terminating", "True", "CleanupPending", message), _in_use(attached)],
+        "conditions": [
+            Condition("Terminating", "True", "CleanupPending", message),
+            _in_use(attached),
+        ],
     }
     return Decision(status=status, ok=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from agent.core.facts import Decision, View
-from agent.core.model import Condition, Key, Object
 from agent.core.human import size as human_size
+from agent.core.model import Condition, Key, Object
 from agent.kinds.local import NOT_READY, place
 from agent.kinds.virtual_image.source import Imported, imported
 
@@ -77,8 +77,6 @@ def _waiting(phase: str, reason: str, message: str) -> Decision:
         status={"phase": phase, "conditions": [Condition("Ready", "False", reason, message)]},
         ok=False,
     )
-
-
 
 
 def _delete(users: tuple[Key, ...]) -> Decision:

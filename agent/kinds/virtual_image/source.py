@@ -70,7 +70,12 @@ def imported(
         wake = job.retry_at if job.retry else None
         reason = "ProvisioningFailed" if job.retry else "ProvisioningFailedTerminally"
         return Imported(
-            known, reason=reason, message=job.error, failed=not job.retry, wake=wake, waiting=job.retry
+            known,
+            reason=reason,
+            message=job.error,
+            failed=not job.retry,
+            wake=wake,
+            waiting=job.retry,
         )
     action = ImportImage(
         node=at.name,

@@ -1,4 +1,6 @@
-"""Defaults of a VM that come from elsewhere: filled in once, at acceptance, and kept until the manifest says otherwise."""
+"""Defaults of a VM that come from elsewhere: filled in once, at acceptance, and kept until the
+manifest says otherwise.
+"""
 
 from __future__ import annotations
 

@@ -15,7 +15,9 @@ from agent.kinds.virtual_machine.elements.xml import Element
 from agent.kinds.virtual_machine.wanted import Wanted
 
 ELEMENTS = (memory, cpu, firmware, disks, interfaces, channels)
-"""In the order in which libvirt prints them. Each gives one field of `DomainFacts` that bears its name."""
+"""In the order in which libvirt prints them. Each gives one field of `DomainFacts` that bears its
+name.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,23 @@ def render(facts: DomainFacts) -> str:
     """The definition as libvirt takes it."""
     assert facts.metadata is not None  # noqa: S101  # what we define always has it
     parts = {_name(element): getattr(facts, _name(element)) for element in ELEMENTS}
-    return _environment().get_template("domain.xml.j2").render(
-        name=facts.name,
-        uuid=facts.uuid,
-        metadata=Markup(to_xml(facts.metadata)),  # noqa: S704  # made by lxml
-        **parts,
+    return (
+        _environment()
+        .get_template("domain.xml.j2")
+        .render(
+            name=facts.name,
+            uuid=facts.uuid,
+            metadata=Markup(to_xml(facts.metadata)),  # noqa: S704  # made by lxml
+            **parts,
+        )
     )
 
 
 def parse(xml: str) -> Element:
     """A domain's XML as a tree. Entities and the network are off: parts of it come from people."""
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_comments=True, huge_tree=True)
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, remove_comments=True, huge_tree=True
+    )
     return etree.fromstring(xml.encode(), parser)
 
 

@@ -1,4 +1,4 @@
-"""What a VM needs before it can start: found and ready, or a condition that says what is missing."""
+"""What a VM needs before it can start: found, or a condition that says what is missing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,9 @@ def dependencies(vm: Object, view: View) -> Dependencies:
         cpu=cpu,
         devices=tuple(device for _, device, _ in listed),
         listed=listed,
-        claims=tuple(_key(vm, ref) for ref in vm.spec["blockDeviceRefs"] if ref["kind"] == "VirtualDisk"),
+        claims=tuple(
+            _key(vm, ref) for ref in vm.spec["blockDeviceRefs"] if ref["kind"] == "VirtualDisk"
+        ),
         waiting=waiting,
     )
 
@@ -68,9 +70,14 @@ def _class(vm: Object, view: View) -> tuple[GuestCpu | None, Condition, tuple[Co
         message = (
             f"VirtualMachineClass {name} is not ready: see its conditions."
             if there
-            else f"VirtualMachineClass {name} is not there: create it, or name another one in spec.virtualMachineClassName."
+            else (
+                f"VirtualMachineClass {name} is not there: create it, or name another "
+                "one in spec.virtualMachineClassName."
+            )
         )
-        missing = Condition("VirtualMachineClassReady", "False", "VirtualMachineClassNotReady", message)
+        missing = Condition(
+            "VirtualMachineClassReady", "False", "VirtualMachineClassNotReady", message
+        )
         return None, missing, ()
     cpu = vm.spec["cpu"]
     wrong = violations(
@@ -79,8 +86,15 @@ def _class(vm: Object, view: View) -> tuple[GuestCpu | None, Condition, tuple[Co
     ready = Condition("VirtualMachineClassReady", "True", "VirtualMachineClassReady")
     if not wrong:
         return data.cpu, ready, ()
-    message = f"The size does not fit the sizing policy of VirtualMachineClass {name}: {'; '.join(wrong)}."
-    return data.cpu, ready, (Condition("SizingPolicyMatched", "False", "SizingPolicyNotMatched", message),)
+    message = (
+        f"The size does not fit the sizing policy of VirtualMachineClass {name}: "
+        f"{'; '.join(wrong)}."
+    )
+    return (
+        data.cpu,
+        ready,
+        (Condition("SizingPolicyMatched", "False", "SizingPolicyNotMatched", message),),
+    )
 
 
 def _key(vm: Object, ref: Mapping[str, Json]) -> Key:
@@ -129,7 +143,12 @@ def _device(vm: Object, key: Key, boot: int, view: View) -> tuple[Device | None,
     assert isinstance(data, DiskData)  # noqa: S101  # the only other kind of device
     for other in view.read("users", key) or ():
         if other != vm.key and view.read("attached", (key, other)):
-            return None, 0, f"{key} is in use by {other}: stop that one, or use another disk.", False
+            return (
+                None,
+                0,
+                f"{key} is in use by {other}: stop that one, or use another disk.",
+                False,
+            )
     device = Device(data.path, "qcow2", serial(obj.uid), boot=boot)
     return device, data.capacity, "", True
 

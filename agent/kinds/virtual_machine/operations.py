@@ -53,13 +53,16 @@ def take(
     memory: DomainMetadata,
     running: Running,
     *,
+    written: DomainMetadata | None,
     policy: str,
     phase: str,
     ready: bool,
     deleted: bool,
     now: float,
 ) -> Outcome:
-    """Take up what may act now, withdraw what was deleted, and say of each where it is."""
+    """Take up what may act now, withdraw what was deleted, and say of each where it is. `written`
+    is what the domain holds: an operation is only called completed once it stands there.
+    """
     operations = list(operations)
     memory = _cancelled(memory, running, {each.uid for each in operations}, now)
     progress: dict[str, Progress] = {}
@@ -70,10 +73,14 @@ def take(
             expiry = _expiry(each)
             if expiry is not None and expiry <= now:
                 progress[each.uid] = Progress(
-                    "Failed", "Expired", f"Nothing could act on it before {each.manifest.annotations[NOT_AFTER]}."
+                    "Failed",
+                    "Expired",
+                    f"Nothing could act on it before {each.manifest.annotations[NOT_AFTER]}.",
                 )
                 continue
-            memory, state = _consider(each, memory, running, policy, phase, progress, ready=ready, now=now)
+            memory, state = _consider(
+                each, memory, running, policy, phase, progress, ready=ready, now=now
+            )
             if state is not None:
                 progress[each.uid] = state
                 if state.phase == "Pending" and expiry is not None:
@@ -82,7 +89,7 @@ def take(
         overruled = _overruled(each, memory, running, policy, deleted=deleted)
         if overruled is not None:
             memory = cancel(memory, running, each.uid, now)
-        progress[each.uid] = overruled or _progress(each, memory, running)
+        progress[each.uid] = overruled or _progress(each, memory, running, written)
     return Outcome(memory, progress, wake)
 
 
@@ -108,10 +115,16 @@ def _consider(
             return memory, Progress("Failed", "NotReadyToBeExecuted", message)
         memory = cancel(memory, running, older.uid, now)
         progress[older.uid] = Progress(
-            "Superseded", "Superseded", f"Superseded by {each.key.name} of type {each.spec['type']}.", sent=True
+            "Superseded",
+            "Superseded",
+            f"Superseded by {each.key.name} of type {each.spec['type']}.",
+            sent=True,
         )
     if each.spec["type"] == "Restart" and not ready:
-        message = "The VirtualMachine could not start again now: see its conditions. It keeps running until it could."
+        message = (
+            "The VirtualMachine could not start again now: see its conditions. It "
+            "keeps running until it could."
+        )
         return memory, Progress("Pending", "Unknown", message)
     force = bool(each.spec.get("force"))
     return accept(memory, running, each.uid, each.spec["type"], now, force=force), None
@@ -136,15 +149,19 @@ def _name(uid: str) -> str:
     return uid.split("-", 1)[0]
 
 
-def _progress(each: Object, memory: DomainMetadata, running: Running) -> Progress:
+def _progress(
+    each: Object, memory: DomainMetadata, running: Running, written: DomainMetadata | None
+) -> Progress:
     entry = memory.recorded(each.uid)
     assert entry is not None  # noqa: S101  # recorded by now
     if entry.cancelled:
         return Progress("Superseded", "Superseded", "A later operation took its place.", sent=True)
-    if finished(entry, memory, running):
+    if finished(entry, memory, running) and written and written.recorded(each.uid) == entry:
         return Progress("Completed", "OperationCompleted", sent=True)
     kind = each.spec["type"]
-    return Progress("InProgress", _REASONS[kind], "Waiting for the operation to complete.", sent=True)
+    return Progress(
+        "InProgress", _REASONS[kind], "Waiting for the operation to complete.", sent=True
+    )
 
 
 def _cancelled(
@@ -164,5 +181,3 @@ def _expiry(each: Object) -> float | None:
         return seconds(text) if text else None
     except ValueError:
         return None
-
-

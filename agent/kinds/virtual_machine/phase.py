@@ -7,7 +7,8 @@ from agent.core.metadata import DomainMetadata
 from agent.kinds.virtual_machine.power import Running, ending, start_due
 
 STARTING = ("starting-up",)
-"""Reasons for which a paused domain is one whose new QEMU process does not let its guest run yet."""
+"""Reasons for which a paused domain is one whose new QEMU process does not let its guest run yet.
+"""
 
 
 def phase(

@@ -1,4 +1,6 @@
-"""Decide about one VM: what its domain should be, what is to be done now, what waits for a restart."""
+"""Decide about one VM: what its domain should be, what is to be done now, what waits for a
+restart.
+"""
 
 from __future__ import annotations
 
@@ -130,18 +132,29 @@ def _foreign(vm: Object, seen: Seen, taken: str | None, uuid: str, view: View) -
     """Why the domain of that name is not this VM's; empty if it is, or if there is none."""
     fleet = view.setting("fleet")
     if taken is not None and taken != uuid:
-        return f"The host has a domain {domain_name(vm.key)} that gitvirt did not make: rename or remove it, or give the VirtualMachine another name."
+        return (
+            f"The host has a domain {domain_name(vm.key)} that gitvirt did not make: "
+            "rename or remove it, or give the VirtualMachine another name."
+        )
     if seen.raw is None:
         return ""
     memory = seen.memory or (seen.active.metadata if seen.active else None)
     if memory is not None:
         return "" if memory.fleet == fleet else f"Its domain belongs to fleet {memory.fleet}."
-    known = view.previous(vm.key).get("virtualMachinePods")  # written once this fleet has defined it
-    return "" if known else "The host has a domain with its UUID that carries no metadata of gitvirt's."
+    known = view.previous(vm.key).get(
+        "virtualMachinePods"
+    )  # written once this fleet has defined it
+    return (
+        ""
+        if known
+        else "The host has a domain with its UUID that carries no metadata of gitvirt's."
+    )
 
 
 def _sealed(rules: Kind, vm: Object, memory: DomainMetadata | None) -> dict[str, Any]:
-    """The spec as metadata holds it. Where only a marker of a secret is left, what the domain remembers is meant."""
+    """The spec as metadata holds it. Where only a marker of a secret is left, what the domain
+    remembers is meant.
+    """
     spec = sealed(rules, vm.spec, vm.uid)
     if is_redacted(vm.spec) and memory is not None and "provisioning" in memory.spec:
         spec["provisioning"] = memory.spec["provisioning"]
@@ -154,7 +167,14 @@ class _Case:
     def __init__(
         self, rules: Kind, vm: Object, view: View, at: Place, uuid: str, seen: Seen
     ) -> None:
-        self.rules, self.vm, self.view, self.at, self.uuid, self.seen = rules, vm, view, at, uuid, seen
+        self.rules, self.vm, self.view, self.at, self.uuid, self.seen = (
+            rules,
+            vm,
+            view,
+            at,
+            uuid,
+            seen,
+        )
         self.now = view.now
         self.fleet: str = view.setting("fleet")
         self.job: Job = view.read("job", vm.key) or IDLE
@@ -193,6 +213,7 @@ class _Case:
         if held(self.job, self.vm.generation, self.now):
             actions = ()
             if self.job.retry:
+                self.next.waiting = True
                 wake = self.job.retry_at if wake is None else min(wake, self.job.retry_at)
         return Decision(
             status=report.status(),
@@ -213,7 +234,9 @@ class _Case:
             if self.next.memory is not None and not self.next.memory.power.on:
                 stopped = self.view.previous(self.vm.key).get("phase") == "Stopped"
                 return "Stopped" if stopped else "Pending"
-        return phase_of(memory, running, self.job, self.vm.generation, self.now, ready=self.needs.ready)
+        return phase_of(
+            memory, running, self.job, self.vm.generation, self.now, ready=self.needs.ready
+        )
 
     # -- what is to be remembered ------------------------------------------------------------
 
@@ -234,6 +257,7 @@ class _Case:
             asked,
             memory,
             self.running,
+            written=self.seen.memory,
             policy=self.policy,
             phase=self._phase(),
             ready=self.needs.ready,
@@ -249,7 +273,9 @@ class _Case:
         """What the domain remembers, or what a new one starts with."""
         remembered = self.seen.memory
         if remembered is None and self.seen.active is not None:
-            remembered = self.seen.active.metadata  # a transient domain, or a definition edited by hand
+            remembered = (
+                self.seen.active.metadata
+            )  # a transient domain, or a definition edited by hand
         if remembered is not None and remembered.uid == self.vm.uid:
             return remembered
         instance = next_instance(self.vm.uid, "", self.now)
@@ -305,7 +331,11 @@ class _Case:
             self._keep(memory)
             return
         self.next.facts = self._expected(memory)
-        if self.seen.defined is not None and self.seen.memory is not None and self.seen.memory.spec == self.sealed:
+        if (
+            self.seen.defined is not None
+            and self.seen.memory is not None
+            and self.seen.memory.spec == self.sealed
+        ):
             self.next.drift = tuple(differing(self.seen.defined, self.next.facts))
 
     def _keep(self, memory: DomainMetadata) -> None:
@@ -314,7 +344,9 @@ class _Case:
             self.next.facts = replace(self.seen.defined, metadata=memory)
 
     def _startable(self, memory: DomainMetadata) -> Any:
-        """The newest spec that could start: all of it, or what needs no start where something is missing."""
+        """The newest spec that could start: all of it, or what needs no start where something is
+        missing.
+        """
         if self.needs.ready or self.seen.defined is None:
             return self.sealed
         waiting = [
@@ -467,5 +499,3 @@ class _Case:
         if memory is None or self.vm.deleted or not self.needs.ready:
             return False
         return memory.power.on if self.running is None else power.start_due(memory, self.running)
-
-

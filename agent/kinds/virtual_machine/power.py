@@ -1,7 +1,8 @@
 """The one place that decides what is on and what is off.
 
-In order of precedence: deletion, AlwaysOff, operations, automatic restarts, run policy. Decisions are written into the
-domain's metadata before they are carried out; what is carried out follows from the metadata alone.
+In order of precedence: deletion, AlwaysOff, operations, automatic restarts, run policy. Decisions
+are written into the domain's metadata before they are carried out; what is carried out follows
+from the metadata alone.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Running:
 
 
 def first(policy: str, instance: str, now: float, *, was_stopped: bool) -> Power:
-    """Power of a domain that is about to be defined. `was_stopped`: the VM is known, and was off."""
+    """Power of a domain that is about to be defined. `was_stopped`: it is known to be off."""
     on = policy == ALWAYS_ON or (policy == UNLESS_STOPPED and not was_stopped)
     return Power(on=on, by=BY_POLICY, at=int(now), instance=instance if on else "")
 
@@ -49,7 +50,9 @@ def first(policy: str, instance: str, now: float, *, was_stopped: bool) -> Power
 def observed(
     memory: DomainMetadata, running: Running, policy: str, *, deleted: bool, now: float
 ) -> DomainMetadata:
-    """The metadata with what the host shows taken in: starts and stops by anybody, and a changed policy."""
+    """The metadata with what the host shows taken in: starts and stops by anybody, and a changed
+    policy.
+    """
     memory = _renewed(memory, running, now)
     if deleted:
         return _off(memory, running, BY_DELETION, now)
@@ -98,9 +101,15 @@ def _stopped(memory: DomainMetadata, raw: RawDomain, policy: str, now: float) ->
 
 
 def by_guest(memory: DomainMetadata, raw: RawDomain) -> bool:
-    """True if the guest itself powered off, as opposed to a crash, a lost host or an end that the agent began."""
-    began = any(entry.target == memory.power.instance and entry.cancelled for entry in memory.operations)
-    return raw.reason == "shutdown" and raw.stopped_by != "host" and not began and not raw.managed_save
+    """True if the guest itself powered off, as opposed to a crash, a lost host or an end that the
+    agent began.
+    """
+    began = any(
+        entry.target == memory.power.instance and entry.cancelled for entry in memory.operations
+    )
+    return (
+        raw.reason == "shutdown" and raw.stopped_by != "host" and not began and not raw.managed_save
+    )
 
 
 def ending(memory: DomainMetadata, running: Running) -> Recorded | Power | None:
@@ -167,7 +176,9 @@ def cancel(memory: DomainMetadata, running: Running, uid: str, now: float) -> Do
 def restart_by_itself(
     memory: DomainMetadata, running: Running, *, automatic: bool, pending: bool, now: float
 ) -> DomainMetadata:
-    """A restart that nobody had to ask for: the guest reboots anyway, or the manifest allows it. Once an instance."""
+    """A restart that nobody had to ask for: the guest reboots anyway, or the manifest allows it.
+    Once an instance.
+    """
     if not running.on or not pending or ending(memory, running) is not None:
         return memory
     for kind, applies in (("Reboot", running.raw.rebooted), ("Automatic", automatic)):

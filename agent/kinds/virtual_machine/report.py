@@ -90,7 +90,9 @@ class Report:
         return known
 
     def _agent(self) -> bool:
-        return bool(self.raw and self.raw.active_xml and agent_connected(parse(self.raw.active_xml)))
+        return bool(
+            self.raw and self.raw.active_xml and agent_connected(parse(self.raw.active_xml))
+        )
 
     def _address(self) -> str:
         if not self.on:
@@ -152,7 +154,10 @@ class Report:
         if self.phase == "Running":
             return Condition("Running", "True", "Running")
         if self.phase == "Pause":
-            message = f"The guest is paused ({self.raw.reason if self.raw else 'unknown'}): `virsh resume {domain_name(self.vm.key)}` goes on."
+            message = (
+                f"The guest is paused ({self.raw.reason if self.raw else 'unknown'}): "
+                f"`virsh resume {domain_name(self.vm.key)}` goes on."
+            )
             return Condition("Running", "False", "GuestNotRunning", message)
         if self.job.failed:
             return Condition("Running", "False", "PodNotStarted", self.job.error)
@@ -178,17 +183,28 @@ class Report:
             return []
         if self._agent():
             return [Condition("AgentReady", "True", "AgentReady"), _MIGRATABLE]
-        message = "The guest has not opened the agent's channel: is qemu-guest-agent installed and started in it?"
+        message = (
+            "The guest has not opened the agent's channel: is qemu-guest-agent "
+            "installed and started in it?"
+        )
         return [Condition("AgentReady", "False", "AgentNotReady", message), _MIGRATABLE]
 
     def _limits(self) -> list[Condition]:
         found = []
         if self.at.node.virt_type != "kvm":
-            message = f"Node {self.at.name} has no hardware virtualization: the guest runs under software emulation, which is slow."
+            message = (
+                f"Node {self.at.name} has no hardware virtualization: the guest runs "
+                "under software emulation, which is slow."
+            )
             found.append(Condition("HardwareVirtualization", "False", "SoftwareEmulation", message))
         if not self.at.node.cpu_tuning and self.vm.spec["cpu"]["coreFraction"] != FULL:
-            message = f"Node {self.at.name} has no CPU tuning (a user's session has none): spec.cpu.coreFraction is not enforced."
-            found.append(Condition("CoreFractionEnforced", "False", "CPUTuningNotAvailable", message))
+            message = (
+                f"Node {self.at.name} has no CPU tuning (a user's session has none): "
+                "spec.cpu.coreFraction is not enforced."
+            )
+            found.append(
+                Condition("CoreFractionEnforced", "False", "CPUTuningNotAvailable", message)
+            )
         notes = self.vm.manifest.notes
         if notes:
             found.append(Condition("FieldsSupported", "False", "NotSupportedHere", " ".join(notes)))

@@ -55,7 +55,10 @@ def _guest_cpu(cpu: Mapping[str, Json], node: RawNode) -> tuple[GuestCpu | None,
             return GuestCpu("custom", cpu["model"]), ""
         case "Model":
             return None, f"Node {node.name} cannot run guests with CPU model {cpu['model']}."
-    return None, f"CPU type {cpu['type']} is not supported here yet; Host, HostPassthrough and Model are."
+    return (
+        None,
+        f"CPU type {cpu['type']} is not supported here yet; Host, HostPassthrough and Model are.",
+    )
 
 
 def _status(phase: str, reason: str, message: str) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""`<serial>`, `<channel>` and `<graphics>`: console with a log, guest agent, VNC on a socket of libvirt's own."""
+"""`<serial>`, `<channel>` and `<graphics>`: console with a log, guest agent, VNC on a socket of
+libvirt's own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`<disk>`: block devices on one virtio-scsi controller, told apart in the guest by serial and unit."""
+"""`<disk>`: block devices on one virtio-scsi controller, told apart in the guest by serial and
+unit.
+"""
 
 from __future__ import annotations
 

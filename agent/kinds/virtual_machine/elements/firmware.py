@@ -22,4 +22,8 @@ def expect(wanted: Wanted) -> Firmware:
 
 
 def read(root: Element) -> Firmware:
-    return Firmware(root.get("type", ""), attribute(root, "os/type", "machine"), attribute(root, "os", "firmware"))
+    return Firmware(
+        root.get("type", ""),
+        attribute(root, "os/type", "machine"),
+        attribute(root, "os", "firmware"),
+    )

@@ -21,7 +21,17 @@ def number(value: str) -> int:
     return int(value) if value.isascii() and value.isdigit() else -1
 
 
-UNITS = {"": 1024, "b": 1, "bytes": 1, "k": 1024, "KiB": 1024, "M": 1024**2, "MiB": 1024**2, "G": 1024**3, "GiB": 1024**3}
+UNITS = {
+    "": 1024,
+    "b": 1,
+    "bytes": 1,
+    "k": 1024,
+    "KiB": 1024,
+    "M": 1024**2,
+    "MiB": 1024**2,
+    "G": 1024**3,
+    "GiB": 1024**3,
+}
 
 
 def kibibytes(root: Element, path: str) -> int:

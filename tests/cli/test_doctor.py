@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.cli.doctor import Finding, Surroundings, host_findings, local_findings
+from agent.core.host import RawNode, Reading
+from tests.cli.conftest import Gitvirt
+from tests.fleets import Fleet
+
+NODE = RawNode(
+    name="host-a",
+    uri="qemu:///system",
+    session=False,
+    virt_type="kvm",
+    machine="pc-q35-7.2",
+    cpu_modes=frozenset(),
+    cpu_models=frozenset(),
+    emulator="/usr/bin/qemu-system-x86_64",
+    memory=1 << 30,
+    cpus=2,
+    libvirt_version="9.0.0",
+    qemu_version="7.2.0",
+    networks=frozenset({"default"}),
+)
+AROUND = Surroundings(frozenset({"qemu-img", "virtlogd"}), True, {"XDG_CACHE_HOME": Path("/c")})
+LONG = Path("/home/" + "x" * 60)
+
+
+def found(node: RawNode = NODE, around: Surroundings = AROUND) -> dict[str, Finding]:
+    reading = Reading(node, {}, {}, {"gitvirt": "/var/lib/libvirt/gitvirt"})
+    return {
+        each.subject: each for each in (*host_findings(reading, around), *local_findings(around))
+    }
+
+
+def test_a_host_that_has_all() -> None:
+    assert {each.level for each in found().values()} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("node", "around", "subject", "level", "mend"),
+    [
+        ({"virt_type": "qemu"}, {}, "virtualization", "note", "modprobe"),
+        ({"networks": frozenset()}, {}, "network", "problem", "net-start default"),
+        ({"emulator": ""}, {}, "QEMU", "problem", "apt install qemu-system"),
+        ({}, {"virtlogd_socket": False}, "virtlogd", "problem", "virtlogd.socket"),
+        ({}, {"programs": frozenset({"virtlogd"})}, "qemu-img", "problem", "qemu-utils"),
+        ({"session": True}, {"programs": frozenset({"qemu-img"})}, "virtlogd", "problem", "apt"),
+        ({"session": True}, {"folders": {"XDG_CACHE_HOME": LONG}}, "paths", "problem", "XDG_CACHE"),
+        ({"session": True, "networks": frozenset()}, {}, "network", "ok", ""),
+    ],
+)
+def test_what_is_missing_comes_with_what_mends_it(
+    node: dict[str, object], around: dict[str, object], subject: str, level: str, mend: str
+) -> None:
+    finding = found(replace(NODE, **node), replace(AROUND, **around))[subject]  # type: ignore[arg-type]
+    assert finding.level == level
+    assert mend in finding.mend
+
+
+def test_a_remote_host_is_not_judged_by_this_machine() -> None:
+    remote = replace(NODE, uri="qemu+ssh://root@host-a/system")
+    assert "virtlogd" not in found(remote, replace(AROUND, virtlogd_socket=False))
+
+
+def test_a_system_host_may_have_long_folders() -> None:
+    assert "paths" not in found(NODE, replace(AROUND, folders={"XDG_CACHE_HOME": LONG}))
+
+
+def test_the_repository_and_the_host_are_looked_at(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.agent()
+    result = gitvirt("doctor", "--connect", "test:///default")
+    words = {
+        line.split(":")[0].split()[-1]: line.split()[0] for line in result.lines if ":" in line
+    }
+    for subject in ("libvirt", "repository", "branch", "status", "data"):
+        assert words[subject] == "ok"
+    # libvirt's test driver knows no QEMU
+    assert words["QEMU"] == "problem"
+    assert result.code == 1
+
+
+def test_another_fleet_and_a_missing_branch_are_problems(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.agent(fleet="theirs")
+    out = gitvirt("doctor", "--connect", "test:///default", "--branch", "production").out
+    assert "problem  branch: there is no branch 'production'" in out
+    assert "is of fleet 'theirs', this one's is 'default'" in out
+
+
+def test_no_connection_and_no_repository_are_problems_with_words(
+    gitvirt: Gitvirt, tmp_path: Path
+) -> None:
+    result = gitvirt("doctor", "--connect", f"test://{tmp_path}/none.xml")
+    assert result.code == 1
+    assert "problem  libvirt: " in result.out
+    assert "→ sudo apt install libvirt-daemon-system" in result.out
+    assert "problem  repository: no repository is named" in result.out

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+import yaml
+
+from agent.cli import get
+from agent.cli.snapshot import Entry
+from tests.cli.conftest import Gitvirt
+from tests.fleets import Fleet, condition, machine, whole
+from tests.gitrepo.git import GitServer
+
+
+@pytest.mark.promise("S27", "S28", "S29")
+@pytest.mark.parametrize("kind", ["vm", "VM", "virtualmachine", "virtualmachines"])
+def test_one_machine(gitvirt: Gitvirt, fleet: Fleet, kind: str) -> None:
+    fleet.write(machine(), machine("other"))
+    result = gitvirt("get", kind, "linux-vm")
+    assert result.code == 0
+    assert result.err == ""
+    assert result.lines[0].split() == ["NAME", "PHASE", "NODE", "IPADDRESS", "AGE"]
+    assert re.fullmatch(r"linux-vm +Running +host-a +10\.66\.10\.12 +\w+", result.lines[1])
+    assert len(result.lines) == 2
+
+
+@pytest.mark.promise("S63", "S64")
+def test_wide_shows_the_agent(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine())
+    head, row = gitvirt("get", "vm", "-o", "wide").lines
+    assert row[head.index("AGENT") :].split()[0] == "True"
+    assert row[head.index("NEED RESTART") :].split()[0] == "False"
+
+
+@pytest.mark.promise("S35")
+def test_json_can_be_filtered_for_what_is_ready(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    types = ["AgentReady", "BlockDevicesReady", "Running", "VirtualMachineClassReady"]
+    fleet.write(machine(conditions=tuple(condition(name) for name in types)))
+    value = json.loads(gitvirt("get", "vm", "linux-vm", "-o", "json").out)
+    found = [each["type"] for each in value["status"]["conditions"]]
+    assert [name for name in found if re.search(".*Ready", name)] == [*types[:2], types[3]]
+
+
+@pytest.mark.promise("S126", "S127", "S244", "S245")
+@pytest.mark.parametrize("kind", ["virtualmachineoperation", "vmop"])
+def test_operations(gitvirt: Gitvirt, fleet: Fleet, kind: str) -> None:
+    spec = {"type": "Restart", "virtualMachineName": "linux-vm"}
+    fleet.write(whole("VirtualMachineOperation", "linux-vm-x7k2p", spec, {"phase": "InProgress"}))
+    result = gitvirt("get", kind)
+    assert result.lines[0].split() == ["NAME", "PHASE", "TYPE", "VIRTUALMACHINE", "AGE"]
+    assert result.lines[1].split()[:4] == ["linux-vm-x7k2p", "InProgress", "Restart", "linux-vm"]
+
+
+def test_yaml_is_the_whole_object_and_a_list_of_several(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    one, two = machine("a"), machine("b")
+    fleet.write(one, two)
+    assert yaml.safe_load(gitvirt("get", "vm", "a", "-o", "yaml").out)["spec"] == one["spec"]
+    several = yaml.safe_load(gitvirt("get", "vm", "-o", "yaml").out)
+    assert several["kind"] == "List"
+    assert [each["metadata"]["name"] for each in several["items"]] == ["a", "b"]
+    assert json.loads(gitvirt("get", "vm", "-o", "json").out)["items"][1]["status"] == two["status"]
+
+
+def test_an_object_without_status_is_printed_as_it_is(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    secret = whole("Secret", "s")
+    fleet.write(secret)
+    assert yaml.safe_load(gitvirt("get", "secret", "s", "-o", "yaml").out) == secret
+
+
+def test_names_and_jsonpath(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine("a"), machine("b", "Stopped"), whole("Secret", "s"))
+    group = "virtualmachine.virtualization.deckhouse.io"
+    assert gitvirt("get", "vm", "-o", "name").lines == [f"{group}/a", f"{group}/b"]
+    assert gitvirt("get", "secrets", "-o", "name").lines == ["secret/s"]
+    assert gitvirt("get", "vm", "a", "-o", "jsonpath={.status.phase}").out == "Running"
+    every = "jsonpath={range .items[*]}{.metadata.name}={.status.phase};{end}"
+    assert gitvirt("get", "vm", "-o", every).out == "a=Running;b=Stopped;"
+
+
+def test_namespaces(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine("a"), machine("b", namespace="prod"))
+    assert [line.split()[0] for line in gitvirt("get", "vm").lines] == ["NAME", "a"]
+    assert [line.split()[0] for line in gitvirt("get", "vm", "-n", "prod").lines] == ["NAME", "b"]
+    everywhere = gitvirt("get", "vm", "-A").lines
+    assert [line.split()[:2] for line in everywhere] == [
+        ["NAMESPACE", "NAME"],
+        ["default", "a"],
+        ["prod", "b"],
+    ]
+
+
+def test_cluster_wide_kinds_have_no_namespace(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(whole("VirtualMachineClass", "generic", {}, {"phase": "Ready"}))
+    for more in ([], ["-A"], ["-n", "prod"], ["generic"]):
+        result = gitvirt("get", "vmclass", *more)
+        assert result.lines[1].split()[:2] == ["generic", "Ready"]
+
+
+def test_labels_select(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine("a", labels={"app": "web"}), machine("b", labels={"app": "db"}))
+    chosen = gitvirt("get", "vm", "-l", "app in (web)", "-o", "name")
+    assert chosen.out == "virtualmachine.virtualization.deckhouse.io/a\n"
+
+
+def test_several_kinds_stand_apart(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine(), whole("VirtualDisk", "root", {}, {"phase": "Ready"}))
+    for argv in (["vm,vd"], ["all"], ["vm/linux-vm", "vd/root"]):
+        lines = gitvirt("get", *argv).lines
+        assert lines[1].startswith("virtualmachine.virtualization.deckhouse.io/linux-vm ")
+        assert lines[2] == ""
+        assert lines[3].split()[:2] == ["NAME", "PHASE"]
+        assert lines[4].startswith("virtualdisk.virtualization.deckhouse.io/root ")
+
+
+def test_nothing_is_no_error_and_says_where(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine("a"))
+    here = gitvirt("get", "vd")
+    assert (here.code, here.out) == (0, "")
+    assert here.err == "No resources found in default namespace.\n"
+    assert gitvirt("get", "vd", "-A").err == "No resources found.\n"
+    assert gitvirt("get", "vmclass").err == "No resources found.\n"
+    assert json.loads(gitvirt("get", "vd", "-o", "json").out)["items"] == []
+
+
+def test_a_name_that_is_not_there_is_an_error_beside_those_that_are(
+    gitvirt: Gitvirt, fleet: Fleet
+) -> None:
+    fleet.write(machine("a"))
+    result = gitvirt("get", "vm", "a", "b", "-n", "default")
+    assert result.code == 1
+    assert [line.split()[0] for line in result.lines] == ["NAME", "a"]
+    assert result.err == "error: there is no VirtualMachine 'b' in namespace default\n"
+    alone = gitvirt("get", "vm", "b", "-o", "json")
+    assert (alone.code, alone.out) == (1, "")
+
+
+def test_no_status_branch_says_what_to_do(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    result = gitvirt("get", "vm")
+    assert result.code == 1
+    assert "has no branch 'status' yet: start the agent" in result.err
+
+
+def test_an_agent_that_is_silent_is_warned_of(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine())
+    fleet.beat(time.time() - 170)
+    assert gitvirt("get", "vm").err == ""
+    fleet.beat(time.time() - 300)
+    result = gitvirt("get", "vm")
+    assert result.err.startswith("warning: the agent was last seen 5m")
+    assert result.code == 0
+    (fleet.root / "refs/gitvirt/agent").unlink()
+    assert "no agent has been seen" in gitvirt("get", "vm").err
+
+
+def test_a_file_that_is_no_object_is_left_out_with_a_warning(
+    gitvirt: Gitvirt, fleet: Fleet
+) -> None:
+    folder = "namespaces/default/virtualmachines"
+    fleet.write(machine("good"), files={f"{folder}/bad.yaml": {"metadata": "none"}})
+    result = gitvirt("get", "vm")
+    assert [line.split()[0] for line in result.lines] == ["NAME", "good"]
+    assert "bad.yaml" in result.err
+
+
+def test_a_remote_repository_is_read_too(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine())
+    with GitServer(fleet.root.parent, "agent", "s3cret") as server:
+        argv = ["get", "vm", "-o", "name", "--repo", server.url("fleet.git"), "--username", "agent"]
+        assert "error: " in gitvirt(*argv).err
+        token = fleet.root.parent / "token"
+        token.write_text(server.url("").replace("http://", "http://agent:s3cret@"))
+        result = gitvirt(*argv, "--credentials-file", str(token))
+    assert result.err == ""
+    assert result.out == "virtualmachine.virtualization.deckhouse.io/linux-vm\n"
+
+
+def test_watching_prints_a_line_a_change(
+    gitvirt: Gitvirt, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, stopped = machine("a"), machine("a", "Stopped")
+    fleet.write(running, machine("b"))
+    printed: list[list[str]] = []
+    seen = threading.Semaphore(0)
+
+    class Printer(get._TablePrinter):
+        def __call__(self, entries: Sequence[Entry]) -> None:
+            super().__call__(entries)
+            printed.append([entry.name for entry in entries])
+            seen.release()
+            if len(printed) == 3:
+                raise KeyboardInterrupt
+
+    def act() -> None:
+        """Each step follows when the command has shown the one before."""
+        seen.acquire(timeout=20)
+        fleet.write(stopped)
+        seen.acquire(timeout=20)
+        fleet.write(gone=(stopped,))
+
+    monkeypatch.setattr(get, "_TablePrinter", Printer)
+    agent = threading.Thread(target=act)
+    agent.start()
+    result = gitvirt("get", "vm", "-w", "--timeout", "20s")
+    agent.join()
+    assert result.code == 130
+    assert printed == [["a", "b"], ["a"], ["a"]]
+    assert [line.split()[:2] for line in result.lines] == [
+        ["NAME", "PHASE"],
+        ["a", "Running"],
+        ["b", "Running"],
+        ["a", "Stopped"],
+        ["a", "Stopped"],
+    ]
+    assert result.lines[3].index("Stopped") == result.lines[0].index("PHASE")
+
+
+def test_watching_ends_with_the_timeout(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine())
+    result = gitvirt("get", "vm", "-w", "--timeout", "0.05")
+    assert result.code == 0
+    assert len(result.lines) == 2

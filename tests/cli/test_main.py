@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent import cli
+from agent.cli import get
+from tests.cli.conftest import Gitvirt
+from tests.fleets import Fleet, machine
+from tests.gitrepo.git import git
+
+ROOT = Path(cli.__file__).parents[2]
+
+
+def test_help_lists_every_command_and_each_has_examples(gitvirt: Gitvirt) -> None:
+    overview = gitvirt("--help")
+    assert overview.code == 0
+    for command in ("validate", "get", "describe", "status", "wait", "start", "stop", "doctor"):
+        assert f"\n    {command} " in overview.out
+        single = gitvirt(command, "--help")
+        assert single.code == 0
+        assert f"gitvirt {command}" in single.out.splitlines()[0]
+        assert "examples:" in single.out
+        assert "--repo" in single.out
+
+
+def test_without_a_command_there_is_help(gitvirt: Gitvirt) -> None:
+    assert gitvirt().out == gitvirt("--help").out
+
+
+def test_a_password_is_no_flag(gitvirt: Gitvirt) -> None:
+    assert "--password" not in gitvirt("get", "--help").out
+    assert gitvirt("get", "vm", "--password", "x").code == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("gte", "vm"), "error: there is no command 'gte': did you mean get?"),
+        (("restrat", "x"), "did you mean restart?"),
+        (("xyzzy",), "error: there is no command 'xyzzy': see `gitvirt --help`"),
+        (("get",), "see `gitvirt get --help`"),
+        (("get", "vm", "--wat"), "--wat"),
+        (("get", "virtualmachin"), "did you mean virtualmachine?"),
+        (("get", "vm", "--interval", "soon"), "error: --interval must be a duration"),
+        (("get", "vm", "-o", "xml"), "use wide, yaml, json, name"),
+        (("get", "vm", "-o", "jsonpath={.a"), "JSONPath cannot be read"),
+        (("get", "vm", "-l", "a=b=c"), "is no label selector"),
+        (("get", "vm/a", "b"), "must be KIND/NAME"),
+        (("get", "vm", "a", "-A"), "leave out -A"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_exit_code_1(
+    gitvirt: Gitvirt, fleet: Fleet, argv: tuple[str, ...], said: str
+) -> None:
+    result = gitvirt(*argv)
+    assert result.code == 1
+    assert result.out == ""
+    assert result.err.startswith("error: ")
+    assert said in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_settings_may_stand_before_and_after_the_command(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine("here", namespace="prod"))
+    for argv in (
+        ("-n", "prod", "get", "vm"),
+        ("get", "vm", "-n", "prod"),
+        ("get", "-n", "prod", "vm"),
+    ):
+        assert gitvirt(*argv).lines[1].split()[0] == "here"
+    assert gitvirt("-n", "wrong", "get", "vm", "-n", "prod").lines[1].split()[0] == "here"
+
+
+def test_no_repository_says_how_to_name_one(gitvirt: Gitvirt) -> None:
+    result = gitvirt("get", "vm")
+    assert result.code == 1
+    assert "give --repo, set GITVIRT_REPO, or stand in a clone" in result.err
+
+
+def test_the_repository_is_the_origin_of_the_clone_or_where_one_stands(
+    gitvirt: Gitvirt, fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.write(machine())
+    monkeypatch.delenv("GITVIRT_REPO")
+    git(tmp_path, "clone", "-q", str(fleet.root), "clone")
+    below = tmp_path / "clone/vms"
+    below.mkdir()
+    for folder in (below, fleet.root, fleet.root / "refs"):
+        monkeypatch.chdir(folder)
+        assert gitvirt("get", "vm", "-o", "name").out.endswith("/linux-vm\n")
+    git(tmp_path / "clone", "remote", "remove", "origin")
+    monkeypatch.chdir(below)
+    assert "clone" in gitvirt("get", "vm").err
+    assert "has no branch 'status' yet" in gitvirt("get", "vm").err
+
+
+def test_a_repository_that_is_not_there_is_one_error(gitvirt: Gitvirt, tmp_path: Path) -> None:
+    result = gitvirt("get", "vm", "--repo", str(tmp_path / "none.git"))
+    assert result.code == 1
+    assert result.err.startswith("error: ")
+    assert "none.git" in result.err
+
+
+def test_ctrl_c_ends_without_a_trace(
+    gitvirt: Gitvirt, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(get, "run", interrupted)
+    assert gitvirt("get", "vm") == type(gitvirt())(130, "", "")
+
+
+def test_whoever_leaves_early_is_not_told_off(fleet: Fleet) -> None:
+    fleet.write(*(machine(f"vm-{index}") for index in range(20)))
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "agent", "get", "vm", "--repo", str(fleet.root)],
+        cwd=ROOT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    assert done.stderr == ""
+    assert done.returncode == 141
+
+
+def test_one_command_loads_no_other(fleet: Fleet) -> None:
+    program = (
+        "import sys; from agent.cli import main; main(['get', 'vm']); "
+        "sys.exit('libvirt' in sys.modules or 'httpx' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+import time
+
+import yaml
+
+from tests.cli.conftest import Gitvirt
+from tests.fleets import Fleet, condition, machine, whole
+
+PROBLEM = {
+    "file": "vms/a.yaml",
+    "line": 7,
+    "resource": "VirtualMachine default/a",
+    "path": "spec.cpu",
+    "message": "is required",
+}
+
+
+def test_a_calm_fleet(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(
+        machine(), machine("off", "Stopped"), whole("VirtualDisk", "root", {}, {"phase": "Ready"})
+    )
+    fleet.agent()
+    result = gitvirt("status", "--exit-code")
+    assert (result.code, result.err) == (0, "")
+    assert result.lines[0] == "Fleet:      default"
+    assert result.lines[1].startswith("Agent:      gitvirt 0.1.0, last seen ")
+    assert "Node:       host-a ready" in result.lines
+    assert f"Applied:    {fleet.main[:12]}, " in result.out
+    assert "Attempted" not in result.out
+    assert "VirtualMachine: 2 (1 Running, 1 Stopped)" in result.lines
+    assert "VirtualDisk: 1 (1 Ready)" in result.lines
+    assert result.lines[-1] == "All is as it should be."
+
+
+def test_everything_that_is_wrong_is_named(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    change = {"operation": "replace", "path": "cpu.cores", "currentValue": 1, "desiredValue": 2}
+    bad = condition("BlockDevicesReady", "False", "No disk root.")
+    fleet.write(
+        machine("waits", status={"restartAwaitingChanges": [change]}),
+        machine("bad", "Pending", conditions=(bad,)),
+        files={"problems.yaml": [PROBLEM]},
+    )
+    fleet.agent(
+        attempted={"revision": "b" * 40, "since": "2026-01-01T00:00:00Z"},
+        node={"name": "host-a", "ready": False, "message": "No connection."},
+    )
+    fleet.beat(time.time() - 600)
+    result = gitvirt("status", "--exit-code")
+    assert result.code == 1
+    assert gitvirt("status").code == 0
+    for line in (
+        "Node:       host-a not ready: No connection.",
+        "Manifests that do not hold (1):",
+        "  vms/a.yaml:7: VirtualMachine default/a: spec.cpu: is required",
+        "Waiting for a restart (1):",
+        "  default/waits: cpu.cores",
+        "Objects with something to say (1):",
+        "  VirtualMachine default/bad Pending: BlockDevicesReady: No disk root.",
+    ):
+        assert line in result.lines
+    assert "Attempted:  bbbbbbbbbbbb, " in result.out
+    assert "warning: the agent was last seen 10m ago" in result.out
+    assert "All is as it should be." not in result.out
+
+
+def test_for_machines(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine(), files={"problems.yaml": [PROBLEM]})
+    fleet.agent()
+    value = json.loads(gitvirt("status", "-o", "json").out)
+    assert value["fine"] is False
+    assert value["problems"] == [PROBLEM]
+    assert value["phases"] == {"VirtualMachine": {"Running": 1}}
+    assert value["agent"]["applied"]["revision"] == fleet.main
+    assert yaml.safe_load(gitvirt("status", "-o", "yaml").out) == value

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agent import cli
+from tests.cli.conftest import Gitvirt
+from tests.fleets import MACHINE, Fleet
+from tests.gitrepo.git import put
+
+GOOD = yaml.safe_dump(
+    {
+        "apiVersion": "virtualization.deckhouse.io/v1alpha2",
+        "kind": "VirtualMachine",
+        "metadata": {"name": "linux-vm"},
+        "spec": MACHINE,
+    }
+)
+BAD = GOOD.replace("cores: 1", "cores: none")
+FOREIGN = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "manifests"
+    made.mkdir()
+    return made
+
+
+def test_what_is_right_is_counted(gitvirt: Gitvirt, folder: Path) -> None:
+    (folder / "vm.yaml").write_text(GOOD)
+    result = gitvirt("validate", str(folder))
+    assert (result.code, result.out, result.err) == (0, "1 manifest, no problem\n", "")
+
+
+def test_a_problem_is_said_with_its_place(gitvirt: Gitvirt, folder: Path) -> None:
+    (folder / "vm.yaml").write_text(BAD)
+    line = BAD.splitlines().index("    cores: none") + 1
+    result = gitvirt("validate", str(folder))
+    assert result.code == 1
+    assert result.lines[0].startswith(
+        f"vm.yaml:{line}: VirtualMachine default/linux-vm: spec.cpu.cores: must be"
+    )
+    assert result.err == "1 problem; 0 manifests without\n"
+
+
+def test_the_json_is_stable(gitvirt: Gitvirt, folder: Path) -> None:
+    (folder / "vm.yaml").write_text(BAD)
+    (folder / "web.yaml").write_text(FOREIGN)
+    result = gitvirt("validate", str(folder), "-o", "json")
+    assert result.code == 1
+    value = json.loads(result.out)
+    assert value.keys() == {"problems", "ignored"}
+    (problem,) = value["problems"]
+    assert problem.keys() == {"file", "line", "resource", "path", "message"}
+    assert (problem["file"], problem["path"]) == ("vm.yaml", "spec.cpu.cores")
+    assert [(each["file"], each["resource"]) for each in value["ignored"]] == [
+        ("web.yaml", "Deployment web")
+    ]
+
+
+def test_notes_are_no_problems(gitvirt: Gitvirt, folder: Path) -> None:
+    (folder / "op.yaml").write_text(
+        "apiVersion: virtualization.deckhouse.io/v1alpha2\nkind: VirtualMachineOperation\n"
+        "metadata: {name: away}\nspec: {type: Evict, virtualMachineName: linux-vm}\n"
+    )
+    (folder / "web.yaml").write_text(FOREIGN)
+    result = gitvirt("validate", str(folder))
+    assert result.code == 0
+    assert (
+        result.lines[0]
+        == "note: web.yaml:1: Deployment web: is of the API group apps: not applied here"
+    )
+    assert result.lines[1].startswith(
+        "note: op.yaml:1: VirtualMachineOperation default/away: spec.type"
+    )
+    assert "not supported" in result.lines[1]
+
+
+def test_a_file_alone_and_the_folder_one_stands_in(
+    gitvirt: Gitvirt, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "vms").mkdir()
+    (folder / "vms/vm.yaml").write_text(GOOD)
+    (folder / "bad.yaml").write_text(BAD)
+    assert gitvirt("validate", str(folder / "vms/vm.yaml")).code == 0
+    monkeypatch.chdir(folder)
+    assert gitvirt("validate").code == 1
+    assert gitvirt("validate", "--path", "vms").code == 0
+    missing = gitvirt("validate", "nowhere")
+    assert (missing.code, missing.err) == (1, "error: nowhere: there is no such file or folder\n")
+
+
+def test_a_revision(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    commit = put(fleet.root, {"vms/vm.yaml": BAD, "other/vm.yaml": GOOD}, "refs/heads/topic")
+    for revision in ("topic", commit, commit[:10]):
+        result = gitvirt("validate", "--revision", revision, "--path", "vms")
+        assert result.code == 1
+        assert result.lines[0].startswith("vm.yaml:")
+        assert gitvirt("validate", "--revision", revision, "--path", "other").code == 0
+    unknown = gitvirt("validate", "--revision", "nothing")
+    assert unknown.code == 1
+    assert "no branch, tag or commit 'nothing'" in unknown.err
+
+
+def test_the_examples_hold(gitvirt: Gitvirt) -> None:
+    examples = Path(cli.__file__).parents[2] / "examples"
+    result = gitvirt("validate", str(examples))
+    assert result.code == 0, result.out
+    assert not [line for line in result.lines if not line.startswith("note: ")][1:]

@@ -1,0 +1,47 @@
+"""Stands, and the agent's log beside whatever fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.stand import Stand
+from tests.hosts import Session
+
+MakeStand = Callable[..., Stand]
+
+
+@pytest.fixture(scope="session")
+def guest() -> bytes:
+    """The small guest's image."""
+    given = os.environ.get("GITVIRT_GUEST_IMAGE")
+    if not given:
+        pytest.fail("GITVIRT_GUEST_IMAGE must name the small guest's image, as tests/run.sh makes it")
+    return Path(given).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def make_stand(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStand]:
+    with ExitStack() as stack:
+
+        def make(fleet: str, address: str | None = None) -> Stand:
+            folder = tmp_path_factory.mktemp(fleet)
+            return stack.enter_context(Stand(folder, session, fleet, address))
+
+        yield make
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[pytest.TestReport]:
+    report: pytest.TestReport = yield  # type: ignore[misc]  # what the wrapped hook gave
+    if report.failed and isinstance(item, pytest.Function):
+        for name, value in item.funcargs.items():
+            if isinstance(value, Stand):
+                report.sections.append((f"the agent's log ({name})", value.log()[-20_000:]))
+    return report

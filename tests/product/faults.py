@@ -1,0 +1,100 @@
+"""Faults at a chosen effect, and a host that keeps account of what was done to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dulwich.objects import ShaFile
+
+from agent.core.metadata import from_domain
+from agent.kinds.virtual_machine.definition import parse
+from tests.memory_host import MemoryHost
+from tests.memory_repository import MemoryRepository
+from tests.rig import STATUS
+
+
+@dataclass
+class Effects:
+    """Numbers everything that the agent does to the host and to the status branch. `plan` may break one of them."""
+
+    plan: Callable[[int, str, str], None] = lambda _number, _what, _phase: None
+    count: int = 0
+    done: list[str] = field(default_factory=list)
+
+    def __call__(self, what: str, phase: str) -> None:
+        if what == "ensure_pool":
+            return
+        if phase == "before":
+            self.count += 1
+            self.done.append(what)
+        self.plan(self.count, what, phase)
+
+
+class FragileRepository(MemoryRepository):
+    """Tells of every write to the status branch before it is made and once it stands."""
+
+    effects: Callable[[str, str], None] = staticmethod(lambda _what, _phase: None)
+
+    def _publish(
+        self, ref: str, expected: str | None, commit: str, objects: Sequence[ShaFile]
+    ) -> None:
+        agents = ref == STATUS
+        if agents:
+            self.effects("push", "before")
+        super()._publish(ref, expected, commit, objects)
+        if agents:
+            self.effects("push", "after")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The agent turned an instance on or off."""
+
+    uuid: str
+    on: bool
+    instance: str
+
+
+@dataclass
+class WatchedHost(MemoryHost):
+    """Remembers which instances the agent started and ended, and which operations were meant for which instance."""
+
+    turns: list[Turn] = field(default_factory=list)
+    targets: dict[str, set[str]] = field(default_factory=dict)
+    """Instances that each operation was ever written down for, by its uid."""
+
+    def instance(self, uuid: str) -> str:
+        raw = self._domains.get(uuid)
+        if raw is None or not raw.active:
+            return ""
+        memory = from_domain(parse(raw.active_xml))
+        return memory.instance if memory else "unknown"
+
+    def define(self, xml: str) -> None:
+        super().define(xml)
+        memory = from_domain(parse(xml))
+        for entry in memory.operations if memory else ():
+            self.targets.setdefault(entry.uid, set()).add(entry.target)
+
+    def start(self, uuid: str, *, reset_nvram: bool = False) -> None:
+        before = self.instance(uuid)
+        try:
+            super().start(uuid, reset_nvram=reset_nvram)
+        finally:
+            if not before and self.instance(uuid):
+                self.turns.append(Turn(uuid, True, self.instance(uuid)))
+
+    def shutdown(self, uuid: str) -> None:
+        self._ending(uuid, super().shutdown)
+
+    def destroy(self, uuid: str) -> None:
+        self._ending(uuid, super().destroy)
+
+    def _ending(self, uuid: str, verb: Callable[[str], None]) -> None:
+        before = self.instance(uuid)
+        try:
+            verb(uuid)
+        finally:
+            if before and not self.instance(uuid):
+                self.turns.append(Turn(uuid, False, before))
