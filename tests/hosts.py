@@ -108,8 +108,9 @@ def session() -> Iterator[Session]:
         pytest.fail(
             "root has no libvirt session: start the tests as an ordinary user, as tests/run.sh does"
         )
-    # libvirt's sockets lie in it, and a socket's path holds 108 bytes: pytest's own directories are too long.
-    session = Session(Path(tempfile.mkdtemp(prefix="gv")))
+    # libvirt's sockets lie in it, and a socket's path holds 108 bytes: pytest's own directories are too long,
+    # and so is a TMPDIR, for the guest agent's socket has the domain's name in its path.
+    session = Session(Path(tempfile.mkdtemp(prefix="gv", dir="/tmp")))
     with pytest.MonkeyPatch.context() as patch, reaping():
         for name, folder in (
             ("RUNTIME_DIR", "run"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -68,6 +69,8 @@ class MemoryHost:
     verbs: list[tuple[str, str]] = field(default_factory=list)
     """(verb, UUID or pool/volume) of every effect, in order."""
     pools: dict[str, dict[str, Volume]] = field(default_factory=dict)
+    clock: Callable[[], float] = time.time
+    """Seconds since the epoch."""
     starting_fails: set[str] = field(default_factory=set)
     """UUIDs whose start fails as with a broken QEMU."""
 
@@ -136,7 +139,7 @@ class MemoryHost:
                     reason="booted",
                     active_xml=domain.inactive_xml,
                     stopped_by="",
-                    rebooted=False,
+                    rebooted=0.0,
                 )
             )
         self._tell(uuid, "lifecycle")
@@ -239,7 +242,7 @@ class MemoryHost:
     def guest_reboot(self, uuid: str) -> None:
         """The guest reboots: the same process and the same definition go on."""
         with self._lock:
-            self._put(replace(self._get(uuid), rebooted=True))
+            self._put(replace(self._get(uuid), rebooted=self.clock()))
         self._tell(uuid, "reboot")
 
     def host_signal(self, uuid: str) -> None:
@@ -308,7 +311,7 @@ class MemoryHost:
             if domain is None or not domain.active:
                 return False
             off = replace(
-                domain, state="shutoff", reason=reason, active_xml="", stopped_by=by, rebooted=False
+                domain, state="shutoff", reason=reason, active_xml="", stopped_by=by, rebooted=0.0
             )
             self._put(off)
             if not domain.inactive_xml:

@@ -83,6 +83,7 @@ class Rig:
     files: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.host.clock = lambda: self.now
         self.repo = self.repository or MemoryRepository(lambda: self.now)
         self._tasks: deque[Callable[[], None]] = deque()
         self.agent = self.start()

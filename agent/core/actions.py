@@ -50,13 +50,17 @@ class CreateVolume(Action):
 
 @dataclass(frozen=True)
 class WriteSeed(Action):
-    """Store a NoCloud medium."""
+    """Store the medium that a guest configures itself from: cloud-init's NoCloud, or Windows
+    answer files.
+    """
 
     pool: str
     name: str
     instance_id: str
     hostname: str
-    user_data: str = field(repr=False)
+    sysprep: bool
+    files: Mapping[str, bytes] = field(repr=False)
+    """`user-data`, or the answer files by name."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ class StartDomain(Action):
     uuid: str
     memory: int = 0
     """Bytes that the guest will need."""
+    reset_nvram: bool = False
+    """Begin with the firmware's own settings: those that are there were made for another firmware."""
 
 
 @dataclass(frozen=True)

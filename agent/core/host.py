@@ -36,9 +36,9 @@ class RawDomain:
     """Who ended the last instance, where an event said so: guest, host (signal to QEMU), or empty
     if unknown.
     """
-    rebooted: bool = False
-    """True once the guest of the running instance has rebooted without a new QEMU process (REBOOT
-    event).
+    rebooted: float = 0.0
+    """When the guest of the running instance last rebooted without a new QEMU process (REBOOT
+    event), in seconds since the epoch; 0 if it has not.
     """
 
     @property

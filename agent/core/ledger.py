@@ -153,5 +153,16 @@ def same_content(kind: Kind, manifest: Manifest, known: Manifest) -> bool:
     return redacted(kind, manifest.content, ()) == redacted(kind, known.content, ())
 
 
+def same_words(one: Object, other: Object) -> bool:
+    """True if two versions of an object are written down alike, markers aside."""
+    ours, theirs = one.manifest, other.manifest
+    return (
+        (one.source, one.generation, one.deleted) == (other.source, other.generation, other.deleted)
+        and (one.uid, one.created) == (other.uid, other.created)
+        and (ours.labels, ours.annotations) == (theirs.labels, theirs.annotations)
+        and ours.content == theirs.content
+    )
+
+
 def with_manifest(obj: Object, manifest: Manifest) -> Object:
     return obj if obj.manifest is manifest else replace(obj, manifest=manifest)

@@ -373,6 +373,37 @@ def assemble(revision: str, files: Iterable[tuple[str, FileResult]]) -> Desired:
     )
 
 
+def amend(
+    before: Desired,
+    revision: str,
+    gone: Iterable[tuple[str, FileResult]],
+    new: Iterable[tuple[str, FileResult]],
+) -> Desired | None:
+    """What `assemble` says after these files went and came. None where only all files together can
+    tell: something is wrong in one of these, or a name is declared twice.
+    """
+    manifests, paths = dict(before.manifests), dict(before.paths)
+    for path, result in gone:
+        for manifest in result.manifests:
+            if paths.pop(manifest.key, None) != path:
+                return None
+            del manifests[manifest.key]
+        if not _plain(result):
+            return None
+    for path, result in new:
+        for manifest in result.manifests:
+            if manifest.key in manifests or manifest.key in before.invalid:
+                return None
+            manifests[manifest.key], paths[manifest.key] = manifest, path
+        if not _plain(result):
+            return None
+    return replace(before, revision=revision, manifests=manifests, paths=paths)
+
+
+def _plain(result: FileResult) -> bool:
+    return not (result.problems or result.ignored or result.refused or result.broken)
+
+
 def _duplicates(key: Key, where: list[tuple[str, int]]) -> Iterator[Problem]:
     for at, (path, line) in enumerate(where):
         other, other_line = where[0] if at else where[1]

@@ -73,6 +73,8 @@ class DomainMetadata:
     """Complete and sealed."""
     operations: tuple[Recorded, ...] = ()
     """Oldest first, the last 16."""
+    nvram: str = ""
+    """The firmware that the domain's NVRAM was made for; empty while there is none."""
 
     def recorded(self, uid: str) -> Recorded | None:
         return next((entry for entry in self.operations if entry.uid == uid), None)
@@ -88,6 +90,8 @@ def to_xml(metadata: DomainMetadata) -> str:
     for name in ("fleet", "namespace", "name", "uid", "created", "source", "instance"):
         root.set(name, getattr(metadata, name))
     root.set("generation", str(metadata.generation))
+    if metadata.nvram:
+        root.set("nvram", metadata.nvram)
     power = etree.SubElement(root, _TAG + "power")
     power.set("state", "on" if metadata.power.on else "off")
     power.set("by", metadata.power.by)
@@ -126,6 +130,7 @@ def from_element(element: etree._Element) -> DomainMetadata | None:
             generation=int(_attribute(element, "generation")),
             source=_attribute(element, "source"),
             instance=_attribute(element, "instance"),
+            nvram=element.get("nvram", ""),
             power=Power(
                 on=_attribute(power, "state") == "on",
                 by=_attribute(power, "by"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import libvirt
@@ -36,7 +37,7 @@ class Watch:
         self._notify = notify
         self._lock = threading.Lock()
         self._stopped_by: dict[str, str] = {}
-        self._rebooted: set[str] = set()
+        self._rebooted: dict[str, float] = {}
 
     def register(self, connection: libvirt.virConnect) -> None:
         """Watch a new connection and forget the old one. May raise libvirtError."""
@@ -56,8 +57,8 @@ class Watch:
     def stopped_by(self, uuid: str) -> str:
         return self._stopped_by.get(uuid, "")
 
-    def rebooted(self, uuid: str) -> bool:
-        return uuid in self._rebooted
+    def rebooted(self, uuid: str) -> float:
+        return self._rebooted.get(uuid, 0.0)
 
     def _lifecycle(
         self,
@@ -71,9 +72,9 @@ class Watch:
         with self._lock:
             if event in (libvirt.VIR_DOMAIN_EVENT_STARTED, libvirt.VIR_DOMAIN_EVENT_UNDEFINED):
                 self._stopped_by.pop(uuid, None)
-                self._rebooted.discard(uuid)
+                self._rebooted.pop(uuid, None)
             elif event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
-                self._rebooted.discard(uuid)
+                self._rebooted.pop(uuid, None)
             elif event == libvirt.VIR_DOMAIN_EVENT_SHUTDOWN and detail in _STOPPED_BY:
                 # The first one tells the cause: QEMU ends by the host's signal after the guest's
                 # own shutdown, too.
@@ -85,7 +86,7 @@ class Watch:
     ) -> None:
         uuid = domain.UUIDString()
         with self._lock:
-            self._rebooted.add(uuid)
+            self._rebooted[uuid] = time.time()
         self._notify(uuid, "reboot")
 
     def _plain(

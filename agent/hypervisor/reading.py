@@ -60,8 +60,8 @@ class DomainReader:
 
     def _complete(self, raw: RawDomain) -> RawDomain:
         if raw.active:
-            if self._watch.rebooted(raw.uuid):
-                raw = replace(raw, rebooted=True)
+            if rebooted := self._watch.rebooted(raw.uuid):
+                raw = replace(raw, rebooted=rebooted)
         elif stopped_by := self._watch.stopped_by(raw.uuid):
             raw = replace(raw, stopped_by=stopped_by)
         known = self._known.get(raw.uuid)

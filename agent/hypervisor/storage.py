@@ -245,7 +245,14 @@ def _send(stream: libvirt.virStream, chunk: bytes, sent: list[int]) -> None:
 
 
 def delete_volume(connection: libvirt.virConnect, pool_name: str, name: str) -> None:
-    volume = find_volume(find_pool(connection, pool_name), name)
+    """Delete a volume, also one that libvirt has not seen yet: a console's log is made beside it."""
+    pool = find_pool(connection, pool_name)
+    if pool is None:
+        return
+    volume = find_volume(pool, name)
+    if volume is None:
+        refresh(pool)
+        volume = find_volume(pool, name)
     if volume is None:
         return
     try:

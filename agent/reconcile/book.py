@@ -12,7 +12,7 @@ from typing import Any
 from agent.core.acceptance import Identity, Pruning, accept, prune
 from agent.core.facts import Engine
 from agent.core.identity import disk_prefix, operation_uid
-from agent.core.ledger import Record, document
+from agent.core.ledger import Record, document, same_words
 from agent.core.metadata import DomainMetadata, from_domain
 from agent.core.model import Condition, Desired, Json, Key, Manifest, Object, Problem
 from agent.core.schema import Catalogue
@@ -55,6 +55,10 @@ class Book:
         self.problems: tuple[Problem, ...] = ()
         self._fresh = True
         self._taken: dict[Key, Manifest] = {}
+        self._indexes: dict[tuple[str, Key], set[Key]] = {}
+        """Objects by (index, target)."""
+        self._unstated: set[tuple[str, Key]] = set()
+        """Indexes that have changed since the engine was told."""
 
     def load(self, ledger: Ledger) -> None:
         """Start from a ledger; whatever was not saved is forgotten, and work under way goes on."""
@@ -72,6 +76,7 @@ class Book:
             if key in self.records or (job and job.busy):
                 self._engine.put("job", key, job)
         self.saved = {key: each.obj.uid for key, each in self.records.items()}
+        self._state_indexes()
 
     # -- acceptance --------------------------------------------------------------------------
 
@@ -95,6 +100,7 @@ class Book:
         self.held = pruning.held
         self.problems = (*desired.problems, *problems)
         self._fresh = False
+        self._state_indexes()
 
     def _accept(
         self,
@@ -214,11 +220,14 @@ class Book:
         self.records[obj.key] = record
         self.removed.discard(obj.key)
         self._put(known.obj if known else None, obj)
-        if known is None or self._document(known) != self._document(record):
+        if known is None or not self._same_file(known, record):
             self.unsaved.add(obj.key)
 
-    def _document(self, each: Record) -> dict[str, Json]:
-        return document(self._catalogue, each)
+    def _same_file(self, known: Record, new: Record) -> bool:
+        """True if the status branch has the same to say of both; of secrets it says nothing."""
+        return same_words(known.obj, new.obj) or (
+            document(self._catalogue, known) == document(self._catalogue, new)
+        )
 
     def _put(self, old: Object | None, obj: Object) -> None:
         self._engine.put("object", obj.key, obj)
@@ -230,9 +239,18 @@ class Book:
             self._index(table, target, obj.key, add=True)
 
     def _index(self, table: str, target: Key, key: Key, *, add: bool) -> None:
-        keys = set(self._engine.get(table, target) or ())
-        keys = keys | {key} if add else keys - {key}
-        self._engine.put(table, target, tuple(sorted(keys, key=self._age)) or None)
+        keys = self._indexes.setdefault((table, target), set())
+        (keys.add if add else keys.discard)(key)
+        self._unstated.add((table, target))
+
+    def _state_indexes(self) -> None:
+        """Once for all changes: a class may have thousands of users."""
+        for index in self._unstated:
+            keys = self._indexes[index]
+            self._engine.put(*index, tuple(sorted(keys, key=self._age)) or None)
+            if not keys:
+                del self._indexes[index]
+        self._unstated = set()
 
     def _age(self, key: Key) -> tuple[str, str]:
         each = self.records.get(key)
@@ -255,6 +273,7 @@ class Book:
         if key.kind in KEEPS_DATA:
             self.trash[key] = each
         self._forget(key)
+        self._state_indexes()
         self.unsaved.discard(key)
         self.removed.add(key)
         self.events.append(Event(key, each.status.get("phase", ""), "", gone=True))

@@ -4,10 +4,10 @@ its tree.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
-from agent.core.manifests import Checks, FileResult, assemble, is_manifest_file, read_file
+from agent.core.manifests import Checks, FileResult, amend, assemble, is_manifest_file, read_file
 from agent.core.model import Desired, Key, Manifest, Problem
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import TreeFile
@@ -19,6 +19,16 @@ TOO_LARGE = "is larger than 1 MiB: manifests are small, split the file"
 NO_FILE = "is a {}: manifests are ordinary files, put the content here"
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What was read last of a series. Files are known by their instance, which is the same for as
+    long as nothing changes.
+    """
+
+    files: Mapping[int, TreeFile]
+    desired: Desired
+
+
 class ManifestReader:
     """Reads manifests from commits and folders."""
 
@@ -26,10 +36,21 @@ class ManifestReader:
         self._catalogue = catalogue
         self._checks = checks
         self._results: dict[str, FileResult] = {}
+        self._last: dict[str, _Read] = {}
 
-    def read(self, source: Source) -> Desired:
-        """Everything below the source's folder. Dot folders are not looked at."""
-        return assemble(source.revision, self._files(source))
+    def read(self, source: Source, series: str = "") -> Desired:
+        """Everything below the source's folder. Dot folders are not looked at. In a series, such
+        as the commits of one branch, a read costs what has changed since the one before it.
+        """
+        files = {id(file): file for file in source.files()}
+        last = self._last.get(series)
+        desired = self._amended(source, last, files) if last is not None else None
+        if desired is None:
+            desired = assemble(source.revision, self._files(source, files.values()))
+        if series:
+            self._last[series] = _Read(files, desired)
+        self._forget(files.values())
+        return desired
 
     def find(self, source: Source, path: str, key: Key) -> Manifest | None:
         """One object's manifest as a file of another commit has it."""
@@ -40,19 +61,34 @@ class ManifestReader:
                 )
         return None
 
-    def _files(self, source: Source) -> Iterator[tuple[str, FileResult]]:
-        seen: dict[str, FileResult] = {}
-        for file in source.files():
+    def _amended(
+        self, source: Source, last: _Read, files: Mapping[int, TreeFile]
+    ) -> Desired | None:
+        """The last read with what has changed since; None where that does not tell."""
+        gone = [last.files[each] for each in last.files.keys() - files.keys()]
+        new = [files[each] for each in files.keys() - last.files.keys()]
+        if any(file.kind == "file" and file.blob not in self._results for file in gone):
+            return None  # forgotten, or never read
+        return amend(
+            last.desired, source.revision, self._files(source, gone), self._files(source, new)
+        )
+
+    def _files(self, source: Source, files: Iterable[TreeFile]) -> Iterator[tuple[str, FileResult]]:
+        for file in files:
             if not is_manifest_file(file.path) or _hidden(file.path):
                 continue
             if file.kind != "file":
                 yield file.path, _broken(NO_FILE.format(file.kind))
             else:
-                result = self._result(source, file)
-                seen[file.blob] = result
-                yield file.path, result
-        if len(self._results) > REMEMBERED + len(seen):
-            self._results = seen
+                yield file.path, self._result(source, file)
+
+    def _forget(self, files: Collection[TreeFile]) -> None:
+        """Of very many results keep those of these files."""
+        if len(self._results) > REMEMBERED + len(files):
+            blobs = {file.blob for file in files}
+            self._results = {
+                blob: result for blob, result in self._results.items() if blob in blobs
+            }
 
     def _result(self, source: Source, file: TreeFile) -> FileResult:
         known = self._results.get(file.blob) if file.blob else None
@@ -66,7 +102,7 @@ class ManifestReader:
 
 
 def _hidden(path: str) -> bool:
-    return any(part.startswith(".") for part in path.split("/"))
+    return path.startswith(".") or "/." in path
 
 
 def _broken(message: str) -> FileResult:

@@ -29,7 +29,7 @@ from agent.core.model import Json, Key
 from agent.core.volumes import volume_xml
 from agent.images.errors import ImageError
 from agent.images.pipeline import HttpSource, fetch
-from agent.images.seed import nocloud
+from agent.images.seed import nocloud, sysprep
 from agent.kinds.virtual_machine.definition import parse
 from agent.reconcile.world import DomainRead, Observation, VolumeRead
 
@@ -143,8 +143,11 @@ class Executor:
 
     @_do.register
     def _(self, action: WriteSeed, outcome: Outcome) -> None:
-        meta = {"instance-id": action.instance_id, "local-hostname": action.hostname}
-        data = nocloud(meta, action.user_data)
+        if action.sysprep:
+            data = sysprep(action.files)
+        else:
+            meta = {"instance-id": action.instance_id, "local-hostname": action.hostname}
+            data = nocloud(meta, action.files["user-data"])
         self._store(action.node, action.pool, action.name, iter([data]), len(data), outcome)
 
     @_do.register
@@ -158,7 +161,7 @@ class Executor:
     @_do.register
     def _(self, action: StartDomain, outcome: Outcome) -> None:
         with self._starts[action.node]:
-            self._hosts[action.node].start(action.uuid)
+            self._hosts[action.node].start(action.uuid, reset_nvram=action.reset_nvram)
 
     @_do.register
     def _(self, action: ShutdownDomain, outcome: Outcome) -> None:

@@ -132,9 +132,10 @@ class GitWorker:
                 f"branch {self._branches.main} is not there: push it, or name another with --branch"
             )
             raise RepositoryError("BranchNotFound", message)
-        wanted = self._reader.read(CommitSource(self._repository, main, self._branches.folder))
+        source = CommitSource(self._repository, main, self._branches.folder)
+        wanted = self._reader.read(source, "main")
         if operations is not None:
-            asked = self._reader.read(CommitSource(self._repository, operations))
+            asked = self._reader.read(CommitSource(self._repository, operations), "operations")
             wanted = together(wanted, asked)
         self._seen = (main, operations)
         return wanted

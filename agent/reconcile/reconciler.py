@@ -177,6 +177,7 @@ class Reconciler:
             self._waiting.clear()
             self._wrong.clear()
             self._writing.forget()
+            self._applied = self._applied or news.ledger.agent.get("applied", {})
             self._loaded, self._accepted = True, False
         if news.desired is not None:
             self._accepted = False

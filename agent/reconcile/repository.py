@@ -69,6 +69,8 @@ class RepositorySide:
         elif news.leading and not self.leading:
             log.info("this agent acts now")
         self.leading = news.leading
+        if news.ledger is not None and not self.attempted:
+            self.attempted = news.ledger.agent.get("attempted", {})
         if news.desired is not None:
             self._new_revision(news.desired, now)
 

@@ -117,7 +117,7 @@ class Simulation:
                     state="running",
                     reason="booted",
                     active_xml=raw.inactive_xml,
-                    rebooted=False,
+                    rebooted=0.0,
                 ),
             )
 

@@ -42,6 +42,8 @@ class Ledger:
     trash: dict[Key, Record] = field(default_factory=dict)
     fresh: bool = True
     """True if there was no ledger: nothing is known of what was done before."""
+    agent: Mapping[str, Json] = field(default_factory=dict)
+    """What an agent said of itself last."""
 
 
 class StatusBranch:
@@ -57,8 +59,7 @@ class StatusBranch:
         """The ledger at a commit. Raises ForeignLedger if another fleet wrote it."""
         if tip is None:
             return Ledger()
-        self._check_fleet(tip)
-        ledger = Ledger(tip, fresh=False)
+        ledger = Ledger(tip, fresh=False, agent=self._agent(tip))
         for file in self._repository.files(tip):
             if file.kind != "file" or not (is_record(file.path) or file.path.startswith(TRASH)):
                 continue
@@ -70,12 +71,13 @@ class StatusBranch:
             kept[found.obj.key] = found
         return ledger
 
-    def _check_fleet(self, tip: str) -> None:
+    def _agent(self, tip: str) -> Mapping[str, Json]:
         data = self._repository.read_path(tip, FLEET_FILE)
-        value = load(data) if data else None
-        fleet = value.get("fleet") if value else None
+        value = (load(data) if data else None) or {}
+        fleet = value.get("fleet")
         if fleet is not None and fleet != self._fleet:
             raise ForeignLedger(self.ref, str(fleet), self._fleet)
+        return value
 
     def files(self, records: Iterable[Record], removed: Iterable[Key]) -> dict[str, bytes | None]:
         """The changed files of a commit."""
@@ -95,5 +97,15 @@ class StatusBranch:
     def commit(
         self, expected: str | None, changes: Mapping[str, bytes | None], message: str
     ) -> str:
-        """Add one commit; StaleTip if somebody else wrote meanwhile."""
+        """Add one commit, unless it would change nothing; StaleTip if somebody else wrote
+        meanwhile.
+        """
+        if expected is not None:
+            changes = {
+                path: data
+                for path, data in changes.items()
+                if data != self._repository.read_path(expected, path)
+            }
+            if not changes:
+                return expected
         return self._repository.commit(self.ref, expected, changes, message)

@@ -6,25 +6,27 @@ from agent.core.status import timestamp
 from tests.cli.conftest import Gitvirt
 from tests.fleets import Fleet, condition, machine, whole
 
+HOUR = 3600  # ages of hours do not change while a test runs
+
 
 def test_one_object_in_all_its_parts(gitvirt: Gitvirt, fleet: Fleet) -> None:
     now = time.time()
     change = {"operation": "replace", "path": "cpu.cores", "currentValue": 1, "desiredValue": 2}
     trouble = {
         **condition("AgentReady", "False", "No agent."),
-        "lastTransitionTime": timestamp(now - 300),
+        "lastTransitionTime": timestamp(now - 4 * HOUR),
     }
     vm = machine(
         labels={"app": "web"},
         conditions=(trouble, condition("Running")),
         status={"restartAwaitingChanges": [change], "guestOSInfo": {"id": "fedora"}},
-        created=timestamp(now - 660),
+        created=timestamp(now - 660 - 5),
     )
     fleet.write(
-        machine("linux-vm", "Starting"), at=now - 300, message="linux-vm: Pending → Starting"
+        machine("linux-vm", "Starting"), at=now - 4 * HOUR, message="linux-vm: Pending → Starting"
     )
-    fleet.write(machine("other"), at=now - 200, message="other: created")
-    fleet.write(vm, at=now - 187, message="linux-vm: Starting → Running")
+    fleet.write(machine("other"), at=now - 11000, message="other: created")
+    fleet.write(vm, at=now - 9000, message="linux-vm: Starting → Running")
     result = gitvirt("describe", "vm", "linux-vm")
     assert result.code == 0
     words = [line.split() for line in result.lines]
@@ -38,11 +40,11 @@ def test_one_object_in_all_its_parts(gitvirt: Gitvirt, fleet: Fleet) -> None:
     waiting = result.lines.index("Waiting for a restart:")
     assert result.lines[waiting + 1] == "  cpu.cores: 1 → 2"
     conditions = words.index(["TYPE", "STATUS", "REASON", "AGE", "MESSAGE"])
-    assert words[conditions + 1] == ["AgentReady", "False", "AgentReady", "5m", "No", "agent."]
+    assert words[conditions + 1] == ["AgentReady", "False", "AgentReady", "4h", "No", "agent."]
     events = words.index(["AGE", "COMMIT", "WHAT"])
     assert [(line[0], " ".join(line[2:])) for line in words[events + 1 :]] == [
-        ("5m", "linux-vm: Pending → Starting"),
-        ("3m7s", "linux-vm: Starting → Running"),
+        ("4h", "linux-vm: Pending → Starting"),
+        ("150m", "linux-vm: Starting → Running"),
     ]
 
 

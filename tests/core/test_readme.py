@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from agent.core.model import Key, Problem
 from agent.core.readme import MAX_ROWS, Readme, readme
 from tests.fleets import CATALOGUE, condition, machine, whole
@@ -88,7 +90,7 @@ def test_secrets_have_no_table_and_a_node_that_is_away_is_named() -> None:
 def test_what_is_brought_up_to_date_is_as_if_made_anew() -> None:
     change = {"operation": "replace", "path": "cpu.cores", "currentValue": 1, "desiredValue": 2}
     troubled = condition("AgentReady", "False", "No agent.")
-    steps = {
+    steps: dict[str, list[dict[str, Any] | None]] = {
         "a": [machine("a", "Pending"), machine("a"), machine("a", "Stopped")],
         "b": [machine("b", status={"restartAwaitingChanges": [change]}), machine("b")],
         "c": [machine("c", conditions=(troubled,)), None],
@@ -111,7 +113,7 @@ def test_what_is_brought_up_to_date_is_as_if_made_anew() -> None:
 def test_only_what_is_shown_is_asked_for() -> None:
     asked: list[str] = []
 
-    def ask(name: str) -> dict[str, object]:
+    def ask(name: str) -> dict[str, Any]:
         asked.append(name)
         return machine(name)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -25,14 +24,14 @@ def guest() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def make_stand(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeStand]:
-    with ExitStack() as stack:
+def make_stand(session: Session, tmp_path_factory: pytest.TempPathFactory) -> MakeStand:
+    """Makes a stand for a fleet's name, to be entered as a context."""
 
-        def make(fleet: str, address: str | None = None) -> Stand:
-            folder = tmp_path_factory.mktemp(fleet)
-            return stack.enter_context(Stand(folder, session, fleet, address))
+    def make(fleet: str, repository: Path | None = None, address: str = "") -> Stand:
+        folder = tmp_path_factory.mktemp(fleet)
+        return Stand(folder, session, fleet, repository or folder / "vms.git", address)
 
-        yield make
+    return make
 
 
 @pytest.hookimpl(wrapper=True)

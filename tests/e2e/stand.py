@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -45,11 +46,11 @@ class Stand:
     """`push` and `status` are the users' side, `host` and `virsh` the host's, `start`, `kill` and `stop` the agent's."""
 
     def __init__(
-        self, folder: Path, session: Session, fleet: str, address: str | None = None
+        self, folder: Path, session: Session, fleet: str, repository: Path, address: str = ""
     ) -> None:
         self.folder, self.session, self.fleet = folder, session, fleet
-        self.repository = bare(folder / "vms.git")
-        self.address = address or str(self.repository)
+        self.repository = bare(repository)
+        self.address = address or str(repository)
         self.files: dict[str, Any] = {}
         self.images = Faulty()
         self.host: LibvirtHost = session.open()
@@ -298,22 +299,24 @@ class Terminal:
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_NOCTTY)
+        self._ended, self._end = os.pipe()
         self._text = ""
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread = threading.Thread(target=self._read)
         self._thread.start()
 
     def _read(self) -> None:
-        while data := self._piece():
+        while True:
+            ready, _, _ = select.select((self._file, self._ended), (), ())
+            if self._ended in ready:
+                return
+            try:
+                data = os.read(self._file, 4096)
+            except OSError:
+                return  # the guest has ended
             with self._changed:
                 self._text += data.decode(errors="replace").replace("\r", "")
                 self._changed.notify_all()
-
-    def _piece(self) -> bytes:
-        try:
-            return os.read(self._file, 4096)
-        except OSError:
-            return b""  # closed, or the guest has ended
 
     def type(self, line: str) -> None:
         os.write(self._file, line.encode() + b"\n")
@@ -331,6 +334,9 @@ class Terminal:
             return match.group()
 
     def close(self) -> None:
+        os.close(self._end)
+        self._thread.join()
+        os.close(self._ended)
         os.close(self._file)
 
 

@@ -10,11 +10,19 @@ from lxml import etree
 from markupsafe import Markup
 
 from agent.core.metadata import DomainMetadata, from_domain, to_xml
-from agent.kinds.virtual_machine.elements import channels, cpu, disks, firmware, interfaces, memory
+from agent.kinds.virtual_machine.elements import (
+    channels,
+    cpu,
+    disks,
+    features,
+    firmware,
+    interfaces,
+    memory,
+)
 from agent.kinds.virtual_machine.elements.xml import Element
 from agent.kinds.virtual_machine.wanted import Wanted
 
-ELEMENTS = (memory, cpu, firmware, disks, interfaces, channels)
+ELEMENTS = (memory, cpu, firmware, features, disks, interfaces, channels)
 """In the order in which libvirt prints them. Each gives one field of `DomainFacts` that bears its
 name.
 """
@@ -30,6 +38,7 @@ class DomainFacts:
     memory: memory.Memory
     cpu: cpu.Cpu
     firmware: firmware.Firmware
+    features: features.Features
     disks: disks.Disks
     interfaces: interfaces.Interfaces
     channels: channels.Channels

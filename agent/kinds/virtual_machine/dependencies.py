@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agent.core.changes import SENSITIVE
 from agent.core.facts import View
 from agent.core.identity import serial
 from agent.core.model import Condition, Json, Key, Object
 from agent.core.quantity import to_bytes
 from agent.kinds.virtual_disk.plan import DiskData
 from agent.kinds.virtual_image.source import ImageData
+from agent.kinds.virtual_machine.provisioning import Medium, provisioning
 from agent.kinds.virtual_machine.wanted import Device, GuestCpu
 from agent.kinds.virtual_machine_class.plan import ClassData
 from agent.kinds.virtual_machine_class.sizing import violations
@@ -34,26 +34,29 @@ class Dependencies:
     """True if what is missing is under way."""
     listed: tuple[tuple[Mapping[str, Json], Device, int], ...] = ()
     """What was found: the reference, the device, its size in bytes."""
+    medium: Medium | None = None
+    """What the guest configures itself from."""
 
 
 def dependencies(vm: Object, view: View) -> Dependencies:
     cpu, about_class, sizing = _class(vm, view)
     listed, about_devices, waiting = _devices(vm, view)
-    provisioning = _provisioning(vm)
+    medium, about_medium = provisioning(vm, view)
     conditions = (
         Condition("VirtualMachineIPAddressReady", "True", "VirtualMachineIPAddressReady"),
         about_class,
         about_devices,
-        provisioning,
+        about_medium,
         *sizing,
     )
-    needed = (about_class, about_devices, provisioning, *sizing)
+    needed = (about_class, about_devices, about_medium, *sizing)
     return Dependencies(
         conditions=conditions,
         ready=all(condition.status == "True" for condition in needed),
         cpu=cpu,
         devices=tuple(device for _, device, _ in listed),
         listed=listed,
+        medium=medium,
         claims=tuple(
             _key(vm, ref) for ref in vm.spec["blockDeviceRefs"] if ref["kind"] == "VirtualDisk"
         ),
@@ -136,6 +139,12 @@ def _device(vm: Object, key: Key, boot: int, view: View) -> tuple[Device | None,
         on_its_way = view.previous(key).get("phase") not in ("Failed", "PVCLost")
         return None, 0, f"{key} is not ready yet: see its conditions.", on_its_way
     if isinstance(data, ImageData):
+        if not data.cdrom and not vm.spec["enableParavirtualization"]:
+            message = (
+                f"{key} is no CD-ROM image, and without paravirtualization nothing else can be "
+                "attached read-only: make a VirtualDisk from it, or allow paravirtualization."
+            )
+            return None, 0, message, False
         device = Device(
             data.path, data.driver, serial(obj.uid), readonly=True, cdrom=data.cdrom, boot=boot
         )
@@ -151,17 +160,3 @@ def _device(vm: Object, key: Key, boot: int, view: View) -> tuple[Device | None,
             )
     device = Device(data.path, "qcow2", serial(obj.uid), boot=boot)
     return device, data.capacity, "", True
-
-
-def _provisioning(vm: Object) -> Condition:
-    kind = vm.spec.get("provisioning", {}).get("type", "UserData")
-    if kind == "UserData":
-        return Condition("ProvisioningReady", "True", "ProvisioningReady")
-    message = f"Provisioning of type {kind} is not supported here yet; UserData is."
-    return Condition("ProvisioningReady", "False", "ProvisioningNotReady", message)
-
-
-def user_data(spec: Mapping[str, Json]) -> str | None:
-    """Inline user data; None if there is none, or if only a marker of it is left."""
-    text: str | None = spec.get("provisioning", {}).get("userData")
-    return None if text == SENSITIVE else text

@@ -29,7 +29,6 @@ from agent.core.identity import (
     domain_uuid,
     mac_address,
     next_instance,
-    seed_volume,
 )
 from agent.core.jobs import IDLE, Job, held
 from agent.core.ledger import is_redacted
@@ -47,20 +46,23 @@ from agent.kinds.virtual_machine.definition import (
     read,
     render,
 )
-from agent.kinds.virtual_machine.dependencies import Dependencies, dependencies, user_data
+from agent.kinds.virtual_machine.dependencies import Dependencies, dependencies
+from agent.kinds.virtual_machine.elements.channels import agent_connected
+from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.phase import phase as phase_of
 from agent.kinds.virtual_machine.power import Running
 from agent.kinds.virtual_machine.report import Report, conflict, unreachable
 from agent.kinds.virtual_machine.wanted import Device, Wanted
 
 MIB = 1024 * 1024
-SEED_SERIAL = "cloudinit"
 GOOD = ("Running", "Stopped", "Migrating")
 
 
-@lru_cache(maxsize=4096)
-def _facts(xml: str) -> DomainFacts:
-    return read(parse(xml))
+@lru_cache(maxsize=256)  # the few that are decided again and again; all would take much memory
+def _read(xml: str) -> tuple[DomainFacts, bool]:
+    """What a definition says, and whether the guest agent has opened its channel."""
+    root = parse(xml)
+    return read(root), agent_connected(root)
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Seen:
     """The definition that the next start uses."""
     active: DomainFacts | None
     """The definition that runs."""
+    agent: bool = False
+    """True if the running guest's agent has opened its channel."""
 
     @property
     def memory(self) -> DomainMetadata | None:
@@ -118,14 +122,23 @@ class Planner:
         """The domain is gone; what only it used goes too."""
         names = view.read("volumes-of", vm.uid) or ()
         actions = tuple(DeleteVolume(at.name, POOL, name) for name in names)
-        return Decision(status={"phase": "Terminating"}, actions=actions, gone=not actions)
+        job: Job = view.read("job", vm.key) or IDLE
+        wait = held(job, vm.generation, view.now)
+        return Decision(
+            status={"phase": "Terminating"},
+            actions=() if job.busy or wait else actions,
+            wake=job.retry_at if wait and job.retry else None,
+            waiting=bool(actions),
+            gone=not actions,
+        )
 
 
 def _seen(raw: RawDomain | None) -> Seen:
     if raw is None:
         return Seen(None, None, None)
-    defined = _facts(raw.inactive_xml) if raw.inactive_xml else None
-    return Seen(raw, defined, _facts(raw.active_xml) if raw.active_xml else None)
+    defined = _read(raw.inactive_xml)[0] if raw.inactive_xml else None
+    active, agent = _read(raw.active_xml) if raw.active_xml else (None, False)
+    return Seen(raw, defined, active, agent)
 
 
 def _foreign(vm: Object, seen: Seen, taken: str | None, uuid: str, view: View) -> str:
@@ -198,6 +211,7 @@ class _Case:
             at=self.at,
             needs=self.needs,
             seen_active=self.seen.active,
+            agent=self.seen.agent,
             raw=self.seen.raw,
             memory=self.next.memory,
             running=self.running,
@@ -309,6 +323,8 @@ class _Case:
                 for change in diff(self.rules, base.spec, self.sealed)
                 if change.disposition is Disposition.RESTART
             )
+        if base is not None and base.spec.get("bootloader", BIOS) != BIOS:
+            memory = replace(memory, nvram=base.spec["bootloader"])
         memory = replace(
             memory,
             labels=dict(self.vm.manifest.labels),
@@ -359,9 +375,9 @@ class _Case:
     def _expected(self, memory: DomainMetadata) -> DomainFacts:
         assert self.needs.cpu is not None  # noqa: S101  # ready
         devices = self.needs.devices
-        seed = self._seed()
-        if seed:
-            devices = (*devices, Device(self.at.path(seed), "raw", SEED_SERIAL))
+        medium = self._medium()
+        if medium is not None:
+            devices = (*devices, medium)
         present = self.seen.defined
         machine = present.firmware.machine if present and present.firmware.machine else ""
         return expect(
@@ -379,12 +395,20 @@ class _Case:
             )
         )
 
-    def _seed(self) -> str:
-        """Volume name of the medium with the user data; empty without any."""
-        digest = self.sealed.get("provisioning", {}).get("userData", "")
-        if not digest:
-            return ""
-        return seed_volume(self.fleet, self.vm.uid, digest.rsplit(":", 1)[-1])
+    def _medium(self) -> Device | None:
+        """The device of the medium that the guest configures itself from."""
+        medium = self.needs.medium
+        if medium is None:
+            return None
+        path = self.at.path(medium.volume(self.fleet, self.vm.uid)) if medium.known else ""
+        if (
+            not path and self.seen.defined
+        ):  # its content cannot be read again: the present one stays
+            disks = self.seen.defined.disks.disks
+            path = next((disk.path for disk in disks if disk.serial == medium.serial), "")
+        if not path:
+            return None
+        return Device(path, "raw", medium.serial, cdrom=medium.sysprep)
 
     # -- what is to be done ------------------------------------------------------------------
 
@@ -406,7 +430,9 @@ class _Case:
             actions += self._live(memory)
             actions += self._end(memory)
         elif self.vm.deleted:
-            return (UndefineDomain(self.at.name, self.uuid),)
+            # made by libvirt's log daemon, so that the pool may not know it yet
+            log = DeleteVolume(self.at.name, POOL, console_log(self.fleet, self.vm.uid))
+            return (log, UndefineDomain(self.at.name, self.uuid))
         elif power.start_due(memory, self.running) and self.needs.ready:
             self._due_start(actions)
         if not actions:
@@ -414,7 +440,14 @@ class _Case:
         return tuple(actions)
 
     def _start(self) -> StartDomain:
-        return StartDomain(self.at.name, self.uuid, to_bytes(self.vm.spec["memory"]["size"]))
+        memory, wanted = self.next.memory, self.vm.spec["bootloader"]
+        made_for = memory.nvram if memory is not None else ""
+        return StartDomain(
+            self.at.name,
+            self.uuid,
+            to_bytes(self.vm.spec["memory"]["size"]),
+            reset_nvram=wanted != BIOS and made_for not in ("", wanted),
+        )
 
     def _due_start(self, actions: list[Action]) -> None:
         """Start, but not over and over a guest that keeps ending at once."""
@@ -428,14 +461,19 @@ class _Case:
         actions.append(self._start())
 
     def _media(self) -> list[Action]:
-        seed = self._seed() if not self.vm.deleted and self.needs.ready else ""
-        text = user_data(self.vm.spec)
-        if not seed or text is None:
+        """Store the medium of a definition that is about to be written, unless it is there whole."""
+        medium = self.needs.medium
+        if medium is None or not medium.known or self.vm.deleted or not self.needs.ready:
             return []
-        volume = self.view.read("volume", (self.at.name, POOL, seed))
+        name = medium.volume(self.fleet, self.vm.uid)
+        volume = self.view.read("volume", (self.at.name, POOL, name))
         if volume is not None and volume.physical >= MIB and volume.physical % MIB == 0:
             return []
-        return [WriteSeed(self.at.name, POOL, seed, self.vm.uid, self.vm.key.name, text)]
+        vm = self.vm
+        write = WriteSeed(
+            self.at.name, POOL, name, vm.uid, vm.key.name, medium.sysprep, medium.files
+        )
+        return [write]
 
     def _live(self, memory: DomainMetadata) -> list[Action]:
         """Write what changed without a restart into the running instance's metadata."""

@@ -24,6 +24,11 @@ BY_POLICY = "policy"
 BY_HOST = "host"
 BY_DELETION = "deletion"
 
+REBOOT_WINDOW = 5.0
+"""Seconds after a guest's reboot in which nothing is lost by cutting its power: it is in its
+firmware. Later its system runs again, and changes wait for the next reboot.
+"""
+
 PRESS_EVERY = 3.0
 """Seconds between two presses of the power button: an early one is lost while the guest boots."""
 
@@ -181,7 +186,8 @@ def restart_by_itself(
     """
     if not running.on or not pending or ending(memory, running) is not None:
         return memory
-    for kind, applies in (("Reboot", running.raw.rebooted), ("Automatic", automatic)):
+    reboots = now < running.raw.rebooted + REBOOT_WINDOW
+    for kind, applies in (("Reboot", reboots), ("Automatic", automatic)):
         uid = internal_uid(memory.uid, kind, running.instance)
         if applies and memory.recorded(uid) is None:
             return accept(memory, running, uid, kind, now, force=kind == "Reboot")

@@ -16,9 +16,8 @@ from agent.core.model import Condition, Json, Object
 from agent.core.quantity import format_bytes
 from agent.core.status import transitions
 from agent.kinds.local import NOT_READY, Place
-from agent.kinds.virtual_machine.definition import DomainFacts, parse
+from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.dependencies import Dependencies
-from agent.kinds.virtual_machine.elements.channels import agent_connected
 from agent.kinds.virtual_machine.power import Running
 from agent.kinds.virtual_machine.resources import FULL, resources
 
@@ -33,6 +32,8 @@ class Report:
     at: Place
     needs: Dependencies
     seen_active: DomainFacts | None
+    agent: bool
+    """True if the running guest's agent has opened its channel."""
     raw: RawDomain | None
     memory: DomainMetadata | None
     running: Running | None
@@ -86,13 +87,8 @@ class Report:
             return {}
         if self.guest is not None:
             return dict(self.guest.os)
-        known: dict[str, Json] = self.previous.get("guestOSInfo", {}) if self._agent() else {}
+        known: dict[str, Json] = self.previous.get("guestOSInfo", {}) if self.agent else {}
         return known
-
-    def _agent(self) -> bool:
-        return bool(
-            self.raw and self.raw.active_xml and agent_connected(parse(self.raw.active_xml))
-        )
 
     def _address(self) -> str:
         if not self.on:
@@ -142,13 +138,26 @@ class Report:
     # -- conditions --------------------------------------------------------------------------
 
     def _conditions(self) -> list[Condition]:
+        needs = self.needs.conditions
+        if self._older_medium():
+            needs = tuple(_OLDER if each.type == "ProvisioningReady" else each for each in needs)
         return [
-            *self.needs.conditions,
+            *needs,
             self._running(),
             *self._configuration(),
             *self._agent_ready(),
             *self._limits(),
         ]
+
+    def _older_medium(self) -> bool:
+        """True if the Secret has changed since the instance was started: no change of the VM itself."""
+        medium, facts = self.needs.medium, self.seen_active
+        if medium is None or not medium.known or facts is None or self.phase not in LIVE:
+            return False
+        if any(change.path.startswith("provisioning") for change in self.pending):
+            return False
+        paths = [disk.path for disk in facts.disks.disks if disk.serial == medium.serial]
+        return bool(paths) and medium.digest not in paths[0]
 
     def _running(self) -> Condition:
         if self.phase == "Running":
@@ -181,7 +190,7 @@ class Report:
     def _agent_ready(self) -> list[Condition]:
         if self.phase not in LIVE:
             return []
-        if self._agent():
+        if self.agent:
             return [Condition("AgentReady", "True", "AgentReady"), _MIGRATABLE]
         message = (
             "The guest has not opened the agent's channel: is qemu-guest-agent "
@@ -211,6 +220,12 @@ class Report:
         return found
 
 
+_OLDER = Condition(
+    "ProvisioningReady",
+    "True",
+    "ProvisioningReadyWithWarnings",
+    "The Secret has changed since the start: its new content is used from the next start on.",
+)
 _MIGRATABLE = Condition("Migratable", "True", "VirtualMachineDisksShouldBeMigrating")
 
 

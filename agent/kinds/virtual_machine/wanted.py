@@ -16,6 +16,8 @@ class GuestCpu:
 
     mode: str
     model: str = ""
+    features: tuple[str, ...] = ()
+    """CPU flags that the guest must have, sorted."""
 
 
 @dataclass(frozen=True)

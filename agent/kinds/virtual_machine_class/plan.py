@@ -53,11 +53,16 @@ def _guest_cpu(cpu: Mapping[str, Json], node: RawNode) -> tuple[GuestCpu | None,
             return None, f"Node {node.name} supports no CPU of type {cpu['type']}."
         case "Model" if cpu["model"] in node.cpu_models:
             return GuestCpu("custom", cpu["model"]), ""
+        case "Features":
+            return GuestCpu("custom", "qemu64", tuple(sorted(set(cpu["features"])))), ""
         case "Model":
             return None, f"Node {node.name} cannot run guests with CPU model {cpu['model']}."
     return (
         None,
-        f"CPU type {cpu['type']} is not supported here yet; Host, HostPassthrough and Model are.",
+        (
+            f"CPU type {cpu['type']} is not supported here yet; Host, "
+            "HostPassthrough, Model and Features are."
+        ),
     )
 
 

@@ -20,6 +20,8 @@ class Cpu:
     mode: str
     model: str
     """Empty but for mode custom."""
+    features: tuple[str, ...]
+    """CPU flags that the guest must have, sorted."""
     shares: int
     """Weight against other domains, 100 for a whole core; 0 where the host has no CPU tuning."""
 
@@ -34,6 +36,7 @@ def expect(wanted: Wanted) -> Cpu:
         cores_per_socket=shape.cores_per_socket,
         mode=wanted.cpu.mode,
         model=wanted.cpu.model,
+        features=wanted.cpu.features,
         shares=min(max(weight, LEAST_SHARES), MOST_SHARES) if wanted.node.cpu_tuning else 0,
     )
 
@@ -46,5 +49,6 @@ def read(root: Element) -> Cpu:
         cores_per_socket=number(attribute(root, "cpu/topology", "cores")),
         mode=mode,
         model=text(root, "cpu/model") if mode == "custom" else "",
+        features=tuple(sorted(each.get("name", "") for each in root.iterfind("cpu/feature"))),
         shares=max(number(text(root, "cputune/shares")), 0),
     )

@@ -25,7 +25,8 @@ class Interfaces:
 
 def expect(wanted: Wanted) -> Interfaces:
     shared = not wanted.node.session and NETWORK in wanted.node.networks
-    return Interfaces((Interface(wanted.mac, NETWORK if shared else "", "virtio"),))
+    model = "virtio" if wanted.spec["enableParavirtualization"] else "e1000"
+    return Interfaces((Interface(wanted.mac, NETWORK if shared else "", model),))
 
 
 def read(root: Element) -> Interfaces:

@@ -1,0 +1,100 @@
+"""What a guest configures itself from at its first start: a small medium, made from the spec or
+from a Secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.core.changes import SENSITIVE
+from agent.core.facts import View
+from agent.core.identity import seed_volume
+from agent.core.model import Condition, Json, Key, Object
+
+READY = "ProvisioningReady"
+CLOUD_INIT = "provisioning.virtualization.deckhouse.io/cloud-init"
+SYSPREP = "provisioning.virtualization.deckhouse.io/sysprep"
+_KEYS = {
+    "UserDataRef": ("userDataRef", CLOUD_INIT, ("userData", "userdata")),
+    "SysprepRef": ("sysprepRef", SYSPREP, ("unattend.xml", "autounattend.xml")),
+}
+USER_DATA = "user-data"
+
+
+@dataclass(frozen=True)
+class Medium:
+    """One medium. `files` is empty where only a marker of its content is left: the present one
+    stays.
+    """
+
+    sysprep: bool
+    files: Mapping[str, bytes] = field(repr=False)
+    digest: str = ""
+
+    @property
+    def known(self) -> bool:
+        return bool(self.files)
+
+    @property
+    def serial(self) -> str:
+        """What the guest sees as the disk's serial number."""
+        return "sysprep" if self.sysprep else "cloudinit"
+
+    def volume(self, fleet: str, uid: str) -> str:
+        return seed_volume(fleet, uid, self.digest)
+
+
+def provisioning(vm: Object, view: View) -> tuple[Medium | None, Condition]:
+    """The medium, if the VM has one and all of it is there, and the condition that says so."""
+    ready = Condition(READY, "True", READY)
+    wanted = vm.spec.get("provisioning")
+    if not wanted:
+        return None, ready
+    if wanted["type"] == "UserData":
+        text: str = wanted.get("userData", "")
+        return (_medium(vm, {USER_DATA: text.encode()}) if text else None), ready
+    found = _from_secret(vm, wanted, view)
+    if isinstance(found, str):
+        return None, Condition(READY, "False", "ProvisioningNotReady", found)
+    return found, ready
+
+
+def _from_secret(vm: Object, wanted: Mapping[str, Json], view: View) -> Medium | str:
+    """The medium, or what is wrong with the Secret."""
+    field_name, expected, keys = _KEYS[wanted["type"]]
+    key = Key("Secret", vm.key.namespace, wanted[field_name]["name"])
+    secret = view.object(key)
+    if secret is None or secret.deleted:
+        return f"{key} is not there: the VirtualMachine goes on as soon as it is."
+    content = secret.manifest.content
+    if content.get("type") != expected:
+        return f"{key} is of type {content.get('type', 'Opaque')}; it has to be of type {expected}."
+    data = content.get("data") or {}
+    try:
+        files = {name: _decoded(data[name]) for name in keys if data.get(name)}
+    except binascii.Error:
+        return f"{key} holds a value that is not Base64."
+    if not files:
+        return f"{key} has none of the keys {' and '.join(keys)}, or they are empty."
+    sysprep = wanted["type"] == "SysprepRef"
+    if not sysprep:
+        files = {USER_DATA: next(iter(files.values()))}
+    return _medium(vm, files, sysprep=sysprep)
+
+
+def _medium(vm: Object, files: Mapping[str, bytes], *, sysprep: bool = False) -> Medium:
+    if SENSITIVE.encode() in files.values():
+        return Medium(sysprep, {})
+    digest = hmac.new(vm.uid.encode(), digestmod=hashlib.sha256)
+    for name in sorted(files):
+        digest.update(f"{name}:{len(files[name])}:".encode() + files[name])
+    return Medium(sysprep, files, digest.hexdigest()[:32])
+
+
+def _decoded(text: str) -> bytes:
+    return SENSITIVE.encode() if text == SENSITIVE else base64.b64decode(text, validate=True)
