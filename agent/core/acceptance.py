@@ -14,6 +14,8 @@ from agent.core.status import timestamp
 CONFIRM = "gitvirt.io/confirm-deletion"
 PRUNE = "gitvirt.io/prune"
 GUARDED = ("VirtualMachine", "VirtualDisk")
+IRREVERSIBLE = ("VirtualMachine",)
+"""Kinds whose deletion begins at once."""
 FREE_DELETIONS = 2
 SHARE = 0.3
 
@@ -37,7 +39,7 @@ def accept(
     now: float,
     identity: Callable[[Key], Identity],
 ) -> Object:
-    """The object that this manifest makes. A deletion that has begun is not taken back."""
+    """The object that this manifest makes. A deletion is taken back where it only waits; that of a machine is not."""
     if known is None:
         found = identity(manifest.key)
         return Object(
@@ -47,8 +49,9 @@ def accept(
             created=found.created or timestamp(now),
             source=source,
         )
-    if known.deleted:
+    if known.deleted and kind.name in IRREVERSIBLE:
         return known
+    known = replace(known, deleted="")
     if same_content(kind, manifest, known.manifest):
         same = (
             manifest.labels == known.manifest.labels

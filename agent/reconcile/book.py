@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from agent.core.acceptance import Identity, Pruning, accept, prune
+from agent.core.changes import redacted
 from agent.core.facts import Engine
-from agent.core.identity import disk_prefix, operation_uid
+from agent.core.identity import disk_prefix, domain_uuid, operation_uid
 from agent.core.ledger import Record, document, same_words
 from agent.core.metadata import DomainMetadata, from_domain
 from agent.core.model import Condition, Desired, Json, Key, Manifest, Object, Problem
@@ -54,6 +55,8 @@ class Book:
         self.held: tuple[Problem, ...] = ()
         self.problems: tuple[Problem, ...] = ()
         self._fresh = True
+        self._proved = False
+        """True once the ledger has been held against what domains remember."""
         self._taken: dict[Key, Manifest] = {}
         self._indexes: dict[tuple[str, Key], set[Key]] = {}
         """Objects by (index, target)."""
@@ -67,7 +70,7 @@ class Book:
             self._forget(key)
         self.records, self.trash = {}, dict(ledger.trash)
         self.unsaved, self.removed, self.events, self._taken = set(), set(), [], {}
-        self._fresh = ledger.fresh
+        self._fresh, self._proved = ledger.fresh, False
         for key, each in ledger.records.items():
             self.records[key] = each
             self._engine.put("status", key, each.status)
@@ -84,14 +87,19 @@ class Book:
         """Accept what is new, and see what is gone."""
         manifests = {each.key: each for each in BUILT_IN} | dict(desired.manifests)
         problems: list[Problem] = []
-        memories = self._memories() if any(key not in self.records for key in manifests) else {}
+        new = any(key not in self.records for key in manifests)
+        memories = self._memories() if new or not self._proved else {}
+        if not self._proved:
+            self._adopt(memories)
+            self._proved = True
         for key, manifest in manifests.items():
             if self._taken.get(key) is manifest and key in self.records:
                 continue
             problem = self._accept(manifest, manifests, desired, memories, now)
             if problem is not None:
                 problems.append(problem)
-            self._taken[key] = manifest
+            else:
+                self._taken[key] = manifest
         config = desired.manifests.get(CONFIG)
         confirmed = config.annotations.get(CONFIRM, "") if config else ""
         pruning = self._prune(desired, manifests, confirmed)
@@ -101,6 +109,27 @@ class Book:
         self.problems = (*desired.problems, *problems)
         self._fresh = False
         self._state_indexes()
+
+    def _adopt(self, memories: Mapping[Key, DomainMetadata]) -> None:
+        """Take in machines that the ledger does not know, or knows as ones that are long gone: it was lost, or is an old
+        one. What a domain remembers is the newest word, also for one whose manifest is gone or broken by now.
+        """
+        kind = self._catalogue.kinds[VM]
+        for key, memory in memories.items():
+            known = self.records.get(key)
+            if (known is not None and known.obj.uid == memory.uid) or not memory.spec:
+                continue
+            content = self._catalogue.defaulted(kind, redacted(kind, {"spec": memory.spec}, ()))
+            obj = Object(
+                manifest=Manifest(key, memory.labels, memory.annotations, content),
+                uid=memory.uid,
+                generation=memory.generation,
+                created=memory.created,
+                source=memory.source,
+            )
+            if known is not None:
+                self._forget(key)
+            self._change(obj)
 
     def _accept(
         self,
@@ -179,8 +208,11 @@ class Book:
         for _, raw in self._world.domains().values():
             xml = raw.inactive_xml or raw.active_xml
             memory = from_domain(parse(xml)) if "gitvirt.io/xmlns" in xml else None
-            if memory is not None and memory.fleet == self._fleet:
-                found[Key(VM, memory.namespace, memory.name)] = memory
+            if memory is None or memory.fleet != self._fleet:
+                continue
+            key = Key(VM, memory.namespace, memory.name)
+            if raw.uuid == domain_uuid(self._fleet, key):  # and no copy of it
+                found[key] = memory
         return found
 
     def _expire(self, obj: Object, memories: Mapping[Key, DomainMetadata], now: float) -> None:

@@ -42,7 +42,7 @@ class ManifestReader:
         """Everything below the source's folder. Dot folders are not looked at. In a series, such
         as the commits of one branch, a read costs what has changed since the one before it.
         """
-        files = {id(file): file for file in source.files()}
+        files = {id(file): file for file in source.files() if is_manifest_file(file.path)}
         last = self._last.get(series)
         desired = self._amended(source, last, files) if last is not None else None
         if desired is None:
@@ -68,14 +68,14 @@ class ManifestReader:
         gone = [last.files[each] for each in last.files.keys() - files.keys()]
         new = [files[each] for each in files.keys() - last.files.keys()]
         if any(file.kind == "file" and file.blob not in self._results for file in gone):
-            return None  # forgotten, or never read
+            return None  # forgotten, or too large
         return amend(
             last.desired, source.revision, self._files(source, gone), self._files(source, new)
         )
 
     def _files(self, source: Source, files: Iterable[TreeFile]) -> Iterator[tuple[str, FileResult]]:
         for file in files:
-            if not is_manifest_file(file.path) or _hidden(file.path):
+            if _hidden(file.path):
                 continue
             if file.kind != "file":
                 yield file.path, _broken(NO_FILE.format(file.kind))

@@ -16,7 +16,7 @@ from agent.core.ledger import (
     path_of,
     record,
 )
-from agent.core.model import Key
+from agent.core.model import Json, Key
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import Repository, RepositoryError
 

@@ -135,6 +135,8 @@ def _device(vm: Object, key: Key, boot: int, view: View) -> tuple[Device | None,
     data = view.export(key)
     if obj is None:
         return None, 0, f"{key} is not there: the VirtualMachine goes on as soon as it is.", False
+    if obj.deleted and data is None:
+        return None, 0, f"{key} is being deleted: its manifest is gone.", False
     if data is None:
         on_its_way = view.previous(key).get("phase") not in ("Failed", "PVCLost")
         return None, 0, f"{key} is not ready yet: see its conditions.", on_its_way

@@ -91,6 +91,8 @@ def _started_by_hand(memory: DomainMetadata, running: Running, now: float) -> Do
 
 
 def _stopped(memory: DomainMetadata, raw: RawDomain, policy: str, now: float) -> DomainMetadata:
+    if raw.managed_save:
+        return memory  # saved by hand: it is somebody's to go on with
     power = memory.power
     before = memory.spec.get("runPolicy", policy)
     if power.on and power.instance == memory.instance:
@@ -112,9 +114,7 @@ def by_guest(memory: DomainMetadata, raw: RawDomain) -> bool:
     began = any(
         entry.target == memory.power.instance and entry.cancelled for entry in memory.operations
     )
-    return (
-        raw.reason == "shutdown" and raw.stopped_by != "host" and not began and not raw.managed_save
-    )
+    return raw.reason == "shutdown" and raw.stopped_by != "host" and not began
 
 
 def ending(memory: DomainMetadata, running: Running) -> Recorded | Power | None:

@@ -10,16 +10,15 @@ from agent.core.changes import Change
 from agent.core.facts import Decision
 from agent.core.host import GuestInfo, RawDomain
 from agent.core.identity import domain_name
-from agent.core.jobs import Job
-from agent.core.metadata import DomainMetadata
 from agent.core.model import Condition, Json, Object
 from agent.core.quantity import format_bytes
 from agent.core.status import transitions
 from agent.kinds.local import NOT_READY, Place
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.dependencies import Dependencies
-from agent.kinds.virtual_machine.power import Running
+from agent.kinds.virtual_machine.intent import Intent
 from agent.kinds.virtual_machine.resources import FULL, resources
+from agent.kinds.virtual_machine.situation import Situation
 
 LIVE = ("Running", "Stopping", "Pause", "Migrating")
 RESTART = "AwaitingRestartToApplyConfiguration"
@@ -28,21 +27,38 @@ WAITING = "Changes of the specification take effect at the next restart."
 
 @dataclass(frozen=True)
 class Report:
-    vm: Object
-    at: Place
-    needs: Dependencies
-    seen_active: DomainFacts | None
-    agent: bool
-    """True if the running guest's agent has opened its channel."""
-    raw: RawDomain | None
-    memory: DomainMetadata | None
-    running: Running | None
-    job: Job
-    pending: tuple[Change, ...]
-    guest: GuestInfo | None
-    previous: Mapping[str, Json]
+    case: Situation
+    intent: Intent
     phase: str
-    now: float
+    guest: GuestInfo | None
+
+    @property
+    def vm(self) -> Object:
+        return self.case.vm
+
+    @property
+    def at(self) -> Place:
+        return self.case.at
+
+    @property
+    def needs(self) -> Dependencies:
+        return self.case.needs
+
+    @property
+    def raw(self) -> RawDomain | None:
+        return self.case.seen.raw
+
+    @property
+    def seen_active(self) -> DomainFacts | None:
+        return self.case.seen.active
+
+    @property
+    def pending(self) -> tuple[Change, ...]:
+        return self.intent.pending
+
+    @property
+    def previous(self) -> Mapping[str, Json]:
+        return self.case.previous
 
     @property
     def waiting(self) -> bool:
@@ -73,7 +89,7 @@ class Report:
                 "libvirt": self.at.node.libvirt_version,
                 "qemu": self.at.node.qemu_version,
             },
-            "stats": {"phasesTransitions": transitions(self.previous, self.phase, self.now)},
+            "stats": {"phasesTransitions": transitions(self.previous, self.phase, self.case.now)},
             "conditions": self._conditions(),
         }
 
@@ -87,7 +103,9 @@ class Report:
             return {}
         if self.guest is not None:
             return dict(self.guest.os)
-        known: dict[str, Json] = self.previous.get("guestOSInfo", {}) if self.agent else {}
+        known: dict[str, Json] = (
+            self.previous.get("guestOSInfo", {}) if self.case.seen.agent else {}
+        )
         return known
 
     def _address(self) -> str:
@@ -146,11 +164,14 @@ class Report:
             self._running(),
             *self._configuration(),
             *self._agent_ready(),
+            *self._drift(),
             *self._limits(),
         ]
 
     def _older_medium(self) -> bool:
-        """True if the Secret has changed since the instance was started: no change of the VM itself."""
+        """True if the Secret has changed since the instance was started: no change of the VM
+        itself.
+        """
         medium, facts = self.needs.medium, self.seen_active
         if medium is None or not medium.known or facts is None or self.phase not in LIVE:
             return False
@@ -168,8 +189,8 @@ class Report:
                 f"`virsh resume {domain_name(self.vm.key)}` goes on."
             )
             return Condition("Running", "False", "GuestNotRunning", message)
-        if self.job.failed:
-            return Condition("Running", "False", "PodNotStarted", self.job.error)
+        if self.case.job.failed:
+            return Condition("Running", "False", "PodNotStarted", self.case.job.error)
         if self.raw is not None and self.raw.reason == "crashed" and not self.raw.active:
             message = "The last instance ended in a crash."
             return Condition("Running", "False", "InternalVirtualMachineError", message)
@@ -187,10 +208,27 @@ class Report:
             Condition(RESTART, "True", "ChangesPendingRestart", message),
         ]
 
+    def _drift(self) -> list[Condition]:
+        """What people changed by hand on the host."""
+        drift = self.intent.drift
+        if not drift:
+            return []
+        parts = []
+        if drift.defined:
+            put = "it is left (gitvirt.io/drift: report)" if self.case.report_only else "put back"
+            parts.append(f"The definition was changed by hand: {', '.join(drift.defined)}; {put}.")
+        if drift.active:
+            parts.append(
+                f"The running instance was changed by hand: {', '.join(drift.active)}; "
+                "a restart brings it back."
+            )
+        message = " ".join((*parts, *drift.reported))
+        return [Condition("DriftDetected", "True", "DriftDetected", message)]
+
     def _agent_ready(self) -> list[Condition]:
         if self.phase not in LIVE:
             return []
-        if self.agent:
+        if self.case.seen.agent:
             return [Condition("AgentReady", "True", "AgentReady"), _MIGRATABLE]
         message = (
             "The guest has not opened the agent's channel: is qemu-guest-agent "

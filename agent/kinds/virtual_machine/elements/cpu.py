@@ -15,6 +15,8 @@ LEAST_SHARES, MOST_SHARES = 2, 10000
 @dataclass(frozen=True)
 class Cpu:
     cores: int
+    online: int
+    """Cores that are plugged in: fewer where somebody unplugged some by hand."""
     sockets: int
     cores_per_socket: int
     mode: str
@@ -32,6 +34,7 @@ def expect(wanted: Wanted) -> Cpu:
     weight = requested_milli(cpu["cores"], cpu["coreFraction"]) // 10
     return Cpu(
         cores=cpu["cores"],
+        online=cpu["cores"],
         sockets=shape.sockets,
         cores_per_socket=shape.cores_per_socket,
         mode=wanted.cpu.mode,
@@ -43,8 +46,10 @@ def expect(wanted: Wanted) -> Cpu:
 
 def read(root: Element) -> Cpu:
     mode = attribute(root, "cpu", "mode")
+    cores = text(root, "vcpu")
     return Cpu(
-        cores=number(text(root, "vcpu")),
+        cores=number(cores),
+        online=number(attribute(root, "vcpu", "current") or cores),
         sockets=number(attribute(root, "cpu/topology", "sockets")),
         cores_per_socket=number(attribute(root, "cpu/topology", "cores")),
         mode=mode,

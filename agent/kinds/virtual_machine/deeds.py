@@ -1,0 +1,152 @@
+"""From what a domain is to be to what is done now, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from agent.core.actions import (
+    Action,
+    DefineDomain,
+    DeleteVolume,
+    DestroyDomain,
+    SetLiveMetadata,
+    ShutdownDomain,
+    StartDomain,
+    UndefineDomain,
+    WriteSeed,
+)
+from agent.core.changes import applied
+from agent.core.facts import View
+from agent.core.identity import POOL, next_instance
+from agent.core.metadata import DomainMetadata, Recorded, to_xml
+from agent.core.quantity import to_bytes
+from agent.kinds.virtual_machine import power
+from agent.kinds.virtual_machine.definition import render
+from agent.kinds.virtual_machine.elements.firmware import BIOS
+from agent.kinds.virtual_machine.intent import Intent
+from agent.kinds.virtual_machine.situation import Situation
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Deeds:
+    """`wake` is when there will be more to do; `waiting` is True if something goes on by itself."""
+
+    actions: tuple[Action, ...] = ()
+    wake: float | None = None
+    waiting: bool = False
+
+
+def deeds(case: Situation, made: Intent, view: View) -> Deeds:
+    """What is to be done now. A definition is written before what it asks for is done."""
+    if made.facts is None:
+        return Deeds()  # nothing is there yet, and what it needs is not ready
+    written = _definition(case, made, view)
+    if case.running is None:
+        start = (_start(case, made.memory),) if made.memory.power.on else ()
+        return Deeds((*written, *start))
+    if not case.running.on:
+        return _off(case, made, written, view)
+    live = _live(case, made)
+    end = _end(case, made.memory)
+    actions = (*written, *live, *end.actions)
+    return replace(end, actions=actions or _sweep(case, made, view))
+
+
+def _definition(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
+    facts = made.facts
+    assert facts is not None  # noqa: S101  # asked only then
+    if facts == case.seen.defined:
+        return ()
+    why = ", ".join(made.drift.defined) or "metadata"
+    define = DefineDomain(case.at.name, case.uuid, render(facts), why)
+    return (*_media(case, view), define)
+
+
+def _media(case: Situation, view: View) -> tuple[Action, ...]:
+    """Store the medium of a definition that is about to be written, if it is not there whole."""
+    medium = case.needs.medium
+    if medium is None or not medium.known or case.deleted or not case.needs.ready:
+        return ()
+    name = medium.volume(case.fleet, case.vm.uid)
+    volume = view.read("volume", (case.at.name, POOL, name))
+    if volume is not None and volume.physical >= MIB and volume.physical % MIB == 0:
+        return ()
+    uid, host = case.vm.uid, case.vm.key.name
+    return (WriteSeed(case.at.name, POOL, name, uid, host, medium.sysprep, medium.files),)
+
+
+def _start(case: Situation, memory: DomainMetadata) -> StartDomain:
+    wanted = case.vm.spec["bootloader"]
+    return StartDomain(
+        case.at.name,
+        case.uuid,
+        to_bytes(case.vm.spec["memory"]["size"]),
+        reset_nvram=wanted != BIOS and memory.nvram not in ("", wanted),
+    )
+
+
+def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View) -> Deeds:
+    assert case.running is not None  # noqa: S101  # there is a domain
+    if case.deleted:
+        return Deeds((UndefineDomain(case.at.name, case.uuid),))
+    if not power.start_due(made.memory, case.running) or not case.needs.ready:
+        return Deeds(written or _sweep(case, made, view))
+    starts = case.job.starts
+    quick = [start for start in starts if start > case.now - power.CRASH_WINDOW]
+    due = starts[-1] + power.crash_delay(len(quick)) if quick else case.now
+    if due > case.now:  # not over and over a guest that keeps ending at once
+        return Deeds(written, wake=due, waiting=True)
+    return Deeds((*written, _start(case, made.memory)))
+
+
+def _live(case: Situation, made: Intent) -> tuple[Action, ...]:
+    """Write what changed without a restart into the running instance's metadata."""
+    if case.deleted:
+        return ()
+    active = case.seen.running
+    if active is None:
+        # removed by hand: what runs cannot be known any more, what is defined is the best guess
+        instance = next_instance(case.vm.uid, "unknown", case.now)
+        lost = replace(made.memory, instance=instance)
+        return (SetLiveMetadata(case.at.name, case.uuid, to_xml(lost), ""),)
+    merged = replace(
+        active,
+        labels=made.memory.labels,
+        annotations=made.memory.annotations,
+        spec=applied(active.spec, case.sealed, made.pending),
+    )
+    if merged == active:
+        return ()
+    return (SetLiveMetadata(case.at.name, case.uuid, to_xml(merged), active.instance),)
+
+
+def _end(case: Situation, memory: DomainMetadata) -> Deeds:
+    """End the running instance, if it is to end: by the power button, later by force."""
+    assert case.running is not None  # noqa: S101  # it is on
+    why = power.ending(memory, case.running)
+    if why is None:
+        return Deeds()
+    node, instance = case.at.name, case.running.instance
+    force = isinstance(why, Recorded) and why.force
+    deadline = why.at + (0 if force else case.vm.spec["terminationGracePeriodSeconds"])
+    if case.now >= deadline:
+        destroy = DestroyDomain(node, case.uuid, instance)
+        again = memory.power.on and case.needs.ready
+        return Deeds((destroy, _start(case, memory)) if again else (destroy,))
+    pressed = case.job.done.get("ShutdownDomain", 0.0)
+    if pressed >= why.at and case.now < pressed + power.PRESS_EVERY:
+        return Deeds(wake=min(deadline, pressed + power.PRESS_EVERY), waiting=True)
+    return Deeds((ShutdownDomain(node, case.uuid, instance),), wake=deadline, waiting=True)
+
+
+def _sweep(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
+    """Delete media that no definition uses any more."""
+    assert made.facts is not None  # noqa: S101  # asked only then
+    used = {disk.path for disk in made.facts.disks.disks}
+    if case.seen.active:
+        used |= {disk.path for disk in case.seen.active.disks.disks}
+    names = view.read("volumes-of", case.vm.uid) or ()
+    unused = [name for name in names if name.endswith(".iso") and case.at.path(name) not in used]
+    return tuple(DeleteVolume(case.at.name, POOL, name) for name in unused)

@@ -1,0 +1,167 @@
+"""What the definition of a VM's domain should be, and how what is there differs from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from agent.core.identity import console_log, domain_name, mac_address
+from agent.core.metadata import DomainMetadata
+from agent.core.model import Json
+from agent.kinds.virtual_machine.definition import DomainFacts, differing, expect
+from agent.kinds.virtual_machine.elements.disks import Disk, Disks
+from agent.kinds.virtual_machine.situation import Situation
+from agent.kinds.virtual_machine.wanted import Device, Wanted
+
+MEDIA = ("cloudinit", "sysprep")
+ELSEWHERE = ("blockDeviceRefs", "provisioning", "enableParavirtualization")
+"""Fields without which one cannot say what disks an instance with another spec should have."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What somebody changed by hand."""
+
+    defined: tuple[str, ...] = ()
+    """Elements of the definition that are put back."""
+    active: tuple[str, ...] = ()
+    """Elements of the running instance that a restart brings back."""
+    reported: tuple[str, ...] = ()
+    """Sentences about what is never put back."""
+
+    def __bool__(self) -> bool:
+        return bool(self.defined or self.active or self.reported)
+
+
+def expected(case: Situation, memory: DomainMetadata) -> DomainFacts:
+    """The definition that the next start should use. Everything that it needs is there."""
+    facts = _facts(case, memory, case.vm.spec)
+    present = case.seen.defined
+    return replace(facts, disks=_kept_sources(facts.disks, present)) if present else facts
+
+
+def _facts(case: Situation, memory: DomainMetadata, spec: Mapping[str, Json]) -> DomainFacts:
+    assert case.needs.cpu is not None  # noqa: S101  # asked only when all is ready
+    present = case.seen.defined
+    medium = medium_device(case)
+    return expect(
+        Wanted(
+            name=domain_name(case.vm.key),
+            uuid=case.uuid,
+            metadata=memory,
+            spec=spec,
+            node=case.at.node,
+            cpu=case.needs.cpu,
+            devices=(*case.needs.devices, medium) if medium else case.needs.devices,
+            mac=mac_address(case.fleet, case.vm.key),
+            console_log=case.at.path(console_log(case.fleet, case.vm.uid)),
+            # the machine type stays what it was at the first definition, through upgrades of QEMU
+            machine=(present.firmware.machine if present else "") or case.at.node.machine,
+        )
+    )
+
+
+def medium_device(case: Situation) -> Device | None:
+    """The device of the medium that the guest configures itself from."""
+    medium = case.needs.medium
+    if medium is None:
+        return None
+    path = case.at.path(medium.volume(case.fleet, case.vm.uid)) if medium.known else ""
+    if not path and case.seen.defined:  # it cannot be made again: the present one stays
+        disks = case.seen.defined.disks.disks
+        path = next((disk.path for disk in disks if disk.serial == medium.serial), "")
+    return Device(path, "raw", medium.serial, cdrom=medium.sysprep) if path else None
+
+
+def _kept_sources(wanted: Disks, present: DomainFacts) -> Disks:
+    """The wanted disks, each on the file that it lies on now: a snapshot taken by hand puts a disk
+    on another one, and going back to the old file would lose what was written since.
+    """
+    there = {disk.serial: disk for disk in present.disks.disks}
+    return Disks(tuple(_kept(disk, there.get(disk.serial)) for disk in wanted.disks))
+
+
+def _kept(disk: Disk, present: Disk | None) -> Disk:
+    if present is None or disk.readonly or disk.serial in MEDIA or not present.path:
+        return disk
+    return replace(disk, path=present.path, format=present.format)
+
+
+def drift(case: Situation, facts: DomainFacts) -> Drift:
+    """What differs from what was applied, as far as nobody asked for a change of it."""
+    if case.seen.block_job:
+        return Drift()
+    found = _defined(case, facts)
+    active = _active(case)
+    moved = _moved(case)
+    if case.seen.raw is not None and case.seen.raw.managed_save:
+        moved += (
+            "It has a saved state (`virsh managedsave-remove` drops it, a start goes on from it).",
+        )
+    return Drift(found, active, moved)
+
+
+def _defined(case: Situation, facts: DomainFacts) -> tuple[str, ...]:
+    present, memory = case.seen.defined, case.seen.memory
+    if present is None:
+        return ("definition",) if case.seen.raw is not None else ()
+    if memory is None:
+        return ("metadata", *differing(present, facts))
+    if memory.spec != case.sealed or _older(case, present):
+        return ()
+    return tuple(differing(present, facts))
+
+
+def _older(case: Situation, present: DomainFacts) -> bool:
+    """True if the definition still has an older medium: its Secret was changed, not the domain."""
+    medium = case.needs.medium
+    if medium is None or not medium.known:
+        return False
+    paths = [disk.path for disk in present.disks.disks if disk.serial == medium.serial]
+    return paths != [case.at.path(medium.volume(case.fleet, case.vm.uid))]
+
+
+def _active(case: Situation) -> tuple[str, ...]:
+    """Elements of the running instance that are not as it was started."""
+    active, memory = case.seen.active, case.seen.running
+    if active is None:
+        return ()
+    if memory is None:
+        return ("metadata",)
+    if not memory.spec:
+        return ()
+    wanted = _facts(case, memory, {**case.vm.spec, **memory.spec})
+    names = differing(_comparable(active, wanted), wanted)
+    same_disks = all(memory.spec.get(name) == case.sealed.get(name) for name in ELSEWHERE)
+    return tuple(name for name in names if name != "disks" or same_disks)
+
+
+def _comparable(active: DomainFacts, wanted: DomainFacts) -> DomainFacts:
+    """The running definition without what libvirt expands at a start, and without disk sources."""
+    cpu = replace(
+        active.cpu,
+        mode=wanted.cpu.mode,
+        model=wanted.cpu.model,
+        features=wanted.cpu.features,
+    )
+    sources = {disk.serial: disk for disk in wanted.disks.disks}
+    disks = tuple(
+        replace(disk, path=sources[disk.serial].path, format=sources[disk.serial].format)
+        if disk.serial in sources
+        else disk
+        for disk in active.disks.disks
+    )
+    return replace(active, cpu=cpu, firmware=wanted.firmware, disks=Disks(disks))
+
+
+def _moved(case: Situation) -> tuple[str, ...]:
+    """Disks that lie on another file than gitvirt made for them."""
+    wanted = {device.serial: device.path for device in case.needs.devices if not device.readonly}
+    present = (case.seen.active or case.seen.defined) if case.seen.raw else None
+    if present is None:
+        return ()
+    return tuple(
+        f"Disk {disk.target} lies on {disk.path} now, as after a snapshot; it is left there."
+        for disk in present.disks.disks
+        if disk.path and wanted.get(disk.serial, disk.path) != disk.path
+    )

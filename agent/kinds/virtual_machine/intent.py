@@ -1,0 +1,150 @@
+"""What a domain is to remember and to be from now on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from agent.core.changes import Change, Disposition, applied, diff
+from agent.core.facts import View
+from agent.core.identity import next_instance
+from agent.core.metadata import DomainMetadata
+from agent.core.model import Json
+from agent.kinds.virtual_machine import operations, power
+from agent.kinds.virtual_machine.definition import DomainFacts
+from agent.kinds.virtual_machine.elements.firmware import BIOS
+from agent.kinds.virtual_machine.expected import Drift, drift, expected
+from agent.kinds.virtual_machine.phase import phase as phase_of
+from agent.kinds.virtual_machine.situation import Situation
+from agent.kinds.virtual_machine_operation.applicable import Progress
+
+
+@dataclass(frozen=True)
+class Intent:
+    """`facts` is None where nothing can be defined yet."""
+
+    memory: DomainMetadata
+    facts: DomainFacts | None = None
+    pending: tuple[Change, ...] = ()
+    """Changes that wait for a restart of the running instance."""
+    drift: Drift = field(default_factory=Drift)
+    progress: Mapping[str, Progress] = field(default_factory=dict)
+    """Operations, by uid."""
+    wake: float | None = None
+
+
+def intent(case: Situation, view: View) -> Intent:
+    """Take in what happened, what was asked for, and what is wanted."""
+    memory, outcome = _asked(case, view)
+    if case.deleted:
+        return _kept(case, Intent(memory, progress=outcome.progress, wake=outcome.wake))
+    pending = _pending(case)
+    memory = _updated(case, memory)
+    if case.running is not None and case.needs.ready:
+        automatic = case.vm.spec["disruptions"]["restartApprovalMode"] == "Automatic"
+        memory = power.restart_by_itself(
+            memory, case.running, automatic=automatic, pending=bool(pending), now=case.now
+        )
+    made = Intent(memory, pending=pending, progress=outcome.progress, wake=outcome.wake)
+    if not case.needs.ready:
+        return _kept(case, made)
+    facts = expected(case, memory)
+    found = drift(case, facts)
+    made = replace(made, facts=facts, drift=found)
+    return _kept(case, made) if found.defined and case.report_only else made
+
+
+def current_phase(case: Situation, memory: DomainMetadata | None) -> str:
+    if case.deleted:
+        return "Terminating"
+    if case.running is None:
+        if memory is not None and not memory.power.on:
+            return "Stopped" if case.previous.get("phase") == "Stopped" else "Pending"
+        memory = None
+    generation = case.vm.generation
+    return phase_of(memory, case.running, case.job, generation, case.now, ready=case.needs.ready)
+
+
+def _asked(case: Situation, view: View) -> tuple[DomainMetadata, operations.Outcome]:
+    """What the domain remembers, brought up to date with the host and with operations."""
+    asked = operations.open_operations(case.vm.key, view)
+    memory = _remembered(case)
+    if case.running is None:
+        phase = current_phase(case, memory)
+        return memory, operations.without_domain(asked, case.policy, phase)
+    memory = power.observed(memory, case.running, case.policy, deleted=case.deleted, now=case.now)
+    outcome = operations.take(
+        asked,
+        memory,
+        case.running,
+        written=case.seen.memory,
+        policy=case.policy,
+        phase=current_phase(case, memory),
+        ready=case.needs.ready,
+        deleted=case.deleted,
+        now=case.now,
+    )
+    return outcome.memory or memory, outcome
+
+
+def _remembered(case: Situation) -> DomainMetadata:
+    """What the domain remembers, or what a new one starts with."""
+    known = case.seen.memory or case.seen.running
+    if known is not None and known.uid == case.vm.uid:
+        return known
+    vm = case.vm
+    instance = next_instance(vm.uid, "", case.now)
+    stopped = case.previous.get("phase") == "Stopped"
+    return DomainMetadata(
+        fleet=case.fleet,
+        namespace=vm.key.namespace,
+        name=vm.key.name,
+        uid=vm.uid,
+        created=vm.created,
+        generation=vm.generation,
+        source=vm.source,
+        instance=instance,
+        power=power.first(case.policy, instance, case.now, was_stopped=stopped),
+        spec=case.sealed,
+    )
+
+
+def _updated(case: Situation, memory: DomainMetadata) -> DomainMetadata:
+    """The metadata with what the manifest says now."""
+    ran = case.seen.running
+    firmware = ran.spec.get("bootloader", BIOS) if ran else BIOS
+    return replace(
+        memory,
+        labels=dict(case.vm.manifest.labels),
+        annotations=dict(case.vm.manifest.annotations),
+        generation=case.vm.generation,
+        source=case.vm.source,
+        spec=_startable(case, memory),
+        nvram=memory.nvram if firmware == BIOS else firmware,
+    )
+
+
+def _startable(case: Situation, memory: DomainMetadata) -> Mapping[str, Json]:
+    """The newest spec that could start: all of it, or what needs no start where something is
+    missing.
+    """
+    if case.needs.ready or case.seen.defined is None:
+        return case.sealed
+    return applied(memory.spec, case.sealed, _restarts(case, memory.spec))
+
+
+def _pending(case: Situation) -> tuple[Change, ...]:
+    running = case.seen.running
+    return _restarts(case, running.spec) if running is not None else ()
+
+
+def _restarts(case: Situation, spec: Mapping[str, Json]) -> tuple[Change, ...]:
+    """What differs from a spec and takes a restart."""
+    changes = diff(case.rules, spec, case.sealed)
+    return tuple(each for each in changes if each.disposition is Disposition.RESTART)
+
+
+def _kept(case: Situation, made: Intent) -> Intent:
+    """Nothing but the metadata of the present definition may change."""
+    present = case.seen.defined
+    return replace(made, facts=replace(present, metadata=made.memory) if present else None)
