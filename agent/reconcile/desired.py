@@ -42,7 +42,7 @@ class ManifestReader:
         """Everything below the source's folder. Dot folders are not looked at. In a series, such
         as the commits of one branch, a read costs what has changed since the one before it.
         """
-        files = {id(file): file for file in source.files() if is_manifest_file(file.path)}
+        files = {id(file): file for file in source.files() if _is_read(file.path)}
         last = self._last.get(series)
         desired = self._amended(source, last, files) if last is not None else None
         if desired is None:
@@ -75,8 +75,6 @@ class ManifestReader:
 
     def _files(self, source: Source, files: Iterable[TreeFile]) -> Iterator[tuple[str, FileResult]]:
         for file in files:
-            if _hidden(file.path):
-                continue
             if file.kind != "file":
                 yield file.path, _broken(NO_FILE.format(file.kind))
             else:
@@ -101,8 +99,8 @@ class ManifestReader:
         return known
 
 
-def _hidden(path: str) -> bool:
-    return path.startswith(".") or "/." in path
+def _is_read(path: str) -> bool:
+    return is_manifest_file(path) and not path.startswith(".") and "/." not in path
 
 
 def _broken(message: str) -> FileResult:

@@ -137,8 +137,10 @@ class Executor:
 
     @_do.register
     def _(self, action: DeleteVolume, outcome: Outcome) -> None:
+        host = self._hosts[action.node]
         with self._pools[action.node]:
-            self._hosts[action.node].delete_volume(action.pool, action.name)
+            host.read_volumes(action.pool)  # a log file is no volume until the pool is refreshed
+            host.delete_volume(action.pool, action.name)
         outcome.seen.append(VolumeRead(action.node, action.pool, action.name, None))
 
     @_do.register

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.core.actions import Action
 from agent.core.changes import SENSITIVE, Change, Disposition, diff, redacted
-from agent.core.facts import Engine
+from agent.core.facts import Decision, Engine
 from agent.core.ledger import Record, is_redacted
 from agent.core.model import Condition, Key, Object, Problem
 from agent.core.schema import Catalogue
@@ -21,6 +21,7 @@ BLOCKING = (
     "ProvisioningReady",
     "SizingPolicyMatched",
     "DatasourceReady",
+    "Resizing",
 )
 QUIET = ("SetLiveMetadata",)
 ON = ("Running", "Pause", "Stopping", "Starting", "Migrating")
@@ -64,17 +65,22 @@ def listed(
     book: Book,
     engine: Engine,
     done: Mapping[Key, list[Action]],
+    seen: Mapping[Key, list[Decision]],
+    *,
+    live: bool,
 ) -> list[Item]:
-    """Items sorted by object. `done` is what each object would have done."""
+    """Items sorted by object. `done` is what each object would have done, `seen` what was decided
+    about it on the way; `live` if it is known what hosts show.
+    """
     items: dict[Key, Item] = {}
     for key, each in book.records.items():
-        item = _item(catalogue, ledger.records.get(key), each, engine)
+        item = _item(catalogue, ledger.records.get(key), each, seen.get(key, ()))
         if item is not None:
             items[key] = item
     for key, actions in done.items():
-        verbs = [action.verb for action in actions if action.verb not in QUIET]
-        if verbs and (key in items or verbs != ["DefineDomain"]):
-            items.setdefault(key, Item(key, "act")).actions = verbs
+        verbs = list(dict.fromkeys(each.verb for each in actions if each.verb not in QUIET))
+        if verbs and (key in items or live or verbs != ["DefineDomain"]):
+            items.setdefault(key, _act(key, seen.get(key, ()))).actions = verbs
     for item in items.values():
         _block(item, engine)
     for problem in book.held:
@@ -83,7 +89,21 @@ def listed(
     return [items[key] for key in sorted(items)]
 
 
-def _item(catalogue: Catalogue, known: Record | None, each: Record, engine: Engine) -> Item | None:
+def _act(key: Key, decisions: Sequence[Decision]) -> Item:
+    """An object that is to be as it was: why it is not, where that is known."""
+    conditions = (each for decision in decisions for each in _conditions(decision))
+    drift = (each.message for each in conditions if each.type == "DriftDetected")
+    return Item(key, "act", reason=next(drift, ""))
+
+
+def _conditions(decision: Decision) -> Sequence[Condition]:
+    found: Sequence[Condition] = (decision.status or {}).get("conditions", ())
+    return found
+
+
+def _item(
+    catalogue: Catalogue, known: Record | None, each: Record, decisions: Sequence[Decision]
+) -> Item | None:
     key = each.obj.key
     if each.obj.source == SOURCE or (known is not None and known.obj.deleted):
         return None
@@ -95,8 +115,7 @@ def _item(catalogue: Catalogue, known: Record | None, each: Record, engine: Engi
     if not changes:
         return None
     item = Item(key, "change")
-    decision = engine.decisions.get(key)
-    pending = {change.path for change in decision.changes} if decision else set()
+    pending = {change.path for decision in decisions for change in decision.changes}
     on = known.status.get("phase") in ON
     for change in changes:
         if key.kind != VM or change.disposition is not Disposition.RESTART:
@@ -111,12 +130,12 @@ def _item(catalogue: Catalogue, known: Record | None, each: Record, engine: Engi
 def _block(item: Item, engine: Engine) -> None:
     """Say what an object would wait for."""
     decision = engine.decisions.get(item.key)
-    if decision is None or decision.status is None or item.operation == "delete":
+    if decision is None or item.operation == "delete":
         return
-    blocked = [each for each in decision.status.get("conditions", ()) if _blocks(each)]
+    blocked = [each for each in _conditions(decision) if _blocks(each)]
     if blocked:
         item.reason = blocked[0].message
-        if item.operation != "change":
+        if item.operation == "create":
             item.operation = "blocked"
 
 

@@ -5,7 +5,7 @@ as they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +14,11 @@ from agent.core.facts import Engine
 from agent.core.host import RawNode, RawVolume, Reading
 from agent.core.identity import POOL, disk_volume, image_volume
 from agent.core.ledger import Record, same_content
-from agent.core.model import Desired, Json, Key, Object
+from agent.core.model import Desired, Json, Key, Manifest, Object
 from agent.core.quantity import to_bytes
 from agent.core.schema import Catalogue
 from agent.kinds.registry import ORDER, decisions
+from agent.kinds.virtual_machine import defaults
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN
 from agent.reconcile.book import VM, Book, references
 from agent.reconcile.plan_items import PlanReport, listed
@@ -26,6 +27,11 @@ from agent.reconcile.status_branch import Ledger
 from agent.reconcile.world import FullRead, VolumeRead, World
 
 NODE = "(planned)"
+LOST = ("PVCLost", "Failed", "Pending", "Provisioning")
+"""Phases of disks and images without a volume."""
+SOURCED = ("VirtualDisk", "VirtualImage", "ClusterVirtualImage")
+REFERENCES = 4
+"""How many references follow each other at most: machine, disk, image, and what that is made of."""
 
 
 class _Everything(frozenset[str]):
@@ -74,7 +80,7 @@ def plan(
         simulation.run(now)
     book.take(desired, now)
     done = simulation.run(now)
-    items = listed(catalogue, ledger, book, engine, done)
+    items = listed(catalogue, ledger, book, engine, done, simulation.seen, live=live is not None)
     return PlanReport(desired.revision, items, book.problems)
 
 
@@ -87,9 +93,9 @@ def _remembered_node(world: World) -> None:
 def _remembered_volumes(world: World, fleet: str, each: Record) -> None:
     """The volumes that the ledger says are there."""
     status, key = each.status, each.obj.key
-    if status.get("phase") != "Ready":
+    if status.get("phase") in LOST:
         return
-    if key.kind == "VirtualDisk":
+    if key.kind == "VirtualDisk" and "capacity" in status:
         _volume(world, disk_volume(fleet, key, each.obj.uid), to_bytes(status["capacity"]), 1)
     size = status.get("size", {})
     if status.get("digest") and size:
@@ -131,40 +137,72 @@ def _put_back(spec: Any, path: list[str], value: Json) -> None:
 
 
 def _affected(catalogue: Catalogue, ledger: Ledger, desired: Desired) -> set[Key]:
-    """Objects with another manifest, whoever refers to them, and all that those refer to."""
+    """Objects with another manifest, and all that they have to do with."""
     manifests = {each.key: each for each in BUILT_IN} | dict(desired.manifests)
     keys = {
         key
         for key in manifests.keys() | ledger.records.keys()
         if key not in ledger.records
         or key not in manifests
-        or not same_content(
-            catalogue.kinds[key.kind], manifests[key], ledger.records[key].obj.manifest
-        )
-        or manifests[key].labels != ledger.records[key].obj.manifest.labels
-        or manifests[key].annotations != ledger.records[key].obj.manifest.annotations
+        or not _same(catalogue, manifests[key], ledger.records[key].obj.manifest)
     }
+    new = (manifests[key] for key in keys if key in manifests)
+    named = {target for each in new for target in _named(each)}
+    return keys | related(ledger.records, keys, named)
+
+
+def _same(catalogue: Catalogue, new: Manifest, known: Manifest) -> bool:
+    if new.labels != known.labels or new.annotations != known.annotations:
+        return False
+    if new.key.kind == VM:
+        new = defaults.complete(new, known.spec, {})
+    return same_content(catalogue.kinds[new.key.kind], new, known)
+
+
+def related(records: Mapping[Key, Record], keys: Set[Key], named: Set[Key]) -> set[Key]:
+    """All that what is planned for `keys` may depend on or change: who refers to them, and all that
+    these, and the new manifests (`named`), refer to.
+    """
+    users = _users(records)
+    found = keys | named
+    found |= {user for key in keys for user in users.get(key, ())}
+    for _ in range(REFERENCES):
+        found |= {target for key in found for target in _targets(records, key)}
+    # who else has a disk open decides whether one more may
+    disks = [key for key in found if key.kind == "VirtualDisk"]
+    return found | {user for key in disks for user in users.get(key, ())}
+
+
+def _users(records: Mapping[Key, Record]) -> Mapping[Key, set[Key]]:
     users: dict[Key, set[Key]] = {}
-    for each in ledger.records.values():
-        for _, target in references(each.obj):
-            users.setdefault(target, set()).add(each.obj.key)
-    keys |= {user for key in list(keys) for user in users.get(key, ())}
-    return keys | set(_needed(ledger, keys))
+    for key, each in records.items():
+        for target in _named(each.obj.manifest):
+            users.setdefault(target, set()).add(key)
+    return users
 
 
-def _needed(ledger: Ledger, keys: Iterable[Key]) -> Iterator[Key]:
-    for key in keys:
-        if key in ledger.records:
-            obj = ledger.records[key].obj
-            yield from _sources(obj)
-            for _, target in references(obj):
-                yield target
-                if target in ledger.records:
-                    yield from _sources(ledger.records[target].obj)
+def _targets(records: Mapping[Key, Record], key: Key) -> Iterator[Key]:
+    each = records.get(key)
+    if each is not None:
+        yield from _named(each.obj.manifest)
 
 
-def _sources(obj: Object) -> Iterator[Key]:
-    ref = obj.spec.get("dataSource", {}).get("objectRef") if obj.key.kind == "VirtualDisk" else None
+def _named(manifest: Manifest) -> Iterator[Key]:
+    """All that a manifest refers to."""
+    key, spec = manifest.key, manifest.spec
+    if key.kind == VM:
+        spec = {"virtualMachineClassName": "", **spec}
+        manifest = replace(manifest, content={"spec": spec})
+    for _, target in references(Object(manifest, "", 0, "", "")):
+        yield target
+    ref = spec.get("dataSource", {}).get("objectRef") if key.kind in SOURCED else None
     if ref:
-        cluster = ref["kind"] == "ClusterVirtualImage"
-        yield Key(ref["kind"], "" if cluster else obj.key.namespace, ref["name"])
+        cluster = ref["kind"] == "ClusterVirtualImage" or key.kind == "ClusterVirtualImage"
+        namespace = ref.get("namespace", "") if cluster else key.namespace
+        yield Key(
+            ref["kind"], "" if ref["kind"] == "ClusterVirtualImage" else namespace, ref["name"]
+        )
+    provisioning = spec.get("provisioning", {}) if key.kind == VM else {}
+    for name in ("userDataRef", "sysprepRef"):
+        if name in provisioning:
+            yield Key("Secret", key.namespace, provisioning[name]["name"])

@@ -43,16 +43,22 @@ class Simulation:
         self._engine = engine
         self._world = world
         self._fleet = fleet
+        self.seen: dict[Key, list[Decision]] = {}
+        """The decisions of the last run, in order."""
 
     def run(self, now: float) -> dict[Key, list[Action]]:
         """What each object would have done, in order. Guests obey, downloads succeed."""
         done: dict[Key, list[Action]] = {}
+        self.seen = {}
         for _ in range(ROUNDS):
             changed = self._engine.settle(now)
             busy = False
             for key in sorted(changed):
                 decision = self._engine.decisions.get(key)
-                if decision is None or not decision.actions:
+                if decision is None:
+                    continue
+                self.seen.setdefault(key, []).append(decision)
+                if not decision.actions:
                     continue
                 busy = True
                 self._carry_out(key, decision, done.setdefault(key, []))

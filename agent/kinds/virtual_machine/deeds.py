@@ -17,7 +17,7 @@ from agent.core.actions import (
 )
 from agent.core.changes import applied
 from agent.core.facts import View
-from agent.core.identity import POOL, next_instance
+from agent.core.identity import POOL, console_log, next_instance
 from agent.core.metadata import DomainMetadata, Recorded, to_xml
 from agent.core.quantity import to_bytes
 from agent.kinds.virtual_machine import power
@@ -90,7 +90,8 @@ def _start(case: Situation, memory: DomainMetadata) -> StartDomain:
 def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View) -> Deeds:
     assert case.running is not None  # noqa: S101  # there is a domain
     if case.deleted:
-        return Deeds((UndefineDomain(case.at.name, case.uuid),))
+        log = DeleteVolume(case.at.name, POOL, console_log(case.fleet, case.vm.uid))
+        return Deeds((UndefineDomain(case.at.name, case.uuid), log))
     if not power.start_due(made.memory, case.running) or not case.needs.ready:
         return Deeds(written or _sweep(case, made, view))
     starts = case.job.starts

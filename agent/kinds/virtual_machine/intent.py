@@ -71,7 +71,8 @@ def _asked(case: Situation, view: View) -> tuple[DomainMetadata, operations.Outc
     memory = _remembered(case)
     if case.running is None:
         phase = current_phase(case, memory)
-        return memory, operations.without_domain(asked, case.policy, phase)
+        outcome = operations.without_domain(asked, memory, case.policy, phase, case.now)
+        return outcome.memory, outcome
     memory = power.observed(memory, case.running, case.policy, deleted=case.deleted, now=case.now)
     outcome = operations.take(
         asked,
@@ -84,7 +85,7 @@ def _asked(case: Situation, view: View) -> tuple[DomainMetadata, operations.Outc
         deleted=case.deleted,
         now=case.now,
     )
-    return outcome.memory or memory, outcome
+    return outcome.memory, outcome
 
 
 def _remembered(case: Situation) -> DomainMetadata:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from agent.core.facts import View
-from agent.core.metadata import DomainMetadata
+from agent.core.metadata import DomainMetadata, Power, Recorded
 from agent.core.model import Key, Object
 from agent.core.status import seconds
 from agent.kinds.virtual_machine.power import Running, accept, cancel, finished, unfinished
@@ -25,7 +25,7 @@ _REASONS = {"Start": "StartInProgress", "Stop": "StopInProgress", "Restart": "Re
 
 @dataclass(frozen=True)
 class Outcome:
-    memory: DomainMetadata | None
+    memory: DomainMetadata
     progress: Mapping[str, Progress]
     """By operation uid."""
     wake: float | None = None
@@ -38,14 +38,21 @@ def open_operations(vm: Key, view: View) -> list[Object]:
     return [each for each in live if view.previous(each.key).get("phase") not in ENDED]
 
 
-def without_domain(operations: Iterable[Object], policy: str, phase: str) -> Outcome:
-    """There is no domain yet that could do or remember anything."""
+def without_domain(
+    operations: Iterable[Object], memory: DomainMetadata, policy: str, phase: str, now: float
+) -> Outcome:
+    """There is no domain yet that could do anything. One that is asked to be off is made off."""
     progress = {}
     for each in operations:
-        progress[each.uid] = refused(each.spec, policy, phase) or Progress(
+        problem = refused(each.spec, policy, phase)
+        if problem is None and each.spec["type"] == "Stop":
+            entry = Recorded(uid=each.uid, type="Stop", force=False, target="", at=int(now))
+            off = Power(on=False, by=each.uid, at=int(now), instance="")
+            memory = replace(memory.with_operation(entry), power=off)
+        progress[each.uid] = problem or Progress(
             "Pending", "Unknown", "The VirtualMachine is not defined yet."
         )
-    return Outcome(None, progress)
+    return Outcome(memory, progress)
 
 
 def take(
