@@ -1,0 +1,260 @@
+"""What people change by hand on a host: put back where that costs nobody anything, shown else, never lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from lxml import etree
+
+from tests.rig import Rig, condition, disk, machine, operation
+
+Edit = Callable[[etree._Element], object]
+
+
+def text(path: str, value: str) -> Edit:
+    def change(root: etree._Element) -> None:
+        found = root.find(path)
+        assert found is not None
+        found.text = value
+
+    return change
+
+
+def attribute(path: str, name: str, value: str) -> Edit:
+    def change(root: etree._Element) -> None:
+        found = root.find(path)
+        assert found is not None
+        found.set(name, value)
+
+    return change
+
+
+def remove(path: str) -> Edit:
+    def change(root: etree._Element) -> None:
+        found = root.find(path)
+        assert found is not None
+        parent = found.getparent()
+        assert parent is not None
+        parent.remove(found)
+
+    return change
+
+
+def together(*edits: Edit) -> Edit:
+    def change(root: etree._Element) -> None:
+        for edit in edits:
+            edit(root)
+
+    return change
+
+
+def read_only(root: etree._Element) -> None:
+    found = root.find("devices/disk")
+    assert found is not None
+    etree.SubElement(found, "readonly")
+
+
+EDITS: dict[str, Edit] = {
+    "cpu": together(text("vcpu", "3"), attribute("cpu/topology", "cores", "3")),
+    "unplugged": attribute("vcpu", "current", "1"),
+    "memory": text("memory", "524288"),
+    "currentMemory": text("currentMemory", "131072"),
+    "boot order": remove("devices/disk/boot"),
+    "disk gone": remove("devices/disk"),
+    "disk read-only": read_only,
+    "interface gone": remove("devices/interface"),
+    "mac": attribute("devices/interface/mac", "address", "52:00:00:00:00:01"),
+    "model": attribute("devices/interface/model", "type", "e1000"),
+    "agent channel gone": remove("devices/channel"),
+    "graphics on a port": lambda root: (
+        attribute("devices/graphics/listen", "type", "address")(root),
+        attribute("devices/graphics/listen", "address", "0.0.0.0")(root),
+    ),
+    "firmware": attribute("os", "firmware", "efi"),
+    "clock": attribute("clock", "offset", "localtime"),
+    "metadata gone": remove("metadata"),
+    "metadata broken": attribute("metadata/*", "generation", "many"),
+    "labels": text("metadata/*/{*}labels", '{"app": "other"}'),
+}
+
+
+@pytest.fixture
+def on(rig: Rig) -> Rig:
+    """A machine that runs, with two cores and two disks."""
+    whole = machine(disks=("root", "data"), cpu={"cores": 2}, metadata={"labels": {"app": "web"}})
+    rig.push({"vm.yaml": [whole, disk(), disk("data")]})
+    rig.settle()
+    rig.verbs()
+    return rig
+
+
+def same_but_for_metadata(one: str, other: str) -> bool:
+    def bare(xml: str) -> bytes:
+        root = etree.fromstring(xml)
+        for element in root.findall("metadata"):
+            root.remove(element)
+        return etree.tostring(root, method="c14n")
+
+    return bare(one) == bare(other)
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_definition_is_put_back_without_a_restart(on: Rig, name: str) -> None:
+    before = on.host.read_domain(on.uuid())
+    assert before is not None
+    on.host.edit(on.uuid(), EDITS[name])
+    on.settle()
+    after = on.host.read_domain(on.uuid())
+    assert after is not None
+    assert same_but_for_metadata(after.inactive_xml, before.inactive_xml)
+    assert same_but_for_metadata(after.active_xml, before.active_xml)
+    assert on.memory().uid == on.vm()["metadata"]["uid"]
+    assert on.memory().labels == {"app": "web"}
+    assert not {"start", "shutdown", "destroy"} & set(on.verbs())
+    assert condition(on.vm(), "DriftDetected") == {}
+    assert condition(on.vm(), "AwaitingRestartToApplyConfiguration") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "element"),
+    [
+        ("unplugged", "cpu"),
+        ("currentMemory", "memory"),
+        ("disk gone", "disks"),
+        ("interface gone", "interfaces"),
+        ("agent channel gone", "channels"),
+    ],
+)
+def test_an_edited_instance_is_shown_and_a_restart_brings_it_back(
+    on: Rig, name: str, element: str
+) -> None:
+    on.host.edit(on.uuid(), EDITS[name], live=True)
+    on.settle()
+    found = condition(on.vm(), "DriftDetected")
+    assert found["status"] == "True"
+    assert element in found["message"]
+    assert not {"start", "shutdown", "destroy"} & set(on.verbs())
+    on.push({"op.yaml": operation("again", "vm", "Restart")}, "refs/heads/operations")
+    on.settle()
+    assert condition(on.vm(), "DriftDetected") == {}
+
+
+def test_running_metadata_that_was_removed_comes_back(on: Rig) -> None:
+    on.host.edit(on.uuid(), EDITS["metadata gone"], live=True)
+    on.settle()
+    assert on.memory(active=True).uid == on.vm()["metadata"]["uid"]
+    assert on.verbs() == ["set_live_metadata"]
+    assert condition(on.vm(), "DriftDetected") == {}
+
+
+def test_drift_that_is_only_to_be_reported_is_left(on: Rig) -> None:
+    annotated = machine(
+        disks=("root", "data"),
+        cpu={"cores": 2},
+        metadata={"annotations": {"gitvirt.io/drift": "report"}},
+    )
+    on.push({"vm.yaml": [annotated, disk(), disk("data")]})
+    on.settle()
+    on.host.edit(on.uuid(), EDITS["memory"])
+    on.settle()
+    raw = on.host.read_domain(on.uuid())
+    assert raw is not None
+    assert "524288" in raw.inactive_xml
+    assert "memory" in condition(on.vm(), "DriftDetected")["message"]
+    annotated["metadata"].pop("annotations")
+    on.push({"vm.yaml": [annotated, disk(), disk("data")]})
+    on.settle()
+    raw = on.host.read_domain(on.uuid())
+    assert raw is not None
+    assert "524288" not in raw.inactive_xml
+
+
+def test_a_disk_stays_on_the_file_that_a_snapshot_by_hand_put_it_on(on: Rig) -> None:
+    overlay = "/somewhere/else/root.snap1"
+    source = attribute("devices/disk/source", "file", overlay)
+    on.host.edit(on.uuid(), source)
+    on.host.edit(on.uuid(), source, live=True)
+    on.settle()
+    assert overlay in condition(on.vm(), "DriftDetected")["message"]
+    whole = machine(disks=("root", "data"), cpu={"cores": 4})
+    on.push({"vm.yaml": [whole, disk(), disk("data")]})
+    on.settle()
+    on.push({"op.yaml": operation("again", "vm", "Restart")}, "refs/heads/operations")
+    on.settle()
+    raw = on.host.read_domain(on.uuid())
+    assert raw is not None
+    assert raw.active_xml.count(overlay) == 1
+    assert ">4</vcpu>" in raw.active_xml
+
+
+def test_nothing_is_judged_while_a_disk_is_being_copied(on: Rig) -> None:
+    def copying(root: etree._Element) -> None:
+        EDITS["unplugged"](root)
+        etree.SubElement(root.findall("devices/disk")[0], "mirror", job="copy")
+
+    on.host.edit(on.uuid(), copying, live=True)
+    on.settle()
+    assert on.verbs() == []
+    assert condition(on.vm(), "DriftDetected") == {}
+
+
+def test_an_undefined_domain_that_runs_is_defined_again(on: Rig) -> None:
+    raw = on.host.read_domain(on.uuid())
+    assert raw is not None
+    on.host._put(replace(raw, inactive_xml=""))
+    on.host._tell(on.uuid(), "lifecycle")
+    on.settle()
+    assert on.verbs()[0] == "define"
+    assert on.running()
+    assert on.memory().uid == on.vm()["metadata"]["uid"]
+
+
+def test_a_domain_that_was_destroyed_by_hand_runs_again(on: Rig) -> None:
+    on.host.destroy(on.uuid())
+    on.settle()
+    assert on.running()
+    assert on.vm()["status"]["phase"] == "Running"
+
+
+def test_a_paused_domain_is_shown_and_left(on: Rig) -> None:
+    on.host.pause(on.uuid())
+    on.step()
+    on.step()
+    assert on.vm()["status"]["phase"] == "Pause"
+    assert "virsh resume" in condition(on.vm(), "Running")["message"]
+    assert on.verbs() == []
+
+
+def test_a_domain_that_was_saved_by_hand_is_left(on: Rig) -> None:
+    raw = on.host.read_domain(on.uuid())
+    assert raw is not None
+    on.host._put(replace(raw, state="shutoff", reason="saved", active_xml="", managed_save=True))
+    on.host._tell(on.uuid(), "lifecycle")
+    on.settle()
+    assert "start" not in on.verbs()
+    assert "managedsave-remove" in condition(on.vm(), "DriftDetected")["message"]
+
+
+def test_a_renamed_domain_is_named_and_left(on: Rig) -> None:
+    raw = on.host.read_domain(on.uuid())
+    assert raw is not None
+    on.host._put(
+        replace(raw, name="mine", inactive_xml=raw.inactive_xml.replace("default.vm", "mine"))
+    )
+    on.host._tell(on.uuid(), "lifecycle")
+    on.settle()
+    assert on.verbs() == []
+    assert "virsh domrename" in condition(on.vm(), "Running")["message"]
+
+
+def test_a_deleted_volume_is_not_made_anew(on: Rig) -> None:
+    name = next(name for name in on.host.pools["gitvirt"] if "_root_" in name)
+    on.host.delete_volume("gitvirt", name)
+    on.verbs()
+    on.host._tell("", "connected")
+    on.settle()
+    assert on.document("namespaces/default/virtualdisks/root.yaml")["status"]["phase"] == "PVCLost"
+    assert on.verbs() == []
+    assert on.running()
