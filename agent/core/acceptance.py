@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from agent.core.changes import diff
 from agent.core.ledger import Record, same_content
 from agent.core.model import Desired, Key, Manifest, Object, Problem
 from agent.core.schema import Kind
@@ -13,6 +14,8 @@ from agent.core.status import timestamp
 
 CONFIRM = "gitvirt.io/confirm-deletion"
 PRUNE = "gitvirt.io/prune"
+SUSPEND = "gitvirt.io/reconcile"
+OPERATION = "VirtualMachineOperation"
 GUARDED = ("VirtualMachine", "VirtualDisk")
 IRREVERSIBLE = ("VirtualMachine",)
 """Kinds whose deletion begins at once."""
@@ -39,7 +42,9 @@ def accept(
     now: float,
     identity: Callable[[Key], Identity],
 ) -> Object:
-    """The object that this manifest makes. A deletion is taken back where it only waits; that of a machine is not."""
+    """The object that this manifest makes. A deletion is taken back where it only waits; that of a
+    machine is not.
+    """
     if known is None:
         found = identity(manifest.key)
         return Object(
@@ -59,6 +64,22 @@ def accept(
         )
         return replace(known, manifest=manifest, source=known.source if same else source)
     return replace(known, manifest=manifest, source=source, generation=known.generation + 1)
+
+
+def frozen(kind: Kind, known: Object, manifest: Manifest, *, ready: bool) -> list[tuple[str, str]]:
+    """Fields that the manifest changes although they cannot be changed any more: path and
+    sentence.
+    """
+    found = []
+    for change in diff(kind, known.spec, manifest.spec):
+        path = tuple(part for part in change.path.split(".") if not part.isdigit())
+        rule = kind.rule(("spec", *path)).immutable
+        if rule == "always" or (rule == "ready" and ready):
+            when = "" if rule == "always" else " once the object is ready"
+            found.append(
+                (f"spec.{change.path}", f"cannot be changed{when}: put it back, or use a new name")
+            )
+    return found
 
 
 @dataclass(frozen=True)
@@ -97,13 +118,13 @@ def prune(
             )
         )
     held = [
-        _held(key, f"its manifest is gone; it is kept because of its annotation {PRUNE}: disabled")
+        _held(key, f"its manifest is gone; it is kept because of its annotation {name}: disabled")
         for key in missing
-        if records[key].obj.manifest.annotations.get(PRUNE) == "disabled"
+        for name in _keeping(records[key].obj.manifest)[:1]
     ]
     kept = {problem.resource for problem in held}
     missing = [key for key in missing if str(key) not in kept]
-    if not desired.manifests:
+    if all(key.kind == OPERATION for key in desired.manifests):
         return Pruning(
             held=(
                 *held,
@@ -116,12 +137,22 @@ def prune(
     return _guarded(missing, held, records, confirmed)
 
 
+def suspended(manifest: Manifest) -> bool:
+    """True for an object that nothing is to be done about."""
+    return manifest.annotations.get(SUSPEND) == "disabled"
+
+
+def _keeping(manifest: Manifest) -> list[str]:
+    """Annotations that keep an object whose manifest is gone."""
+    return [name for name in (PRUNE, SUSPEND) if manifest.annotations.get(name) == "disabled"]
+
+
 def _guarded(
     missing: list[Key], held: list[Problem], records: Mapping[Key, Record], confirmed: str
 ) -> Pruning:
     for kind in GUARDED:
         going = sum(key.kind == kind for key in missing)
-        there = sum(key.kind == kind for key in records)
+        there = sum(key.kind == kind and not each.obj.deleted for key, each in records.items())
         if going > FREE_DELETIONS and going > SHARE * there and confirmed != deletion_set(missing):
             message = (
                 f"{going} of {there} objects of kind {kind} would be deleted: to confirm, set "

@@ -70,6 +70,14 @@ class DeleteVolume(Action):
 
 
 @dataclass(frozen=True)
+class EraseVolume(Action):
+    """Delete a volume for good. Not done if anything on the host refers to it by then."""
+
+    pool: str
+    name: str
+
+
+@dataclass(frozen=True)
 class ResizeVolume(Action):
     pool: str
     name: str
@@ -99,7 +107,8 @@ class StartDomain(Action):
     memory: int = 0
     """Bytes that the guest will need."""
     reset_nvram: bool = False
-    """Begin with the firmware's own settings: those that are there were made for another firmware."""
+    """Begin with the firmware's own settings: those that are there were made for another firmware.
+    """
 
 
 @dataclass(frozen=True)

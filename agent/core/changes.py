@@ -82,6 +82,10 @@ class Rule(Protocol):
     def secret(self) -> bool: ...
     @property
     def structured(self) -> bool: ...
+    @property
+    def union(self) -> str: ...
+    @property
+    def immutable(self) -> str: ...
 
 
 class Rules(Protocol):
@@ -111,7 +115,23 @@ def diff(
         for level in levels:
             path = tuple(str(step) for step in level.path(output_format="list"))
             found.extend(_changes(rules, path, _at(current, path), _at(desired, path)))
-    return tuple(sorted(found, key=lambda change: change.path))
+    return tuple(sorted(_whole_variants(rules, found), key=lambda change: change.path))
+
+
+def _whole_variants(rules: Rules, found: list[Change]) -> Iterable[Change]:
+    """Where another variant was chosen, one change that names both instead of one a field."""
+    switched: dict[str, Change] = {}
+    for change in found:
+        parent, _, name = change.path.rpartition(".")
+        if parent and rules.rule(("spec", *parent.split("."))).union == name:
+            switched[parent] = change
+    for change in found:
+        if not any(change.path.startswith(f"{parent}.") for parent in switched):
+            yield change
+    for parent, change in switched.items():
+        inside = [each for each in found if each.path.startswith(f"{parent}.")]
+        worst = max(each.disposition for each in inside)
+        yield replace(change, path=parent, disposition=worst)
 
 
 def _changes(rules: Rules, path: Path, current: Json, desired: Json) -> Iterable[Change]:

@@ -74,6 +74,10 @@ class View:
         """What the object's own decision exported, or None."""
         return self.read("export", key)
 
+    def under_way(self, key: Key) -> bool:
+        """True if the object gets somewhere by itself."""
+        return bool(self.read("under-way", key))
+
     def previous(self, key: Key) -> Mapping[str, Json]:
         """The status that the ledger holds for an object."""
         status: Mapping[str, Json] | None = self.read("status", key)
@@ -166,10 +170,12 @@ class Engine:
         if obj is None:
             self._publish(key, {})
             self.put("export", key, None)
+            self.put("under-way", key, None)
             return self.decisions.pop(key, None) is not None
         new = self._decide[key.kind](obj, View(self, key, now))
         self._publish(key, new.publish)
         self.put("export", key, new.export)
+        self.put("under-way", key, new.waiting or None)
         if new.wake is not None and (old is None or old.wake != new.wake or new.wake <= now):
             heapq.heappush(self._wakes, (new.wake, key))
         self.decisions[key] = new

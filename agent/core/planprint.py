@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from agent.core import readme
 from agent.core.changes import Change
+from agent.core.model import Problem
 
+LONGEST = 500
+"""Letters of one text in Markdown."""
 MARKS = {"create": "+", "change": "~", "delete": "-", "act": ">", "blocked": "!", "held": "="}
 WORDS = (
     ("create", "to create"),
@@ -57,29 +61,57 @@ def text(lines: Sequence[Line], problems: Sequence[str]) -> str:
     return "\n".join(out) + "\n"
 
 
-def markdown(lines: Sequence[Line], problems: Sequence[str]) -> str:
-    """The plan as a comment of a pull request. Everything from manifests is escaped."""
+def markdown(
+    lines: Sequence[Line],
+    problems: Sequence[str],
+    about: str = "",
+    *,
+    most: int | None = None,
+    most_problems: int | None = None,
+) -> str:
+    """The plan as a comment of a pull request, or a file. Everything from manifests is escaped;
+    `about` is Markdown.
+    """
     out = [f"### Plan: {summary(lines, len(problems))}", ""]
-    out += [f"- **problem** {escape(problem)}" for problem in problems]
-    for line in lines:
+    out += [about, ""] if about else []
+    out += [f"- **problem** {escape(problem)}" for problem in problems[:most_problems]]
+    out += _left_out(len(problems), most_problems, "problems")
+    for line in lines[:most]:
         out.append(
             f"- **{line.operation}** {escape(line.name)}"
             + (f": {escape(line.reason)}" if line.reason else "")
         )
         out += [f"  - {label}: {escape(str(change))}" for label, change in _changes(line)]
-    return "\n".join(out) + "\n"
+        out += [f"  - does: {', '.join(line.actions)}"] if line.actions else []
+    out += _left_out(len(lines), most, "objects")
+    return "\n".join(out).rstrip("\n") + "\n"
+
+
+def refused(why: str, about: str) -> str:
+    """The page of a branch that has no plan. Both are Markdown."""
+    return f"### Plan: none\n\n{about}\n\n{why}\n"
+
+
+def branch(ref: str, commit: str) -> str:
+    """What a page is about, as Markdown."""
+    return f"Branch **{escape(ref.removeprefix('refs/heads/'))}** at commit `{commit}`."
+
+
+def place(problem: Problem) -> str:
+    """A problem on one line, as validate and plan print it."""
+    where = f"{problem.file}:{problem.line}" if problem.line else problem.file
+    parts = (where, problem.resource, problem.path)
+    return ": ".join((*(part for part in parts if part), problem.message))
 
 
 def escape(value: str) -> str:
-    """The text as Markdown and HTML show it letter by letter."""
-    flat = " ".join(value.split())
-    for sign in "\\`*_{}[]()#+!|<>&@~":
-        flat = (
-            flat.replace(sign, f"&#{ord(sign)};" if sign in "<>&@" else f"\\{sign}")
-            if sign != "&"
-            else flat
-        )
-    return flat
+    """The text as Markdown and HTML show it letter by letter, on one line."""
+    return readme.markdown(value, LONGEST)
+
+
+def _left_out(there: int, shown: int | None, what: str) -> list[str]:
+    more = 0 if shown is None else max(0, there - shown)
+    return [f"- … and {more} more {what}"] if more else []
 
 
 def _operation(line: Line) -> str:

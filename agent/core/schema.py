@@ -3,11 +3,11 @@ engine knows of a field.
 
 Beside JSON Schema's own keywords a schema says, where it is meant: `x-kind` (names and scope),
 `x-columns` (tables), `x-apply` (how a change applies: immediate, restart or none; the nearest
-ancestor's word counts), `x-list-key` (what identifies an item of a list), `x-atomic` (compared and
-shown as a whole), `x-quantity`, `x-secret` (with all below it), `x-ref` (names another object),
-`x-immutable` (always, or once the object is ready), `x-unsupported` (accepted, without effect
-here), `x-base64-into` (plain text that is kept encoded under another field) and `x-message` (the
-sentence when it does not hold).
+ancestor's word counts), `x-list-key` (what identifies an item of a list), `x-union` (the field
+that names the variant), `x-atomic` (compared and shown as a whole), `x-quantity`, `x-secret` (with
+all below it), `x-ref` (names another object), `x-immutable` (always, or once the object is ready),
+`x-unsupported` (accepted, without effect here), `x-base64-into` (plain text that is kept encoded
+under another field) and `x-message` (the sentence when it does not hold).
 """
 
 from __future__ import annotations
@@ -27,7 +27,15 @@ from agent.core.model import Json
 _ANNOTATIONS = frozenset(
     (
         *("$schema", "$defs", "title", "description", "default", "x-kind", "x-columns", "x-apply"),
-        *("x-list-key", "x-atomic", "x-ref", "x-immutable", "x-unsupported", "x-base64-into"),
+        *(
+            "x-list-key",
+            "x-atomic",
+            "x-ref",
+            "x-immutable",
+            "x-unsupported",
+            "x-base64-into",
+            "x-union",
+        ),
     )
 )
 _SUBSCHEMAS = frozenset(
@@ -52,6 +60,8 @@ class FieldRule:
     """
     immutable: str = ""
     """always, ready, or empty."""
+    union: str = ""
+    """The field that says which variant it is; empty where there is one only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +359,7 @@ def _rule(schema: Mapping[str, Any], parent: FieldRule) -> FieldRule:
         quantity=bool(schema.get("x-quantity")),
         secret=parent.secret or bool(schema.get("x-secret")),
         structured=bool(schema.get("properties")) and not schema.get("x-atomic"),
+        union=schema.get("x-union", ""),
         ref=schema.get("x-ref"),
         immutable=schema.get("x-immutable", parent.immutable),
     )

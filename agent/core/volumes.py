@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lxml import etree
+
+from agent.core.host import RawDomain, RawVolume
 
 
 def volume_xml(
@@ -24,3 +28,23 @@ def volume_xml(
         etree.SubElement(backing, "path").text = backing_path
         etree.SubElement(backing, "format", type=backing_format)
     return etree.tostring(root, encoding="unicode")
+
+
+def users_of(
+    name: str, domains: Iterable[RawDomain], volumes: Iterable[RawVolume]
+) -> tuple[str, ...]:
+    """Whoever refers to a volume of that name, in words: any domain, whosever it is, on or off, and
+    volumes that are based on it. A name that merely looks alike counts too.
+    """
+    marks = tuple(before + name for before in "/'\">")
+    found = [
+        f"domain {domain.name}"
+        for domain in domains
+        if any(mark in xml for xml in (domain.inactive_xml, domain.active_xml) for mark in marks)
+    ]
+    found += [
+        f"volume {volume.name}"
+        for volume in volumes
+        if volume.backing_path.rpartition("/")[2] == name
+    ]
+    return tuple(sorted(found))

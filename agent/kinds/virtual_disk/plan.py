@@ -189,14 +189,21 @@ def _image(disk: Object, ref: Mapping[str, Json], view: View, report: _Report) -
     else:
         report.reason, what = "DatasourceIsNotReady", "NotReady"
         report.message = f"{key} is not ready: the disk is made as soon as it is."
-        report.waiting = view.previous(key).get("phase") != "Failed"
+        report.waiting = view.under_way(key)
     report.source = Condition("DatasourceReady", "False", prefix + what, report.message)
     return None
 
 
 def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Report) -> None:
     size = disk.spec.get("persistentVolumeClaim", {}).get("size")
-    if size is None or to_bytes(size) <= volume.capacity:
+    if size is None or to_bytes(size) == volume.capacity:
+        return
+    wanted = -(-to_bytes(size) // SECTOR) * SECTOR
+    if wanted < volume.capacity:
+        has = format_bytes(volume.capacity)
+        message = f"A disk cannot shrink: it has {has}, ask for that or more."
+        report.more.append(Condition("Resizing", "False", "NotAvailable", message))
+    if wanted <= volume.capacity:
         return
     if any(view.read("attached", (disk.key, vm)) for vm in view.read("users", disk.key) or ()):
         message = f"The disk grows to {size} once no running VirtualMachine has it open."
@@ -209,8 +216,7 @@ def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Repor
         return
     report.phase, report.waiting = "Resizing", True
     report.more.append(Condition("Resizing", "True", "InProgress"))
-    capacity = -(-to_bytes(size) // SECTOR) * SECTOR
-    report.actions = (ResizeVolume(at.name, POOL, volume.name, capacity),)
+    report.actions = (ResizeVolume(at.name, POOL, volume.name, wanted),)
 
 
 def _attached(disk: Object, view: View) -> list[dict[str, Json]]:

@@ -138,8 +138,8 @@ def _device(vm: Object, key: Key, boot: int, view: View) -> tuple[Device | None,
     if obj.deleted and data is None:
         return None, 0, f"{key} is being deleted: its manifest is gone.", False
     if data is None:
-        on_its_way = view.previous(key).get("phase") not in ("Failed", "PVCLost")
-        return None, 0, f"{key} is not ready yet: see its conditions.", on_its_way
+        problem = f"{key} is not ready yet: see its conditions."
+        return None, 0, problem, view.under_way(key)
     if isinstance(data, ImageData):
         if not data.cdrom and not vm.spec["enableParavirtualization"]:
             message = (
