@@ -24,13 +24,17 @@ from agent.kinds.validation import CHECKS
 from agent.reconcile.desired import ManifestReader
 from agent.reconcile.execute import Executor
 from agent.reconcile.git import Branches, GitWorker
+from agent.reconcile.lease import uptime
 from agent.reconcile.news import Lanes, ProgressNews
+from agent.reconcile.open_branches import OpenBranches
 from agent.reconcile.reconciler import Identity, Reconciler, Timing
 from agent.reconcile.status_branch import StatusBranch
 from agent.reconcile.workers import Workers
 
 ACTION_THREADS = 8
 IMPORT_THREADS = 4
+LAST_WORK = 5.0
+"""Seconds that work under way gets when the agent ends; then it is left."""
 READ_THREADS = 2
 
 
@@ -51,6 +55,8 @@ class Plan:
     """Least seconds between two writes to a remote repository."""
     image_limit: int
     """Bytes that one image may have."""
+    trash_retention: float = 7 * 86400.0
+    """Seconds for which what was deleted can come back."""
 
 
 @contextmanager
@@ -94,13 +100,14 @@ class Agent:
         *,
         clock: Callable[[], float] = time.time,
         lanes: Lanes | None = None,
+        uptime: Callable[[], float] = uptime,
     ) -> None:
         catalogue = Catalogue.load()
         spool = plan.data_dir / "spool"
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         sweep(spool)
         self._stopping = threading.Event()
-        self._workers: list[Workers] = []
+        self._workers: dict[str, Workers] = {}
         status = StatusBranch(
             repository, catalogue, f"refs/heads/{plan.branches.status}", plan.fleet
         )
@@ -111,6 +118,7 @@ class Agent:
             plan.branches,
             status,
             instance,
+            uptime,
         )
         executor = Executor(
             {host.name: host},
@@ -119,6 +127,7 @@ class Agent:
             lambda: self.reconciler.next_number(),
             lambda key, percent: self.reconciler.post(ProgressNews(key, percent)),
             self._stopping.is_set,
+            self.git.may_act,
         )
         self.reconciler = Reconciler(
             catalogue=catalogue,
@@ -128,8 +137,11 @@ class Agent:
             host=host,
             executor=executor,
             lanes=lanes or self._lanes(),
+            branches=OpenBranches(repository, plan.branches.folder),
             identity=Identity(plan.fleet, program_version(), plan.branches),
-            timing=Timing(clock, random.random, plan.poll, plan.status_interval),
+            timing=Timing(
+                clock, random.random, plan.poll, plan.status_interval, plan.trash_retention
+            ),
             wake=wake,
         )
 
@@ -139,12 +151,19 @@ class Agent:
             "reads": READ_THREADS,
             "actions": ACTION_THREADS,
             "imports": IMPORT_THREADS,
+            "plans": 1,
         }
-        workers = {name: Workers(name, count) for name, count in counts.items()}
-        self._workers = list(workers.values())
-        return Lanes(**{name: each.submit for name, each in workers.items()})
+        self._workers = {name: Workers(name, count) for name, count in counts.items()}
+        return Lanes(**{name: each.submit for name, each in self._workers.items()})
 
     def close(self) -> None:
+        """End. Whatever is still under way after a moment is left; the lease is given up, unless
+        the repository hangs.
+        """
         self._stopping.set()
-        for each in self._workers:
+        for each in self._workers.values():
             each.close()
+        deadline = time.monotonic() + LAST_WORK
+        ended = {name: each.join(deadline) for name, each in self._workers.items()}
+        if ended.get("git", True):
+            self.git.release()

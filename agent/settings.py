@@ -164,6 +164,12 @@ OPTIONS = (
     ),
     Option("timeout", "TIME", "how long to wait at most", _positive, short="t"),
     Option("log-format", "FORMAT", "auto, text or json (default: auto)", _log_format),
+    Option(
+        "trash-retention",
+        "TIME",
+        "how long a deleted disk's data can come back (default: 7d)",
+        duration,
+    ),
     Option("image-limit", "SIZE", "the largest image that is downloaded (default: 100Gi)", _bytes),
 )
 
@@ -191,6 +197,7 @@ class Settings:
     timeout: float | None = None
     log_format: str = "auto"
     image_limit: int = 100 * 1024**3
+    trash_retention: float = 7 * 86400.0
 
     @property
     def folder(self) -> str:

@@ -175,13 +175,13 @@ def reaping() -> Iterator[None]:
 def _reap(ended: threading.Event) -> None:
     while not ended.wait(0.02):
         for children in Path("/proc/self/task").glob("*/children"):
-            with contextlib.suppress(FileNotFoundError):  # a thread that is gone
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that is gone
                 for pid in children.read_text().split():
                     _reap_child(int(pid))
 
 
 def _reap_child(pid: int) -> None:
     """Reap one of libvirt's; other children belong to whoever started them."""
-    with contextlib.suppress(FileNotFoundError, ChildProcessError):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError, ChildProcessError):
         if Path(f"/proc/{pid}/comm").read_text().startswith(_OURS):
             os.waitpid(pid, os.WNOHANG)

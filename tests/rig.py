@@ -79,6 +79,8 @@ class Rig:
     repository: Repository | None = None
     fleet: str = "default"
     now: float = START
+    skew: float = 0.0
+    """Seconds that this agent's clock is ahead."""
     status_interval: float = 0.0
     files: dict[str, Any] = field(default_factory=dict)
 
@@ -92,10 +94,17 @@ class Rig:
         """A new agent, as after a kill: nothing is left of the old one but Git and the host."""
         self._tasks.clear()
         self.host._subscribers.clear()
-        lanes = Lanes(*(self._tasks.append for _ in range(4)))
+        lanes = Lanes(*(self._tasks.append for _ in range(5)))
         plan = Plan(self.fleet, Branches(), self.folder, 30.0, self.status_interval, 10 * GIB)
         self.agent = Agent(
-            plan, self.repo, self.host, instance, lambda: None, clock=lambda: self.now, lanes=lanes
+            plan,
+            self.repo,
+            self.host,
+            instance,
+            lambda: None,
+            clock=lambda: self.now + self.skew,
+            lanes=lanes,
+            uptime=lambda: self.now,
         )
         return self.agent
 

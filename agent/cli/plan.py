@@ -22,7 +22,7 @@ from agent.gitrepo.worktree import CommitSource, FolderSource
 from agent.hypervisor.host import LibvirtHost
 from agent.kinds.validation import CHECKS
 from agent.reconcile.desired import ManifestReader, together
-from agent.reconcile.plan_items import Item, PlanReport
+from agent.reconcile.plan_items import PlanReport, lines
 from agent.reconcile.planning import plan
 from agent.reconcile.recall import recall
 from agent.reconcile.status_branch import StatusBranch
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         with _reading(settings, live=args.live) as live:
             report = plan(catalogue, ledger, desired, settings.fleet, time.time(), live)
     _print(report, args.output)
-    if desired.problems:
+    if report.problems:
         return 1
     return 0 if report.empty else CHANGES
 
@@ -118,26 +118,12 @@ def _reading(settings: Settings, *, live: bool) -> Iterator[Reading | None]:
 
 def _print(report: PlanReport, output: str) -> None:
     problems = [place(problem) for problem in report.problems]
-    lines = [_line(item) for item in report.items]
     if output == "json":
         print(json.dumps(_machine(report), indent=2, ensure_ascii=False))
     elif output == "markdown":
-        print(planprint.markdown(lines, problems), end="")
+        print(planprint.markdown(lines(report), problems), end="")
     else:
-        print(planprint.text(lines, problems), end="")
-
-
-def _line(item: Item) -> planprint.Line:
-    verbs = tuple(dict.fromkeys(item.actions))
-    return planprint.Line(
-        str(item.key),
-        item.operation,
-        item.immediate,
-        item.restart,
-        item.next_start,
-        verbs,
-        item.reason,
-    )
+        print(planprint.text(lines(report), problems), end="")
 
 
 def _machine(report: PlanReport) -> dict[str, Json]:
@@ -152,7 +138,7 @@ def _machine(report: PlanReport) -> dict[str, Json]:
                 "immediate": [change.listed() for change in item.immediate],
                 "restart": [change.listed() for change in item.restart],
                 "nextStart": [change.listed() for change in item.next_start],
-                "actions": list(dict.fromkeys(item.actions)),
+                "actions": item.actions,
                 "reason": item.reason,
             }
             for item in report.items

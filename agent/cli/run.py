@@ -92,6 +92,7 @@ def _plan(settings: Settings, *, local: bool) -> Plan:
         poll=settings.interval,
         status_interval=0.0 if local else settings.status_interval,
         image_limit=settings.image_limit,
+        trash_retention=settings.trash_retention,
     )
 
 

@@ -100,6 +100,8 @@ class Engine:
         self._dirty: set[Key] = set()
         self._wakes: list[tuple[float, Key]] = []
         self.decisions: dict[Key, Decision] = {}
+        self._generations: dict[Key, int] = {}
+        """Of each object when it was last decided."""
 
     def get(self, table: str, key: Hashable) -> Any:
         """A fact, without a trace."""
@@ -171,6 +173,7 @@ class Engine:
             self._publish(key, {})
             self.put("export", key, None)
             self.put("under-way", key, None)
+            self._generations.pop(key, None)
             return self.decisions.pop(key, None) is not None
         new = self._decide[key.kind](obj, View(self, key, now))
         self._publish(key, new.publish)
@@ -179,7 +182,10 @@ class Engine:
         if new.wake is not None and (old is None or old.wake != new.wake or new.wake <= now):
             heapq.heappush(self._wakes, (new.wake, key))
         self.decisions[key] = new
-        return old != new
+        # a status says which generation it is about: another one makes news of an equal decision
+        same = old == new and self._generations.get(key) == obj.generation
+        self._generations[key] = obj.generation
+        return not same
 
     def _publish(self, key: Key, facts: Mapping[Fact, Any]) -> None:
         for fact in self._published.get(key, frozenset()) - facts.keys():

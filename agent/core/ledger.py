@@ -18,6 +18,7 @@ from agent.core.schema import Catalogue, Kind
 SOURCE = "gitvirt.io/source"
 FLEET_FILE = "agent.yaml"
 TRASH = "trash/"
+PLANS = "plans/"
 
 
 @dataclass(frozen=True)

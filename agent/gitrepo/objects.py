@@ -110,6 +110,11 @@ class ObjectRepository(ABC):
         tree = self.tree_id(commit, folder)
         return iter(()) if tree is None else iter(self._trees.files(tree))
 
+    def changed(
+        self, before: str | None, after: str | None, limit: int
+    ) -> list[tuple[TreeFile | None, TreeFile | None]]:
+        return self._trees.changed(before, after, limit)
+
     def tree_id(self, commit: str, folder: str = "") -> str | None:
         found = self._entry(commit, folder)
         return found.id if found is not None and found.kind == "folder" else None

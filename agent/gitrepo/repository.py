@@ -76,6 +76,14 @@ class Repository(Protocol):
     def tree_id(self, commit: str, folder: str = "") -> str | None:
         """Id of a folder's tree: equal ids mean equal content."""
 
+    def changed(
+        self, before: str | None, after: str | None, limit: int
+    ) -> list[tuple[TreeFile | None, TreeFile | None]]:
+        """Files that are not the same in two trees (by id; None for an empty one), as they are in
+        each. Nothing of it is remembered. TooManyFiles where more than `limit` files and folders
+        are not the same.
+        """
+
     def size(self, blob: str) -> int:
         """Bytes of a blob."""
 

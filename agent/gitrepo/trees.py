@@ -89,14 +89,17 @@ class Trees:
         known = self._entries.get(tree)
         if known is not None:
             return known
+        found = self._parsed(tree)
+        return self._entries.put(tree, found, 1 + len(found))
+
+    def _parsed(self, tree: str) -> tuple[Entry, ...]:
         try:
-            found = tuple(
+            return tuple(
                 Entry(name, mode, sha.decode())
                 for name, mode, sha in parse_tree(self._load(tree), 20)
             )
         except (ObjectFormatException, ValueError) as error:
             raise RepositoryError("ObjectCorrupt", f"tree {tree} is malformed") from error
-        return self._entries.put(tree, found, 1 + len(found))
 
     def find(self, root: str, path: str) -> Entry | None:
         """The entry at `path`; the root itself for an empty path. Empty and `.` components are
@@ -118,6 +121,41 @@ class Trees:
         same tree.
         """
         return self._list(tree, "", [_MAX_ENTRIES], 0)
+
+    def changed(
+        self, before: str | None, after: str | None, limit: int
+    ) -> list[tuple[TreeFile | None, TreeFile | None]]:
+        """Files that are not the same in two trees, as they are in each. Nothing new is remembered.
+        RepositoryError TooManyFiles beyond `limit` files and folders that are not the same.
+        """
+        found: list[tuple[TreeFile | None, TreeFile | None]] = []
+        waiting: list[tuple[str, str | None, str | None]] = [("", before, after)]
+        room = limit
+        while waiting:
+            prefix, one, other = waiting.pop()
+            old, new = self._by_name(one), self._by_name(other)
+            for name in sorted(old.keys() | new.keys()):
+                pair = old.get(name), new.get(name)
+                if pair[0] == pair[1]:
+                    continue
+                room -= 1
+                path = prefix + readable(name)
+                if room < 0 or path.count("/") > _MAX_DEPTH:
+                    raise RepositoryError("TooManyFiles", f"more than {limit} files differ")
+                folders = [each.id if each and each.kind == "folder" else None for each in pair]
+                if any(folders):
+                    waiting.append((path + "/", folders[0], folders[1]))
+                files = [
+                    TreeFile(path, each.id, each.kind) if each and each.kind != "folder" else None
+                    for each in pair
+                ]
+                if any(files):
+                    found.append((files[0], files[1]))
+        return found
+
+    def _by_name(self, tree: str | None) -> dict[bytes, Entry]:
+        entries = () if tree is None else self._entries.get(tree) or self._parsed(tree)
+        return {entry.name: entry for entry in entries}
 
     def _list(self, tree: str, prefix: str, room: list[int], depth: int) -> tuple[TreeFile, ...]:
         known = self._listings.get((tree, prefix))

@@ -10,13 +10,17 @@ import libvirt
 _lock = threading.Lock()
 _stopping = threading.Event()
 _thread: threading.Thread | None = None
+_timer = -1
+"""The only one for all drains: what libvirt-python keeps for a timer it never gives back."""
+_arrived: list[threading.Event] = []
+_passing: list[threading.Event] = []
 
 
 def start() -> None:
     """Run the loop from now on. Must come before the first connection is opened; more calls do
     nothing.
     """
-    global _thread
+    global _thread, _timer
     with _lock:
         if _thread is not None:
             return
@@ -24,6 +28,7 @@ def start() -> None:
         # well.
         libvirt.registerErrorHandler(_discard, None)
         libvirt.virEventRegisterDefaultImpl()
+        _timer = libvirt.virEventAddTimeout(-1, _pass, None)
         _thread = threading.Thread(target=_run, name="libvirt-events", daemon=True)
         _thread.start()
         atexit.register(_stop)
@@ -36,7 +41,9 @@ def drain(timeout: float = 1.0) -> None:
     if _thread is None or threading.current_thread() is _thread:
         return
     passed = threading.Event()
-    libvirt.virEventAddTimeout(0, _pass, passed)
+    with _lock:
+        _arrived.append(passed)
+    libvirt.virEventUpdateTimeout(_timer, 0)
     passed.wait(timeout)
 
 
@@ -48,9 +55,18 @@ def _run() -> None:
             _stopping.wait(0.1)
 
 
-def _pass(timer: int, passed: threading.Event) -> None:
-    libvirt.virEventRemoveTimeout(timer)
-    passed.set()
+def _pass(timer: int, _: object) -> None:
+    """Let those go that have seen a whole round. This timer comes first in a round, and those that
+    deliver events come after it.
+    """
+    global _arrived, _passing
+    libvirt.virEventUpdateTimeout(timer, -1)
+    with _lock:
+        passed, _passing, _arrived = _passing, _arrived, []
+    for each in passed:
+        each.set()
+    if _passing:
+        libvirt.virEventUpdateTimeout(timer, 0)
 
 
 def _stop() -> None:

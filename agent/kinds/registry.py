@@ -7,6 +7,7 @@ from __future__ import annotations
 from agent.core.facts import Decide, Decision, View
 from agent.core.model import Object
 from agent.core.schema import Catalogue
+from agent.kinds.suspension import suspendable
 from agent.kinds.virtual_disk import plan as _disk
 from agent.kinds.virtual_image import plan as _image
 from agent.kinds.virtual_machine import plan as _machine
@@ -38,7 +39,7 @@ KEEPS_DATA = ("VirtualDisk",)
 def decisions(catalogue: Catalogue) -> dict[str, Decide]:
     """How each kind decides."""
     machine = _machine.Planner(catalogue.kinds["VirtualMachine"])
-    return {
+    found: dict[str, Decide] = {
         **dict.fromkeys(PASSIVE, _passive),
         "VirtualMachineClass": _class.decide,
         "ClusterVirtualImage": _image.decide,
@@ -47,6 +48,7 @@ def decisions(catalogue: Catalogue) -> dict[str, Decide]:
         "VirtualMachine": machine.decide,
         "VirtualMachineOperation": _operation.decide,
     }
+    return {name: suspendable(decide) for name, decide in found.items()}
 
 
 def _passive(obj: Object, _: View) -> Decision:

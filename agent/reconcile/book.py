@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from agent.core.acceptance import Identity, Pruning, accept, prune
+from agent.core.acceptance import Identity, Pruning, accept, frozen, prune, suspended
 from agent.core.changes import redacted
 from agent.core.facts import Engine
 from agent.core.identity import disk_prefix, domain_uuid, operation_uid
@@ -24,6 +24,7 @@ from agent.kinds.virtual_machine.definition import parse
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN, SOURCE
 from agent.reconcile.message import Event, news
 from agent.reconcile.status_branch import Ledger
+from agent.reconcile.trash import Trash, restorable
 from agent.reconcile.world import World
 
 OPERATION = "VirtualMachineOperation"
@@ -44,13 +45,11 @@ class Book:
         self._fleet = fleet
         self._folder = folder
         self.records: dict[Key, Record] = {}
-        self.trash: dict[Key, Record] = {}
+        self.trash = Trash()
         self.saved: dict[Key, str] = {}
         """Uid of every object that the status branch holds."""
         self.unsaved: set[Key] = set()
         self.removed: set[Key] = set()
-        self.back: set[Key] = set()
-        """Objects that came back from the trash and whose entry there is still to be removed."""
         self.events: list[Event] = []
         self.held: tuple[Problem, ...] = ()
         self.problems: tuple[Problem, ...] = ()
@@ -68,7 +67,8 @@ class Book:
         jobs = {key: self._engine.get("job", key) for key in self.records}
         for key in list(self.records):
             self._forget(key)
-        self.records, self.trash = {}, dict(ledger.trash)
+        self.records = {}
+        self.trash.load(ledger.trash)
         self.unsaved, self.removed, self.events, self._taken = set(), set(), [], {}
         self._fresh, self._proved = ledger.fresh, False
         for key, each in ledger.records.items():
@@ -104,6 +104,7 @@ class Book:
         confirmed = config.annotations.get(CONFIRM, "") if config else ""
         pruning = self._prune(desired, manifests, confirmed)
         for key in pruning.delete:
+            self._taken.pop(key, None)  # the same manifest may come back
             self._change(replace(self.records[key].obj, deleted=timestamp(now)))
         self.held = pruning.held
         self.problems = (*desired.problems, *problems)
@@ -111,8 +112,9 @@ class Book:
         self._state_indexes()
 
     def _adopt(self, memories: Mapping[Key, DomainMetadata]) -> None:
-        """Take in machines that the ledger does not know, or knows as ones that are long gone: it was lost, or is an old
-        one. What a domain remembers is the newest word, also for one whose manifest is gone or broken by now.
+        """Take in machines that the ledger does not know, or knows as ones that are long gone: it
+        was lost, or is an old one. What a domain remembers is the newest word, also for one whose
+        manifest is gone or broken by now.
         """
         kind = self._catalogue.kinds[VM]
         for key, memory in memories.items():
@@ -153,6 +155,11 @@ class Book:
                 "choose another name"
             )
             return Problem(path, manifest.line, str(key), "metadata.name", message)
+        if known is not None and not known.obj.deleted:
+            ready = known.status.get("phase") == "Ready"
+            changed = frozen(kind, known.obj, manifest, ready=ready)
+            if changed:
+                return Problem(path, manifest.line, str(key), *changed[0])
         obj = accept(
             kind,
             manifest,
@@ -161,11 +168,7 @@ class Book:
             now,
             lambda key: self._identity(key, manifest, memories),
         )
-        trashed = self.trash.pop(key, None)
-        if trashed is not None:
-            self.back.add(key)
-            self.unsaved.add(key)
-        self._change(obj)
+        self._change(obj, self.trash.restore(key) if known is None else {})
         if known is None and key.kind == OPERATION and self._fresh:
             self._expire(obj, memories, now)
         return None
@@ -183,7 +186,7 @@ class Book:
         """
         if key.kind == OPERATION:
             return Identity(operation_uid(self._fleet, key, manifest.spec))
-        if (trashed := self.trash.get(key)) is not None:
+        if (trashed := restorable(self.trash.entries, key)) is not None:
             return Identity(trashed.obj.uid, trashed.obj.created, trashed.obj.generation + 1)
         if (memory := memories.get(key)) is not None:
             return Identity(memory.uid, memory.created, memory.generation)
@@ -198,7 +201,8 @@ class Book:
         prefix = disk_prefix(self._fleet, key)
         found = {name for _, _, name in self._world.volumes() if name.startswith(prefix)}
         found = {name for name in found if len(name) == len(prefix) + 36 + len(".qcow2")}
-        return found.pop()[len(prefix) : -len(".qcow2")] if len(found) == 1 else ""
+        uids = {name[len(prefix) : -len(".qcow2")] for name in found} - self.trash.entries.keys()
+        return uids.pop() if len(uids) == 1 else ""
 
     def _memories(self) -> dict[Key, DomainMetadata]:
         """What our domains remember, by VM. Read where objects are new: the ledger may have been
@@ -246,9 +250,11 @@ class Book:
 
     # -- changes -----------------------------------------------------------------------------
 
-    def _change(self, obj: Object) -> None:
+    def _change(self, obj: Object, restored: Mapping[str, Json] = {}) -> None:
         known = self.records.get(obj.key)
-        record = Record(obj, known.status if known else {})
+        record = Record(obj, known.status if known else restored)
+        if restored:
+            self._engine.put("status", obj.key, restored)
         self.records[obj.key] = record
         self.removed.discard(obj.key)
         self._put(known.obj if known else None, obj)
@@ -299,11 +305,11 @@ class Book:
         self._engine.put("job", key, None)
         self._taken.pop(key, None)
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: Key, now: float) -> None:
         """An object has gone for good; a kind that keeps data goes to the trash."""
         each = self.records[key]
         if key.kind in KEEPS_DATA:
-            self.trash[key] = each
+            self.trash.put(each, now)
         self._forget(key)
         self._state_indexes()
         self.unsaved.discard(key)
@@ -331,8 +337,10 @@ class Book:
 
 
 def references(obj: Object) -> Iterator[tuple[str, Key]]:
-    """The indexes in which an object stands."""
+    """The indexes in which an object stands. Of a suspended operation its VM does not know."""
     if obj.key.kind == OPERATION:
+        if suspended(obj.manifest):
+            return
         yield "operations", Key(VM, obj.key.namespace, obj.spec["virtualMachineName"])
     if obj.key.kind != VM:
         return

@@ -4,7 +4,7 @@ its tree.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from agent.core.manifests import Checks, FileResult, amend, assemble, is_manifest_file, read_file
@@ -129,3 +129,10 @@ def together(main: Desired, operations: Desired) -> Desired:
         problems=tuple(problems),
         broken=main.broken + operations.broken,
     )
+
+
+def removable(asked: Desired, keys: Container[Key]) -> list[str]:
+    """Files in which there is nothing but these objects."""
+    others = {path for key, path in asked.paths.items() if key not in keys}
+    others |= {problem.file for problem in (*asked.problems, *asked.ignored)}
+    return sorted({path for key, path in asked.paths.items() if key in keys} - others)

@@ -14,6 +14,7 @@ from agent.core.actions import (
     DefineDomain,
     DeleteVolume,
     DestroyDomain,
+    EraseVolume,
     ImportImage,
     PreparePool,
     ResizeVolume,
@@ -26,7 +27,7 @@ from agent.core.actions import (
 from agent.core.host import Host, HostError, RawVolume
 from agent.core.metadata import from_domain
 from agent.core.model import Json, Key
-from agent.core.volumes import volume_xml
+from agent.core.volumes import users_of, volume_xml
 from agent.images.errors import ImageError
 from agent.images.pipeline import HttpSource, fetch
 from agent.images.seed import nocloud, sysprep
@@ -72,6 +73,7 @@ class Executor:
         number: Callable[[], int],
         progress: Callable[[Key, int], None],
         stopping: Callable[[], bool],
+        may_act: Callable[[], bool],
     ) -> None:
         self._hosts = hosts
         self._spool = spool
@@ -79,6 +81,7 @@ class Executor:
         self._number = number
         self._progress = progress
         self._stopping = stopping
+        self._may_act = may_act
         self._starts = {name: threading.Semaphore(STARTS_AT_ONCE) for name in hosts}
         self._pools = {name: threading.Lock() for name in hosts}
         self._imports: dict[str, threading.Lock] = {}
@@ -90,6 +93,7 @@ class Executor:
         try:
             for action in ticket.actions:
                 outcome.failed = action.verb
+                self._check()
                 self._do(action, outcome)
                 outcome.done.append(action.verb)
                 outcome.failed = ""
@@ -98,6 +102,13 @@ class Executor:
             outcome.retry = error.retry or not isinstance(error, ImageError)
         self._look(ticket, outcome)
         return outcome
+
+    def _check(self) -> None:
+        """Nothing is begun once the agent ends, or once another one may act in its place."""
+        if self._stopping():
+            raise HostError("Stopping", "the agent is ending")
+        if not self._may_act():
+            raise HostError("LeaseLost", "another agent may act by now: waiting for the lease")
 
     def _look(self, ticket: Ticket, outcome: Outcome) -> None:
         """Read every domain that was touched."""
@@ -140,6 +151,19 @@ class Executor:
         host = self._hosts[action.node]
         with self._pools[action.node]:
             host.read_volumes(action.pool)  # a log file is no volume until the pool is refreshed
+            host.delete_volume(action.pool, action.name)
+        outcome.seen.append(VolumeRead(action.node, action.pool, action.name, None))
+
+    @_do.register
+    def _(self, action: EraseVolume, outcome: Outcome) -> None:
+        host = self._hosts[action.node]
+        with self._pools[action.node]:  # no overlay of it can be made meanwhile
+            seen = host.read(frozenset({action.pool}))
+            users = users_of(action.name, seen.domains.values(), seen.volumes.values())
+            if users:
+                raise HostError(
+                    "VolumeInUse", f"Its volume is kept: {', '.join(users)} refers to it."
+                )
             host.delete_volume(action.pool, action.name)
         outcome.seen.append(VolumeRead(action.node, action.pool, action.name, None))
 
@@ -199,6 +223,7 @@ class Executor:
 
         prepared = fetch(source, self._spool, progress, self._stopping, self._image_limit)
         try:
+            self._check()
             name = f"{action.volume_prefix}{prepared.digest}.{prepared.format}"
             with self._import_lock(action.node + name):
                 self._store(

@@ -4,22 +4,19 @@ stops nothing else.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from agent.core.model import Desired, Key
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import Repository, RepositoryError, StaleTip
 from agent.gitrepo.worktree import CommitSource
-from agent.reconcile.desired import ManifestReader, together
+from agent.reconcile.desired import ManifestReader, removable, together
+from agent.reconcile.lease import BEAT, Lease, uptime
 from agent.reconcile.recall import recall
 from agent.reconcile.status_branch import Ledger, StatusBranch
 
-LEASE = "refs/gitvirt/agent"
-BEAT = 60.0
-MISSED_BEATS = 3
-LEASE_FILE = "agent.json"
+HEADS = "refs/heads/"
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,11 @@ class Branches:
     operations: str = "operations"
     status: str = "status"
 
+    def others(self, refs: Mapping[str, str]) -> dict[str, str]:
+        """The branches that are none of these."""
+        ours = {f"{HEADS}{name}" for name in (self.main, self.operations, self.status)}
+        return {ref: tip for ref, tip in refs.items() if ref.startswith(HEADS) and ref not in ours}
+
 
 @dataclass(frozen=True)
 class Synced:
@@ -43,6 +45,18 @@ class Synced:
     leading: bool = True
     leader: str = ""
     """Who acts, where that is another agent."""
+    error: RepositoryError | None = None
+    heads: Mapping[str, str] = field(default_factory=dict)
+    """Every branch but the agent's own three."""
+    renew_in: float = BEAT
+    """Seconds until the lease is to be looked at again."""
+
+
+@dataclass(frozen=True)
+class Withdrawn:
+    """The end of an attempt to remove files of the operations branch."""
+
+    files: int = 0
     error: RepositoryError | None = None
 
 
@@ -67,38 +81,50 @@ class GitWorker:
         branches: Branches,
         status: StatusBranch,
         instance: str,
+        clock: Callable[[], float] = uptime,
     ) -> None:
         self._repository = repository
         self._catalogue = catalogue
         self._reader = reader
         self._branches = branches
         self._status = status
-        self._instance = instance
         self._seen: tuple[str | None, str | None] | None = None
         self._tip: str | None = None
         self._loaded = False
-        self._beaten = 0.0
+        self._lease = Lease(repository, instance, clock)
+        self.may_act = self._lease.may_act
 
     def sync(self, now: float) -> Synced:
         """Fetch, keep the lease, and read what is new."""
         try:
             refs = self._repository.fetch()
-            leader = self._lead(refs.get(LEASE), now)
+            tip = refs.get(f"refs/heads/{self._branches.status}")
+            self._status.check(tip)
+            leader = self._lease.keep(refs, now, (self._seen or ("",))[0] or "")
             if leader:
                 self._loaded = False
                 return Synced(leading=False, leader=leader)
-            ledger = self._ledger(refs.get(f"refs/heads/{self._branches.status}"))
+            ledger = self._ledger(tip)
             main = refs.get(f"refs/heads/{self._branches.main}")
             operations = refs.get(f"refs/heads/{self._branches.operations}")
             desired = self._desired(main, operations)
-            return Synced(revision=main or "", desired=desired, ledger=ledger)
+            return Synced(
+                revision=main or "",
+                desired=desired,
+                ledger=ledger,
+                heads=self._branches.others(refs),
+                renew_in=self._lease.renew_in(),
+            )
         except RepositoryError as error:
+            self._lease.failed()
             return Synced(error=error)
 
     def push(
         self, changes: Mapping[str, bytes | None], message: str, keys: frozenset[Key]
     ) -> Pushed:
         """Write to the status branch."""
+        if not self.may_act():
+            return Pushed(error=_lost())
         try:
             self._tip = self._status.commit(self._tip, changes, message)
         except StaleTip as error:
@@ -114,13 +140,27 @@ class GitWorker:
         self._seen = None
 
     def release(self) -> None:
-        """Give the lease up, so that another agent may act at once."""
+        """Give the lease up, so that another agent may act at once. This one acts no more."""
+        self._loaded = False
+        self._lease.release()
+
+    def withdraw(self, finished: frozenset[Key]) -> Withdrawn:
+        """Remove the files of the operations branch that hold nothing but these operations."""
+        _, tip = self._seen or (None, None)
+        if tip is None:
+            return Withdrawn()
+        if not self.may_act():
+            return Withdrawn(error=_lost())
         try:
-            tip = self._repository.fetch().get(LEASE)
-            if tip is not None and self._holder(tip) == self._instance:
-                self._write_lease(tip, 0.0)
-        except RepositoryError:
-            pass  # it runs out by itself
+            asked = self._reader.read(CommitSource(self._repository, tip), "operations")
+            paths = removable(asked, finished)
+            if paths:
+                ref = f"refs/heads/{self._branches.operations}"
+                message = f"Remove {len(paths)} finished operations\n\n[skip ci]\n"
+                self._repository.commit(ref, tip, dict.fromkeys(paths), message)
+        except RepositoryError as error:
+            return Withdrawn(error=error)
+        return Withdrawn(len(paths))
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -148,39 +188,6 @@ class GitWorker:
         self._tip, self._loaded = tip, True
         return ledger
 
-    # -- lease -------------------------------------------------------------------------------
 
-    def _lead(self, tip: str | None, now: float) -> str:
-        """Keep or take the lease; who has it, where that is somebody else."""
-        if tip is not None:
-            holder = self._holder(tip)
-            if holder != self._instance and now < self._time(tip) + MISSED_BEATS * BEAT:
-                return holder
-            if holder == self._instance and now < self._beaten + BEAT:
-                return ""
-        try:
-            self._write_lease(tip, now)
-        except StaleTip:
-            return "another agent that was faster"
-        self._beaten = now
-        return ""
-
-    def _write_lease(self, tip: str | None, now: float) -> None:
-        beat = {"instance": self._instance, "time": now, "revision": (self._seen or ("",))[0] or ""}
-        changes = {LEASE_FILE: (json.dumps(beat) + "\n").encode()}
-        self._repository.commit(LEASE, tip, changes, "Agent is alive", parentless=True)
-
-    def _beat(self, tip: str) -> Mapping[str, object]:
-        data = self._repository.read_path(tip, LEASE_FILE) or b"{}"
-        try:
-            value = json.loads(data)
-        except ValueError:
-            return {}
-        return value if isinstance(value, dict) else {}
-
-    def _holder(self, tip: str) -> str:
-        return str(self._beat(tip).get("instance", ""))
-
-    def _time(self, tip: str) -> float:
-        value = self._beat(tip).get("time", 0.0)
-        return float(value) if isinstance(value, int | float) else 0.0
+def _lost() -> RepositoryError:
+    return RepositoryError("LeaseLost", "another agent may act by now: waiting for the lease")

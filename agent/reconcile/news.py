@@ -19,6 +19,7 @@ class Lanes:
     reads: Submit
     actions: Submit
     imports: Submit
+    plans: Submit
 
 
 @dataclass(frozen=True)

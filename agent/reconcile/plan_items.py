@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agent.core import planprint
 from agent.core.actions import Action
 from agent.core.changes import SENSITIVE, Change, Disposition, diff, redacted
 from agent.core.facts import Decision, Engine
-from agent.core.ledger import Record, is_redacted
+from agent.core.ledger import Record, is_redacted, same_content
 from agent.core.model import Condition, Key, Object, Problem
 from agent.core.schema import Catalogue
 from agent.kinds.virtual_machine_class.builtin import SOURCE
@@ -155,7 +156,7 @@ def _content(catalogue: Catalogue, old: Object, new: Object) -> Iterator[Change]
         hidden = is_redacted(old.spec)  # what cannot be seen is no difference
         wanted = redacted(kind, new.spec) if hidden else new.spec
         yield from diff(kind, old.spec, wanted)
-    elif redacted(kind, old.manifest.content, ()) != redacted(kind, new.manifest.content, ()):
+    elif not same_content(kind, new.manifest, old.manifest):
         yield Change("replace", "content", SENSITIVE, SENSITIVE, Disposition.IMMEDIATE)
 
 
@@ -167,3 +168,19 @@ def _metadata(old: Object, new: Object) -> Iterator[Change]:
             if was != now:
                 operation = "add" if was is None else "remove" if now is None else "replace"
                 yield Change(operation, f"metadata.{name}.{key}", was, now, Disposition.IMMEDIATE)
+
+
+def lines(report: PlanReport) -> list[planprint.Line]:
+    """A plan as it is printed."""
+    return [
+        planprint.Line(
+            str(item.key),
+            item.operation,
+            item.immediate,
+            item.restart,
+            item.next_start,
+            item.actions,
+            item.reason,
+        )
+        for item in report.items
+    ]

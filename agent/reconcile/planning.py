@@ -14,22 +14,23 @@ from agent.core.facts import Engine
 from agent.core.host import RawNode, RawVolume, Reading
 from agent.core.identity import POOL, disk_volume, image_volume
 from agent.core.ledger import Record, same_content
-from agent.core.model import Desired, Json, Key, Manifest, Object
+from agent.core.model import Desired, Json, Key, Manifest
 from agent.core.quantity import to_bytes
 from agent.core.schema import Catalogue
 from agent.kinds.registry import ORDER, decisions
 from agent.kinds.virtual_machine import defaults
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN
-from agent.reconcile.book import VM, Book, references
+from agent.reconcile.book import OPERATION, VM, Book
 from agent.reconcile.plan_items import PlanReport, listed
 from agent.reconcile.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
+from agent.reconcile.trash import restorable
 from agent.reconcile.world import FullRead, VolumeRead, World
 
 NODE = "(planned)"
 LOST = ("PVCLost", "Failed", "Pending", "Provisioning")
 """Phases of disks and images without a volume."""
-SOURCED = ("VirtualDisk", "VirtualImage", "ClusterVirtualImage")
+FROM_SECRET = ("userDataRef", "sysprepRef")
 REFERENCES = 4
 """How many references follow each other at most: machine, disk, image, and what that is made of."""
 
@@ -72,8 +73,9 @@ def plan(
         affected = _affected(catalogue, ledger, desired)
         engine.only(affected)
         for key in affected:
-            if key in ledger.records:
-                _remembered_volumes(world, fleet, ledger.records[key])
+            known = ledger.records.get(key) or restorable(ledger.trash, key)
+            if known is not None:
+                _remembered_volumes(world, fleet, known)
         simulation.run(now)
         book.load(ledger)  # what waits for a restart is pending again
         engine.only(affected)
@@ -147,8 +149,8 @@ def _affected(catalogue: Catalogue, ledger: Ledger, desired: Desired) -> set[Key
         or not _same(catalogue, manifests[key], ledger.records[key].obj.manifest)
     }
     new = (manifests[key] for key in keys if key in manifests)
-    named = {target for each in new for target in _named(each)}
-    return keys | related(ledger.records, keys, named)
+    mentioned = {target for each in new for target in named(each)}
+    return keys | related(ledger.records, keys, mentioned)
 
 
 def _same(catalogue: Catalogue, new: Manifest, known: Manifest) -> bool:
@@ -159,12 +161,12 @@ def _same(catalogue: Catalogue, new: Manifest, known: Manifest) -> bool:
     return same_content(catalogue.kinds[new.key.kind], new, known)
 
 
-def related(records: Mapping[Key, Record], keys: Set[Key], named: Set[Key]) -> set[Key]:
-    """All that what is planned for `keys` may depend on or change: who refers to them, and all that
-    these, and the new manifests (`named`), refer to.
+def related(records: Mapping[Key, Record], keys: Set[Key], mentioned: Set[Key]) -> set[Key]:
+    """All that a plan for `keys` may depend on or change: who refers to them, and all that these
+    refer to; `mentioned` is what their new manifests refer to.
     """
     users = _users(records)
-    found = keys | named
+    found = {*keys, *mentioned}
     found |= {user for key in keys for user in users.get(key, ())}
     for _ in range(REFERENCES):
         found |= {target for key in found for target in _targets(records, key)}
@@ -176,7 +178,7 @@ def related(records: Mapping[Key, Record], keys: Set[Key], named: Set[Key]) -> s
 def _users(records: Mapping[Key, Record]) -> Mapping[Key, set[Key]]:
     users: dict[Key, set[Key]] = {}
     for key, each in records.items():
-        for target in _named(each.obj.manifest):
+        for target in named(each.obj.manifest):
             users.setdefault(target, set()).add(key)
     return users
 
@@ -184,25 +186,25 @@ def _users(records: Mapping[Key, Record]) -> Mapping[Key, set[Key]]:
 def _targets(records: Mapping[Key, Record], key: Key) -> Iterator[Key]:
     each = records.get(key)
     if each is not None:
-        yield from _named(each.obj.manifest)
+        yield from named(each.obj.manifest)
 
 
-def _named(manifest: Manifest) -> Iterator[Key]:
+def named(manifest: Manifest) -> Iterator[Key]:
     """All that a manifest refers to."""
     key, spec = manifest.key, manifest.spec
     if key.kind == VM:
-        spec = {"virtualMachineClassName": "", **spec}
-        manifest = replace(manifest, content={"spec": spec})
-    for _, target in references(Object(manifest, "", 0, "", "")):
-        yield target
-    ref = spec.get("dataSource", {}).get("objectRef") if key.kind in SOURCED else None
-    if ref:
-        cluster = ref["kind"] == "ClusterVirtualImage" or key.kind == "ClusterVirtualImage"
-        namespace = ref.get("namespace", "") if cluster else key.namespace
-        yield Key(
-            ref["kind"], "" if ref["kind"] == "ClusterVirtualImage" else namespace, ref["name"]
-        )
-    provisioning = spec.get("provisioning", {}) if key.kind == VM else {}
-    for name in ("userDataRef", "sysprepRef"):
-        if name in provisioning:
-            yield Key("Secret", key.namespace, provisioning[name]["name"])
+        yield Key("VirtualMachineClass", "", spec.get("virtualMachineClassName", ""))
+        for ref in spec["blockDeviceRefs"]:
+            yield _target(key, ref)
+        for field in FROM_SECRET:
+            if ref := spec.get("provisioning", {}).get(field):
+                yield Key("Secret", key.namespace, ref["name"])
+    elif key.kind == OPERATION:
+        yield Key(VM, key.namespace, spec["virtualMachineName"])
+    elif ref := spec.get("dataSource", {}).get("objectRef"):
+        yield _target(key, ref)
+
+
+def _target(key: Key, ref: Mapping[str, Json]) -> Key:
+    cluster = ref["kind"] == "ClusterVirtualImage"
+    return Key(ref["kind"], "" if cluster else ref.get("namespace", key.namespace), ref["name"])

@@ -15,10 +15,14 @@ from agent.core.schema import Catalogue
 from agent.core.status import timestamp
 from agent.reconcile.acting import REPEATED, Acting
 from agent.reconcile.book import Book
+from agent.reconcile.branch_plans import BranchPlans
 from agent.reconcile.execute import Executor, Outcome
-from agent.reconcile.git import Branches, GitWorker, Pushed, Synced
+from agent.reconcile.git import Branches, GitWorker, Pushed, Synced, Withdrawn
 from agent.reconcile.hosts import HostSide
+from agent.reconcile.housekeeping import VOLUME, Housekeeping
 from agent.reconcile.news import Lanes, ProgressNews
+from agent.reconcile.open_branches import OpenBranches, Surveyed
+from agent.reconcile.plan_process import Planned, plan_branch
 from agent.reconcile.repository import RepositorySide
 from agent.reconcile.status_branch import StatusBranch
 from agent.reconcile.workers import Counter
@@ -42,12 +46,16 @@ class Identity:
 
 @dataclass(frozen=True)
 class Timing:
-    """Clock in seconds since the epoch; `jitter` from 0 to 1; intervals in seconds."""
+    """Clock in seconds since the epoch; `jitter` from 0 to 1; intervals in seconds.
+
+    `trash_retention`: for how long what was deleted can come back.
+    """
 
     clock: Callable[[], float]
     jitter: Callable[[], float]
     poll: float
     status_interval: float
+    trash_retention: float
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,7 @@ class Reconciler:
         status: StatusBranch,
         host: Host,
         executor: Executor,
+        branches: OpenBranches,
         lanes: Lanes,
         identity: Identity,
         timing: Timing,
@@ -103,7 +112,26 @@ class Reconciler:
         )
         self._hosts = HostSide(host, self._world, engine, lanes, self.post, self._numbers)
         self._acting = Acting(engine, self._book, executor, lanes, self.post, timing.jitter)
+        self._housekeeping = Housekeeping(
+            engine,
+            self._book,
+            self._world,
+            executor,
+            lanes.actions,
+            self.post,
+            identity.fleet,
+            timing.trash_retention,
+        )
         self._writing = Writing(catalogue, status, self._book)
+        self._plans = BranchPlans(
+            branches,
+            lambda change, records: plan_branch(
+                catalogue, change, records, identity.fleet, folder, timing.clock()
+            ),
+            lanes,
+            self.post,
+            self._writing.files,
+        )
         self._loaded = False
         """True once the ledger has been read."""
         self._accepted = False
@@ -140,6 +168,8 @@ class Reconciler:
             self._accept(now)
             self._decide(now)
             self._act(now)
+            self._plan_branches(now)
+            self._clear_away(now)
             self._write(now)
         return max(0.0, self._due(now) - now)
 
@@ -149,28 +179,44 @@ class Reconciler:
                 news = self._inbox.get_nowait()
             except queue.Empty:
                 return
-            match news:
-                case Synced():
-                    self._synced(news, now)
-                case Pushed():
-                    self._pushed(news, now)
-                case Outcome():
-                    for seen in news.seen:
-                        self._hosts.take(seen, now)
-                    self._acting.ended(news, now)
-                case ProgressNews():
-                    self._acting.progress(news)
-                case HostEvent():
-                    self._hosts.happened(news, now)
-                case DomainRead() | FullRead() | VolumeRead() | GuestRead() | NodeLost():
-                    self._hosts.take(news, now)
+            self._take(news, now)
+
+    def _take(self, news: object, now: float) -> None:
+        match news:
+            case Synced():
+                self._synced(news, now)
+            case Pushed():
+                self._pushed(news, now)
+            case Withdrawn():
+                self._repository.withdrawn(news)
+            case Outcome():
+                self._ended(news, now)
+            case Surveyed():
+                self._plans.surveyed(news, self._book.records)
+            case Planned():
+                self._plans.planned(news, now)
+            case ProgressNews():
+                self._acting.progress(news)
+            case HostEvent():
+                self._hosts.happened(news, now)
+            case DomainRead() | FullRead() | VolumeRead() | GuestRead() | NodeLost():
+                self._hosts.take(news, now)
+
+    def _ended(self, outcome: Outcome, now: float) -> None:
+        for seen in outcome.seen:
+            self._hosts.take(seen, now)
+        owner = self._housekeeping if outcome.key.kind == VOLUME else self._acting
+        owner.ended(outcome, now)
 
     def _synced(self, news: Synced, now: float) -> None:
         self._repository.synced(news, now)
-        if not self._repository.leading:
+        if not news.leading:
             self._loaded = self._accepted = False
             return
+        if news.error is None:
+            self._plans.seen(news.revision, news.heads)
         if news.ledger is not None:
+            self._plans.load(news.ledger.plans)
             self._book.load(news.ledger)
             self._engine.forget()  # their reports went with the old ledger
             self._acting.ready.clear()
@@ -186,6 +232,8 @@ class Reconciler:
         if self._repository.pushed(news, now):
             for key in news.keys & self._book.records.keys():
                 self._book.saved[key] = self._book.records[key].obj.uid
+            self._writing.written()
+            self._housekeeping.wake()
         else:
             self._writing.failed()
 
@@ -213,7 +261,7 @@ class Reconciler:
             self._waiting.discard(key)
             self._wrong.discard(key)
             if key in self._book.records:
-                self._book.remove(key)
+                self._book.remove(key, now)
                 self._accepted = False  # its manifest may be back
             return
         (self._waiting.add if decision.waiting else self._waiting.discard)(key)
@@ -224,6 +272,25 @@ class Reconciler:
     def _act(self, now: float) -> None:
         if not self._hosts.error:
             self._acting.act(now)
+
+    def _clear_away(self, now: float) -> None:
+        desired = self._repository.desired
+        if not self._accepted or desired is None or not self._hosts.seen:
+            return
+        if now < self._housekeeping.due():
+            return
+        self._housekeeping.run(now, desired)
+        if not self._repository.pushing and not self._repository.syncing:
+            finished = self._housekeeping.finished(now)
+            if finished:
+                self._repository.withdraw(finished)
+
+    def _plan_branches(self, now: float) -> None:
+        """What other branches would do to what main has put in force."""
+        if self._accepted:
+            book = self._book
+            self._plans.changed(book.unsaved | book.removed, book.records)
+            self._plans.ask(now)
 
     def _write(self, now: float) -> None:
         """One commit for all that changed; a remote repository is not written to all the time."""
@@ -264,10 +331,14 @@ class Reconciler:
             return min(due)
         if (wake := self._engine.next_wake()) is not None:
             due.append(wake)
-        if self._book.unsaved and not self._repository.pushing:
+        if self._accepted:
+            due.append(self._plans.due(now))
+        if (self._book.unsaved or self._writing.files) and not self._repository.pushing:
             due.append(max(self._repository.push_at, now + CALM))
         if self._acting.ready and not self._repository.pushing and not self._hosts.error:
             due.append(now + REPEATED)
+        if self._accepted and self._hosts.seen and not self._repository.pushing:
+            due.append(self._housekeeping.due())
         return min(due)
 
     # -- for those who look --------------------------------------------------------------------
@@ -280,13 +351,21 @@ class Reconciler:
             problems=(*book.problems, *book.held),
             waiting=tuple(sorted(self._waiting)),
             wrong=tuple(sorted(self._wrong)),
-            busy=len(self._acting.busy),
-            unsaved=len(book.unsaved) + len(book.removed) + repository.pushing,
+            busy=len(self._acting.busy) + len(self._housekeeping.busy),
+            unsaved=len(book.unsaved)
+            + len(book.removed)
+            + len(book.trash.unsaved)
+            + repository.pushing,
             synced=self._accepted and not repository.syncing and not repository.wanted,
             leading=repository.leading,
             git_error=repository.error,
             node_error=self._hosts.error,
         )
+
+    @property
+    def planning(self) -> bool:
+        """True while some branch waits for its plan."""
+        return self._plans.busy or self._plans.due(0.0) <= 0.0 or bool(self._writing.files)
 
     def records(self) -> Mapping[Key, Record]:
         """The objects in force."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 
 from agent.core.model import Desired, Json, Key
 from agent.core.status import timestamp
-from agent.reconcile.git import GitWorker, Pushed, Synced
+from agent.gitrepo.repository import StaleTip
+from agent.reconcile.git import GitWorker, Pushed, Synced, Withdrawn
 from agent.reconcile.news import Post, Submit
 
 log = logging.getLogger("gitvirt")
@@ -33,15 +34,21 @@ class RepositorySide:
         self.desired: Desired | None = None
         self.attempted: Mapping[str, Json] = {}
         """The newest revision that was read, and since when."""
-        self.leading = True
+        self._leading = True
         self.error = ""
         self.syncing = False
         self.pushing = False
+        """True while a branch is being written."""
         self.wanted = False
         """True if there may be news."""
         self._sync_at = 0.0
         self.push_at = 0.0
         """When the status branch may be written again."""
+
+    @property
+    def leading(self) -> bool:
+        """True while this agent may act: it has the lease, and nobody can have taken it over."""
+        return self._leading and self._git.may_act()
 
     def ask(self, now: float, clock: Callable[[], float]) -> None:
         """Fetch, if it is time to."""
@@ -54,9 +61,22 @@ class RepositorySide:
         self.pushing = True
         self._lane(lambda: self._post(self._git.push(changes, message, keys)))
 
+    def withdraw(self, finished: frozenset[Key]) -> None:
+        """Have the files of finished operations removed."""
+        self.pushing = True
+        self._lane(lambda: self._post(self._git.withdraw(finished)))
+
+    def withdrawn(self, news: Withdrawn) -> None:
+        self.pushing = False
+        self.wanted = self.wanted or news.files > 0
+        if isinstance(news.error, StaleTip):
+            self.wanted = True
+        elif news.error is not None:
+            log.warning("finished operations stay: %s", news.error)
+
     def synced(self, news: Synced, now: float) -> None:
         self.syncing = False
-        self._sync_at = now + self._poll * (0.9 + 0.2 * self._jitter())
+        self._sync_at = now + min(self._poll * (0.9 + 0.2 * self._jitter()), news.renew_in)
         if news.error is not None:
             self._failed(str(news.error))
             self._sync_at = min(self._sync_at, now + RETRY)
@@ -64,11 +84,11 @@ class RepositorySide:
         if self.error:
             log.info("repository: reachable again")
         self.error = ""
-        if self.leading and not news.leading:
+        if self._leading and not news.leading:
             log.info("%s acts on this repository; standing by", news.leader)
-        elif news.leading and not self.leading:
+        elif news.leading and not self._leading:
             log.info("this agent acts now")
-        self.leading = news.leading
+        self._leading = news.leading
         if news.ledger is not None and not self.attempted:
             self.attempted = news.ledger.agent.get("attempted", {})
         if news.desired is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from agent.core.ledger import (
     FLEET_FILE,
+    PLANS,
     TRASH,
     Record,
     document,
@@ -39,9 +40,12 @@ class Ledger:
 
     tip: str | None = None
     records: dict[Key, Record] = field(default_factory=dict)
-    trash: dict[Key, Record] = field(default_factory=dict)
+    trash: dict[str, Record] = field(default_factory=dict)
+    """What was deleted and can still come back, by uid."""
     fresh: bool = True
     """True if there was no ledger: nothing is known of what was done before."""
+    plans: frozenset[str] = frozenset()
+    """Files of branches' plans."""
     agent: Mapping[str, Json] = field(default_factory=dict)
     """What an agent said of itself last."""
 
@@ -54,22 +58,33 @@ class StatusBranch:
         self._catalogue = catalogue
         self.ref = ref
         self._fleet = fleet
+        self._checked = ""
 
     def read(self, tip: str | None) -> Ledger:
         """The ledger at a commit. Raises ForeignLedger if another fleet wrote it."""
         if tip is None:
             return Ledger()
         ledger = Ledger(tip, fresh=False, agent=self._agent(tip))
-        for file in self._repository.files(tip):
+        files = list(self._repository.files(tip))
+        ledger.plans = frozenset(file.path for file in files if file.path.startswith(PLANS))
+        for file in files:
             if file.kind != "file" or not (is_record(file.path) or file.path.startswith(TRASH)):
                 continue
             value = load(self._repository.read(file.blob))
             found = record(self._catalogue, value) if value else None
             if found is None:
                 continue  # not ours, or damaged: the object is accepted anew
-            kept = ledger.trash if file.path.startswith(TRASH) else ledger.records
-            kept[found.obj.key] = found
+            if file.path.startswith(TRASH):
+                ledger.trash[found.obj.uid] = found
+            else:
+                ledger.records[found.obj.key] = found
         return ledger
+
+    def check(self, tip: str | None) -> None:
+        """Raise ForeignLedger if another fleet writes this branch."""
+        if tip is not None and tip != self._checked:
+            self._agent(tip)
+            self._checked = tip
 
     def _agent(self, tip: str) -> Mapping[str, Json]:
         data = self._repository.read_path(tip, FLEET_FILE)
@@ -86,13 +101,10 @@ class StatusBranch:
             changes[path_of(self._catalogue, each.obj.key)] = dump(document(self._catalogue, each))
         return changes
 
-    def trash_file(self, each: Record) -> tuple[str, bytes]:
-        """Where a deleted object is remembered until it is erased for good."""
-        path = TRASH + path_of(self._catalogue, each.obj.key)
-        return path, dump(document(self._catalogue, each))
-
-    def trash_path(self, key: Key) -> str:
-        return TRASH + path_of(self._catalogue, key)
+    def trash_file(self, key: Key, uid: str, each: Record | None) -> tuple[str, bytes | None]:
+        """Where a deleted object is remembered until it is erased, and what stands there."""
+        path = f"{TRASH}{path_of(self._catalogue, key).removesuffix('.yaml')}.{uid}.yaml"
+        return path, None if each is None else dump(document(self._catalogue, each))
 
     def commit(
         self, expected: str | None, changes: Mapping[str, bytes | None], message: str

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 
 
@@ -28,6 +29,12 @@ class Workers:
         """Let idle threads end; one that is stuck is left to the end of the process."""
         for _ in self._threads:
             self._tasks.put(None)
+
+    def join(self, deadline: float) -> bool:
+        """Wait for the threads to end, until `time.monotonic()` says so; True if they all have."""
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
-from agent.core.ledger import FLEET_FILE, document, dump
+from agent.core.ledger import FLEET_FILE, PLANS, document, dump
 from agent.core.model import Json, Key, Problem
 from agent.core.readme import Readme
 from agent.core.schema import Catalogue
@@ -22,11 +22,12 @@ CALM = 1.0
 
 @dataclass(frozen=True)
 class Batch:
-    """Keys of a write that is under way: changed, removed, back from the trash."""
+    """Keys of a write that is under way: changed, removed, and by uid what is in the trash."""
 
     changed: frozenset[Key] = frozenset()
     removed: frozenset[Key] = frozenset()
-    back: frozenset[Key] = frozenset()
+    trash: Mapping[str, Key] = field(default_factory=dict)
+    files: Mapping[str, bytes | None] = field(default_factory=dict)
 
 
 class Writing:
@@ -38,6 +39,8 @@ class Writing:
         self._problems: tuple[Problem, ...] | None = None
         self._fleet: Readme | None = None
         self._batch = Batch()
+        self.files: dict[str, bytes | None] = {}
+        """What else is to be written, by path; None removes."""
         self._written_at = 0.0
 
     def forget(self) -> None:
@@ -47,7 +50,7 @@ class Writing:
     def news(self, agent: Mapping[str, Json]) -> bool:
         """True if there is something to write."""
         book = self._book
-        changed = book.unsaved or book.removed or book.back
+        changed = book.unsaved or book.removed or book.trash.unsaved or self.files
         return bool(changed) or agent != self._agent or self._found() != self._problems
 
     def calm(self, agent: Mapping[str, Json], now: float) -> bool:
@@ -64,29 +67,39 @@ class Writing:
     ) -> tuple[dict[str, bytes | None], str, frozenset[Key]]:
         """Files, message and keys of the next commit. It all counts as written until `failed`."""
         book, problems = self._book, self._found()
-        batch = Batch(frozenset(book.unsaved), frozenset(book.removed), frozenset(book.back))
+        batch = Batch(
+            frozenset(book.unsaved),
+            frozenset(book.removed),
+            dict(book.trash.unsaved),
+            dict(self.files),
+        )
         changes = self._status.files([book.records[key] for key in batch.changed], batch.removed)
         for key in batch.removed:
             book.saved.pop(key, None)
-            if key in book.trash:
-                path, data = self._status.trash_file(book.trash[key])
-                changes[path] = data
-        for key in batch.back:
-            changes[self._status.trash_path(key)] = None
+        for uid, key in batch.trash.items():
+            path, data = self._status.trash_file(key, uid, book.trash.entries.get(uid))
+            changes[path] = data
+        changes |= batch.files
         changes[FLEET_FILE] = dump(agent)
         changes[PROBLEMS_FILE] = dump([_listed(each) for each in problems])
         changes[README_FILE] = self._readme(problems, agent, batch).encode()
-        message = compose(book.events, revision, self._said(agent))
-        book.unsaved, book.removed, book.back, book.events = set(), set(), set(), []
+        message = compose(book.events, revision, self._said(agent) or _plans(batch.files))
+        self.files.clear()
+        book.unsaved, book.removed, book.trash.unsaved, book.events = set(), set(), {}, []
         self._agent, self._problems, self._batch, self._written_at = agent, problems, batch, now
         return changes, message, batch.changed
+
+    def written(self) -> None:
+        """What was composed last stands in Git."""
+        self._book.trash.written(self._batch.trash)
 
     def failed(self) -> None:
         """What was to be written is to be written again."""
         book, batch = self._book, self._batch
         book.unsaved |= batch.changed & book.records.keys()
         book.removed |= batch.removed - book.records.keys()
-        book.back |= batch.back
+        self.files.update({**batch.files, **self.files})
+        book.trash.unsaved = {**batch.trash, **book.trash.unsaved}
         self._agent = {}
 
     def _found(self) -> tuple[Problem, ...]:
@@ -114,6 +127,13 @@ class Writing:
     @staticmethod
     def _revisions(agent: Mapping[str, Json]) -> tuple[Json, Json]:
         return agent.get("attempted"), agent.get("applied")
+
+
+def _plans(files: Mapping[str, bytes | None]) -> str:
+    """Says whose plans are new; the paths are encoded, so that a strange name does no harm."""
+    names = sorted(path.removeprefix(PLANS).removesuffix(".md") for path in files)
+    more = f" (+{len(names) - 1} more)" if len(names) > 1 else ""
+    return f"plan of {names[0]}{more}" if names else ""
 
 
 def _listed(each: Problem) -> dict[str, Json]:

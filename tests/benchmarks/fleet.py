@@ -57,5 +57,6 @@ def steady(
     rig = Rig(folder, host or MemoryHost(), repository)
     push(rig.repo, count, namespaces)
     summary = rig.settle(steps=500)
-    assert not summary.wrong and not summary.problems, summary
+    wrong = (*summary.wrong, *summary.problems)
+    assert not wrong, wrong[:3]
     return rig

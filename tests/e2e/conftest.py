@@ -1,4 +1,4 @@
-"""Stands, and the agent's log beside whatever fails."""
+"""Stands, and the agent's log beside whatever fails (with `-rP` beside everything)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Iterator[pytest.TestReport]:
     report: pytest.TestReport = yield  # type: ignore[misc]  # what the wrapped hook gave
-    if report.failed and isinstance(item, pytest.Function):
+    if report.when == "call" and isinstance(item, pytest.Function):
         for name, value in item.funcargs.items():
             if isinstance(value, Stand):
                 report.sections.append((f"the agent's log ({name})", value.log()[-20_000:]))

@@ -20,11 +20,13 @@ import watchfiles
 
 from agent.core import ledger
 from agent.core.identity import POOL, console_log, disk_prefix, domain_name
+from agent.core.metadata import from_domain
 from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.hypervisor.host import LibvirtHost
+from agent.kinds.virtual_machine.definition import parse
 from tests.gitrepo.git import ENVIRONMENT, bare, put
-from tests.hosts import Session, end_process, remove_domains
+from tests.hosts import Session, end_process
 from tests.images.server import Faulty
 from tests.rig import encoded
 
@@ -32,6 +34,8 @@ T = TypeVar("T")
 
 PATIENCE = 90.0
 """Seconds after which something that must happen is missing, on a machine that is busy."""
+ENDING = 30.0
+"""Seconds after which an agent that was asked to end hangs."""
 LOOK = 250
 """Milliseconds without an event after which a condition is looked at again."""
 STARTING = "starting up libvirt version"
@@ -67,7 +71,11 @@ class Stand:
         self.kill()
         self.images.__exit__(None, None, None)
         self.reopen()
-        remove_domains(self.host)
+        for uuid, domain in self.host.read(frozenset()).domains.items():
+            metadata = from_domain(parse(domain.inactive_xml or domain.active_xml))
+            if metadata is not None and metadata.fleet == self.fleet:
+                self.host.destroy(uuid)
+                self.host.undefine(uuid)
         self.host.close()
         self.virsh.close()
         for path in self.pool.glob(f"{self.fleet}_*"):
@@ -80,6 +88,7 @@ class Stand:
         return {
             **os.environ,
             "PYTHONPATH": str(_TREE),
+            "PYTHONFAULTHANDLER": "1",
             "GITVIRT_REPO": self.address,
             "GITVIRT_FLEET": self.fleet,
             "GITVIRT_DATA_DIR": str(self.folder / "data"),
@@ -102,9 +111,8 @@ class Stand:
             )
 
     @property
-    def agent_pid(self) -> int:
-        assert self._agent is not None, "no agent runs"
-        return self._agent.pid
+    def started(self) -> bool:
+        return self._agent is not None
 
     def kill(self) -> None:
         """End the agent at whatever instruction it is."""
@@ -117,9 +125,14 @@ class Stand:
         """Ask the agent to end, as a service manager does; its exit code."""
         assert self._agent is not None, "no agent runs"
         self._agent.send_signal(signal.SIGTERM)
-        code = self._agent.wait(PATIENCE)
-        self._agent = None
-        return code
+        try:
+            return self._agent.wait(ENDING)
+        except subprocess.TimeoutExpired:
+            self._agent.send_signal(signal.SIGABRT)  # where it hangs then stands in its log
+            self._agent.wait()
+            raise
+        finally:
+            self._agent = None
 
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""

@@ -15,11 +15,19 @@ from tests.memory_host import Killed
 from tests.product.faults import Effects, FragileRepository, Turn, WatchedHost
 from tests.rig import OPERATIONS, START, STATUS, Rig, disk, machine, operation
 
-USER_DATA = {"provisioning": {"type": "UserData", "userData": "#cloud-config\n{}\n"}}
+USER_DATA: dict[str, Any] = {
+    "provisioning": {"type": "UserData", "userData": "#cloud-config\n{}\n"}
+}
 DATA = [disk(), disk("data")]
 STORY: tuple[tuple[dict[str, Any], str], ...] = (
-    ({"vm.yaml": machine(disks=("root", "data"), **USER_DATA), "disks.yaml": DATA}, "refs/heads/main"),
-    ({"vm.yaml": machine(disks=("root", "data"), cpu={"cores": 2}, **USER_DATA)}, "refs/heads/main"),
+    (
+        {"vm.yaml": machine(disks=("root", "data"), **USER_DATA), "disks.yaml": DATA},
+        "refs/heads/main",
+    ),
+    (
+        {"vm.yaml": machine(disks=("root", "data"), cpu={"cores": 2}, **USER_DATA)},
+        "refs/heads/main",
+    ),
     ({"r.yaml": operation("again", "vm", "Restart")}, OPERATIONS),
     ({"s.yaml": operation("stop", "vm", "Stop")}, OPERATIONS),
     ({"t.yaml": operation("start", "vm", "Start")}, OPERATIONS),
@@ -36,7 +44,7 @@ class Told:
     turns: list[Turn]
     volumes: int
     phases: dict[str, str]
-    chapters: list[object]
+    chapters: list[tuple[bool, bool]]
     took: float
 
 
@@ -50,7 +58,7 @@ def tell(folder: Path, fault: Callable[[int, str, str], None], *, heir: str = "a
     host.on_effect = effects
     repository.effects = effects
     rig.start()
-    chapters: list[object] = []
+    chapters: list[tuple[bool, bool]] = []
     for files, ref in STORY:
         rig.push(files, ref)
         while True:
@@ -71,7 +79,9 @@ def tell(folder: Path, fault: Callable[[int, str, str], None], *, heir: str = "a
     rig.now += 1000
     rig.settle()
     assert (len(effects.done), repository.refs[STATUS]) == before
-    return Told(effects.done, host.turns, len(host.pools["gitvirt"]), phases, chapters, rig.now - START)
+    return Told(
+        effects.done, host.turns, len(host.pools["gitvirt"]), phases, chapters, rig.now - START
+    )
 
 
 def nothing(_number: int, _what: str, _phase: str) -> None:
@@ -89,22 +99,37 @@ def same(found: Told, plain: Told) -> None:
     assert found.phases == plain.phases
     assert found.volumes == plain.volumes
     assert [turn.on for turn in found.turns] == [turn.on for turn in plain.turns]
-    assert len({turn.instance for turn in found.turns if turn.on}) == sum(turn.on for turn in plain.turns)
+    assert len({turn.instance for turn in found.turns if turn.on}) == sum(
+        turn.on for turn in plain.turns
+    )
 
 
 def test_the_story_itself(told: Told) -> None:
-    assert [on for on, _ in told.chapters] == [True, True, True, False, True, True, False]  # type: ignore[misc]
+    assert [on for on, _ in told.chapters] == [True, True, True, False, True, True, False]
     assert told.chapters[-1] == (False, False)
     assert told.volumes == 3
     assert set(told.phases.values()) == {"Completed", "Ready"}
     assert [turn.on for turn in told.turns] == [True, False, True, False, True, False, True, False]
-    assert {"create_volume", "upload_volume", "define", "start", "shutdown", "destroy", "undefine", "set_live_metadata", "delete_volume", "push"} >= set(told.effects)
+    assert {
+        "create_volume",
+        "upload_volume",
+        "define",
+        "start",
+        "shutdown",
+        "destroy",
+        "undefine",
+        "set_live_metadata",
+        "delete_volume",
+        "push",
+    } >= set(told.effects)
     assert len(told.effects) > 30
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
 @pytest.mark.parametrize("heir", ["agent", "another"])
-def test_the_agent_is_killed_at_each_effect(tmp_path: Path, told: Told, heir: str, phase: str) -> None:
+def test_the_agent_is_killed_at_each_effect(
+    tmp_path: Path, told: Told, heir: str, phase: str
+) -> None:
     for number in range(1, len(told.effects) + 1):
 
         def kill(at: int, _what: str, when: str, number: int = number) -> None:

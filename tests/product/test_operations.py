@@ -9,7 +9,7 @@ import pytest
 from agent.core.status import timestamp
 from tests.rig import MAIN, OPERATIONS, STATUS, Rig, condition, disk, machine, operation, vm_key
 
-DEFAULT = "AlwaysOnUnlessStoppedManually"
+FORCE: dict[bool, dict[str, Any]] = {True: {"force": True}, False: {}}
 
 
 def ask(rig: Rig, name: str, kind: str, vm: str = "vm", ref: str = OPERATIONS, **more: Any) -> None:
@@ -163,11 +163,11 @@ def test_stopped_machines_are_neither_stopped_nor_restarted(off: Rig, kind: str)
 
 @pytest.mark.parametrize("kind", ["Evict", "Migrate", "Restore", "Clone"])
 def test_types_that_are_not_supported_say_so(on: Rig, kind: str) -> None:
-    more: dict[str, Any] = {
+    specs: dict[str, dict[str, Any]] = {
         "Restore": {"restore": {"mode": "Strict", "virtualMachineSnapshotName": "s"}},
         "Clone": {"clone": {"mode": "Strict", "customization": {"namePrefix": "x-"}}},
-    }.get(kind, {})
-    ask(on, "op", kind, **more)
+    }
+    ask(on, "op", kind, **specs.get(kind, {}))
     on.settle()
     assert outcome(on, "op") == ("Failed", "OperationFailed")
     assert kind in condition(on.vmop("op"), "Completed")["message"]
@@ -205,7 +205,10 @@ def test_start_of_a_manual_machine_whose_disk_comes_later(rig: Rig) -> None:
 
 def test_of_two_at_once_the_first_by_name_acts(on: Rig) -> None:
     on.host.guest_obeys = False
-    on.push({"a.yaml": operation("a", "vm", "Restart"), "b.yaml": operation("b", "vm", "Stop")}, OPERATIONS)
+    on.push(
+        {"a.yaml": operation("a", "vm", "Restart"), "b.yaml": operation("b", "vm", "Stop")},
+        OPERATIONS,
+    )
     on.settle()
     assert outcome(on, "a") == ("Completed", "OperationCompleted")
     assert outcome(on, "b") == ("Failed", "NotReadyToBeExecuted")
@@ -229,15 +232,17 @@ def test_supersede(
 ) -> None:
     before = instance(on)
     on.host.guest_obeys = False
-    ask(on, "a", first[0], **({"force": True} if first[1] else {}))
+    ask(on, "a", first[0], **FORCE[first[1]])
     drag(on)
     assert on.vmop("a")["status"]["phase"] == "InProgress"
     on.now += 2
-    ask(on, "b", second[0], **({"force": True} if second[1] else {}))
+    ask(on, "b", second[0], **FORCE[second[1]])
     on.settle()
     if replaces:
         assert outcome(on, "a") == ("Superseded", "Superseded")
-        assert "Superseded by b with type" in condition(on.vmop("a"), "Completed")["message"].replace(" of ", " with ")
+        assert "Superseded by b with type" in condition(on.vmop("a"), "Completed")[
+            "message"
+        ].replace(" of ", " with ")
         assert outcome(on, "b")[0] == "Completed"
         final = second[0]
     else:
@@ -337,7 +342,12 @@ def test_not_after(on: Rig) -> None:
 def test_not_after_of_an_operation_that_waits(on: Rig) -> None:
     on.push({"vm.yaml": [disk(), machine(disks=("root", "data"))]})
     on.settle()
-    ask(on, "op", "Restart", metadata={"annotations": {"gitvirt.io/not-after": timestamp(on.now + 600)}})
+    ask(
+        on,
+        "op",
+        "Restart",
+        metadata={"annotations": {"gitvirt.io/not-after": timestamp(on.now + 600)}},
+    )
     drag(on)
     assert on.vmop("op")["status"]["phase"] == "Pending"
     on.now += 601
@@ -357,7 +367,9 @@ def test_not_after_does_not_end_what_has_begun(on: Rig) -> None:
 
 
 def test_the_agent_was_away_when_it_was_asked(on: Rig) -> None:
-    ask(on, "op", "Stop", metadata={"annotations": {"gitvirt.io/not-after": timestamp(on.now + 60)}})
+    ask(
+        on, "op", "Stop", metadata={"annotations": {"gitvirt.io/not-after": timestamp(on.now + 60)}}
+    )
     on.now += 3600
     on.start()
     on.settle()
@@ -483,7 +495,7 @@ def test_always_off_comes_before_operations(on: Rig) -> None:
 
 def test_more_operations_than_a_domain_remembers(on: Rig) -> None:
     for number in range(20):
-        ask(on, f"op-{number:02}", "Restart", force=True)
+        ask(on, f"op-{number:02}", "Restart", ref=MAIN, force=True)
         on.settle()
         on.now += 700
     assert on.verbs().count("destroy") == 20

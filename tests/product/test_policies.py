@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -213,7 +214,7 @@ def test_always_on_stays_on_after_a_stop_by_hand(rig: Rig) -> None:
 # -- changes of the policy ----------------------------------------------------------------------
 
 
-def change(rig: Rig, policy: str, **spec: object) -> None:
+def change(rig: Rig, policy: str, **spec: Any) -> None:
     rig.push({"vm.yaml": [disk(), machine(runPolicy=policy, **spec)]})
     rig.settle()
 
@@ -252,7 +253,7 @@ def test_a_new_policy_on_a_running_machine(rig: Rig, old: str, new: str) -> None
 )
 @pytest.mark.parametrize("also", [{}, {"cpu": {"cores": 3}}], ids=["alone", "with-cores"])
 def test_a_new_policy_on_a_stopped_machine(
-    rig: Rig, old: str, new: str, on: bool, also: dict[str, object]
+    rig: Rig, old: str, new: str, on: bool, also: dict[str, Any]
 ) -> None:
     if old == "AlwaysOff":
         created(rig, old)

@@ -31,6 +31,11 @@ POLICIES = (DEFAULT, DEFAULT, "AlwaysOn", "Manual", "AlwaysOff")
 VMS = ("a", "b")
 DISKS = ("one", "two")
 MAIN = "refs/heads/main"
+OWN = {
+    "a": (("one",), ("one",), ("one",), ("one", "two"), ("two",)),
+    "b": (("two",), ("two",), ("two",), ("two", "one"), ("one",)),
+}
+"""Which disks a machine has: mostly its own."""
 KEPT = manifest("VirtualMachineClass", "kept", {"cpu": {"type": "Host"}})
 """Stays for ever, so that the repository never looks emptied by accident."""
 
@@ -43,12 +48,14 @@ labels = st.dictionaries(st.sampled_from(("tier", "team")), st.sampled_from(("x"
 def machines(draw: st.DrawFn, name: str) -> dict[str, Any]:
     return machine(
         name,
-        disks=tuple(draw(st.lists(st.sampled_from(DISKS), min_size=1, max_size=2, unique=True))),
+        disks=draw(st.sampled_from(OWN[name])),
         metadata={"labels": draw(labels), "annotations": draw(labels)},
         cpu={"cores": draw(st.integers(1, 3))},
         memory={"size": draw(sizes)},
         runPolicy=draw(st.sampled_from(POLICIES)),
-        disruptions={"restartApprovalMode": draw(st.sampled_from(("Manual", "Manual", "Automatic")))},
+        disruptions={
+            "restartApprovalMode": draw(st.sampled_from(("Manual", "Manual", "Automatic")))
+        },
         terminationGracePeriodSeconds=draw(st.sampled_from((0, 10, 60))),
         **draw(
             st.sampled_from(
@@ -68,8 +75,12 @@ STRANGERS = {
 }
 STRANGE_VOLUMES = {
     "backup.qcow2": Volume("/var/lib/libvirt/gitvirt/backup.qcow2", 10, content=b"mine"),
-    "other_disk_default_one_00000000-0000-4000-8000-000000000000.qcow2": Volume("/var/lib/libvirt/gitvirt/o", 10),
-    "default_disk_default_one_notauid.qcow2": Volume("/var/lib/libvirt/gitvirt/p", 10, content=b"hand-made"),
+    "other_disk_default_one_00000000-0000-4000-8000-000000000000.qcow2": Volume(
+        "/var/lib/libvirt/gitvirt/o", 10
+    ),
+    "default_disk_default_one_notauid.qcow2": Volume(
+        "/var/lib/libvirt/gitvirt/p", 10, content=b"hand-made"
+    ),
 }
 
 
@@ -99,8 +110,8 @@ class Product(RuleBasedStateMachine):
         self.volumes: set[str] = set()
         self.open_window()
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(a=machines("a"), b=machines("b"))
+    def begin(self, a: dict[str, Any], b: dict[str, Any]) -> None:
         for uuid, (name, metadata) in STRANGERS.items():
             self.host.define(FOREIGN.format(name, uuid, metadata))
         self.host.start("11111111-1111-4111-8111-111111111111")
@@ -109,6 +120,12 @@ class Product(RuleBasedStateMachine):
         self.host.turns.clear()
         self.rig.push({"kept.yaml": KEPT})
         self.rig.start()
+        self.heal()
+        self.vms, self.disks = {"a": a, "b": b}, dict.fromkeys(DISKS, "1Gi")
+        self.rig.push({f"disk-{name}.yaml": disk(name) for name in DISKS})
+        self.rig.push({f"vm-{name}.yaml": self.vms[name] for name in VMS})
+        for name in VMS:
+            self.versions[name].append(self.vms[name])
         self.heal()
 
     def teardown(self) -> None:
@@ -143,6 +160,8 @@ class Product(RuleBasedStateMachine):
             name: [self.vms.get(name)] for name in VMS
         }
         self.ledger_fault = False
+        self.there = {name for name in VMS if self.defined(name)}
+        """Machines that a domain remembers."""
 
     def note(self, name: str, event: str) -> None:
         self.events[name][event] += 1
@@ -173,7 +192,7 @@ class Product(RuleBasedStateMachine):
         self.rig.push({f"vm-{name}.yaml": self.vms[name]})
         self.versions[name].append(self.vms[name])
 
-    @precondition(lambda self: self.vms)
+    @precondition(lambda self: len(self.vms) == len(VMS))
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.vms)))
@@ -181,19 +200,24 @@ class Product(RuleBasedStateMachine):
         self.rig.push({f"vm-{name}.yaml": None})
         self.versions[name].append(None)
 
+    @precondition(lambda self: len(self.disks) < len(DISKS))
     @rule(name=st.sampled_from(DISKS), size=st.sampled_from(("1Gi", "2Gi")))
     def declare_disk(self, name: str, size: str) -> None:
         self.disks[name] = size
         self.rig.push({f"disk-{name}.yaml": disk(name, size)})
 
-    @precondition(lambda self: self.disks)
+    @precondition(lambda self: len(self.disks) == len(DISKS))
     @rule(data=st.data())
     def remove_disk(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.disks)))
         del self.disks[name]
         self.rig.push({f"disk-{name}.yaml": None})
 
-    @rule(name=names, kind=st.sampled_from(("Start", "Stop", "Restart", "Restart")), force=st.booleans())
+    @rule(
+        name=names,
+        kind=st.sampled_from(("Start", "Stop", "Restart", "Restart")),
+        force=st.booleans(),
+    )
     def ask(self, name: str, kind: str, force: bool) -> None:
         self.asked += 1
         op = f"op-{self.asked}"
@@ -210,13 +234,13 @@ class Product(RuleBasedStateMachine):
         self.rig.push({f"{op}.yaml": None}, OPERATIONS)
         self.note(name, "withdrawn")
 
-    @precondition(lambda self: STATUS in self.repo.refs)
+    @precondition(lambda self: STATUS in self.repo.refs and not self.forgotten())
     @rule()
     def lose_ledger(self) -> None:
         del self.repo.refs[STATUS]
         self.ledger_fault = True
 
-    @precondition(lambda self: self.tips)
+    @precondition(lambda self: self.tips and not self.forgotten())
     @rule(data=st.data())
     def roll_ledger_back(self, data: st.DataObject) -> None:
         self.repo.refs[STATUS] = data.draw(st.sampled_from(self.tips))
@@ -227,10 +251,18 @@ class Product(RuleBasedStateMachine):
     def on(self, name: str) -> bool:
         return bool(self.host.instance(self.rig.uuid(name)))
 
+    def forgotten(self) -> bool:
+        """True if some domain's metadata is gone."""
+        return any("edit-metadata" in events for events in self.events.values())
+
     def defined(self, name: str) -> bool:
         return self.rig.uuid(name) in self.host._domains
 
-    @rule(name=names, how=st.sampled_from(("poweroff", "reboot", "crash", "signal", "destroy")))
+    @precondition(lambda self: any(self.on(name) for name in VMS))
+    @rule(
+        name=names,
+        how=st.sampled_from(("poweroff", "reboot", "reboot", "crash", "signal", "destroy")),
+    )
     def happens(self, name: str, how: str) -> None:
         if not self.on(name):
             return
@@ -248,6 +280,7 @@ class Product(RuleBasedStateMachine):
                 WatchedHost.__mro__[1].destroy(self.host, uuid)  # type: ignore[attr-defined]  # by hand: not the agent's
         self.note(name, how)
 
+    @precondition(lambda self: any(self.defined(name) and not self.on(name) for name in VMS))
     @rule(name=names)
     def started_by_hand(self, name: str) -> None:
         if self.defined(name) and not self.on(name):
@@ -267,8 +300,8 @@ class Product(RuleBasedStateMachine):
 
     @rule(name=names, how=st.sampled_from(("cores", "memory", "metadata")))
     def edited_by_hand(self, name: str, how: str) -> None:
-        if not self.defined(name):
-            return
+        if not self.defined(name) or (how == "metadata" and self.ledger_fault):
+            return  # a domain that neither it nor the ledger knows is nobody's
 
         def change(root: etree._Element) -> None:
             if how == "cores":
@@ -336,6 +369,21 @@ class Product(RuleBasedStateMachine):
         self.tips.append(self.repo.refs[STATUS])
         self.open_window()
 
+    @rule(
+        name=names,
+        what=st.sampled_from(("crash", "poweroff", "Stop", "Restart", "lost", "nothing")),
+    )
+    def one_thing_at_rest(self, name: str, what: str) -> None:
+        """Where just one thing happens, the outcome is known exactly."""
+        self.heal()
+        if what in ("crash", "poweroff"):
+            self.happens(name=name, how=what)
+        elif what in ("Stop", "Restart"):
+            self.ask(name=name, kind=what, force=False)
+        elif what == "lost":
+            self.host_is_lost()
+        self.heal()
+
     def nothing_is_left_to_do(self) -> None:
         self.rig.verbs()
         tip = self.repo.refs[STATUS]
@@ -360,7 +408,11 @@ class Product(RuleBasedStateMachine):
         assert found >= self.volumes
         self.volumes = found
         for name in self.disks:
-            of_disk = [each for each in found if each.startswith(f"default_disk_default_{name}_") and each not in STRANGE_VOLUMES]
+            of_disk = [
+                each
+                for each in found
+                if each.startswith(f"default_disk_default_{name}_") and each not in STRANGE_VOLUMES
+            ]
             assert len(of_disk) == 1, of_disk
 
     def machine_is_right(self, name: str) -> None:
@@ -384,7 +436,9 @@ class Product(RuleBasedStateMachine):
         if raw is not None and raw.active:
             self.changes_are_told(wanted, status, raw.active_xml, name)
 
-    def power_is_right(self, name: str, wanted: dict[str, Any], status: dict[str, Any], *, ready: bool) -> None:
+    def power_is_right(
+        self, name: str, wanted: dict[str, Any], status: dict[str, Any], *, ready: bool
+    ) -> None:
         policy, on = wanted["spec"]["runPolicy"], self.on(name)
         was, events = bool(self.before[name]), self.events[name]
         policies = {each["spec"]["runPolicy"] if each else "none" for each in self.versions[name]}
@@ -398,23 +452,31 @@ class Product(RuleBasedStateMachine):
             assert on or not ready
         elif not (policies - {policy}) and not self.ledger_fault:
             ups = {"Start", "Restart", "virsh-start"}
-            downs = {"Stop", "Restart", "poweroff", "edit-metadata"} if policy == DEFAULT else {"Stop", "Restart", "poweroff", "crash", "signal", "destroy", "lost"}
+            downs = (
+                {"Stop", "Restart", "poweroff", "edit-metadata"}
+                if policy == DEFAULT
+                else {"Stop", "Restart", "poweroff", "crash", "signal", "destroy", "lost"}
+            )
             if was and ready and not downs & events.keys():
                 assert on
             if not was and not ups & events.keys() and status["phase"] == "Stopped":
                 assert not on
 
-    def changes_are_told(self, wanted: dict[str, Any], status: dict[str, Any], active: str, name: str) -> None:
+    def changes_are_told(
+        self, wanted: dict[str, Any], status: dict[str, Any], active: str, name: str
+    ) -> None:
         told = {each["path"] for each in status.get("restartAwaitingChanges", ())}
         cores, memory, disks = shape(active)
         want = shape_of(wanted)
-        memory_known = self.rig.host.instance(self.rig.uuid(name)) not in ("", "unknown")
+        memory_known = self.host.instance(self.rig.uuid(name)) not in ("", "unknown")
         if not memory_known or cores == 7 or memory == 777216 * 1024:
             return  # started by hand with a definition that somebody had changed
         assert ("cpu.cores" in told) is (cores != want[0])
         assert ("memory.size" in told) is (memory != want[1])
         assert any(path.startswith("blockDeviceRefs") for path in told) is (disks != want[2])
-        assert bool(told) is (condition({"status": status}, "AwaitingRestartToApplyConfiguration") != {})
+        assert bool(told) is (
+            condition({"status": status}, "AwaitingRestartToApplyConfiguration") != {}
+        )
         live = self.rig.memory(name, active=True)
         assert dict(live.labels) == wanted["metadata"].get("labels", {})
         assert dict(live.annotations) == wanted["metadata"].get("annotations", {})
@@ -422,14 +484,27 @@ class Product(RuleBasedStateMachine):
 
     def turns_were_asked_for(self, name: str) -> None:
         """No instance ends, and none is started, that nobody gave a reason for."""
-        turns = [turn for turn in self.host.turns[self.turned :] if turn.uuid == self.rig.uuid(name)]
+        turns = [
+            turn for turn in self.host.turns[self.turned :] if turn.uuid == self.rig.uuid(name)
+        ]
         events, versions = self.events[name], self.versions[name]
         specs = [each["spec"] if each else None for each in versions]
         ends = events["Stop"] + events["Restart"] + events["reboot"]
         ends += sum(spec is None or spec["runPolicy"] == "AlwaysOff" for spec in specs)
-        ends += sum(bool(spec and spec["disruptions"]["restartApprovalMode"] == "Automatic") for spec in specs)
-        ends += events["virsh-start"] if specs[-1] is None or specs[-1]["runPolicy"] == "AlwaysOff" else 0
-        ends += events["virsh-start"] if any(spec and spec["runPolicy"] == "AlwaysOff" for spec in specs) else 0
+        ends += sum(
+            bool(spec and spec["disruptions"]["restartApprovalMode"] == "Automatic")
+            for spec in specs
+        )
+        ends += (
+            events["virsh-start"]
+            if specs[-1] is None or specs[-1]["runPolicy"] == "AlwaysOff"
+            else 0
+        )
+        ends += (
+            events["virsh-start"]
+            if any(spec and spec["runPolicy"] == "AlwaysOff" for spec in specs)
+            else 0
+        )
         ended = sum(not turn.on for turn in turns)
         assert ended <= ends, f"{name}: {ended} ends for {ends} reasons"
         starts = ended + events["Start"] + events["Restart"] + len(specs)
@@ -443,11 +518,13 @@ class Product(RuleBasedStateMachine):
             if name in self.vms:
                 found["vm", name] = self.rig.vm(name)["metadata"]["uid"]
         for name in self.disks:
-            found["disk", name] = self.rig.document(f"namespaces/default/virtualdisks/{name}.yaml")["metadata"]["uid"]
+            found["disk", name] = self.rig.document(f"namespaces/default/virtualdisks/{name}.yaml")[
+                "metadata"
+            ]["uid"]
         for key, uid in found.items():
             kind, name = key
-            lived_on = kind == "disk" or None not in self.versions[name]
-            if key in self.uids and lived_on and (kind == "disk" or self.defined(name)):
+            known = kind == "disk" or (name in self.there and None not in self.versions[name])
+            if key in self.uids and known:
                 assert self.uids[key] == uid, key
         self.uids |= found
 
@@ -462,14 +539,24 @@ def shape(xml: str) -> tuple[int, int, list[str]]:
     unit = {"KiB": 1024, "MiB": 1024**2, "b": 1, "bytes": 1}
     memory = root.find("memory")
     assert memory is not None
-    found = [source.get("file", "").rsplit("/", 1)[-1] for source in root.findall("devices/disk/source")]
+    found = [
+        source.get("file", "").rsplit("/", 1)[-1] for source in root.findall("devices/disk/source")
+    ]
     disks = [each.split("_")[3] for each in found if "_disk_" in each]
-    return int(root.findtext("vcpu", "0")), int(memory.text or 0) * unit[memory.get("unit", "KiB")], disks
+    return (
+        int(root.findtext("vcpu", "0")),
+        int(memory.text or 0) * unit[memory.get("unit", "KiB")],
+        disks,
+    )
 
 
 def shape_of(wanted: dict[str, Any]) -> tuple[int, int, list[str]]:
     spec = wanted["spec"]
-    return spec["cpu"]["cores"], to_bytes(spec["memory"]["size"]), [ref["name"] for ref in spec["blockDeviceRefs"]]
+    return (
+        spec["cpu"]["cores"],
+        to_bytes(spec["memory"]["size"]),
+        [ref["name"] for ref in spec["blockDeviceRefs"]],
+    )
 
 
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "25"))

@@ -53,6 +53,8 @@ def decide(disk: Object, view: View) -> Decision:
     if disk.deleted:
         return _delete(view.previous(disk.key), attached, users=view.read("users", disk.key) or ())
     report = _Report()
+    if at is None and view.previous(disk.key).get("phase"):
+        return Decision()  # what was known stays: that there was a volume, above all
     if at is None:
         report.reason, report.message = "ProvisioningNotStarted", NOT_READY
     else:

@@ -19,6 +19,8 @@ def decide(image: Object, view: View) -> Decision:
     at = place(view)
     previous = view.previous(image.key)
     if at is None:
+        if previous.get("phase"):
+            return Decision()  # what was known stays: the digest by which the data is found again
         return _waiting("Pending", "ProvisioningNotStarted", NOT_READY)
     source = image.spec["dataSource"]
     if source["type"] != "HTTP":

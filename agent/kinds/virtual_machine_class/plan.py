@@ -26,6 +26,8 @@ def decide(each: Object, view: View) -> Decision:
     if each.deleted:
         return _delete(users)
     at = place(view)
+    if at is None and view.previous(each.key).get("phase"):
+        return Decision()  # what was known stays
     if at is None:
         return Decision(status=_status("Pending", "NoSuitableNodesFound", NOT_READY), ok=False)
     cpu, problem = _guest_cpu(each.spec["cpu"], at.node)

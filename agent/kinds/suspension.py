@@ -1,0 +1,56 @@
+"""Objects that somebody has asked to leave alone for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from agent.core.acceptance import suspended
+from agent.core.facts import Decide, Decision, Fact, View
+from agent.core.model import Condition, Object
+from agent.kinds.virtual_machine_operation.applicable import Progress
+from agent.kinds.virtual_machine_operation.plan import ENDED
+
+MESSAGE = (
+    "Nothing is done about it while its annotation gitvirt.io/reconcile is disabled; remove the "
+    "annotation to go on."
+)
+_CONDITION = Condition("Suspended", "True", "ReconciliationDisabled", MESSAGE)
+_WAITS = Progress(
+    "Pending", "Unknown", "The VirtualMachine is suspended: nothing is done about it."
+)
+
+
+def suspendable(decide: Decide) -> Decide:
+    """The same decisions, with nothing done while the object is suspended."""
+
+    def decided(obj: Object, view: View) -> Decision:
+        decision = decide(obj, view)
+        if obj.deleted or not suspended(obj.manifest):
+            return decision
+        return _still(decision, view.now)
+
+    return decided
+
+
+def _still(decision: Decision, now: float) -> Decision:
+    status = decision.status
+    if status is not None:
+        status = {**status, "conditions": [*status.get("conditions", ()), _CONDITION]}
+    return replace(
+        decision,
+        status=status,
+        actions=(),
+        waiting=False,
+        wake=decision.wake if decision.wake is not None and decision.wake > now else None,
+        publish=_published(decision.publish),
+    )
+
+
+def _published(facts: Mapping[Fact, Any]) -> dict[Fact, Any]:
+    """An operation is not taken up: what would be written down of it is not."""
+    return {
+        fact: _WAITS if fact[0] == "operation" and value.phase not in ENDED else value
+        for fact, value in facts.items()
+    }

@@ -1,0 +1,47 @@
+"""Image data that nothing needs any more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from agent.core.identity import image_prefix, image_volume
+from agent.core.ledger import Record
+from agent.core.model import Json
+
+_REST = re.compile(r"[0-9a-f]{64}\.(qcow2|raw|iso)")
+_IMAGES = ("VirtualImage", "ClusterVirtualImage")
+_UNKNOWN = ("", "Pending", "Provisioning")
+
+
+def is_image_data(fleet: str, name: str) -> bool:
+    """True for the volume names that this fleet gives to image data."""
+    prefix = image_prefix(fleet)
+    return name.startswith(prefix) and _REST.fullmatch(name[len(prefix) :]) is not None
+
+
+def needed(fleet: str, records: Iterable[Record]) -> frozenset[str] | None:
+    """Volumes whose data some object was made to have; None while that is not known of all."""
+    names = set()
+    for each in records:
+        if not _imports(each):
+            continue
+        facts = _facts(each)
+        if facts.get("digest"):
+            names.add(image_volume(fleet, facts["digest"], facts["format"]))
+        elif each.status.get("phase", "") in _UNKNOWN:
+            return None
+    return frozenset(names)
+
+
+def _imports(each: Record) -> bool:
+    if each.obj.key.kind not in (*_IMAGES, "VirtualDisk"):
+        return False
+    return bool(each.obj.spec.get("dataSource", {}).get("type") == "HTTP")
+
+
+def _facts(each: Record) -> Mapping[str, Json]:
+    if each.obj.key.kind in _IMAGES:
+        return each.status
+    found: Mapping[str, Json] = each.status.get("import", {})
+    return found

@@ -1,0 +1,40 @@
+"""How long operations that have ended are kept."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from agent.core.ledger import Record
+from agent.core.model import Key
+from agent.core.status import seconds
+from agent.kinds.virtual_machine_operation.plan import ENDED
+
+KEPT_FOR = 24 * 3600.0
+KEPT_PER_VM = 10
+
+
+def outlived(operations: Iterable[Record], now: float) -> frozenset[Key]:
+    """Operations that ended a day ago or earlier, and those beyond the newest ten of their VM."""
+    ended: defaultdict[tuple[str, str], list[tuple[float, str, Key]]] = defaultdict(list)
+    for each in operations:
+        at = _end(each)
+        if at is not None:
+            vm = each.obj.key.namespace, each.obj.spec["virtualMachineName"]
+            ended[vm].append((at, each.obj.created, each.obj.key))
+    found = set()
+    for of_one_vm in ended.values():
+        of_one_vm.sort(reverse=True)
+        found |= {key for at, _, key in of_one_vm if at + KEPT_FOR <= now}
+        found |= {key for _, _, key in of_one_vm[KEPT_PER_VM:]}
+    return frozenset(found)
+
+
+def _end(each: Record) -> float | None:
+    """When the operation ended; None while it has not."""
+    if each.status.get("phase") not in ENDED:
+        return None
+    for condition in each.status.get("conditions", ()):
+        if condition["type"] == "Completed":
+            return seconds(condition["lastTransitionTime"])
+    return seconds(each.obj.created)

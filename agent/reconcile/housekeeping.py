@@ -1,0 +1,185 @@
+"""What is cleared away without anybody asking: the trash once its time is over, image data that
+nothing needs, operations that ended long ago.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from agent.core.actions import EraseVolume
+from agent.core.facts import Engine
+from agent.core.identity import POOL, disk_volume
+from agent.core.jobs import Job
+from agent.core.ledger import Record
+from agent.core.model import Desired, Key
+from agent.core.volumes import users_of
+from agent.kinds.virtual_image.garbage import is_image_data, needed
+from agent.kinds.virtual_machine_operation.retention import outlived
+from agent.reconcile.book import OPERATION, Book
+from agent.reconcile.execute import Executor, Outcome, Ticket
+from agent.reconcile.news import Post, Submit
+from agent.reconcile.world import World
+
+log = logging.getLogger("gitvirt")
+
+EVERY = 60.0
+"""Seconds between two looks, where nothing happens."""
+RETRY = 600.0
+"""Seconds until a volume that could not be deleted is tried again."""
+GRACE = 3600.0
+"""Seconds for which nothing may need image data before it is deleted."""
+VOLUME = "Volume"
+"""Kind of the keys under which volumes are deleted here; no manifest has it."""
+
+
+@dataclass
+class _Times:
+    """When what is due, in seconds since the epoch."""
+
+    look: float = 0.0
+    withdraw: float = 0.0
+    retry: dict[str, float] = field(default_factory=dict)
+    """By volume."""
+    unneeded: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Since when nothing needs some image data, by (node, volume)."""
+
+
+class Housekeeping:
+    """Runs at the end of a pass. Deletes a volume only after whoever refers to it was looked for on
+    the host just before, and a disk's only after the status branch says so.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        book: Book,
+        world: World,
+        executor: Executor,
+        lane: Submit,
+        post: Post,
+        fleet: str,
+        retention: float,
+    ) -> None:
+        self._engine, self._book, self._world = engine, book, world
+        self._executor, self._lane, self._post = executor, lane, post
+        self._fleet, self._retention = fleet, retention
+        self._times = _Times()
+        self._withdrawn: frozenset[Key] = frozenset()
+        self._erased: dict[str, str] = {}
+        """Uid of the trash entry that each volume under way belongs to."""
+        self.busy: set[str] = set()
+        """Volumes that are being deleted."""
+
+    def wake(self) -> None:
+        """Something has happened: look at once."""
+        self._times.look = 0.0
+
+    def due(self) -> float:
+        return self._times.look
+
+    def run(self, now: float, desired: Desired) -> None:
+        """Clear away what is due. The world and the ledger are known by now."""
+        if now < self._times.look:
+            return
+        self._times.look = now + EVERY
+        for uid, each in list(self._book.trash.entries.items()):
+            self._trashed(uid, each, now)
+        self._images(desired, now)
+
+    def finished(self, now: float) -> frozenset[Key]:
+        """Operations whose files may go; none if those were just tried."""
+        operations = (
+            each
+            for key, each in self._book.records.items()
+            if key.kind == OPERATION and key not in self._book.unsaved
+        )
+        found = outlived(operations, now)
+        if not found or (found == self._withdrawn and now < self._times.withdraw):
+            return frozenset()
+        self._withdrawn, self._times.withdraw = found, now + GRACE
+        return found
+
+    def ended(self, outcome: Outcome, now: float) -> None:
+        """A volume was deleted, or could not be."""
+        name = outcome.key.name
+        self.busy.discard(name)
+        uid = self._erased.pop(name, "")
+        trash = self._book.trash
+        self.wake()
+        if outcome.failed:
+            self._times.retry[name] = now + RETRY
+            log.warning("volume %s: %s", name, outcome.message)
+            if uid in trash.entries:
+                trash.keep(uid, outcome.reason, outcome.message, now)
+            return
+        log.info("volume %s: deleted", name)
+        self._times.retry.pop(name, None)
+        trash.remove(uid)
+
+    # -- the trash ---------------------------------------------------------------------------
+
+    def _trashed(self, uid: str, each: Record, now: float) -> None:
+        trash = self._book.trash
+        name = disk_volume(self._fleet, each.obj.key, uid)
+        if now < trash.due(each, self._retention) or now < self._times.retry.get(name, 0.0):
+            return
+        if not self._world.nodes:
+            return
+        if trash.erasing(uid):
+            self._erased[name] = uid
+            self._erase(next(iter(self._world.nodes)), name)
+            return
+        users = self._users(name)
+        if users:
+            self._times.retry[name] = now + RETRY
+            message = f"Its volume is kept: {', '.join(users)} refers to it."
+            trash.keep(uid, "VolumeInUse", message, now)
+        else:
+            trash.mark(uid, now)
+
+    def _users(self, name: str) -> tuple[str, ...]:
+        domains = [raw for _, raw in self._world.domains().values()]
+        return users_of(name, domains, self._world.volumes().values())
+
+    def _erase(self, node: str, name: str) -> None:
+        if name in self.busy:
+            return
+        self.busy.add(name)
+        ticket = Ticket(Key(VOLUME, node, name), 0, (EraseVolume(node, POOL, name),))
+        self._lane(lambda: self._post(self._executor.run(ticket)))
+
+    # -- image data --------------------------------------------------------------------------
+
+    def _images(self, desired: Desired, now: float) -> None:
+        there = self._unneeded(desired)
+        since = {key: self._times.unneeded.get(key, now) for key in there}
+        self._times.unneeded = since
+        for (node, name), first in since.items():
+            if now >= first + GRACE and now >= self._times.retry.get(name, 0.0):
+                self._erase(node, name)
+
+    def _unneeded(self, desired: Desired) -> list[tuple[str, str]]:
+        """Image data on the hosts that nothing needs; none while that is not known for sure."""
+        there = [
+            (node, name)
+            for node, pool, name in self._world.volumes()
+            if pool == POOL and is_image_data(self._fleet, name)
+        ]
+        if not there or not desired.complete or self._importing():
+            return []
+        if any(key not in self._book.records for key in desired.invalid):
+            return []
+        names = needed(self._fleet, self._objects())
+        if names is None:
+            return []
+        return [(node, name) for node, name in there if name not in names and not self._users(name)]
+
+    def _objects(self) -> Iterable[Record]:
+        yield from self._book.records.values()
+        yield from self._book.trash.entries.values()
+
+    def _importing(self) -> bool:
+        jobs: Iterable[Job | None] = (self._engine.get("job", key) for key in self._book.records)
+        return any(job is not None and "ImportImage" in job.busy for job in jobs)

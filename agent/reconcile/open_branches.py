@@ -1,0 +1,177 @@
+"""The repository's open branches beside main, and what each of them changes. Whoever may push one
+may be hostile: all that is read of a branch is bounded, and none of it is remembered.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.core.manifests import is_manifest_file
+from agent.gitrepo.repository import CommitInfo, Repository, RepositoryError, TreeFile
+from agent.reconcile.desired import MAX_FILE
+
+FRESH = 30 * 86400.0
+"""Seconds after its last commit for which a branch counts as open."""
+MOST_BRANCHES = 50
+MOST_REFS = 5_000
+"""Branches that are looked at, of a repository with very many."""
+MAINLINE = 5_000
+AHEAD = 1_000
+"""Commits that are looked through, of main and of a branch."""
+MOST_FILES = 1_000
+MOST_BYTES = 4 * 1024**2
+
+Files = tuple[tuple[str, str, bytes], ...]
+"""Path below the folder of manifests, kind as in TreeFile, content."""
+
+
+@dataclass(frozen=True)
+class BranchChange:
+    """The files that a branch changes, as they were where it left main, and as they are."""
+
+    ref: str
+    tip: str
+    main: str
+    before: Files = ()
+    after: Files = ()
+    refusal: str = ""
+    """Why it cannot be planned, as a sentence."""
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """Which branches are open, and the first of them that has no plan yet."""
+
+    main: str
+    open: frozenset[str] = frozenset()
+    change: BranchChange | None = None
+    error: RepositoryError | None = None
+
+
+class OpenBranches:
+    """Looks at branches. To be used from the repository's thread."""
+
+    def __init__(self, repository: Repository, folder: str) -> None:
+        self._repository = repository
+        self._folder = folder
+        self._mainline = _Mainline(repository)
+        self._times: dict[str, float] = {}
+
+    def survey(
+        self,
+        main: str,
+        heads: Mapping[str, str],
+        planned: Mapping[str, tuple[str, str]],
+        now: float,
+    ) -> Surveyed:
+        """`planned` holds, by ref, the commits of main and of the branch that were planned for."""
+        try:
+            self._mainline.take(main)
+            found = self._open(heads, now)
+            for ref in found:
+                if planned.get(ref) != (main, heads[ref]):
+                    return Surveyed(main, frozenset(found), self._change(ref, heads[ref], main))
+        except RepositoryError as error:
+            return Surveyed(main, error=error)
+        return Surveyed(main, frozenset(found))
+
+    def _open(self, heads: Mapping[str, str], now: float) -> list[str]:
+        """Newest first."""
+        looked_at = dict(sorted(heads.items())[:MOST_REFS])
+        self._times = {
+            tip: self._times.get(tip) or float(self._repository.commit_info(tip).time)
+            for tip in looked_at.values()
+        }
+        ages = {
+            ref: now - self._times[tip]
+            for ref, tip in looked_at.items()
+            if tip not in self._mainline.known
+        }
+        fresh = [ref for ref, age in ages.items() if age <= FRESH]
+        return sorted(fresh, key=lambda ref: (max(0.0, ages[ref]), ref))[:MOST_BRANCHES]
+
+    def _change(self, ref: str, tip: str, main: str) -> BranchChange:
+        try:
+            base = self._mainline.base(tip)
+            if base is None:
+                return BranchChange(ref, tip, main, refusal=NO_BASE)
+            trees = [self._repository.tree_id(commit, self._folder) for commit in (base, tip)]
+            changed = self._repository.changed(trees[0], trees[1], MOST_FILES)
+        except RepositoryError as error:
+            if error.reason not in ("TooManyFiles", "ObjectCorrupt", "WrongObject"):
+                raise
+            return BranchChange(ref, tip, main, refusal=TOO_MUCH)
+        room = [MOST_BYTES]
+        before = self._files([old for old, _ in changed if old], room)
+        after = self._files([new for _, new in changed if new], room)
+        if before is None or after is None:
+            return BranchChange(ref, tip, main, refusal=TOO_MUCH)
+        return BranchChange(ref, tip, main, before, after)
+
+    def _files(self, files: list[TreeFile], room: list[int]) -> Files | None:
+        found = []
+        for file in files:
+            if not is_manifest_file(file.path):
+                continue
+            data = self._repository.read(file.blob)[: MAX_FILE + 1] if file.kind == "file" else b""
+            room[0] -= len(data) + len(file.path)
+            if room[0] < 0:
+                return None
+            found.append((file.path, file.kind, data))
+        return tuple(found)
+
+
+NO_BASE = "It shares no recent history with the branch it would be merged into."
+TOO_MUCH = (
+    f"It changes more than a plan is made for: at most {MOST_FILES} files and "
+    f"{MOST_BYTES // 1024**2} MiB."
+)
+
+
+class _Mainline:
+    """The newest commits that main contains."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._tip = ""
+        self.known: set[str] = set()
+
+    def take(self, tip: str) -> None:
+        if tip == self._tip:
+            return
+        new, met = self._walk(tip, self.known, MAINLINE)
+        if self._tip not in met:  # rewritten
+            self.known = set()
+            new, _ = self._walk(tip, self.known, MAINLINE)
+        self.known, self._tip = self.known | new, tip
+
+    def base(self, tip: str) -> str | None:
+        """The newest commit of main that a branch contains."""
+        _, met = self._walk(tip, self.known, AHEAD)
+        times = {commit: info.time for commit in met if (info := self._info(commit))}
+        return max(times, key=lambda commit: (times[commit], commit), default=None)
+
+    def _walk(self, tip: str, known: set[str], limit: int) -> tuple[set[str], set[str]]:
+        """Commits from a tip that are not known, and the known ones at which that ends."""
+        new: set[str] = set()
+        met: set[str] = set()
+        waiting = deque([tip])
+        while waiting and len(new) < limit:
+            commit = waiting.popleft()
+            if commit in known:
+                met.add(commit)
+            elif commit not in new and (info := self._info(commit)):
+                new.add(commit)
+                waiting.extend(info.parents)
+        return new, met
+
+    def _info(self, commit: str) -> CommitInfo | None:
+        """None where a shallow clone ends."""
+        try:
+            return self._repository.commit_info(commit)
+        except RepositoryError as error:
+            if error.reason != "ObjectMissing":
+                raise
+            return None

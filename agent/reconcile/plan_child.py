@@ -1,0 +1,223 @@
+"""The plan of one branch, made in a process of its own with limits: what a stranger pushed must
+cost the agent nothing.
+
+It reads two lines of JSON and answers the first with a line, the second with Markdown:
+
+1. {"ref", "tip", "fleet", "folder", "now", "before": files, "after": files}, each file
+   [path, kind, content in Base64]; answered by {"changed": keys, "named": keys}, each key
+   [kind, namespace, name]: what the branch changes or removes, and what its manifests refer to.
+2. {"records": documents of the status branch, "others": how many more objects there are, by
+   kind}; answered by the plan.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import resource
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from agent.core import planprint
+from agent.core.ledger import Record, is_redacted, record, same_content
+from agent.core.model import Desired, Json, Key, Manifest, Object, Problem
+from agent.core.schema import Catalogue
+from agent.gitrepo.repository import TreeFile
+from agent.kinds.validation import CHECKS
+from agent.kinds.virtual_machine import defaults
+from agent.kinds.virtual_machine_class.builtin import SOURCE
+from agent.reconcile.desired import ManifestReader
+from agent.reconcile.plan_items import lines
+from agent.reconcile.planning import named, plan
+from agent.reconcile.status_branch import Ledger
+
+MEMORY = 1024**3
+CPU = 20
+MOST_ITEMS = 200
+MOST_PROBLEMS = 100
+
+
+def limit() -> None:
+    """Bound this process: memory, processor time, and no file may be written."""
+    for what, most in (
+        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_CPU, CPU),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Files that came as JSON."""
+
+    revision: str
+    content: Mapping[str, tuple[str, bytes]]
+
+    @classmethod
+    def of(cls, revision: str, files: Json) -> _Given:
+        return cls(revision, {path: (kind, base64.b64decode(data)) for path, kind, data in files})
+
+    def files(self) -> Iterator[TreeFile]:
+        return (TreeFile(path, "", kind) for path, (kind, _) in sorted(self.content.items()))
+
+    def size(self, file: TreeFile) -> int:
+        return len(self.content[file.path][1])
+
+    def read(self, file: TreeFile) -> bytes:
+        return self.content[file.path][1]
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What a branch does to objects."""
+
+    before: Desired
+    after: Desired
+    new: Mapping[Key, Manifest]
+    """Objects that it adds or changes."""
+    removed: frozenset[Key]
+    files: frozenset[str]
+    """Every file that it touches."""
+
+    @property
+    def named(self) -> set[Key]:
+        return {target for each in self.new.values() for target in named(each)}
+
+
+def changed(reader: ManifestReader, tip: str, old_files: Json, new_files: Json) -> Changed:
+    old, new = _Given.of("", old_files), _Given.of(tip, new_files)
+    before, after = reader.read(old), reader.read(new)
+    manifests = {
+        key: each
+        for key, each in after.manifests.items()
+        if not _same(each, before.manifests.get(key))
+    }
+    removed = before.manifests.keys() - after.manifests.keys() - after.invalid
+    files = frozenset(old.content.keys() | new.content.keys())
+    return Changed(before, after, manifests, frozenset(removed), files)
+
+
+def _same(new: Manifest, old: Manifest | None) -> bool:
+    return old is not None and (new.content, new.labels, new.annotations) == (
+        old.content,
+        old.labels,
+        old.annotations,
+    )
+
+
+def merged(change: Changed, records: Mapping[Key, Record], folder: str) -> Desired:
+    """Main's objects with the branch's own changes."""
+    twice = dict(_declared_elsewhere(change, records, folder))
+    known = {(each.file, each.resource, each.path, each.message) for each in change.before.problems}
+    problems = [
+        each
+        for each in change.after.problems
+        if (each.file, each.resource, each.path, each.message) not in known
+    ]
+    manifests = {
+        key: each.obj.manifest
+        for key, each in records.items()
+        if key not in change.removed and not each.obj.deleted and each.obj.source != SOURCE
+    }
+    manifests |= {key: each for key, each in change.new.items() if key not in twice}
+    return Desired(
+        revision=change.after.revision,
+        manifests=manifests,
+        paths=change.after.paths,
+        invalid=change.after.invalid,
+        problems=tuple(sorted([*problems, *twice.values()])),
+        broken=change.after.broken,
+    )
+
+
+def _declared_elsewhere(
+    change: Changed, records: Mapping[Key, Record], folder: str
+) -> Iterator[tuple[Key, Problem]]:
+    """New objects whose name stands in a file that the branch leaves alone."""
+    for key, manifest in change.new.items():
+        known = records.get(key)
+        if known is None or known.obj.deleted or key in change.before.manifests:
+            continue
+        _, _, path = known.obj.source.partition(":")
+        if path and path.removeprefix(folder) not in change.files:
+            message = f"is declared in {path} too: neither counts until one is gone"
+            file = change.after.paths[key]
+            yield key, Problem(file, manifest.line, str(key), "metadata.name", message)
+
+
+def remembered(
+    catalogue: Catalogue, documents: Json, before: Mapping[Key, Manifest]
+) -> dict[Key, Record]:
+    """The ledger's objects; secrets as the branch found them, where it changes them."""
+    found: dict[Key, Record] = {}
+    for document in documents:
+        each = record(catalogue, document)
+        if each is None:
+            continue
+        key, manifest = each.obj.key, each.obj.manifest
+        plain = before.get(key)
+        if plain is not None and is_redacted(manifest.content):
+            if key.kind == "VirtualMachine":
+                plain = defaults.complete(plain, manifest.spec, {})
+            if same_content(catalogue.kinds[key.kind], plain, manifest):
+                each = replace(each, obj=replace(each.obj, manifest=plain))
+        found[key] = each
+    return found
+
+
+def others(catalogue: Catalogue, counts: Mapping[str, int]) -> Iterator[Record]:
+    """Stand-ins for objects that have nothing to do with the branch: what is deleted is seen in
+    proportion to them.
+    """
+    machine = {
+        "virtualMachineClassName": "-",
+        "cpu": {"cores": 1, "coreFraction": "100%"},
+        "memory": {"size": "1Gi"},
+        "blockDeviceRefs": [],
+    }
+    for name, count in counts.items():
+        content = {"spec": machine if name == "VirtualMachine" else {}}
+        content = catalogue.defaulted(catalogue.kinds[name], content)
+        for number in range(count):
+            key = Key(name, "-", str(number))
+            manifest = Manifest(key, {}, {}, content)
+            yield Record(Object(manifest, "", 1, "", "0:"), {})
+
+
+def page(about: str, desired: Desired, report_lines: list[planprint.Line]) -> str:
+    """The plan, cut to a length that people may read."""
+    problems = [planprint.place(each) for each in desired.problems]
+    return planprint.markdown(
+        report_lines, problems, about, most=MOST_ITEMS, most_problems=MOST_PROBLEMS
+    )
+
+
+def main() -> None:
+    limit()
+    catalogue = Catalogue.load()
+    first = json.loads(sys.stdin.buffer.readline())
+    reader = ManifestReader(catalogue, CHECKS)
+    change = changed(reader, first["tip"], first["before"], first["after"])
+    keys = {"changed": sorted({*change.new, *change.removed}), "named": sorted(change.named)}
+    sys.stdout.write(json.dumps(keys) + "\n")
+    sys.stdout.flush()
+    second = json.loads(sys.stdin.buffer.readline())
+    records = remembered(catalogue, second["records"], change.before.manifests)
+    desired = merged(change, records, first["folder"])
+    fillers = {each.obj.key: each for each in others(catalogue, second["others"])}
+    ledger = Ledger(first["tip"], {**records, **fillers}, fresh=False)
+    whole = replace(
+        desired,
+        manifests={**desired.manifests, **{key: r.obj.manifest for key, r in fillers.items()}},
+    )
+    report = plan(catalogue, ledger, whole, first["fleet"], first["now"])
+    about = planprint.branch(first["ref"], first["tip"])
+    text = page(about, replace(desired, problems=report.problems), lines(report))
+    sys.stdout.buffer.write(text.encode(errors="replace"))
+
+
+if __name__ == "__main__":
+    main()

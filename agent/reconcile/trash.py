@@ -1,0 +1,109 @@
+"""What was deleted and can still come back. Nothing here does anything to a host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from agent.core.ledger import Record
+from agent.core.model import Condition, Json, Key
+from agent.core.status import seconds, stamp
+
+DELETED = "Deleted"
+ERASING = "Erasing"
+"""The entry is on its way out: it does not come back any more."""
+CONDITION = "Deleted"
+KEPT = "A manifest of this name brings it back with its data."
+
+
+class Trash:
+    """Entries by uid: after an erased object another one of its name may be deleted."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Record] = {}
+        self.unsaved: dict[str, Key] = {}
+        """What the status branch does not say yet; an entry that is not there any more is to be
+        removed.
+        """
+        self._saved: set[str] = set()
+
+    def load(self, entries: Mapping[str, Record]) -> None:
+        self.entries, self.unsaved, self._saved = dict(entries), {}, set(entries)
+
+    def put(self, each: Record, now: float) -> None:
+        """Take a deleted object in."""
+        lasting = {
+            name: value
+            for name, value in each.status.items()
+            if name not in ("attachedToVirtualMachines", "conditions", "progress")
+        }
+        self._change(
+            replace(each, status={**lasting, **_status(each, DELETED, "InTrash", KEPT, now)})
+        )
+
+    def restore(self, key: Key) -> Mapping[str, Json]:
+        """Take an entry out; gives the status that the object had. Empty if there is none."""
+        each = restorable(self.entries, key)
+        if each is None:
+            return {}
+        self.remove(each.obj.uid)
+        return each.status
+
+    def due(self, each: Record, retention: float) -> float:
+        """When an entry may be erased."""
+        for condition in each.status.get("conditions", ()):
+            if condition["type"] == CONDITION:
+                return seconds(condition["lastTransitionTime"]) + retention
+        return seconds(each.obj.deleted) + retention
+
+    def erasing(self, uid: str) -> bool:
+        """True once the status branch says that the entry is being erased."""
+        each = self.entries.get(uid)
+        return each is not None and each.status.get("phase") == ERASING and uid in self._saved
+
+    def mark(self, uid: str, now: float) -> None:
+        """Begin to erase an entry."""
+        self._say(uid, ERASING, "Erasing", "", now)
+
+    def keep(self, uid: str, reason: str, message: str, now: float) -> None:
+        """Say why an entry that is due is still there."""
+        phase = self.entries[uid].status.get("phase", DELETED)
+        self._say(uid, phase, reason, message, now)
+
+    def remove(self, uid: str) -> None:
+        each = self.entries.pop(uid, None)
+        if each is not None:
+            self._saved.discard(uid)
+            self.unsaved[uid] = each.obj.key
+
+    def written(self, uids: Iterable[str]) -> None:
+        """The status branch says what these entries say, unless they have changed since."""
+        self._saved |= {uid for uid in uids if uid in self.entries and uid not in self.unsaved}
+
+    def _say(self, uid: str, phase: str, reason: str, message: str, now: float) -> None:
+        each = self.entries[uid]
+        status = {**each.status, **_status(each, phase, reason, message, now)}
+        if status != each.status:
+            self._change(replace(each, status=status))
+
+    def _change(self, each: Record) -> None:
+        uid = each.obj.uid
+        self.entries[uid] = each
+        self._saved.discard(uid)
+        self.unsaved[uid] = each.obj.key
+
+
+def restorable(entries: Mapping[str, Record], key: Key) -> Record | None:
+    """The object that a manifest of that name brings back, with the status that it had."""
+    for each in entries.values():
+        if each.obj.key == key and each.status.get("phase") != ERASING:
+            # a disk that had a volume is never made anew: an empty one would hide a loss
+            phase = "Ready" if each.status.get("capacity") else "Pending"
+            kept = {name: value for name, value in each.status.items() if name != "conditions"}
+            return replace(each, status={**kept, "phase": phase})
+    return None
+
+
+def _status(each: Record, phase: str, reason: str, message: str, now: float) -> dict[str, Json]:
+    condition = Condition(CONDITION, "True", reason, message)
+    return stamp(each.status, {"phase": phase, "conditions": [condition]}, each.obj.generation, now)

@@ -1,0 +1,56 @@
+"""An agent that has nothing to do."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from agent.core.host import Reading
+from agent.core.identity import POOL
+from agent.gitrepo.local import LocalRepository
+from agent.hypervisor.host import LibvirtHost
+from tests.benchmarks.figures import Figure, peak, resident
+from tests.benchmarks.fleet import push
+from tests.benchmarks.live import running, until
+from tests.gitrepo.git import bare
+from tests.memory_host import NODE
+
+MACHINES = 1_000
+SECONDS = 60.0
+_NODE = """<node><memory>1073741824</memory>
+<cpu><nodes>1</nodes><sockets>1</sockets><cores>64</cores><threads>1</threads></cpu></node>"""
+
+
+class Able(LibvirtHost):
+    """The test driver tells no capabilities: those of a host that can do all that is asked."""
+
+    def read(self, pools: frozenset[str]) -> Reading:
+        return replace(super().read(pools), node=replace(NODE, name=self.name))
+
+
+def idle() -> Iterator[Figure]:
+    """CPU and memory beside running VMs of libvirt's test driver, which lives in the same process."""
+    folder = Path(tempfile.mkdtemp(prefix="gitvirt-"))
+    root = bare(folder / "repository")
+    (folder / "node.xml").write_text(_NODE)
+    with LocalRepository(root) as repository:
+        push(repository, MACHINES)
+    host = Able("bench", f"test://{folder / 'node.xml'}")
+    with running(folder / "data", root, host) as agent:
+        spent = until(lambda: agent.reconciler.summary().settled and ready(host), 0.5)
+        yield Figure(f"{MACHINES:,} VMs made and started", spent, "s")
+        yield Figure("memory on the way, at most", peak(), "MiB")
+        start, cpu = time.perf_counter(), time.process_time()
+        time.sleep(SECONDS)
+        share = (time.process_time() - cpu) / (time.perf_counter() - start)
+        yield Figure("share of a core while idle", share * 100, "%", 1)
+        yield Figure("memory while idle", resident(), "MiB", 150)
+    host.close()
+
+
+def ready(host: LibvirtHost) -> bool:
+    domains = host.read(frozenset({POOL})).domains
+    return len(domains) == MACHINES and all(each.active for each in domains.values())

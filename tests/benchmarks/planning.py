@@ -1,0 +1,76 @@
+"""From a start to the first plan, and plans of one change."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.core.schema import Catalogue
+from agent.gitrepo.local import LocalRepository
+from agent.gitrepo.worktree import CommitSource
+from agent.kinds.validation import CHECKS
+from agent.loop import Loop
+from agent.reconcile import planning
+from agent.reconcile.desired import ManifestReader
+from agent.reconcile.status_branch import StatusBranch
+from tests.benchmarks.figures import Figure, cpu, peak, resident, wall
+from tests.benchmarks.fleet import documents, path, push, steady
+from tests.gitrepo.git import bare
+from tests.rig import MAIN, STATUS, Rig
+
+START = 5_000
+PLANNED = 10_000
+
+
+def start() -> Iterator[Figure]:
+    """A new agent over a local repository: until every VM of a new fleet is decided about, and again over a ledger."""
+    Loop()
+    before = resident()
+    folder = Path(tempfile.mkdtemp(prefix="gitvirt-"))
+    with LocalRepository(bare(folder / "repository")) as repository:
+        push(repository, START)
+        rig = Rig(folder / "data", repository=repository)
+        rig.agent.reconciler.look_at_git()
+        spent = wall(lambda: first_plan(rig))
+        yield Figure(f"start to first plan, {START:,} VMs with a disk each", spent, "s", 15)
+        yield Figure("memory then, at most", peak(), "MiB", 350)
+        yield Figure("memory of the bare process", before, "MiB")
+
+
+def first_plan(rig: Rig) -> None:
+    """Passes until the first thing is about to be done."""
+    while not any(verb != "ensure_pool" for verb, _ in rig.host.verbs):
+        rig.agent.reconciler.run()
+        if len(rig.agent.reconciler._engine.decisions) > START:
+            return
+        if rig._tasks:
+            rig._tasks.popleft()()
+
+
+def restart() -> Iterator[Figure]:
+    """A new agent over a ledger and running domains: until it has nothing left to decide."""
+    Loop()
+    rig = steady(Path(tempfile.mkdtemp(prefix="gitvirt-")), START)
+    rig.start()
+    yield Figure(f"restart over {START:,} running VMs", wall(rig.settle), "s", 15)
+
+
+def plan() -> Iterator[Figure]:
+    """`gitvirt plan` of one changed VM, once everything was read before."""
+    Loop()
+    rig = steady(Path(tempfile.mkdtemp(prefix="gitvirt-")), PLANNED)
+    catalogue = Catalogue.load()
+    reader = ManifestReader(catalogue, CHECKS)
+    branch = StatusBranch(rig.repo, catalogue, STATUS, rig.fleet)
+    ledger = branch.read(rig.repo.fetch()[STATUS])
+    reader.read(CommitSource(rig.repo, rig.repo.fetch()[MAIN]), "main")
+    changed = rig.push({path(7): documents(7, cpu={"cores": 2})})
+
+    def work() -> None:
+        desired = reader.read(CommitSource(rig.repo, changed), "main")
+        report = planning.plan(catalogue, ledger, desired, rig.fleet, rig.now)
+        assert [item.key.name for item in report.items] == ["vm-00007"], report.items
+
+    work()
+    yield Figure(f"plan of one changed VM among {PLANNED:,}, warm", cpu(work), "s", 0.5)

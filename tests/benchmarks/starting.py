@@ -1,0 +1,163 @@
+"""From a push to a running guest, against bare libvirt-python calls that make the same one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import libvirt
+
+from agent.core.host import HostEvent
+from agent.core.identity import POOL, domain_uuid
+from agent.core.ledger import load
+from agent.core.model import Key
+from agent.core.volumes import volume_xml
+from agent.gitrepo.local import LocalRepository
+from agent.hypervisor.host import LibvirtHost
+from tests.benchmarks.figures import Figure, wall
+from tests.benchmarks.live import PATIENCE, running, until
+from tests.gitrepo.git import bare
+from tests.hosts import Session, reaping, remove_domains
+from tests.rig import MAIN, STATUS, disk, encoded, machine
+
+ROUNDS = 7
+FOLDERS = {
+    "RUNTIME_DIR": "run",
+    "CONFIG_HOME": "config",
+    "DATA_HOME": "data",
+    "CACHE_HOME": "cache",
+}
+
+
+def push_to_running() -> Iterator[Figure]:
+    """Push to running QEMU, and an immediate change to live; a session of an ordinary user."""
+    if os.geteuid() == 0:
+        raise SystemExit(
+            "root has no libvirt session: start this one as an ordinary user, as tests/run.sh does"
+        )
+    with session() as own, reaping():
+        host = own.open()
+        root = bare(own.root / "repository")
+        with running(own.root / "agent", root, host), LocalRepository(root) as repository:
+            commit(repository, {"start.yaml": disk("first")})
+            until(lambda: "first" in statuses(repository))
+            agent_times, change_times, bare_times = [], [], []
+            for number in range(ROUNDS):
+                agent_times.append(started(host, repository, number))
+                change_times.append(labelled(host, repository, number))
+                bare_times.append(wall(lambda number=number: by_hand(host, number)))  # type: ignore[misc]
+            remove_domains(host)
+        host.close()
+    ours, bare_calls = statistics.median(agent_times), statistics.median(bare_times)
+    yield Figure("bare calls: overlay, define, start", bare_calls, "s")
+    yield Figure("push to running", ours, "s")
+    yield Figure("push to running, more than bare calls", ours - bare_calls, "s", 0.15)
+    yield Figure("push of an immediate change to live", statistics.median(change_times), "s", 0.3)
+
+
+@contextmanager
+def session() -> Iterator[Session]:
+    own = Session(Path(tempfile.mkdtemp(prefix="gv")))
+    for name, folder in FOLDERS.items():
+        (own.root / folder).mkdir(mode=0o700)
+        os.environ[f"XDG_{name}"] = str(own.root / folder)
+    try:
+        yield own
+    finally:
+        own.end()
+        shutil.rmtree(own.root, ignore_errors=True)
+
+
+def commit(repository: LocalRepository, files: dict[str, Any]) -> None:
+    changes = {path: encoded(value) for path, value in files.items()}
+    repository.commit(MAIN, repository.fetch().get(MAIN), changes, "change")
+
+
+def statuses(repository: LocalRepository) -> set[str]:
+    """Names of disks that are ready."""
+    tip = repository.fetch().get(STATUS)
+    found = set()
+    for file in repository.files(tip) if tip else ():
+        if "/virtualdisks/" in file.path:
+            value = load(repository.read(file.blob)) or {}
+            if value.get("status", {}).get("phase") == "Ready":
+                found.add(value["metadata"]["name"])
+    return found
+
+
+class Awaited:
+    """Becomes true by a look at the host after an event of one domain."""
+
+    def __init__(self, host: LibvirtHost, uuid: str) -> None:
+        self._uuid = uuid
+        self._seen = threading.Event()
+        host.subscribe(self._happened)
+
+    def _happened(self, event: HostEvent) -> None:
+        if event.uuid == self._uuid:
+            self._seen.set()
+
+    def wait(self, holds: Any) -> None:
+        while not holds():
+            if not self._seen.wait(PATIENCE):
+                raise TimeoutError("never came true")
+            self._seen.clear()
+
+
+def started(host: LibvirtHost, repository: LocalRepository, number: int) -> float:
+    """Seconds from a push of a VM with a disk until libvirt says that it runs."""
+    name = f"vm-{number}"
+    uuid = domain_uuid("default", Key("VirtualMachine", "default", name))
+    awaited = Awaited(host, uuid)
+
+    def runs() -> bool:
+        raw = host.read_domain(uuid)
+        return raw is not None and raw.state == "running"
+
+    def work() -> None:
+        commit(repository, {f"{name}.yaml": [disk(name), machine(name, disks=(name,))]})
+        awaited.wait(runs)
+
+    return wall(work)
+
+
+def labelled(host: LibvirtHost, repository: LocalRepository, number: int) -> float:
+    """Seconds from a push of a new label until it stands in the running instance."""
+    name, label = f"vm-{number}", f"label-{number}"
+    uuid = domain_uuid("default", Key("VirtualMachine", "default", name))
+    awaited = Awaited(host, uuid)
+    vm = machine(name, disks=(name,), metadata={"labels": {"is": label}})
+
+    def live() -> bool:
+        raw = host.read_domain(uuid)
+        return raw is not None and label in raw.active_xml
+
+    def work() -> None:
+        commit(repository, {f"{name}.yaml": [disk(name), vm]})
+        awaited.wait(live)
+
+    return wall(work)
+
+
+def by_hand(host: LibvirtHost, number: int) -> None:
+    """What the agent has done for a VM, done again by bare calls for a twin."""
+    twin = domain_uuid("default", Key("VirtualMachine", "default", f"twin-{number}"))
+    name = f"vm-{number}"
+    raw = host.read_domain(domain_uuid("default", Key("VirtualMachine", "default", name)))
+    assert raw is not None
+    with libvirt.open("qemu:///session") as connection:
+        pool = connection.storagePoolLookupByName(POOL)
+        volume = pool.createXML(volume_xml(f"twin-{number}.qcow2", "qcow2", 1 << 30), 0)
+        xml = raw.inactive_xml.replace(raw.uuid, twin).replace(
+            f"default.{name}", f"default.twin-{number}"
+        )
+        start = xml.index("<source file='") + len("<source file='")
+        xml = xml[:start] + volume.path() + xml[xml.index("'", start) :]
+        connection.defineXML(xml).create()

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agent.core import ledger
+from agent.core.model import Object
+from agent.kinds.virtual_machine_class.builtin import BUILT_IN, SOURCE
+from tests.cli.conftest import Gitvirt
+from tests.fleets import CATALOGUE, CREATED, MACHINE, Fleet, machine, whole
+from tests.gitrepo.git import put
+
+DISK = whole(
+    "VirtualDisk",
+    "root",
+    {"persistentVolumeClaim": {"size": "1Gi"}},
+    {"phase": "Ready", "capacity": "1Gi"},
+)
+
+
+(_MANIFEST,) = (each for each in BUILT_IN if each.key.name == "host")
+HOST = ledger.document(
+    CATALOGUE, ledger.Record(Object(_MANIFEST, "0-1", 1, CREATED, SOURCE), {"phase": "Ready"})
+)
+
+
+def vm(**spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "virtualization.deckhouse.io/v1alpha2",
+        "kind": "VirtualMachine",
+        "metadata": {"name": "linux-vm"},
+        "spec": {**MACHINE, **spec},
+    }
+
+
+def disk(name: str = "root") -> dict[str, Any]:
+    return {
+        "apiVersion": "virtualization.deckhouse.io/v1alpha2",
+        "kind": "VirtualDisk",
+        "metadata": {"name": name},
+        "spec": {"persistentVolumeClaim": {"size": "1Gi"}},
+    }
+
+
+def files(*documents: dict[str, Any]) -> dict[str, str]:
+    return {f"{each['metadata']['name']}.yaml": yaml.safe_dump(each) for each in documents}
+
+
+@pytest.fixture
+def there(fleet: Fleet) -> Fleet:
+    """A fleet of one running VM with its disk."""
+    fleet.write(machine(), DISK, HOST)
+    fleet.agent()
+    return fleet
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "manifests"
+    made.mkdir()
+    return made
+
+
+def fill(folder: Path, *documents: dict[str, Any]) -> str:
+    for name, text in files(*documents).items():
+        (folder / name).write_text(text)
+    return str(folder)
+
+
+def test_nothing_to_do(gitvirt: Gitvirt, there: Fleet, folder: Path) -> None:
+    result = gitvirt("plan", fill(folder, vm(), disk()))
+    assert (result.code, result.out, result.err) == (0, "No changes.\n", "")
+
+
+def test_the_first_line_says_it_all(gitvirt: Gitvirt, there: Fleet, folder: Path) -> None:
+    changed = vm(cpu={"cores": 2, "coreFraction": "100%"}, terminationGracePeriodSeconds=30)
+    result = gitvirt("plan", fill(folder, changed, disk(), disk("data")))
+    assert result.code == 2
+    assert result.lines == [
+        "1 to create, 1 to change, 1 needs a restart.",
+        "",
+        "+ VirtualDisk default/data",
+        "    does        CreateVolume",
+        "",
+        "~ VirtualMachine default/linux-vm",
+        "    immediate   terminationGracePeriodSeconds: 60 → 30",
+        "    restart     cpu.cores: 1 → 2",
+        "    does        DefineDomain",
+    ]
+
+
+def test_a_folder_below_the_one_one_stands_in(
+    gitvirt: Gitvirt, there: Fleet, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "vms").mkdir()
+    fill(folder / "vms", vm(), disk(), disk("data"))
+    monkeypatch.chdir(folder)
+    assert gitvirt("plan").code == 2
+    assert gitvirt("plan", "--path", "vms").lines[0] == "1 to create."
+    missing = gitvirt("plan", "nowhere")
+    assert (missing.code, missing.err) == (1, "error: nowhere: there is no such file or folder\n")
+
+
+def test_a_revision(gitvirt: Gitvirt, there: Fleet, folder: Path) -> None:
+    commit = put(there.root, files(vm(), disk(), disk("data")), "refs/heads/topic")
+    for revision in ("topic", commit, commit[:10]):
+        result = gitvirt("plan", "--revision", revision)
+        assert (result.code, result.lines[0]) == (2, "1 to create.")
+    both = gitvirt("plan", "--revision", "topic", str(folder))
+    assert (both.code, both.err) == (1, "error: give a PATH or a --revision, not both\n")
+    unknown = gitvirt("plan", "--revision", "nothing")
+    assert unknown.code == 1
+    assert "no branch, tag or commit 'nothing'" in unknown.err
+
+
+def test_problems_are_told_and_are_an_error(gitvirt: Gitvirt, there: Fleet, folder: Path) -> None:
+    result = gitvirt("plan", fill(folder, vm(cpu={"cores": "many"}), disk()))
+    assert result.code == 1
+    assert result.lines[0] == "1 problem."
+    assert result.lines[2].startswith("problem: linux-vm.yaml:")
+    assert "spec.cpu.cores: must be" in result.lines[2]
+
+
+def test_markdown(gitvirt: Gitvirt, there: Fleet, folder: Path) -> None:
+    evil = disk("data")
+    evil["metadata"]["annotations"] = {"a": "1"}
+    known = vm()
+    known["metadata"]["annotations"] = {"note": "<img src=x> [a](http://b) @all `c`\n# d"}
+    result = gitvirt("plan", fill(folder, known, disk(), evil), "-o", "markdown")
+    assert result.code == 2
+    assert result.lines[0] == "### Plan: 1 to create, 1 to change"
+    assert "- **create** VirtualDisk default/data" in result.lines
+    for sign in ("<img", "[a](", "@all", "`c`", "://", "\n# d"):
+        assert sign not in result.out
+    calm = gitvirt("plan", fill(folder, vm(), disk(), disk("data")), "-o", "markdown")
+    assert "linux-vm" not in calm.out
+
+
+def test_json_is_stable(gitvirt: Gitvirt, there: Fleet, folder: Path) -> None:
+    changed = vm(memory={"size": "2Gi"})
+    result = gitvirt("plan", fill(folder, changed), "-o", "json")
+    assert result.code == 2
+    value = json.loads(result.out)
+    assert value.keys() == {"revision", "changes", "problems"}
+    disk_item, vm_item = value["changes"]
+    assert (disk_item["kind"], disk_item["operation"]) == ("VirtualDisk", "delete")
+    assert vm_item == {
+        "kind": "VirtualMachine",
+        "namespace": "default",
+        "name": "linux-vm",
+        "operation": "change",
+        "immediate": [],
+        "restart": [
+            {
+                "currentValue": "1Gi",
+                "desiredValue": "2Gi",
+                "operation": "replace",
+                "path": "memory.size",
+            }
+        ],
+        "nextStart": [],
+        "actions": vm_item["actions"],
+        "reason": vm_item["reason"],
+    }
+
+
+def test_another_format_is_an_error(gitvirt: Gitvirt, there: Fleet) -> None:
+    result = gitvirt("plan", "-o", "xml")
+    assert (result.code, result.out) == (1, "")
+    assert "use text, markdown, json" in result.err
+
+
+def test_what_was_held_is_no_deletion(gitvirt: Gitvirt, fleet: Fleet, folder: Path) -> None:
+    names = ("a", "b", "c", "d")
+    fleet.write(*(whole("VirtualDisk", name, DISK["spec"], DISK["status"]) for name in names))
+    result = gitvirt("plan", fill(folder, disk("a")))
+    assert result.code == 2
+    assert result.lines[0] == "3 held."
+    assert "= VirtualDisk default/b is kept" in result.lines
+    assert "gitvirt.io/confirm-deletion" in result.out
+
+
+def test_live_reads_the_host(
+    gitvirt: Gitvirt, there: Fleet, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger speaks of a machine that the host has never seen."""
+    there.write(whole("VirtualDisk", "root", DISK["spec"], {"phase": "Provisioning"}))
+    (folder.parent / "host.xml").write_text("<node></node>")
+    monkeypatch.setenv("GITVIRT_CONNECT", f"test://{folder.parent}/host.xml")
+    manifests = fill(folder, vm(), disk())
+    assert gitvirt("plan", manifests).out == "No changes.\n"
+    result = gitvirt("plan", manifests, "--live")
+    assert result.code == 2
+    assert result.lines[0] == "2 to act on."
+    assert "    does        CreateVolume" in result.lines
+    monkeypatch.setenv("GITVIRT_CONNECT", "test:///nowhere/host.xml")
+    assert gitvirt("plan", manifests).code == 0
+    away = gitvirt("plan", manifests, "--live")
+    assert (away.code, away.out) == (1, "")
+    assert away.err.startswith("error: ")

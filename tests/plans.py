@@ -1,0 +1,86 @@
+"""What `gitvirt plan` would say of a push to a rig, before it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.core.host import Reading
+from agent.core.identity import POOL, disk_prefix, domain_uuid
+from agent.core.model import Desired, Key
+from agent.core.schema import Catalogue
+from agent.gitrepo.worktree import CommitSource
+from agent.kinds.validation import CHECKS
+from agent.reconcile.desired import ManifestReader, together
+from agent.reconcile.plan_items import Item, PlanReport
+from agent.reconcile.planning import plan
+from agent.reconcile.recall import recall
+from agent.reconcile.status_branch import StatusBranch
+from tests.memory_repository import MemoryRepository
+from tests.rig import MAIN, OPERATIONS, STATUS, Rig
+
+CATALOGUE = Catalogue.load()
+READER = ManifestReader(CATALOGUE, CHECKS)
+
+
+@dataclass(frozen=True)
+class Planned:
+    report: PlanReport
+
+    def __getitem__(self, name: str) -> Item:
+        """The one item of that name."""
+        (found,) = (item for item in self.report.items if item.key.name == name)
+        return found
+
+    @property
+    def names(self) -> dict[str, str]:
+        return {item.key.name: item.operation for item in self.report.items}
+
+
+def branch(rig: Rig, name: str, files: Mapping[str, Any], start: str | None = None) -> str:
+    """A commit with these changes on a branch that begins at main, or at another commit."""
+    assert isinstance(rig.repo, MemoryRepository)
+    ref = f"refs/heads/{name}"
+    rig.repo.refs.setdefault(ref, start or rig.repo.refs[MAIN])
+    return rig.push(files, ref)
+
+
+def planned(rig: Rig, files: Mapping[str, Any] | None = None, *, live: bool = False) -> Planned:
+    """The plan of main with these changes."""
+    assert isinstance(rig.repo, MemoryRepository)
+    commit = branch(rig, "planned", files or {})
+    del rig.repo.refs["refs/heads/planned"]
+    return Planned(report(rig, desired(rig, commit), live=live))
+
+
+def desired(rig: Rig, commit: str) -> Desired:
+    found = READER.read(CommitSource(rig.repo, commit))
+    operations = rig.repo.fetch().get(OPERATIONS)
+    if operations is None:
+        return found
+    return together(found, READER.read(CommitSource(rig.repo, operations)))
+
+
+def report(rig: Rig, wanted: Desired, *, live: bool = False) -> PlanReport:
+    ledger = StatusBranch(rig.repo, CATALOGUE, STATUS, rig.fleet).read(rig.repo.fetch().get(STATUS))
+    recall(ledger, rig.repo, CATALOGUE, READER)
+    reading: Reading | None = rig.host.read(frozenset({POOL})) if live else None
+    return plan(CATALOGUE, ledger, wanted, rig.fleet, rig.now, reading)
+
+
+def touched(rig: Rig, before: Iterable[Key] = ()) -> set[Key]:
+    """VMs and disks that verbs were carried out for since the last look, but for live metadata.
+    `before` names objects that may be gone by now.
+    """
+    keys = {*rig.agent.reconciler.records(), *before}
+    domains = {domain_uuid(rig.fleet, key): key for key in keys if key.kind == "VirtualMachine"}
+    disks = {disk_prefix(rig.fleet, key): key for key in keys if key.kind == "VirtualDisk"}
+    found = set()
+    for verb, subject in rig.host.verbs:
+        if verb not in ("ensure_pool", "set_live_metadata"):
+            volume = subject.rpartition("/")[2]
+            of_disk = (key for prefix, key in disks.items() if volume.startswith(prefix))
+            found.add(domains.get(subject) or next(of_disk, Key("", "", subject)))
+    rig.host.verbs.clear()
+    return found

@@ -1,0 +1,272 @@
+"""Whatever stands in the repository: what runs goes on, and what holds is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from dulwich.objects import Commit, ObjectID, Tree
+
+from agent.gitrepo.repository import RepositoryError
+from tests.rig import MAIN, Rig, disk, machine, manifest
+
+CLASS = manifest("VirtualMachineClass", "extra", {"cpu": {"type": "Host"}})
+BOMB = "apiVersion: virtualization.deckhouse.io/v1alpha2\nkind: VirtualMachine\na: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n"
+
+
+@pytest.fixture
+def on(rig: Rig) -> Rig:
+    rig.push({"disk.yaml": disk(), "vm.yaml": machine()})
+    rig.settle()
+    assert rig.running()
+    rig.verbs()
+    return rig
+
+
+def unharmed(rig: Rig) -> None:
+    assert rig.running()
+    assert {"shutdown", "destroy", "undefine", "start", "delete_volume"}.isdisjoint(rig.verbs())
+    rig.start()
+    rig.settle()
+    assert rig.running()
+    assert {"shutdown", "destroy", "undefine", "start", "delete_volume"}.isdisjoint(rig.verbs())
+
+
+def twice() -> list[object]:
+    return [machine(), machine(cpu={"cores": 3})]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "][",
+        {name: value for name, value in machine().items() if name != "apiVersion"},
+        {name: value for name, value in machine().items() if name != "metadata"},
+        b"\xff\xfe\x00",
+        b"\x00" * 10,
+        "- " * 5000 + "x",
+        "[" * 20000,
+        BOMB,
+        "x" * (1024 * 1024 + 1),
+        machine(cpu={"cores": 0}),
+        machine(cpu={"cores": 17}),
+        machine(cpu={"cores": "two"}),
+        machine(memory={"size": "lots"}),
+        machine(unknown=1),
+        machine(runPolicy="Sometimes"),
+        machine(disks=("root", "root")),
+        twice(),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_bad_manifest_leaves_the_last_good_one_in_force(on: Rig, content: object) -> None:
+    on.push({"vm.yaml": content, "second.yaml": [disk("d2"), machine("second", disks=("d2",))]})
+    summary = on.settle()
+    assert summary.problems
+    assert all(problem.message for problem in summary.problems)
+    assert on.vm()["spec"]["cpu"]["cores"] == 1
+    assert on.running("second")  # the good beside it is applied
+    on.verbs()
+    unharmed(on)
+    assert on.vm()["spec"]["cpu"]["cores"] == 1
+    on.push({"vm.yaml": machine(cpu={"cores": 2})})
+    assert on.settle().problems == ()
+    assert on.vm()["spec"]["cpu"]["cores"] == 2
+
+
+def test_the_last_good_version_also_after_a_crash_of_everything(on: Rig) -> None:
+    on.push({"vm.yaml": machine(cpu={"cores": 0})})
+    on.settle()
+    on.start()
+    on.host.lose_host()
+    on.settle()
+    assert on.running()
+    on.verbs()
+    unharmed(on)
+
+
+def test_the_problems_are_written_down(on: Rig) -> None:
+    on.push({"vm.yaml": machine(cpu={"cores": 0}, memory={"size": "lots"})})
+    on.settle()
+    text = on.documents()["problems.yaml"].decode()
+    assert "vm.yaml" in text
+    assert "spec.cpu.cores" in text
+    assert "spec.memory.size" in text
+
+
+def test_a_broken_file_holds_all_deletions(on: Rig) -> None:
+    on.push({"vm.yaml": None, "broken.yaml": "]["})
+    summary = on.settle()
+    assert any("broken.yaml" in problem.message for problem in summary.problems)
+    unharmed(on)
+    on.push({"broken.yaml": None})
+    on.settle()
+    assert on.host.read_domain(on.uuid()) is None
+
+
+def test_an_empty_tree_deletes_nothing(on: Rig) -> None:
+    on.push({"vm.yaml": None, "disk.yaml": None, "README.txt": "empty"})
+    assert on.settle().problems
+    unharmed(on)
+
+
+def test_main_rewritten_without_history(on: Rig) -> None:
+    on.repo.commit(
+        MAIN,
+        on.repo.fetch()[MAIN],
+        {"x.yaml": b"", "README": b"new"},
+        "start over",
+        parentless=True,
+    )
+    assert on.settle().problems
+    unharmed(on)
+
+
+def gone(rig: Rig) -> None:
+    rig.agent.reconciler.look_at_git()
+    for _ in range(10):
+        rig.step()
+        rig.now += 10
+
+
+def test_the_branch_is_gone_and_comes_back(on: Rig) -> None:
+    tip = on.repo.refs.pop(MAIN)  # type: ignore[attr-defined]
+    gone(on)
+    assert "main" in on.agent.reconciler.summary().git_error
+    on.host.crash(on.uuid())
+    gone(on)
+    assert on.running()  # still looked after
+    assert {"shutdown", "destroy", "undefine"}.isdisjoint(on.verbs())
+    on.repo.refs[MAIN] = tip  # type: ignore[attr-defined]
+    assert on.settle().git_error == ""
+    unharmed(on)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_repository_is_gone_and_comes_back(
+    on: Rig, restarted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_args: object, **_options: object) -> None:
+        raise RepositoryError("Unreachable", "no route to the repository")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(on.repo, "fetch", away)
+        patch.setattr(on.repo, "commit", away)
+        if restarted:
+            on.start()
+        gone(on)
+        assert "no route" in on.agent.reconciler.summary().git_error
+        assert {"shutdown", "destroy", "undefine"}.isdisjoint(on.verbs())
+        on.host.crash(on.uuid())
+        gone(on)
+        assert on.running() is not restarted  # an agent that never saw the ledger knows nothing
+    on.settle()
+    assert on.running()
+    on.verbs()
+    unharmed(on)
+
+
+# -- deletions ----------------------------------------------------------------------------------
+
+
+def fleet(rig: Rig, count: int = 6) -> None:
+    files = {f"{n}.yaml": [disk(f"d{n}"), machine(f"v{n}", disks=(f"d{n}",))] for n in range(count)}
+    rig.push({**files, "class.yaml": CLASS})
+    rig.settle()
+    assert all(rig.running(f"v{n}") for n in range(count))
+    rig.verbs()
+
+
+def test_a_mass_deletion_is_held_until_confirmed(rig: Rig) -> None:
+    fleet(rig)
+    rig.push({f"{n}.yaml": None for n in range(4)})
+    summary = rig.settle()
+    assert rig.verbs() == []
+    message = next(each.message for each in summary.problems if "confirm" in each.message)
+    code = message.split("gitvirt.io/confirm-deletion: ", 1)[1].split()[0]
+    config = {
+        "apiVersion": "deckhouse.io/v1alpha1",
+        "kind": "ModuleConfig",
+        "metadata": {
+            "name": "virtualization",
+            "annotations": {"gitvirt.io/confirm-deletion": "wrong"},
+        },
+        "spec": {"version": 1, "enabled": True, "settings": {}},
+    }
+    rig.push({"config.yaml": config})
+    rig.settle()
+    assert rig.verbs() == []
+    config["metadata"]["annotations"]["gitvirt.io/confirm-deletion"] = code  # type: ignore[index]
+    rig.push({"config.yaml": config})
+    rig.settle()
+    assert [rig.host.read_domain(rig.uuid(f"v{n}")) is None for n in range(6)] == [True] * 4 + [
+        False
+    ] * 2
+    assert sum("_disk_" in name for name in rig.host.pools["gitvirt"]) == 6
+
+
+def test_a_few_deletions_need_no_confirmation(rig: Rig) -> None:
+    fleet(rig)
+    rig.push({f"{n}.yaml": None for n in range(2)})
+    assert rig.settle().problems == ()
+    assert rig.host.read_domain(rig.uuid("v0")) is None
+    assert rig.running("v5")
+
+
+def test_prune_disabled(rig: Rig) -> None:
+    keep = {"annotations": {"gitvirt.io/prune": "disabled"}}
+    rig.push({"vm.yaml": [disk(), machine(metadata=keep)], "class.yaml": CLASS})
+    rig.settle()
+    rig.verbs()
+    rig.push({"vm.yaml": disk()})
+    summary = rig.settle()
+    assert "prune" in summary.problems[0].message
+    unharmed(rig)
+
+
+def test_a_move_of_a_manifest_to_another_file_is_no_deletion(on: Rig) -> None:
+    on.push({"vm.yaml": None, "deep/folder/renamed.yaml": machine()})
+    assert on.settle().problems == ()
+    unharmed(on)
+
+
+# -- what is no file ----------------------------------------------------------------------------
+
+
+def with_entry(rig: Rig, name: bytes, mode: int, target: bytes) -> None:
+    """Put a tree entry of this mode on main that a checkout would follow."""
+    repository = rig.repo
+    commit = repository.fetch()[MAIN]
+    tree = Tree.from_raw_string(2, repository.objects[repository.tree_id(commit)][1])  # type: ignore[attr-defined]
+    assert isinstance(tree, Tree)
+    tree.add(name, mode, ObjectID(target))
+    raw = repository.objects[commit][1].decode()  # type: ignore[attr-defined]
+    old = raw.split("\n", 1)[0]
+    data = raw.replace(old, f"tree {tree.id.decode()}").encode()
+    made = Commit.from_raw_string(1, data)
+    for each in (tree, made):
+        repository.objects[each.id.decode()] = (each.type_num, each.as_raw_string())  # type: ignore[attr-defined]
+    repository.refs[MAIN] = made.id.decode()  # type: ignore[attr-defined]
+
+
+def symlink(rig: Rig) -> None:
+    rig.push({"target": "/etc/passwd"})
+    blob = next(
+        file.blob for file in rig.repo.files(rig.repo.fetch()[MAIN]) if file.path == "target"
+    )
+    with_entry(rig, b"link.yaml", 0o120000, blob.encode())
+
+
+def submodule(rig: Rig) -> None:
+    with_entry(rig, b"module.yaml", 0o160000, b"1" * 40)
+
+
+@pytest.mark.parametrize("add", [symlink, submodule])
+def test_symlinks_and_submodules_are_refused_and_hold_deletions(
+    on: Rig, add: Callable[[Rig], None]
+) -> None:
+    on.push({"vm.yaml": None})
+    add(on)
+    summary = on.settle()
+    assert any(add.__name__ in problem.message for problem in summary.problems)
+    unharmed(on)

@@ -1,0 +1,327 @@
+"""The plans of branches that are not merged yet, and that a hostile one costs the agent nothing."""
+
+from __future__ import annotations
+
+import gc
+import re
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.core.ledger import PLANS
+from agent.reconcile.branch_plans import path_of
+from tests.memory_repository import MemoryRepository
+from tests.plans import branch
+from tests.rig import MAIN, STATUS, Rig, disk, machine, manifest
+
+DAY = 86400.0
+
+
+def settle(rig: Rig) -> None:
+    """Until nothing is left to do, and every branch has its plan."""
+    rig.settle()
+    for _ in range(200):
+        if not rig.agent.reconciler.planning:
+            return
+        rig.now += min(rig.step(), 1.0)
+    raise AssertionError("some branch has no plan")
+
+
+def plans(rig: Rig) -> dict[str, str]:
+    found = rig.documents()
+    return {
+        path.removeprefix(PLANS): data.decode()
+        for path, data in found.items()
+        if path.startswith(PLANS)
+    }
+
+
+def refs(rig: Rig) -> dict[str, str]:
+    assert isinstance(rig.repo, MemoryRepository)
+    return rig.repo.refs
+
+
+@pytest.fixture
+def on(rig: Rig) -> Rig:
+    rig.push({"vm.yaml": [disk(), machine()], "other.yaml": disk("other")})
+    rig.settle()
+    rig.verbs()
+    return rig
+
+
+def test_each_open_branch_has_its_plan(on: Rig) -> None:
+    two = branch(on, "two-cores", {"vm.yaml": [disk(), machine(cpu={"cores": 2})]})
+    branch(on, "team/more", {"new.yaml": [disk("new"), machine("new", disks=("new",))]})
+    settle(on)
+    assert plans(on).keys() == {"two-cores.md", "team%2Fmore.md"}
+    assert plans(on)["two-cores.md"] == (
+        "### Plan: 1 to change, 1 needs a restart\n"
+        "\n"
+        f"Branch **two-cores** at commit `{two}`.\n"
+        "\n"
+        "- **change** VirtualMachine default/vm\n"
+        "  - restart: cpu.cores: 1 → 2\n"
+        "  - does: DefineDomain\n"
+    )
+    assert plans(on)["team%2Fmore.md"].startswith("### Plan: 2 to create\n")
+    assert "StartDomain" in plans(on)["team%2Fmore.md"]
+    assert on.verbs() == []
+
+
+def test_a_branch_that_is_behind_shows_only_what_it_changes_itself(on: Rig) -> None:
+    start = refs(on)[MAIN]
+    on.push(
+        {
+            "other.yaml": None,
+            "late.yaml": disk("late"),
+            "vm.yaml": [disk(), machine(cpu={"cores": 4})],
+        }
+    )
+    on.settle()
+    branch(on, "behind", {"mine.yaml": disk("mine")}, start)
+    branch(on, "removes", {"late.yaml": None})
+    settle(on)
+    page = plans(on)["behind.md"]
+    assert page.startswith("### Plan: 1 to create\n")
+    assert "default/mine" in page
+    assert "late" not in page
+    assert "other" not in page
+    assert "default/vm" not in page
+    assert "- **delete** VirtualDisk default/late" in plans(on)["removes.md"]
+
+
+def test_a_branch_that_has_merged_main_is_compared_from_there(on: Rig) -> None:
+    branch(on, "topic", {"mine.yaml": disk("mine")})
+    on.push({"late.yaml": disk("late")})
+    on.settle()
+    merge(on, "topic", {"late.yaml": disk("late")})
+    settle(on)
+    assert plans(on)["topic.md"].startswith("### Plan: 1 to create\n")
+    assert "late" not in plans(on)["topic.md"]
+
+
+def merge(rig: Rig, name: str, files: dict[str, Any]) -> None:
+    """A merge of main into a branch, whose tree is the branch's with these files."""
+    from dulwich.objects import Commit, ObjectID
+
+    assert isinstance(rig.repo, MemoryRepository)
+    ref = f"refs/heads/{name}"
+    first, second = rig.repo.refs[ref], rig.repo.refs[MAIN]
+    made = rig.push(files, ref)
+    commit = Commit.from_string(rig.repo.objects[made][1])
+    assert isinstance(commit, Commit)
+    commit.parents = [ObjectID(first.encode()), ObjectID(second.encode())]
+    rig.repo.objects[commit.id.decode()] = (1, commit.as_raw_string())
+    rig.repo.refs[ref] = commit.id.decode()
+
+
+def test_a_plan_goes_when_its_branch_is_merged_deleted_or_old(on: Rig) -> None:
+    for name in ("merged", "deleted", "old"):
+        branch(on, name, {f"{name}.yaml": disk(name)})
+        settle(on)
+    assert plans(on).keys() == {"merged.md", "deleted.md", "old.md"}
+    refs(on)[MAIN] = refs(on)["refs/heads/merged"]
+    del refs(on)["refs/heads/deleted"]
+    settle(on)
+    assert plans(on).keys() == {"old.md"}
+    on.now += 31 * DAY
+    on.push({"news.yaml": disk("news")})
+    settle(on)
+    assert plans(on) == {}
+
+
+def test_a_plan_that_is_the_same_is_not_written_again(on: Rig) -> None:
+    branch(on, "topic", {"mine.yaml": disk("mine")})
+    settle(on)
+    before = on.repo.resolve(STATUS)
+    on.start()
+    settle(on)
+    assert on.repo.resolve(STATUS) == before
+    assert plans(on).keys() == {"topic.md"}
+
+
+def test_a_plan_follows_its_branch_and_the_fleet(on: Rig) -> None:
+    branch(on, "topic", {"vm.yaml": [disk(), machine(cpu={"cores": 2})]})
+    settle(on)
+    assert "restart: cpu.cores" in plans(on)["topic.md"]
+    on.host.guest_poweroff(on.uuid())
+    settle(on)
+    on.now += 60
+    settle(on)
+    assert "next start: cpu.cores" in plans(on)["topic.md"]
+    branch(on, "topic", {"vm.yaml": [disk(), machine(memory={"size": "1Gi"})]})
+    settle(on)
+    assert "cpu.cores" not in plans(on)["topic.md"]
+    assert "memory.size" in plans(on)["topic.md"]
+
+
+def test_problems_stand_in_the_plan_with_their_place(on: Rig) -> None:
+    branch(
+        on,
+        "topic",
+        {"bad.yaml": machine("bad", cpu={"cores": "many"}), "twice.yaml": disk("other")},
+    )
+    settle(on)
+    page = plans(on)["topic.md"]
+    assert re.search(
+        r"- \*\*problem\*\* bad.yaml:[0-9]+: VirtualMachine default/bad: spec.cpu.cores: must be",
+        page,
+    )
+    assert "declared in other.yaml too" in page
+    assert "No changes" not in page
+
+
+def test_a_secret_is_in_no_plan(on: Rig) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "type": "Opaque"}
+    on.push({"secret.yaml": {**secret, "stringData": {"word": "pass-1"}}})
+    on.settle()
+    branch(on, "topic", {"secret.yaml": {**secret, "stringData": {"word": "pass-2"}}})
+    settle(on)
+    assert "- **change** Secret default/key" in plans(on)["topic.md"]
+    assert "pass-" not in plans(on)["topic.md"]
+
+
+def test_many_deletions_are_seen_in_proportion_to_the_fleet(on: Rig) -> None:
+    on.push({f"{number}.yaml": disk(f"disk-{number}") for number in range(20)})
+    on.settle()
+    branch(on, "three", {f"{number}.yaml": None for number in range(3)})
+    branch(on, "all", {f"{number}.yaml": None for number in range(20)})
+    settle(on)
+    assert plans(on)["three.md"].startswith("### Plan: 3 to delete\n")
+    assert plans(on)["all.md"].startswith("### Plan: 20 held\n")
+
+
+def test_the_last_file_of_a_small_fleet(rig: Rig) -> None:
+    rig.push(
+        {
+            "a.yaml": disk("a"),
+            "b.yaml": manifest("VirtualDisk", "b", {"persistentVolumeClaim": {"size": "1Gi"}}),
+        }
+    )
+    rig.settle()
+    branch(rig, "topic", {"a.yaml": None})
+    settle(rig)
+    assert plans(rig)["topic.md"].startswith("### Plan: 1 to delete\n")
+
+
+@pytest.mark.parametrize(
+    ("ref", "path"),
+    [
+        ("refs/heads/a", "plans/a.md"),
+        ("refs/heads/a/b", "plans/a%2Fb.md"),
+        ("refs/heads/ä ö", "plans/%C3%A4%20%C3%B6.md"),
+        ('refs/heads/x"><script>', "plans/x%22%3E%3Cscript%3E.md"),
+        ("refs/pull/1/head", "plans/refs%2Fpull%2F1%2Fhead.md"),
+        ("refs/heads/refs/pull/1/head", "plans/refs%2Fheads%2Frefs%2Fpull%2F1%2Fhead.md"),
+    ],
+)
+def test_the_name_of_a_file(ref: str, path: str) -> None:
+    assert path_of(ref) == path
+
+
+def test_long_names_stay_apart() -> None:
+    one, other = path_of("refs/heads/" + "ä" * 100 + "1"), path_of("refs/heads/" + "ä" * 100 + "2")
+    assert one != other
+    assert len(one.encode()) < 255
+
+
+# -- hostile branches ---------------------------------------------------------------------------
+
+NAME = 'x"><script>alert(1)<!--@everyone`code`'
+ANCHORS = "\n".join(
+    [f"a0: &a0 [{', '.join(['x'] * 9)}]"]
+    + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
+)
+MARKDOWN = "x](javascript:alert) <img src=x> **bold** @everyone `code` ![i](http://evil.example/i)"
+
+
+def hostile() -> dict[str, dict[str, Any]]:
+    loud = disk("loud")
+    loud["metadata"]["annotations"] = {"note": MARKDOWN}
+    return {
+        "brackets": {"deep.yaml": "[" * 50_000},
+        "braces": {"deep.json": '{"a":' * 50_000},
+        "bomb": {"bomb.yaml": ANCHORS},
+        "crowd": {f"{n % 100}/{n}.yaml": "x" for n in range(20_000)},
+        "bulk": {"bulk.yaml": b"#" * (5 * 1024**2), "more.yaml": b"#" * (5 * 1024**2)},
+        "many": {
+            "many.yaml": "---\n".join(
+                f"{{kind: VirtualDisk, metadata: {{name: d{n}}}}}\n" for n in range(20_000)
+            )
+        },
+        "binary": {"binary.yaml": bytes(range(256)) * 100},
+        NAME: {"fine.yaml": disk("fine")},
+        "loud": {"loud.yaml": loud},
+    }
+
+
+@pytest.mark.parametrize("name", hostile())
+def test_a_hostile_branch_is_planned_or_says_why_not(on: Rig, name: str) -> None:
+    branch(on, name, hostile()[name])
+    branch(on, "honest", {"mine.yaml": disk("mine")})
+    on.push({"late.yaml": disk("late")})
+    summary = on.settle()
+    assert not summary.wrong
+    assert on.document("namespaces/default/virtualdisks/late.yaml")["status"]["phase"] == "Ready"
+    settle(on)
+    found = plans(on)
+    assert found["honest.md"].startswith("### Plan: 1 to create\n")
+    page = found[path_of(f"refs/heads/{name}").removeprefix(PLANS)]
+    assert len(page) < 100_000
+    for sign in ("<script", "<img", "](", "@every", "`code`", "://"):
+        assert sign not in page
+    assert not on.settle().wrong
+
+
+def test_a_symlink_is_a_problem_of_its_branch(on: Rig, tmp_path: Path) -> None:
+    from dulwich.objects import Blob, Commit, ObjectID, Tree
+
+    assert isinstance(on.repo, MemoryRepository)
+    tip = branch(on, "link", {"mine.yaml": disk("mine")})
+    commit = Commit.from_string(on.repo.objects[tip][1])
+    assert isinstance(commit, Commit)
+    target = Blob.from_string(b"/etc/shadow")
+    tree = Tree.from_string(on.repo.objects[commit.tree.decode()][1])
+    assert isinstance(tree, Tree)
+    tree.add(b"passwords.yaml", 0o120000, target.id)
+    commit.tree, commit.parents = tree.id, [ObjectID(tip.encode())]
+    for each in (target, tree, commit):
+        on.repo.objects[each.id.decode()] = (each.type_num, each.as_raw_string())
+    on.repo.refs["refs/heads/link"] = commit.id.decode()
+    settle(on)
+    assert "passwords.yaml: is a symlink" in plans(on)["link.md"]
+    assert "root:" not in plans(on)["link.md"]
+
+
+def test_hostile_branches_leave_the_agents_memory_as_it_is(on: Rig) -> None:
+    for name, files in hostile().items():
+        branch(on, name, files)
+    settle(on)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for turn in range(2):
+            for name in hostile():
+                branch(on, name, {f"turn-{turn}.yaml": disk("turn")})
+            settle(on)
+        gc.collect()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 8 * 1024**2
+
+
+def test_a_child_that_is_killed_costs_its_branch_the_plan(
+    on: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.reconcile.plan_process.DEADLINE", 0.0)
+    branch(on, "slow", {"mine.yaml": disk("mine")})
+    settle(on)
+    assert "more memory or time than is allowed" in plans(on)["slow.md"]
+    monkeypatch.undo()
+    on.push({"late.yaml": disk("late")})
+    settle(on)
+    assert plans(on)["slow.md"].startswith("### Plan: 1 to create\n")

@@ -1,0 +1,381 @@
+"""Changes from the commit to the guest: what applies at once, what waits, and what ends the waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.rig import OPERATIONS, Rig, condition, disk, machine, manifest, operation
+
+CORES = {"currentValue": 1, "desiredValue": 2, "operation": "replace", "path": "cpu.cores"}
+AWAITING = "AwaitingRestartToApplyConfiguration"
+
+
+def push(rig: Rig, *more: Mapping[str, Any], **spec: Any) -> None:
+    rig.push({"vm.yaml": [machine(**spec), *more]})
+    rig.settle()
+
+
+def awaiting(rig: Rig) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = rig.vm()["status"].get("restartAwaitingChanges", [])
+    return found
+
+
+def cores(rig: Rig) -> int:
+    """Of the running instance, as the host runs it."""
+    raw = rig.host.read_domain(rig.uuid())
+    assert raw is not None
+    return int(raw.active_xml.split("<vcpu", 1)[1].split(">", 1)[1].split("<", 1)[0])
+
+
+@pytest.fixture
+def on(rig: Rig) -> Rig:
+    rig.push({"disk.yaml": disk()})
+    push(rig)
+    assert rig.running()
+    rig.verbs()
+    return rig
+
+
+def undisturbed(rig: Rig, instance: str) -> None:
+    assert rig.memory(active=True).instance == instance
+    assert {"start", "shutdown", "destroy"}.isdisjoint(rig.verbs())
+
+
+@pytest.mark.promise("S133", "S136", "S143", "S145", "S148", "S149", "S153", "S157")
+def test_cores_wait_for_a_restart(on: Rig) -> None:
+    instance = on.memory(active=True).instance
+    push(on, cpu={"cores": 2})
+    assert awaiting(on) == [CORES]
+    assert list(awaiting(on)[0]) == sorted(CORES)
+    assert condition(on.vm(), AWAITING)["status"] == "True"
+    assert condition(on.vm(), "ConfigurationApplied")["status"] == "False"
+    assert on.vm()["spec"]["cpu"]["cores"] == 2
+    assert on.vm()["status"]["resources"]["cpu"]["cores"] == 1
+    assert cores(on) == 1
+    undisturbed(on, instance)
+    on.now += 4000
+    on.settle()
+    undisturbed(on, instance)
+
+
+@pytest.mark.promise("S148", "S155")
+def test_a_revert_ends_the_waiting(on: Rig) -> None:
+    instance = on.memory(active=True).instance
+    push(on, cpu={"cores": 2})
+    push(on)
+    assert awaiting(on) == []
+    assert condition(on.vm(), AWAITING) == {}
+    undisturbed(on, instance)
+    on.push({"op.yaml": operation("op", "vm", "Restart")}, OPERATIONS)
+    on.settle()
+    assert cores(on) == 1
+
+
+@pytest.mark.promise("S137", "S139", "S140", "S138")
+def test_what_applies_at_once_reaches_the_running_instance(on: Rig) -> None:
+    instance = on.memory(active=True).instance
+    push(
+        on,
+        metadata={"labels": {"tier": "db"}, "annotations": {"note": "mine"}},
+        runPolicy="Manual",
+        disruptions={"restartApprovalMode": "Automatic"},
+        liveMigrationPolicy="AlwaysSafe",
+    )
+    for live in (on.memory(active=True), on.memory()):
+        assert dict(live.labels) == {"tier": "db"}
+        assert dict(live.annotations) == {"note": "mine"}
+        assert live.spec["runPolicy"] == "Manual"
+        assert live.spec["liveMigrationPolicy"] == "AlwaysSafe"
+        assert live.spec["disruptions"] == {"restartApprovalMode": "Automatic"}
+    assert awaiting(on) == []
+    undisturbed(on, instance)
+
+
+@pytest.mark.promise("S136", "S137", "S143")
+def test_of_mixed_changes_only_the_disruptive_ones_wait(on: Rig) -> None:
+    push(on, cpu={"cores": 2}, runPolicy="AlwaysOn", metadata={"labels": {"tier": "db"}})
+    assert awaiting(on) == [CORES]
+    live = on.memory(active=True)
+    assert (live.spec["runPolicy"], live.spec["cpu"]["cores"]) == ("AlwaysOn", 1)
+    assert dict(live.labels) == {"tier": "db"}
+
+
+def test_the_same_amount_in_other_words_is_no_change(on: Rig) -> None:
+    push(on, memory={"size": "1Gi"})
+    on.push({"op.yaml": operation("op", "vm", "Restart")}, OPERATIONS)
+    on.settle()
+    instance = on.memory(active=True).instance
+    on.verbs()
+    push(on, memory={"size": "1024Mi"})
+    assert awaiting(on) == []
+    undisturbed(on, instance)
+    assert on.vm()["spec"]["memory"]["size"] == "1024Mi"
+
+
+@pytest.mark.promise("S143")
+@pytest.mark.parametrize(
+    ("spec", "path"),
+    [
+        ({"cpu": {"cores": 1, "coreFraction": "50%"}}, "cpu.coreFraction"),
+        ({"memory": {"size": "512Mi"}}, "memory.size"),
+        ({"bootloader": "EFI"}, "bootloader"),
+        ({"osType": "Windows"}, "osType"),
+        ({"enableParavirtualization": False}, "enableParavirtualization"),
+        ({"virtualMachineClassName": "generic"}, "virtualMachineClassName"),
+        ({"disks": ("root", "data")}, "blockDeviceRefs.1"),
+        ({"provisioning": {"type": "UserData", "userData": "#cloud-config\n"}}, "provisioning"),
+    ],
+)
+def test_every_other_field_waits_and_then_applies(on: Rig, spec: dict[str, Any], path: str) -> None:
+    on.push({"data.yaml": disk("data")})
+    push(on, **spec)
+    assert [change["path"] for change in awaiting(on)] == [path]
+    on.push({"op.yaml": operation("op", "vm", "Restart")}, OPERATIONS)
+    on.settle()
+    assert awaiting(on) == []
+    assert on.vm()["status"]["phase"] == "Running"
+
+
+@pytest.mark.promise("S135")
+def test_a_stopped_machine_takes_everything_at_its_next_start(on: Rig) -> None:
+    on.push({"stop.yaml": operation("stop", "vm", "Stop")}, OPERATIONS)
+    on.settle()
+    on.verbs()
+    push(on, cpu={"cores": 2}, memory={"size": "512Mi"})
+    assert awaiting(on) == []
+    assert "start" not in on.verbs()
+    on.push({"start.yaml": operation("start", "vm", "Start")}, OPERATIONS)
+    on.settle()
+    assert cores(on) == 2
+    assert on.vm()["status"]["resources"]["memory"]["size"] == "512Mi"
+
+
+@pytest.mark.promise("S158")
+@pytest.mark.parametrize("together", [True, False])
+def test_automatic_restarts_once_and_gently(on: Rig, together: bool) -> None:
+    automatic = {"disruptions": {"restartApprovalMode": "Automatic"}}
+    if together:
+        push(on, cpu={"cores": 2}, **automatic)
+    else:
+        push(on, **automatic)
+        assert {"start", "shutdown"}.isdisjoint(on.verbs())
+        push(on, cpu={"cores": 2}, **automatic)
+    assert cores(on) == 2
+    assert awaiting(on) == []
+    verbs = on.verbs()
+    assert (verbs.count("start"), verbs.count("shutdown"), verbs.count("destroy")) == (1, 1, 0)
+
+
+def test_automatic_waits_for_what_a_start_needs(on: Rig) -> None:
+    instance = on.memory(active=True).instance
+    push(on, disks=("root", "data"), disruptions={"restartApprovalMode": "Automatic"})
+    undisturbed(on, instance)
+    on.push({"data.yaml": disk("data")})
+    on.settle()
+    assert on.memory(active=True).instance != instance
+    assert len(on.vm()["status"]["blockDeviceRefs"]) == 2
+
+
+def test_a_guest_reboot_applies_what_waits(on: Rig) -> None:
+    push(on, cpu={"cores": 2})
+    on.verbs()
+    for _ in range(3):  # libvirt tells of one reboot several times
+        on.host.guest_reboot(on.uuid())
+    on.settle()
+    assert cores(on) == 2
+    assert awaiting(on) == []
+    verbs = on.verbs()
+    assert (verbs.count("start"), verbs.count("destroy")) == (1, 1)
+
+
+def test_a_guest_reboot_before_the_change_does_not_count(on: Rig) -> None:
+    on.host.guest_reboot(on.uuid())
+    on.settle()
+    on.now += 3600
+    instance = on.memory(active=True).instance
+    on.verbs()
+    push(on, cpu={"cores": 2})
+    undisturbed(on, instance)
+    assert awaiting(on) == [CORES]
+
+
+def test_a_crash_applies_what_waits(on: Rig) -> None:
+    push(on, cpu={"cores": 2})
+    on.host.crash(on.uuid())
+    on.settle()
+    assert cores(on) == 2
+
+
+def test_a_restart_by_hand_applies_what_waits(on: Rig) -> None:
+    push(on, cpu={"cores": 2})
+    on.host.close()
+    on.host.destroy(on.uuid())
+    on.host.start(on.uuid())
+    on.start()
+    on.settle()
+    assert cores(on) == 2
+    assert awaiting(on) == []
+
+
+def test_the_status_names_the_generation_that_it_is_about(rig: Rig) -> None:
+    push(rig)
+    push(rig, runPolicy="AlwaysOn")  # nothing else becomes of it: there is no disk
+    document = rig.vm()
+    assert document["metadata"]["generation"] == 2
+    assert document["status"]["observedGeneration"] == 2
+
+
+# -- what a start needs -------------------------------------------------------------------------
+
+
+@pytest.mark.promise("S20", "S32", "S33", "S34")
+@pytest.mark.parametrize(
+    ("spec", "missing", "kind", "word"),
+    [
+        ({"disks": ("root", "late")}, disk("late"), "BlockDevicesReady", "late"),
+        (
+            {"virtualMachineClassName": "late"},
+            manifest("VirtualMachineClass", "late", {"cpu": {"type": "Host"}}),
+            "VirtualMachineClassReady",
+            "late",
+        ),
+    ],
+)
+def test_a_new_machine_waits_for_what_it_needs(
+    rig: Rig, spec: dict[str, Any], missing: dict[str, Any], kind: str, word: str
+) -> None:
+    rig.push({"disk.yaml": disk()})
+    push(rig, **spec)
+    assert rig.vm()["status"]["phase"] == "Pending"
+    found = condition(rig.vm(), kind)
+    assert found["status"] == "False"
+    assert word in found["message"]
+    rig.push({"late.yaml": missing})
+    rig.settle()
+    assert rig.vm()["status"]["phase"] == "Running"
+    assert condition(rig.vm(), kind)["status"] == "True"
+    assert condition(rig.vm(), kind)["message"] == ""
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"disks": ("root", "late")},
+        {"virtualMachineClassName": "late"},
+        {"cpu": {"cores": 2}, "disks": ("root", "late"), "runPolicy": "AlwaysOn"},
+    ],
+)
+def test_a_change_that_cannot_start_costs_the_running_machine_nothing(
+    on: Rig, spec: dict[str, Any]
+) -> None:
+    instance = on.memory(active=True).instance
+    push(on, **spec)
+    assert awaiting(on)
+    assert on.vm()["status"]["phase"] == "Running"
+    undisturbed(on, instance)
+    on.host.guest_reboot(on.uuid())
+    on.settle()
+    undisturbed(on, instance)
+    on.push({"op.yaml": operation("op", "vm", "Restart")}, OPERATIONS)
+    on.settle()
+    undisturbed(on, instance)
+    assert on.vmop("op")["status"]["phase"] == "Pending"
+    on.push({"op.yaml": None}, OPERATIONS)
+    push(on)
+    assert awaiting(on) == []
+    undisturbed(on, instance)
+
+
+@pytest.mark.promise("S58", "S59")
+def test_a_size_against_the_policy_of_its_class_is_not_applied(rig: Rig) -> None:
+    small = manifest(
+        "VirtualMachineClass",
+        "small",
+        {
+            "cpu": {"type": "Host"},
+            "sizingPolicies": [
+                {"cores": {"min": 1, "max": 2}, "coreFractions": [100]},
+            ],
+        },
+    )
+    rig.push({"disk.yaml": disk(), "class.yaml": small})
+    push(rig, virtualMachineClassName="small")
+    instance = rig.memory(active=True).instance
+    rig.verbs()
+    push(rig, virtualMachineClassName="small", cpu={"cores": 4})
+    assert condition(rig.vm(), "SizingPolicyMatched")["status"] == "False"
+    assert rig.memory().spec["cpu"]["cores"] == 1
+    undisturbed(rig, instance)
+    push(rig, virtualMachineClassName="small", cpu={"cores": 2})
+    assert condition(rig.vm(), "SizingPolicyMatched") == {}
+    assert awaiting(rig) == [CORES]
+
+
+# -- going away ---------------------------------------------------------------------------------
+
+
+@pytest.mark.promise("S49")
+def test_a_stopped_machine_takes_nothing(on: Rig) -> None:
+    on.push({"stop.yaml": operation("stop", "vm", "Stop")}, OPERATIONS)
+    on.settle()
+    status = on.vm()["status"]
+    assert status["phase"] == "Stopped"
+    assert "nodeName" not in status
+    assert not on.running()
+
+
+@pytest.mark.promise("S50")
+def test_a_deleted_machine_keeps_its_disks(on: Rig) -> None:
+    on.host.guest_obeys = False
+    volumes = dict(on.host.pools["gitvirt"])
+    on.push({"vm.yaml": None})
+    on.agent.reconciler.look_at_git()
+    for _ in range(4):
+        on.step()
+    assert on.vm()["status"]["phase"] == "Terminating"
+    push(on)  # too late: it goes, and a new one comes
+    assert on.running()
+    on.push({"vm.yaml": None})
+    on.settle()
+    assert on.host.read_domain(on.uuid()) is None
+    assert on.host.pools["gitvirt"] == volumes
+
+
+def trashed(rig: Rig) -> list[str]:
+    return [path for path in rig.documents() if path.startswith("trash/") and "/root" in path]
+
+
+def test_a_disk_comes_back_from_the_trash_with_its_data(on: Rig) -> None:
+    path = "namespaces/default/virtualdisks/root.yaml"
+    uid = on.document(path)["metadata"]["uid"]
+    volumes = dict(on.host.pools["gitvirt"])
+    on.push(
+        {
+            "vm.yaml": None,
+            "disk.yaml": manifest("VirtualMachineClass", "c", {"cpu": {"type": "Host"}}),
+        }
+    )
+    on.settle()
+    assert trashed(on)
+    assert path not in on.documents()
+    on.push({"disk.yaml": disk()})
+    push(on)
+    assert on.document(path)["metadata"]["uid"] == uid
+    assert not trashed(on)
+    assert on.host.pools["gitvirt"] == volumes
+    assert on.running()
+
+
+def test_a_disk_in_use_stays_and_its_deletion_can_be_taken_back(on: Rig) -> None:
+    path = "namespaces/default/virtualdisks/root.yaml"
+    on.push({"disk.yaml": None})
+    on.settle()
+    assert on.document(path)["status"]["phase"] == "Terminating"
+    assert on.running()
+    on.push({"disk.yaml": disk()})
+    on.settle()
+    assert on.document(path)["status"]["phase"] == "Ready"
+    assert "deletionTimestamp" not in on.document(path)["metadata"]

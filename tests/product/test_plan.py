@@ -1,0 +1,327 @@
+"""What a plan says, and that what it says is what happens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.plans import planned, touched
+from tests.rig import OPERATIONS, Rig, disk, machine, manifest, operation
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def paths(changes: list[Any]) -> list[str]:
+    return [change.path for change in changes]
+
+
+@pytest.fixture
+def on(rig: Rig) -> Rig:
+    rig.push({"vm.yaml": [disk(), machine()]})
+    rig.settle()
+    rig.verbs()
+    return rig
+
+
+@pytest.fixture
+def off(on: Rig) -> Rig:
+    on.push({"stop.yaml": operation("stop", "vm", "Stop")}, OPERATIONS)
+    on.settle()
+    assert not on.running()
+    on.verbs()
+    return on
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_nothing_new_is_nothing_to_do(on: Rig, live: bool) -> None:
+    assert planned(on, live=live).report.empty
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_new_machine_is_created_with_all_that_it_takes(rig: Rig, live: bool) -> None:
+    rig.push({"other.yaml": disk("other")})
+    rig.settle()
+    found = planned(rig, {"vm.yaml": [disk(), machine()]}, live=live)
+    assert found.names == {"root": "create", "vm": "create"}
+    assert found["root"].actions == ["CreateVolume"]
+    assert found["vm"].actions == ["DefineDomain", "StartDomain"]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_what_needs_a_restart_is_named_field_by_field(on: Rig, live: bool) -> None:
+    new = machine(cpu={"cores": 2}, memory={"size": "512Mi"}, metadata={"labels": {"a": "b"}})
+    found = planned(on, {"vm.yaml": [disk(), new]}, live=live)["vm"]
+    assert found.operation == "change"
+    assert paths(found.restart) == ["cpu.cores", "memory.size"]
+    assert [str(change) for change in found.immediate] == ["metadata.labels.a: + b"]
+    assert found.next_start == []
+    assert not {"ShutdownDomain", "StartDomain", "DestroyDomain"} & set(found.actions)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_machine_that_is_off_takes_changes_at_its_next_start(off: Rig, live: bool) -> None:
+    found = planned(off, {"vm.yaml": [disk(), machine(cpu={"cores": 2})]}, live=live)["vm"]
+    assert (found.immediate, found.restart) == ([], [])
+    assert paths(found.next_start) == ["cpu.cores"]
+    assert "StartDomain" not in found.actions
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_taking_back_what_waits_needs_no_restart(on: Rig, live: bool) -> None:
+    on.push({"vm.yaml": [disk(), machine(cpu={"cores": 2})]})
+    on.settle()
+    assert on.vm()["status"]["restartAwaitingChanges"]
+    found = planned(on, {"vm.yaml": [disk(), machine()]}, live=live)["vm"]
+    assert found.restart == []
+    assert paths(found.immediate) == ["cpu.cores"]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_change_beside_what_waits_is_told_alone(on: Rig, live: bool) -> None:
+    on.push({"vm.yaml": [disk(), machine(cpu={"cores": 2})]})
+    on.settle()
+    assert planned(on, live=live).report.empty
+    new = machine(cpu={"cores": 2}, memory={"size": "512Mi"})
+    found = planned(on, {"vm.yaml": [disk(), new]}, live=live)["vm"]
+    assert paths(found.restart) == ["memory.size"]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_disk_that_is_replaced_while_another_change_waits(on: Rig, live: bool) -> None:
+    on.push({"vm.yaml": [disk(), disk("data"), machine(disks=("root", "data"))]})
+    on.settle()
+    assert on.vm()["status"]["restartAwaitingChanges"]
+    new = machine(disks=("root", "data"), cpu={"cores": 2})
+    found = planned(on, {"vm.yaml": [disk(), disk("data"), new]}, live=live)["vm"]
+    assert paths(found.restart) == ["cpu.cores"]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_an_automatic_restart_shows_its_verbs(on: Rig, live: bool) -> None:
+    new = machine(cpu={"cores": 2}, disruptions={"restartApprovalMode": "Automatic"})
+    found = planned(on, {"vm.yaml": [disk(), new]}, live=live)["vm"]
+    assert paths(found.restart) == ["cpu.cores"]
+    verbs = found.actions
+    assert verbs.index("ShutdownDomain") < verbs.index("StartDomain")
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_policy_that_stops_and_one_that_starts(on: Rig, live: bool) -> None:
+    stops = planned(on, {"vm.yaml": [disk(), machine(runPolicy="AlwaysOff")]}, live=live)["vm"]
+    assert paths(stops.immediate) == ["runPolicy"]
+    assert "ShutdownDomain" in stops.actions
+    assert "StartDomain" not in stops.actions
+    on.push({"vm.yaml": [disk(), machine(runPolicy="AlwaysOff")]})
+    on.settle()
+    starts = planned(on, {"vm.yaml": [disk(), machine(runPolicy="AlwaysOn")]}, live=live)["vm"]
+    assert "StartDomain" in starts.actions
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_deletion_says_what_becomes_of_the_data(on: Rig, live: bool) -> None:
+    found = planned(on, {"vm.yaml": disk("other")}, live=live)
+    assert found.names == {"other": "create", "root": "delete", "vm": "delete"}
+    verbs = found["vm"].actions
+    assert verbs.index("ShutdownDomain") < verbs.index("UndefineDomain")
+    assert found["vm"].reason == "stops gracefully, then its domain is removed; its disks stay"
+    assert found["root"].reason == "goes to the trash; its data stays"
+    assert "DeleteVolume" not in found["root"].actions
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_what_lacks_something_is_blocked_and_says_what(on: Rig, live: bool) -> None:
+    lacking = machine("lacking", disks=("nowhere",))
+    found = planned(on, {"new.yaml": lacking}, live=live)["lacking"]
+    assert found.operation == "blocked"
+    assert "nowhere" in found.reason
+    assert found.actions == []
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_change_that_cannot_start_costs_no_restart(on: Rig, live: bool) -> None:
+    found = planned(on, {"vm.yaml": [disk(), machine(disks=("root", "nowhere"))]}, live=live)["vm"]
+    assert found.operation == "change"
+    assert "nowhere" in found.reason
+    assert "ShutdownDomain" not in found.actions
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_larger_disk_is_resized_or_says_what_it_waits_for(on: Rig, live: bool) -> None:
+    on.push({"free.yaml": disk("free")})
+    on.settle()
+    new = {"free.yaml": disk("free", "2Gi"), "vm.yaml": [disk(size="2Gi"), machine()]}
+    found = planned(on, new, live=live)
+    assert found.names == {"free": "change", "root": "change"}
+    assert [str(change) for change in found["free"].immediate] == [
+        "persistentVolumeClaim.size: 1Gi → 2Gi"
+    ]
+    assert found["free"].actions == ["ResizeVolume"]
+    assert found["root"].actions == []
+    assert "once no running VirtualMachine has it open" in found["root"].reason
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_too_many_deletions_are_held_and_say_how_to_confirm(rig: Rig, live: bool) -> None:
+    rig.push({f"{name}.yaml": disk(name) for name in "abcd"})
+    rig.settle()
+    found = planned(rig, {"a.yaml": None, "b.yaml": None, "c.yaml": None}, live=live)
+    assert found.names == {"a": "held", "b": "held", "c": "held"}
+    assert "gitvirt.io/confirm-deletion" in found["a"].reason
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_what_is_annotated_is_kept(rig: Rig, live: bool) -> None:
+    kept = disk("kept")
+    kept["metadata"]["annotations"] = {"gitvirt.io/prune": "disabled"}
+    rig.push({"kept.yaml": kept, "other.yaml": disk("other")})
+    rig.settle()
+    found = planned(rig, {"kept.yaml": None}, live=live)
+    assert found.names == {"kept": "held"}
+    assert "gitvirt.io/prune" in found["kept"].reason
+
+
+def test_a_file_that_cannot_be_read_keeps_what_it_may_hide(on: Rig) -> None:
+    found = planned(on, {"vm.yaml": "kind: ["})
+    assert set(found.names.values()) == {"held"}
+    assert [problem.file for problem in found.report.problems] == ["vm.yaml"]
+
+
+def test_a_secret_is_named_and_not_shown(on: Rig) -> None:
+    provisioning = {"type": "UserData", "userData": "#cloud-config\npassword: pass-1\n"}
+    on.push({"vm.yaml": [disk(), machine(provisioning=provisioning)]})
+    on.settle()
+    other = {"type": "UserData", "userData": "#cloud-config\npassword: pass-2\n"}
+    found = planned(on, {"vm.yaml": [disk(), machine(provisioning=other)]})["vm"]
+    assert paths([*found.immediate, *found.restart]) == ["provisioning.userData"]
+    assert "pass-" not in str(found)
+    assert planned(on).report.empty
+
+
+def test_a_class_that_is_changed_tells_what_it_does_to_its_machines(on: Rig) -> None:
+    spec: dict[str, Any] = {"cpu": {"type": "Model", "model": "Nehalem"}}
+    vm = [disk(), machine(virtualMachineClassName="mine")]
+    on.push({"class.yaml": manifest("VirtualMachineClass", "mine", spec), "vm.yaml": vm})
+    on.settle()
+    spec["sizingPolicies"] = [{"cores": {"min": 2, "max": 4}}]
+    found = planned(on, {"class.yaml": manifest("VirtualMachineClass", "mine", spec)})
+    assert found.names == {"mine": "change"}
+    assert paths(found["mine"].immediate) == ["sizingPolicies"]
+
+
+def test_what_cannot_be_changed_is_a_problem(on: Rig) -> None:
+    spec = {"cpu": {"type": "Model", "model": "Nehalem"}}
+    on.push({"class.yaml": manifest("VirtualMachineClass", "mine", spec)})
+    on.settle()
+    spec = {"cpu": {"type": "Model", "model": "Westmere"}}
+    report = planned(on, {"class.yaml": manifest("VirtualMachineClass", "mine", spec)}).report
+    assert report.items == []
+    assert [(each.file, each.path) for each in report.problems] == [
+        ("class.yaml", "spec.cpu.model")
+    ]
+
+
+def test_an_operation_shows_what_it_does(on: Rig) -> None:
+    found = planned(on, {"op.yaml": operation("again", "vm", "Restart")})
+    assert found["again"].operation == "create"
+    assert "ShutdownDomain" in found["vm"].actions
+    assert found["vm"].operation == "act"
+
+
+def test_drift_is_seen_live_and_only_there(on: Rig) -> None:
+    on.host.edit(on.uuid(), lambda root: _set(root, "vcpu", "7"))
+    assert planned(on).report.empty
+    found = planned(on, live=True)["vm"]
+    assert found.operation == "act"
+    assert found.actions == ["DefineDomain"]
+    assert "changed by hand" in found.reason
+
+
+def _set(root: Any, tag: str, text: str) -> None:
+    found = root.find(tag)
+    assert found is not None
+    found.text = text
+
+
+def test_a_plan_after_every_example_is_empty(rig: Rig) -> None:
+    files = {path.name: path.read_bytes() for path in sorted(EXAMPLES.glob("*.yaml"))}
+    for path, content in files.items():
+        rig.push({path: content})
+        drag(rig)
+        assert planned(rig).report.items == [], path
+
+
+def drag(rig: Rig) -> None:
+    """Passes until the agent has taken the newest commit in, whatever its downloads do."""
+    rig.agent.reconciler.look_at_git()
+    for _ in range(10):
+        rig.step()
+
+
+EXAMPLES_TRIED = 25
+NAMES = ("a", "b", "c")
+sizes = st.sampled_from(["1Gi", "1024Mi", "2Gi"])
+vms = st.fixed_dictionaries(
+    {
+        "cpu": st.sampled_from([{"cores": 1}, {"cores": 1, "coreFraction": "50%"}, {"cores": 2}]),
+        "memory": st.sampled_from([{"size": "256Mi"}, {"size": "0.25Gi"}, {"size": "512Mi"}]),
+        "runPolicy": st.sampled_from(
+            ["AlwaysOn", "AlwaysOnUnlessStoppedManually", "AlwaysOff", "Manual"]
+        ),
+        "disruptions": st.sampled_from(
+            [{"restartApprovalMode": "Manual"}, {"restartApprovalMode": "Automatic"}]
+        ),
+        "disks": st.lists(st.sampled_from(NAMES), min_size=1, max_size=2, unique=True).map(tuple),
+        "metadata": st.sampled_from([{}, {"labels": {"tier": "one"}}]),
+    }
+)
+pushes = st.fixed_dictionaries(
+    {},
+    optional={
+        **{f"vm-{name}": st.none() | vms for name in NAMES},
+        **{f"disk-{name}": st.none() | sizes for name in NAMES},
+    },
+)
+
+
+def documents(push: dict[str, Any], there: set[str]) -> dict[str, Any]:
+    files: dict[str, Any] = {}
+    for path, value in push.items():
+        what, _, name = path.partition("-")
+        if value is None:
+            files.update({path + ".yaml": None} if path in there else {})
+        else:
+            made = disk(name, value) if what == "disk" else machine(f"vm-{name}", **value)
+            files[path + ".yaml"] = made
+    return files
+
+
+@settings(
+    max_examples=EXAMPLES_TRIED,
+    deadline=None,
+    derandomize=True,
+    phases=(Phase.generate,),
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(history=st.lists(pushes, min_size=1, max_size=4), live=st.booleans())
+def test_what_a_plan_names_is_what_is_touched(
+    tmp_path_factory: pytest.TempPathFactory, history: list[dict[str, Any]], live: bool
+) -> None:
+    rig = Rig(tmp_path_factory.mktemp("rig"))
+    rig.push({"keep.yaml": [disk("keep"), machine("keep", disks=("keep",))]})
+    rig.settle()
+    there: set[str] = set()
+    for push in history:
+        files = documents(push, there)
+        there = {path for path in there | push.keys() if push.get(path, 0) is not None}
+        rig.host.verbs.clear()
+        before = set(rig.agent.reconciler.records())
+        found = planned(rig, files, live=live).report
+        rig.push(files)
+        rig.settle()
+        named = {item.key for item in found.items if item.actions}
+        assert touched(rig, before) == named
+        assert planned(rig, live=live).report.items == []
