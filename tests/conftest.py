@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ("tests.hosts",)
+pytest_plugins = ("tests.hosts", "tests.golden.rewriting")

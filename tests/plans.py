@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from agent.core.host import Reading
-from agent.core.identity import POOL, disk_prefix, domain_uuid
+from agent.core.identity import POOL, domain_uuid
+from agent.core.ledger import Record
 from agent.core.model import Desired, Key
 from agent.core.schema import Catalogue
 from agent.gitrepo.worktree import CommitSource
@@ -69,18 +70,17 @@ def report(rig: Rig, wanted: Desired, *, live: bool = False) -> PlanReport:
     return plan(CATALOGUE, ledger, wanted, rig.fleet, rig.now, reading)
 
 
-def touched(rig: Rig, before: Iterable[Key] = ()) -> set[Key]:
+def touched(rig: Rig, before: Mapping[Key, Record]) -> set[Key]:
     """VMs and disks that verbs were carried out for since the last look, but for live metadata.
-    `before` names objects that may be gone by now.
+    `before` holds objects that may be gone by now.
     """
-    keys = {*rig.agent.reconciler.records(), *before}
-    domains = {domain_uuid(rig.fleet, key): key for key in keys if key.kind == "VirtualMachine"}
-    disks = {disk_prefix(rig.fleet, key): key for key in keys if key.kind == "VirtualDisk"}
+    records = {**before, **rig.agent.reconciler.records()}
+    domains = {domain_uuid(rig.fleet, key): key for key in records if key.kind == "VirtualMachine"}
+    uids = {each.obj.uid: key for some in (before, records) for key, each in some.items()}
     found = set()
     for verb, subject in rig.host.verbs:
         if verb not in ("ensure_pool", "set_live_metadata"):
-            volume = subject.rpartition("/")[2]
-            of_disk = (key for prefix, key in disks.items() if volume.startswith(prefix))
-            found.add(domains.get(subject) or next(of_disk, Key("", "", subject)))
+            owner = (key for uid, key in uids.items() if uid in subject)
+            found.add(domains.get(subject) or next(owner, Key("", "", subject)))
     rig.host.verbs.clear()
     return found

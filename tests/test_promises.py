@@ -14,7 +14,7 @@ ROW = re.compile(r"\| (S[1-9][0-9]*) \| (\S.*\S) \|")
 
 def described() -> list[tuple[str, str]]:
     """Number and words of every row, in the order of the file."""
-    lines = (TESTS / "promises.md").read_text().splitlines()
+    lines = (TESTS / "promises.md").read_text(encoding="utf-8").splitlines()
     return [(found[1], found[2]) for line in lines if (found := ROW.fullmatch(line))]
 
 
@@ -30,7 +30,7 @@ def named() -> dict[str, set[str]]:
     """The files that name a promise, by its number; what is no plain text stands as it is written."""
     found: dict[str, set[str]] = {}
     for file in sorted(TESTS.rglob("*.py")):
-        for argument in marks(file.read_text()):
+        for argument in marks(file.read_text(encoding="utf-8")):
             plain = isinstance(argument, ast.Constant) and isinstance(argument.value, str)
             number = ast.literal_eval(argument) if plain else ast.unparse(argument)
             found.setdefault(number, set()).add(str(file.relative_to(TESTS)))
@@ -43,7 +43,8 @@ def test_what_a_test_names_is_described() -> None:
 
 
 def test_what_is_described_is_named_by_a_test() -> None:
-    assert [number for number, _ in described() if number not in named()] == []
+    proved = named()
+    assert [number for number, _ in described() if number not in proved] == []
 
 
 def test_every_number_and_every_sentence_stands_once() -> None:

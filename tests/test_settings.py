@@ -43,6 +43,7 @@ def test_defaults(files: Files) -> None:
     assert (found.interval, found.status_interval, found.timeout) == (30, 10, None)
     assert (found.fleet, found.namespace, found.log_format) == ("default", "default", "auto")
     assert found.image_limit == 100 * 1024**3
+    assert found.trash_retention == 7 * 86400
     assert found.data_dir == files.home / ".local/state/gitvirt"
 
 
@@ -89,6 +90,7 @@ def test_every_option_can_be_set_everywhere(files: Files) -> None:
         "timeout": "1h30m",
         "log-format": "json",
         "image-limit": "10Gi",
+        "trash-retention": "14d",
     }
     assert values.keys() == {option.name for option in settings.OPTIONS}
     by_flag = settings.load(values, environment={}, system_file=files.system)

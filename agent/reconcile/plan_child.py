@@ -18,6 +18,7 @@ import resource
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from agent.core import planprint
 from agent.core.ledger import Record, is_redacted, record, same_content
@@ -32,7 +33,10 @@ from agent.reconcile.plan_items import lines
 from agent.reconcile.planning import named, plan
 from agent.reconcile.status_branch import Ledger
 
-MEMORY = 1024**3
+MEMORY = 512 * 1024**2
+"""Bytes beyond what the process has mapped once it is loaded: allocators reserve far more than they
+use.
+"""
 CPU = 20
 MOST_ITEMS = 200
 MOST_PROBLEMS = 100
@@ -40,8 +44,9 @@ MOST_PROBLEMS = 100
 
 def limit() -> None:
     """Bound this process: memory, processor time, and no file may be written."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     for what, most in (
-        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_AS, pages * resource.getpagesize() + MEMORY),
         (resource.RLIMIT_CPU, CPU),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),

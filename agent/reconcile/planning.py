@@ -53,13 +53,15 @@ def plan(
     """What would be done if `desired` were pushed. With `live` against what a host shows, else
     against the ledger.
     """
+    desired = _settled(catalogue, ledger, desired)
     engine = Engine(ORDER, decisions(catalogue))
     world = World(engine, fleet)
     engine.put("setting", "fleet", fleet)
     book = Book(engine, catalogue, world, fleet, "")
     simulation = Simulation(engine, world, fleet)
     if live is not None:
-        world.take(FullRead(0, live))
+        pools = {POOL: "/", **live.pools}  # the agent makes it before anything else
+        world.take(FullRead(0, replace(live, pools=pools)))
         book.load(ledger)
     else:
         _remembered_node(world)
@@ -70,7 +72,7 @@ def plan(
             fresh=ledger.fresh,
         )
         book.load(before)
-        affected = _affected(catalogue, ledger, desired)
+        affected = _affected(ledger, desired)
         engine.only(affected)
         for key in affected:
             known = ledger.records.get(key) or restorable(ledger.trash, key)
@@ -138,7 +140,19 @@ def _put_back(spec: Any, path: list[str], value: Json) -> None:
         spec[last] = value
 
 
-def _affected(catalogue: Catalogue, ledger: Ledger, desired: Desired) -> set[Key]:
+def _settled(catalogue: Catalogue, ledger: Ledger, desired: Desired) -> Desired:
+    """The same wishes; what is accepted already stands as it was accepted, so that nobody looks at
+    it again.
+    """
+    manifests = dict(desired.manifests)
+    for key, each in desired.manifests.items():
+        known = ledger.records.get(key)
+        if known is not None and _same(catalogue, each, known.obj.manifest):
+            manifests[key] = known.obj.manifest
+    return replace(desired, manifests=manifests)
+
+
+def _affected(ledger: Ledger, desired: Desired) -> set[Key]:
     """Objects with another manifest, and all that they have to do with."""
     manifests = {each.key: each for each in BUILT_IN} | dict(desired.manifests)
     keys = {
@@ -146,11 +160,19 @@ def _affected(catalogue: Catalogue, ledger: Ledger, desired: Desired) -> set[Key
         for key in manifests.keys() | ledger.records.keys()
         if key not in ledger.records
         or key not in manifests
-        or not _same(catalogue, manifests[key], ledger.records[key].obj.manifest)
+        or not _equal(manifests[key], ledger.records[key].obj.manifest)
     }
     new = (manifests[key] for key in keys if key in manifests)
     mentioned = {target for each in new for target in named(each)}
     return keys | related(ledger.records, keys, mentioned)
+
+
+def _equal(one: Manifest, other: Manifest) -> bool:
+    return one is other or (one.content, one.labels, one.annotations) == (
+        other.content,
+        other.labels,
+        other.annotations,
+    )
 
 
 def _same(catalogue: Catalogue, new: Manifest, known: Manifest) -> bool:

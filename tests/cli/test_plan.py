@@ -195,7 +195,7 @@ def test_live_reads_the_host(
     assert gitvirt("plan", manifests).out == "No changes.\n"
     result = gitvirt("plan", manifests, "--live")
     assert result.code == 2
-    assert result.lines[0] == "2 to act on."
+    assert result.lines[0] == "1 to act on."
     assert "    does        CreateVolume" in result.lines
     monkeypatch.setenv("GITVIRT_CONNECT", "test:///nowhere/host.xml")
     assert gitvirt("plan", manifests).code == 0

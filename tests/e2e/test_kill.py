@@ -84,9 +84,10 @@ def machine(name: str, **spec: Any) -> list[dict[str, Any]]:
 
 
 def running(stand: Stand, name: str, **spec: Any) -> None:
-    """Push a VM and wait until it runs."""
-    stand.push({f"{name}.yaml": machine(name, **spec)})
+    """Push a VM and wait until it runs and all of it is written down."""
+    revision = stand.push({f"{name}.yaml": machine(name, **spec)})
     stand.wait_for_phase("VirtualMachine", name, "Running")
+    stand.wait_for(lambda: stand.applied(revision), "the push")
     assert stand.instances(name) == 1
 
 

@@ -239,7 +239,7 @@ def test_every_field_has_a_case() -> None:
     assert missing == []
 
 
-@pytest.mark.promise("S136", "S138", "S139", "S140", "S143", "S148", "S149", "S192", "S282")
+@pytest.mark.promise("S136", "S138", "S139", "S140", "S143", "S148", "S149", "S192")
 @pytest.mark.parametrize("name", CASES)
 def test_a_change_of_a_running_machine(rig: Rig, name: str) -> None:
     case = CASES[name]
@@ -363,7 +363,7 @@ def test_a_changed_secret_waits_for_the_next_start_and_is_no_change(rig: Rig) ->
     assert condition(rig.vm(), "ProvisioningReady")["reason"] == "ProvisioningReady"
 
 
-@pytest.mark.promise("S33", "S166", "S167", "S170")
+@pytest.mark.promise("S33", "S166")
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -387,7 +387,7 @@ def test_a_secret_that_is_not_right_is_waited_for(
     assert rig.vm()["status"]["phase"] == "Running"
 
 
-@pytest.mark.promise("S167", "S170")
+@pytest.mark.promise("S167")
 def test_a_secret_that_is_not_base64_is_a_problem(rig: Rig) -> None:
     broken = {**SURROUNDINGS[3], "data": {"userData": "no base64!"}}
     rig.push({"vm.yaml": [machine(provisioning=FROM_SECRET), disk()], "s.yaml": [broken]})

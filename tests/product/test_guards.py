@@ -24,7 +24,8 @@ def there(rig: Rig) -> set[str]:
     return {
         path.rsplit("/", 1)[-1].removesuffix(".yaml")
         for path in rig.documents()
-        if path.startswith("namespaces/") and "deletionTimestamp" not in rig.document(path)["metadata"]
+        if path.startswith("namespaces/")
+        and "deletionTimestamp" not in rig.document(path)["metadata"]
     }
 
 
@@ -314,9 +315,7 @@ def test_a_suspension_ends_no_deadline_in_a_busy_loop(rig: Rig) -> None:
     for _ in range(4):
         rig.step()
     assert rig.vmop("op")["status"]["phase"] == "InProgress"
-    rig.push(
-        {"vm.yaml": machine(terminationGracePeriodSeconds=30, metadata=SUSPENDED)}
-    )
+    rig.push({"vm.yaml": machine(terminationGracePeriodSeconds=30, metadata=SUSPENDED)})
     rig.agent.reconciler.look_at_git()
     for _ in range(4):
         rig.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from typing import Any
 
@@ -163,11 +164,11 @@ def test_when_it_starts_and_when_it_may_restart_are_two_policies(rig: Rig) -> No
 def test_devices_are_booted_from_in_the_order_in_which_they_stand(
     rig: Rig, names: tuple[str, ...]
 ) -> None:
-    user_data = {"type": "UserData", "userData": "#cloud-config\n"}
+    script = {"type": "UserData", "userData": "#cloud-config\n"}
     rig.push(
         {
             "disks.yaml": [disk(name) for name in "abc"],
-            "vm.yaml": machine(disks=names, provisioning=user_data),
+            "vm.yaml": machine(disks=names, provisioning=script),
         }
     )
     rig.settle()
@@ -189,11 +190,16 @@ def test_devices_are_booted_from_in_the_order_in_which_they_stand(
 # -- provisioning -------------------------------------------------------------------------------
 
 
-def medium(host: MemoryHost) -> bytes:
-    """What the guest reads as its user data."""
+def seed(host: MemoryHost) -> bytes:
+    """The medium from which the guest configures itself."""
     (volume,) = [each for name, each in host.pools["gitvirt"].items() if "_seed_" in name]
+    return volume.content
+
+
+def user_data(host: MemoryHost) -> bytes:
+    """What the guest reads from it as its user data."""
     iso = pycdlib.PyCdlib()
-    iso.open_fp(io.BytesIO(volume.content))
+    iso.open_fp(io.BytesIO(seed(host)))
     out = io.BytesIO()
     iso.get_file_from_iso_fp(out, rr_path="/user-data")
     iso.close()
@@ -208,9 +214,34 @@ def test_instructions_for_the_guest_stay_as_they_are_written(rig: Rig) -> None:
     rig.settle()
     assert rig.running()
     assert said(rig) == []
-    assert medium(rig.host) == CLOUD_CONFIG.encode()
+    assert user_data(rig.host) == CLOUD_CONFIG.encode()
     attached = [each.findtext("serial") for each in definition(rig).iterfind("devices/disk")]
     assert attached[1:] == ["cloudinit"]
+
+
+@pytest.mark.promise("S168", "S170", "S171")
+def test_an_answer_file_that_is_not_base64_is_not_used(rig: Rig) -> None:
+    answers: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "answers"},
+        "type": "provisioning.virtualization.deckhouse.io/sysprep",
+        "data": {"unattend.xml": "<unattend/>"},
+    }
+    chosen = {"type": "SysprepRef", "sysprepRef": {"kind": "Secret", "name": "answers"}}
+    rig.push({"vm.yaml": [disk(), machine(provisioning=chosen)], "answers.yaml": answers})
+    rig.settle()
+    ((path, message),) = said(rig)
+    assert path == "data.unattend.xml"
+    assert "base64" in message.lower()
+    assert "<unattend/>" not in message
+    assert rig.vm()["status"]["phase"] == "Pending"
+    encoded = base64.b64encode(b"<unattend/>").decode()
+    rig.push({"answers.yaml": {**answers, "data": {"unattend.xml": encoded}}})
+    rig.settle()
+    assert said(rig) == []
+    assert rig.running()
+    assert b"<unattend/>" in seed(rig.host)
 
 
 # -- cores --------------------------------------------------------------------------------------

@@ -71,14 +71,18 @@ def stages(rig: Rig) -> list[dict[str, Any]]:
     """The machine's status at each phase that it goes through, one task done between two passes."""
     found: list[dict[str, Any]] = []
     rig.agent.reconciler.look_at_git()
-    rig.agent.reconciler.run()
-    while rig._tasks:
-        rig._tasks.popleft()()
-        rig.agent.reconciler.run()
+    for _ in range(200):
+        wait = rig.agent.reconciler.run()
         status = rig.vm()["status"] if FILE in rig.documents() else {}
         if status and (not found or status["phase"] != found[-1]["phase"]):
             found.append(status)
-    return found
+        if rig._tasks:
+            rig._tasks.popleft()()
+        elif rig.agent.reconciler.summary().settled:
+            return found
+        else:
+            rig.now += max(wait, 0)
+    raise AssertionError(f"not settled: {[status['phase'] for status in found]}")
 
 
 @pytest.mark.promise("S20", "S21", "S22", "S36")
@@ -97,6 +101,17 @@ def test_a_machine_that_starts_has_all_it_needs_and_gets_a_node(rig: Rig) -> Non
     assert "Running" in ready["Running"]
     nodes = [status.get("nodeName") for status in found.values()]
     assert nodes == [None, None, rig.host.node.name]
+
+
+@pytest.mark.promise("S21", "S23", "S24", "S48")
+def test_a_machine_stops_and_starts_in_stages(on: Rig) -> None:
+    def after(name: str, kind: str) -> list[str]:
+        on.push({f"{name}.yaml": operation(name, "vm", kind)}, OPERATIONS)
+        return [status["phase"] for status in stages(on)]
+
+    assert after("one", "Stop") == ["Running", "Stopping", "Stopped"]
+    assert after("two", "Start") == ["Stopped", "Starting", "Running"]
+    assert after("three", "Restart") == ["Running", "Stopping", "Starting", "Running"]
 
 
 @pytest.mark.promise("S40", "S47")

@@ -271,6 +271,23 @@ def test_a_start_that_waits_is_superseded_by_a_stop(off: Rig) -> None:
     assert not off.running()
 
 
+def test_a_stop_before_a_start_that_is_due(on: Rig) -> None:
+    on.push({"vm.yaml": [disk(), machine(disks=("root", "data"))]})
+    on.settle()
+    on.push({"disk.yaml": disk("unused"), "vm.yaml": machine(disks=("root", "data"))})
+    on.settle()
+    on.host.crash(on.uuid())
+    on.settle()
+    assert on.vm()["status"]["phase"] == "Pending"
+    ask(on, "op", "Stop")
+    on.settle()
+    assert outcome(on, "op") == ("Completed", "OperationCompleted")
+    on.push({"data.yaml": [disk(), disk("data")]})
+    on.settle()
+    assert condition(on.vm(), "BlockDevicesReady")["status"] == "True"
+    assert not on.running()
+
+
 # -- once, and never again ----------------------------------------------------------------------
 
 

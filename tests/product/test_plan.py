@@ -318,7 +318,7 @@ def test_what_a_plan_names_is_what_is_touched(
         files = documents(push, there)
         there = {path for path in there | push.keys() if push.get(path, 0) is not None}
         rig.host.verbs.clear()
-        before = set(rig.agent.reconciler.records())
+        before = dict(rig.agent.reconciler.records())
         found = planned(rig, files, live=live).report
         rig.push(files)
         rig.settle()

@@ -108,6 +108,10 @@ class Product(RuleBasedStateMachine):
         self.uids: dict[tuple[str, str], str] = {}
         self.tips: list[str] = []
         self.volumes: set[str] = set()
+        self.forgetful = False
+        """True once a domain's metadata was thrown away: with the ledger gone too, nothing would
+        know what was done.
+        """
         self.open_window()
 
     @initialize(a=machines("a"), b=machines("b"))
@@ -234,13 +238,13 @@ class Product(RuleBasedStateMachine):
         self.rig.push({f"{op}.yaml": None}, OPERATIONS)
         self.note(name, "withdrawn")
 
-    @precondition(lambda self: STATUS in self.repo.refs and not self.forgotten())
+    @precondition(lambda self: STATUS in self.repo.refs and not self.forgetful)
     @rule()
     def lose_ledger(self) -> None:
         del self.repo.refs[STATUS]
         self.ledger_fault = True
 
-    @precondition(lambda self: self.tips and not self.forgotten())
+    @precondition(lambda self: self.tips and not self.forgetful)
     @rule(data=st.data())
     def roll_ledger_back(self, data: st.DataObject) -> None:
         self.repo.refs[STATUS] = data.draw(st.sampled_from(self.tips))
@@ -250,10 +254,6 @@ class Product(RuleBasedStateMachine):
 
     def on(self, name: str) -> bool:
         return bool(self.host.instance(self.rig.uuid(name)))
-
-    def forgotten(self) -> bool:
-        """True if some domain's metadata is gone."""
-        return any("edit-metadata" in events for events in self.events.values())
 
     def defined(self, name: str) -> bool:
         return self.rig.uuid(name) in self.host._domains
@@ -318,6 +318,7 @@ class Product(RuleBasedStateMachine):
                 for each in list(metadata):
                     metadata.remove(each)
 
+        self.forgetful = self.forgetful or how == "metadata"
         self.host.edit(self.rig.uuid(name), change)
         self.note(name, f"edit-{how}")
 
