@@ -155,8 +155,8 @@ def _guarded(
         there = sum(key.kind == kind and not each.obj.deleted for key, each in records.items())
         if going > FREE_DELETIONS and going > SHARE * there and confirmed != deletion_set(missing):
             message = (
-                f"{going} of {there} objects of kind {kind} would be deleted: to confirm, set "
-                f"the annotation {CONFIRM}: {deletion_set(missing)} on the ModuleConfig virtualization"
+                f"{going} of {there} objects of kind {kind} would be deleted: to confirm, set the "
+                f"annotation {CONFIRM}: {deletion_set(missing)} on ModuleConfig virtualization"
             )
             return Pruning(held=(*held, *(_held(key, message) for key in missing)))
     return Pruning(delete=tuple(missing), held=tuple(held))

@@ -17,6 +17,7 @@ MAX_FILE = 1024 * 1024
 REMEMBERED = 50_000
 TOO_LARGE = "is larger than 1 MiB: manifests are small, split the file"
 NO_FILE = "is a {}: manifests are ordinary files, put the content here"
+ODD_NAME = "has control characters in its name: rename the file"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class ManifestReader:
         for file in files:
             if file.kind != "file":
                 yield file.path, _broken(NO_FILE.format(file.kind))
+            elif not file.path.isprintable():  # it becomes a part of XML, and people read it
+                yield file.path, _broken(ODD_NAME)
             else:
                 yield file.path, self._result(source, file)
 

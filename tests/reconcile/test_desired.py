@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +16,7 @@ from agent.kinds.validation import CHECKS
 from agent.reconcile import desired
 from agent.reconcile.desired import ManifestReader
 from tests.memory_repository import MemoryRepository
-from tests.rig import MAIN, disk, encoded, machine
+from tests.rig import MAIN, Rig, disk, encoded, machine
 
 CATALOGUE = Catalogue.load()
 
@@ -36,6 +38,11 @@ COMMITS = st.lists(
     min_size=2,
     max_size=6,
 )
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
 
 
 def commit(repository: MemoryRepository, files: dict[str, str]) -> CommitSource:
@@ -88,3 +95,13 @@ def test_what_is_forgotten_is_read_again(monkeypatch: Any) -> None:
     for name in ("a disk", "the disk, larger", "not valid", "another disk", "a disk"):
         source = commit(repository, {"a.yaml": name, "team/c.yaml": "another disk"})
         assert same(reader.read(source, "main"), ManifestReader(CATALOGUE, CHECKS).read(source))
+
+
+@pytest.mark.parametrize("name", ["a\x01.yaml", "a\n.yaml", "a\x7f/b.yaml", "a\ufffe.yaml"])
+def test_a_file_with_control_characters_in_its_name_is_refused(name: str, rig: Rig) -> None:
+    rig.push({name: [disk(), machine()], "good.yaml": disk("good")})
+    (problem,) = rig.settle().problems
+    assert problem.file == name
+    assert "rename" in problem.message
+    disks = [each.name for each in rig.agent.reconciler.records() if each.kind == "VirtualDisk"]
+    assert disks == ["good"]
