@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import signal
@@ -15,6 +16,13 @@ from agent.reconcile.reconciler import Reconciler, Summary
 log = logging.getLogger("gitvirt")
 
 
+TRIM_EVERY = 60.0
+CALM = 1.0
+"""Seconds without a pass in which memory is given back."""
+_MOST_ARENAS = (-8, 2)
+"""glibc's M_ARENA_MAX: what is free in one thread's arena is of no use to another thread."""
+
+
 def keep_survivors(phase: str, info: Mapping[str, int]) -> None:
     """For `gc.callbacks`: what has survived a full collection is there to stay. With thousands of
     objects in force, looking at all of them again would stop a pass for half a second.
@@ -23,12 +31,30 @@ def keep_survivors(phase: str, info: Mapping[str, int]) -> None:
         gc.freeze()
 
 
+class _Allocator:
+    """The C library's allocator, where it can be told how to go easy on memory (glibc)."""
+
+    def __init__(self) -> None:
+        library = ctypes.CDLL(None)
+        self._trim = getattr(library, "malloc_trim", lambda _: 0)
+        getattr(library, "mallopt", lambda *_: 0)(*_MOST_ARENAS)
+        self._trimmed_at = time.monotonic()
+
+    def give_back(self) -> None:
+        """Give free memory back to the system, now and then: parsing leaves much of it."""
+        now = time.monotonic()
+        if now >= self._trimmed_at + TRIM_EVERY:
+            self._trim(0)
+            self._trimmed_at = now
+
+
 class Loop:
     """Runs passes when there is a reason to."""
 
     def __init__(self) -> None:
         self._woken = threading.Event()
         self.stop = threading.Event()
+        self._allocator = _Allocator()
         if keep_survivors not in gc.callbacks:
             gc.callbacks.append(keep_survivors)
 
@@ -56,7 +82,9 @@ class Loop:
         while not self.stop.is_set():
             self._woken.clear()
             wait = reconciler.run()
-            self._woken.wait(wait)
+            if not self._woken.wait(min(wait, CALM)) and wait > CALM:
+                self._allocator.give_back()
+                self._woken.wait(wait - CALM)
 
     def run_once(self, reconciler: Reconciler, timeout: float) -> Summary:
         """Pass after pass until nothing is left to do, or until the time is over."""

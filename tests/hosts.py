@@ -175,7 +175,9 @@ def reaping() -> Iterator[None]:
 def _reap(ended: threading.Event) -> None:
     while not ended.wait(0.02):
         for children in Path("/proc/self/task").glob("*/children"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that is gone
+            with contextlib.suppress(
+                FileNotFoundError, ProcessLookupError
+            ):  # a thread that is gone
                 for pid in children.read_text().split():
                     _reap_child(int(pid))
 

@@ -245,7 +245,7 @@ def _send(stream: libvirt.virStream, chunk: bytes, sent: list[int]) -> None:
 
 
 def delete_volume(connection: libvirt.virConnect, pool_name: str, name: str) -> None:
-    """Delete a volume, also one that libvirt has not seen yet: a console's log is made beside it."""
+    """Delete a volume, also one that libvirt has not seen yet, such as a console log."""
     pool = find_pool(connection, pool_name)
     if pool is None:
         return

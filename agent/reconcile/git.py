@@ -96,6 +96,7 @@ class GitWorker:
 
     def sync(self, now: float) -> Synced:
         """Fetch, keep the lease, and read what is new."""
+        ledger = None
         try:
             refs = self._repository.fetch()
             tip = refs.get(f"refs/heads/{self._branches.status}")
@@ -117,6 +118,8 @@ class GitWorker:
             )
         except RepositoryError as error:
             self._lease.failed()
+            if ledger is not None:  # it is not handed over, so it has to be read again
+                self._loaded = False
             return Synced(error=error)
 
     def push(

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +91,9 @@ def plan_branch(
         finally:
             alarm.cancel()
             child.kill()
+            if child.stdin:
+                with suppress(OSError):  # it may have left before it read all
+                    child.stdin.close()
     return made(page, keys)
 
 

@@ -15,7 +15,7 @@ from agent.gitrepo.watch import watch
 from agent.loop import Loop
 from agent.reconcile.git import Branches
 
-PATIENCE = 600.0
+PATIENCE = 300.0
 IMAGE_LIMIT = 10 << 30
 
 

@@ -117,15 +117,20 @@ def started(host: LibvirtHost, repository: LocalRepository, number: int) -> floa
     uuid = domain_uuid("default", Key("VirtualMachine", "default", name))
     awaited = Awaited(host, uuid)
 
-    def runs() -> bool:
-        raw = host.read_domain(uuid)
-        return raw is not None and raw.state == "running"
-
     def work() -> None:
         commit(repository, {f"{name}.yaml": [disk(name), machine(name, disks=(name,))]})
         awaited.wait(runs)
 
-    return wall(work)
+    with libvirt.open("qemu:///session") as connection:
+
+        def runs() -> bool:
+            try:
+                state = connection.lookupByUUIDString(uuid).state()
+            except libvirt.libvirtError:  # it is not defined yet
+                return False
+            return bool(int(state[0]) == libvirt.VIR_DOMAIN_RUNNING)
+
+        return wall(work)
 
 
 def labelled(host: LibvirtHost, repository: LocalRepository, number: int) -> float:
@@ -158,6 +163,7 @@ def by_hand(host: LibvirtHost, number: int) -> None:
         xml = raw.inactive_xml.replace(raw.uuid, twin).replace(
             f"default.{name}", f"default.twin-{number}"
         )
+        xml = xml.replace("/default_console_", "/twin_console_")  # its file is locked
         start = xml.index("<source file='") + len("<source file='")
         xml = xml[:start] + volume.path() + xml[xml.index("'", start) :]
         connection.defineXML(xml).create()

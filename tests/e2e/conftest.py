@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,9 @@ def guest() -> bytes:
     """The small guest's image."""
     given = os.environ.get("GITVIRT_GUEST_IMAGE")
     if not given:
-        pytest.fail("GITVIRT_GUEST_IMAGE must name the small guest's image, as tests/run.sh makes it")
+        pytest.fail(
+            "GITVIRT_GUEST_IMAGE must name the small guest's image, as tests/run.sh makes it"
+        )
     return Path(given).read_bytes()
 
 
@@ -36,9 +38,9 @@ def make_stand(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Ma
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[pytest.TestReport]:
-    report: pytest.TestReport = yield  # type: ignore[misc]  # what the wrapped hook gave
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
     if report.when == "call" and isinstance(item, pytest.Function):
         for name, value in item.funcargs.items():
             if isinstance(value, Stand):

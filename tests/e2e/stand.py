@@ -200,7 +200,7 @@ class Stand:
         return found
 
     def applied(self, revision: str) -> bool:
-        return self.file("agent.yaml").get("applied", {}).get("revision") == revision
+        return bool(self.file("agent.yaml").get("applied", {}).get("revision") == revision)
 
     def _path(self, kind: str, name: str) -> str:
         return ledger.path_of(_CATALOGUE, key(kind, name))
@@ -211,9 +211,7 @@ class Stand:
         """Wait until it is true, looking whenever a branch moves or a guest says something; what it returned."""
         found = predicate()
         end = time.monotonic() + PATIENCE
-        watched = [
-            at for at in (self.repository / "refs" / "heads", self.pool) if at.is_dir()
-        ]
+        watched = [at for at in (self.repository / "refs" / "heads", self.pool) if at.is_dir()]
         with contextlib.closing(
             watchfiles.watch(
                 *watched, step=5, debounce=50, rust_timeout=LOOK, yield_on_timeout=True
@@ -226,9 +224,7 @@ class Stand:
         return found
 
     def wait_for_phase(self, kind: str, name: str, phase: str) -> None:
-        self.wait_for(
-            lambda: self.phase(kind, name) == phase, f"{kind} {name} in phase {phase}"
-        )
+        self.wait_for(lambda: self.phase(kind, name) == phase, f"{kind} {name} in phase {phase}")
 
     def wait_for_condition(
         self, kind: str, name: str, condition: str, status: str = "True"
@@ -290,7 +286,9 @@ class Stand:
     @contextlib.contextmanager
     def terminal(self, name: str) -> Iterator[Terminal]:
         """A VM's serial console as a person has it."""
-        source = re.search(r"<serial type='pty'>\s*<source path='([^']+)'", self.domain(name).XMLDesc())
+        source = re.search(
+            r"<serial type='pty'>\s*<source path='([^']+)'", self.domain(name).XMLDesc()
+        )
         assert source, "the VM has no serial console"
         terminal = Terminal(source[1])
         try:

@@ -69,20 +69,41 @@ def asked(stand: Stand, path: str) -> int:
 
 def test_an_image_that_comes_later(stand: Stand) -> None:
     stand.images.routes["/later"] = status(404)
-    stand.push({"later.yaml": [image(stand, "later", "/later"), overlay("later", "later"), machine("later")]})
+    stand.push(
+        {
+            "later.yaml": [
+                image(stand, "later", "/later"),
+                overlay("later", "later"),
+                machine("later"),
+            ]
+        }
+    )
     assert "404" in complaint(stand, "VirtualImage", "later")
     stand.wait_for(
-        lambda: "VirtualImage default/later" in waits(stand, "VirtualDisk", "later", "DatasourceReady"),
+        lambda: (
+            "VirtualImage default/later" in waits(stand, "VirtualDisk", "later", "DatasourceReady")
+        ),
         "the disk's word about its image",
     )
     stand.wait_for(
-        lambda: "VirtualDisk default/later" in waits(stand, "VirtualMachine", "later", "BlockDevicesReady"),
+        lambda: (
+            "VirtualDisk default/later"
+            in waits(stand, "VirtualMachine", "later", "BlockDevicesReady")
+        ),
         "the VM's word about its disk",
     )
     assert stand.phase("VirtualMachine", "later") == "Pending"
     assert not stand.runs("later")
     stand.images.routes["/later"] = serve(DISK)
-    stand.push({"later.yaml": [image(stand, "later", "/later?now"), overlay("later", "later"), machine("later")]})
+    stand.push(
+        {
+            "later.yaml": [
+                image(stand, "later", "/later?now"),
+                overlay("later", "later"),
+                machine("later"),
+            ]
+        }
+    )
     stand.wait_for_phase("VirtualMachine", "later", "Running")
     assert stand.phase("VirtualImage", "later") == "Ready"
     assert stand.instances("later") == 1
@@ -125,7 +146,9 @@ def with_backing_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def test_files_that_are_no_image_or_too_clever(stand: Stand, with_backing_file: bytes) -> None:
     stand.images.routes["/backing"] = serve(with_backing_file)
-    stand.images.routes["/text"] = serve(b"<html><body>Not found, but politely</body></html>\n" * 40)
+    stand.images.routes["/text"] = serve(
+        b"<html><body>Not found, but politely</body></html>\n" * 40
+    )
     stand.push(
         {
             "bad.yaml": [
@@ -139,7 +162,9 @@ def test_files_that_are_no_image_or_too_clever(stand: Stand, with_backing_file: 
     for name in ("backing", "text"):
         assert stand.phase("VirtualImage", name) == "Failed"
         stand.wait_for(
-            lambda name=name: f"default/{name}" in waits(stand, "VirtualDisk", name, "DatasourceReady"),  # type: ignore[misc]
+            lambda name=name: (
+                f"default/{name}" in waits(stand, "VirtualDisk", name, "DatasourceReady")
+            ),  # type: ignore[misc]
             "the disk's word about its image",
         )
         assert stand.volumes(f"disk_default_{name}_*") == []

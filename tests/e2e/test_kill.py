@@ -103,7 +103,9 @@ def test_killed_while_it_downloads(stand: Stand, guest: bytes) -> None:
     reached = threading.Event()
     stand.images.routes["/guest.qcow2"] = hangs_after(guest[: len(guest) // 2], reached)
     source = {"type": "HTTP", "http": {"url": stand.images.url("/guest.qcow2")}}
-    image = manifest("VirtualImage", "image", {"storage": "ContainerRegistry", "dataSource": source})
+    image = manifest(
+        "VirtualImage", "image", {"storage": "ContainerRegistry", "dataSource": source}
+    )
     stand.push({"image.yaml": image})
     assert reached.wait(60), "the agent asked for no image"
     stand.kill()
@@ -209,9 +211,7 @@ def test_the_repository_is_moved_away(stand: Stand) -> None:
     revision = stand.push({"alone.yaml": machine("alone", cpu={"cores": 2})})
     stand.wait_for(lambda: stand.applied(revision), "what was pushed since")
     assert cores(stand, "alone") == 1
-    stand.wait_for_condition(
-        "VirtualMachine", "alone", "AwaitingRestartToApplyConfiguration"
-    )
+    stand.wait_for_condition("VirtualMachine", "alone", "AwaitingRestartToApplyConfiguration")
 
 
 def test_the_agent_is_killed_between_any_two_things(stand: Stand) -> None:

@@ -115,9 +115,11 @@ class Case:
         self._volume(image_volume(self.fleet, DIGEST, image_format), UNPACKED, STORED)
 
     def _volume(self, name: str, capacity: int, physical: int) -> None:
-        volume = RawVolume(POOL, name, f"{self.pool}/{name}", capacity, physical)
-        self.volumes[name] = volume
-        self._put("volume", (self.node.name, POOL, name), volume)
+        self.put_volume(RawVolume(POOL, name, f"{self.pool}/{name}", capacity, physical))
+
+    def put_volume(self, volume: RawVolume) -> None:
+        self.volumes[volume.name] = volume
+        self._put("volume", (self.node.name, volume.pool, volume.name), volume)
 
     def decide(self, raw: RawDomain | None = None, now: float = NOW) -> Decision:
         """What is to be done about the VM; `raw` is what the host shows of it."""

@@ -104,6 +104,7 @@ class Product(RuleBasedStateMachine):
         self.disks: dict[str, str] = {}
         self.operations: dict[str, dict[str, Any]] = {}
         self.asked = 0
+        self.asked_at: dict[str, float] = {}
         self.instance = "agent"
         self.uids: dict[tuple[str, str], str] = {}
         self.tips: list[str] = []
@@ -166,6 +167,9 @@ class Product(RuleBasedStateMachine):
         self.ledger_fault = False
         self.there = {name for name in VMS if self.defined(name)}
         """Machines that a domain remembers."""
+        for op, document in self.operations.items():
+            if self.rig.vmop(op)["status"]["phase"] == "Pending":  # it waits for a disk
+                self.note(document["spec"]["virtualMachineName"], document["spec"]["type"])
 
     def note(self, name: str, event: str) -> None:
         self.events[name][event] += 1
@@ -228,6 +232,7 @@ class Product(RuleBasedStateMachine):
         more = {"force": True} if force and kind != "Start" else {}
         self.operations[op] = operation(op, name, kind, **more)
         self.rig.push({f"{op}.yaml": self.operations[op]}, OPERATIONS)
+        self.asked_at[op] = self.rig.now
         self.note(name, kind)
 
     @precondition(lambda self: self.operations)
@@ -356,6 +361,7 @@ class Product(RuleBasedStateMachine):
     @rule()
     def heal(self) -> None:
         self.fuse = None
+        self.forget_old_operations()
         self.rig.settle()
         self.rig.now += 400  # back-offs are over
         self.rig.settle()
@@ -384,6 +390,14 @@ class Product(RuleBasedStateMachine):
         elif what == "lost":
             self.host_is_lost()
         self.heal()
+
+    def forget_old_operations(self) -> None:
+        """The agent would remove them itself some day, and that day is no day of rest."""
+        old = [op for op in self.operations if self.asked_at[op] < self.rig.now - 20_000]
+        for op in old:
+            del self.operations[op]
+        if old:
+            self.rig.push({f"{op}.yaml": None for op in old}, OPERATIONS)
 
     def nothing_is_left_to_do(self) -> None:
         self.rig.verbs()

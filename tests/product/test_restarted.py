@@ -23,7 +23,9 @@ def server() -> Iterator[Faulty]:
 def test_what_is_known_is_kept_until_the_host_is_seen(tmp_path: Path, server: Faulty) -> None:
     rig = Rig(tmp_path)
     source = {"type": "HTTP", "http": {"url": server.url("/image")}}
-    image = manifest("VirtualImage", "image", {"storage": "ContainerRegistry", "dataSource": source})
+    image = manifest(
+        "VirtualImage", "image", {"storage": "ContainerRegistry", "dataSource": source}
+    )
     rig.push({"all.yaml": [image, disk(), machine()]})
     rig.settle()
     before = rig.documents()

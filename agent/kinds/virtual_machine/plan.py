@@ -34,7 +34,7 @@ class Planner:
         uuid = domain_uuid(view.setting("fleet"), vm.key)
         taken = view.read("domain-name", (at.name, domain_name(vm.key)))
         raw: RawDomain | None = view.read("domain", (at.name, uuid))
-        shown = seen(raw)
+        shown = seen(raw, self._rules)
         problem = foreign(vm, shown, taken, uuid, view)
         if problem:
             return conflict(vm, problem, gone=bool(vm.deleted))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -33,10 +33,21 @@ class _Reading:
 
 
 @lru_cache(maxsize=256)  # the few that are decided again and again; all would take much memory
-def _read(xml: str) -> _Reading:
+def _read(xml: str, rules: Kind) -> _Reading:
     root = parse(xml)
     job = root.find("devices/disk/mirror") is not None
-    return _Reading(read(root), agent_connected(root), job)
+    return _Reading(_as_meant(read(root), rules), agent_connected(root), job)
+
+
+def _as_meant(facts: DomainFacts, rules: Kind) -> DomainFacts:
+    """An earlier version's spec with the defaults of fields that came later: it means what it
+    meant, so that an upgrade changes nothing.
+    """
+    memory = facts.metadata
+    if memory is None or not memory.spec:
+        return facts
+    spec = rules.defaulted({"spec": memory.spec})["spec"]
+    return replace(facts, metadata=replace(memory, spec=spec))
 
 
 @dataclass(frozen=True)
@@ -64,13 +75,13 @@ class Seen:
         return self.active.metadata if self.active else None
 
 
-def seen(raw: RawDomain | None) -> Seen:
+def seen(raw: RawDomain | None, rules: Kind) -> Seen:
     if raw is None:
         return Seen(None)
-    defined = _read(raw.inactive_xml).facts if raw.inactive_xml else None
+    defined = _read(raw.inactive_xml, rules).facts if raw.inactive_xml else None
     if not raw.active_xml:
         return Seen(raw, defined)
-    active = _read(raw.active_xml)
+    active = _read(raw.active_xml, rules)
     return Seen(raw, defined, active.facts, active.agent, active.block_job)
 
 

@@ -1,0 +1,70 @@
+"""An upgrade of the agent plans nothing: a domain as an earlier version left it is as good as our own.
+
+`earlier/domain.xml` is never rewritten. Its metadata lacks the fields that the schema has got since, all of which have
+defaults: a stored spec means what it meant.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agent.core.facts import Decision
+from agent.core.host import RawDomain
+from agent.core.identity import domain_uuid
+from agent.core.metadata import NAMESPACE, to_xml
+from agent.kinds.virtual_machine.definition import parse, read
+from tests.golden.case import FLEET, NOW, Case, accepted
+
+FOLDER = Path(__file__).parent / "earlier"
+NEXT = "00000000000000ff"
+
+
+@pytest.fixture
+def case() -> Case:
+    return Case(accepted((FOLDER / "manifest.yaml").read_bytes()))
+
+
+@pytest.fixture
+def running(case: Case) -> RawDomain:
+    """The domain with an instance that runs, and the id of the next one renewed, as the earlier version did."""
+    xml = (FOLDER / "domain.xml").read_text()
+    used = read(parse(xml)).metadata
+    assert used is not None
+    assert case.uuid == domain_uuid(FLEET, case.key)
+    head, metadata, tail = xml.partition(f'instance="{used.instance}" generation')
+    assert metadata
+    later = f'{head}instance="{NEXT}" generation{tail}'
+    return RawDomain(case.uuid, "default.linux-vm", "running", "booted", later, xml)
+
+
+def test_a_running_machine_is_left_as_it_is(case: Case, running: RawDomain) -> None:
+    decision = settled(case, running)
+    assert decision.actions == ()
+    assert decision.changes == ()
+    assert decision.status is not None
+    types = {each.type for each in decision.status["conditions"]}
+    assert types.isdisjoint({"DriftDetected", "AwaitingRestartToApplyConfiguration"})
+    assert decision.status["phase"] == "Running"
+
+
+def test_a_change_of_a_field_that_came_later_is_seen(case: Case, running: RawDomain) -> None:
+    text = (FOLDER / "manifest.yaml").read_bytes()
+    text = text.replace(b"spec:\n", b"spec:\n  bootloader: EFI\n", 1)
+    changed = Case(accepted(text))
+    assert [str(each) for each in settled(changed, running).changes] == ["bootloader: BIOS → EFI"]
+
+
+def settled(case: Case, raw: RawDomain) -> Decision:
+    return case.decide(raw, NOW + 3600)
+
+
+def test_the_file_is_of_an_earlier_version() -> None:
+    """It would prove nothing if it held what today's version writes."""
+    root = parse((FOLDER / "domain.xml").read_text())
+    facts = read(root)
+    assert facts.metadata is not None
+    assert "osType" not in facts.metadata.spec
+    assert root.find(f"metadata/{{{NAMESPACE}}}vm") is not None
+    assert "osType" not in to_xml(facts.metadata)
