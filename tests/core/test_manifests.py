@@ -116,9 +116,9 @@ def test_the_namespace_of_a_kind_without_is_ignored_with_a_note() -> None:
 
 
 def test_fields_without_effect_are_noted() -> None:
-    (manifest,) = read(VM + "  bootloader: EFI\n").manifests
+    (manifest,) = read(VM + "  osType: Legacy\n").manifests
     assert manifest.notes == (
-        'spec.bootloader "EFI" is not supported yet: the machine starts with BIOS',
+        'spec.osType "Legacy" is not supported yet: the machine is set up as Generic',
     )
 
 

@@ -143,6 +143,7 @@ ANNOTATIONS = {
         "x-atomic",
         "x-ref",
         "x-immutable",
+        "x-union",
         "x-unsupported",
         "x-base64-into",
     ),
@@ -208,12 +209,19 @@ def test_each_field_of_a_vm_says_how_a_change_applies() -> None:
         *("runPolicy", "liveMigrationPolicy", "disruptions", "terminationGracePeriodSeconds"),
         *("priorityClassName", "affinity", "nodeSelector", "tolerations"),
     }
+    without_effect = {
+        *("networks", "usbDevices", "gpus"),
+        *("topologySpreadConstraints", "virtualMachineIPAddressName"),
+    }
     rules = dict(kind("VirtualMachine").fields())
     spec = {path: rule for path, rule in rules.items() if path[0] == "spec"}
     for path, rule in spec.items():
-        wanted = "immediate" if len(path) > 1 and path[1] in immediate else "restart"
+        name = path[1] if len(path) > 1 else ""
+        wanted = (
+            "immediate" if name in immediate else "none" if name in without_effect else "restart"
+        )
         assert rule.apply == wanted, path
-    assert {path[1] for path in spec if len(path) > 1} >= immediate
+    assert {path[1] for path in spec if len(path) > 1} >= immediate | without_effect
 
 
 def test_what_is_known_of_a_field() -> None:
@@ -534,27 +542,24 @@ def test_fields_without_effect_are_named() -> None:
     spec = {
         **VM["spec"],
         "bootloader": "EFI",
-        "osType": "Generic",
-        "enableParavirtualization": False,
+        "osType": "Legacy",
         "nodeSelector": {"a": "b"},
         "networks": [{"type": "Main"}, {"type": "Network", "name": "n"}],
     }
     notes = CATALOGUE.notes(vm, {"spec": spec})
     assert [note.split()[0] for note in notes] == [
         *(
-            "spec.bootloader",
-            "spec.enableParavirtualization",
+            "spec.osType",
             "spec.nodeSelector",
             "spec.networks.1.type",
         ),
     ]
-    assert 'spec.bootloader "EFI" is not supported yet' in notes[0]
+    assert 'spec.osType "Legacy" is not supported yet' in notes[0]
 
 
 @pytest.mark.parametrize(
     ("name", "spec", "path"),
     [
-        ("VirtualMachine", {"provisioning": {"type": "SysprepRef"}}, "spec.provisioning.type"),
         ("VirtualMachine", {"osType": "Legacy"}, "spec.osType"),
         ("VirtualMachine", {"affinity": {}}, "spec.affinity"),
         ("VirtualMachine", {"tolerations": []}, "spec.tolerations"),

@@ -116,9 +116,10 @@ def test_an_external_data_file_is_refused(qemu_img: QemuImg, tmp_path: Path) -> 
 
 
 def test_an_encrypted_image_is_refused(qemu_img: QemuImg) -> None:
+    # not luks: qemu-img measures its own CPU time for that, which fails on a busy machine
     path = qemu_img(
         "secret", "qcow2", "--object", "secret,id=s,data=pass",
-        "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
+        "-o", "encrypt.format=aes,encrypt.key-secret=s",
     )  # fmt: skip
     assert reason(path) == "EncryptedImageRefused"
 
