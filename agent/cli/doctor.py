@@ -22,6 +22,8 @@ from agent.settings import Settings, data_home, user_folders
 
 LONGEST_FOLDER = 60
 """libvirt puts sockets below these folders, and a socket's path has at most 107 characters."""
+LONGEST_CONFIG = 24
+"""Below this one lies the guest agent's socket, in libvirt/qemu/channel/target/domain-ID-NAME."""
 NETWORK = "default"
 _SYSTEM_SOCKET = Path("/run/libvirt/virtlogd-sock")
 _MORE_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/libexec")
@@ -167,9 +169,10 @@ def _lengths(node: RawNode, around: Surroundings) -> Iterator[Finding]:
         return
     for variable, folder in sorted(around.folders.items()):
         length = len(str(folder).encode())
-        if length >= LONGEST_FOLDER:
-            message = f"{folder} has {length} characters: libvirt's sockets below it may not fit"
-            mend = f"export {variable}=… to a folder with fewer than {LONGEST_FOLDER} characters"
+        longest = LONGEST_CONFIG if variable == "XDG_CONFIG_HOME" else LONGEST_FOLDER
+        if length > longest:
+            message = f"{folder} has {length} characters: libvirt's sockets below it do not fit"
+            mend = f"export {variable}=… to a folder with at most {longest} characters"
             yield Finding("problem", "paths", message, mend)
 
 

@@ -50,6 +50,13 @@ def test_a_host_that_has_all() -> None:
         ({}, {"programs": frozenset({"virtlogd"})}, "qemu-img", "problem", "qemu-utils"),
         ({"session": True}, {"programs": frozenset({"qemu-img"})}, "virtlogd", "problem", "apt"),
         ({"session": True}, {"folders": {"XDG_CACHE_HOME": LONG}}, "paths", "problem", "XDG_CACHE"),
+        (
+            {"session": True},
+            {"folders": {"XDG_CONFIG_HOME": Path("/home/administrator/.config")}},
+            "paths",
+            "problem",
+            "at most 24",
+        ),
         ({"session": True, "networks": frozenset()}, {}, "network", "ok", ""),
     ],
 )
