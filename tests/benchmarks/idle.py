@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,6 +25,17 @@ MACHINES = 1_000
 SECONDS = 60.0
 _NODE = """<node><memory>1073741824</memory>
 <cpu><nodes>1</nodes><sockets>1</sockets><cores>64</cores><threads>1</threads></cpu></node>"""
+
+
+_ALONE = """
+import ctypes, sys
+import libvirt
+from tests.benchmarks.figures import resident
+before = resident()
+connection = libvirt.open(sys.argv[1])
+ctypes.CDLL(None).malloc_trim(0)
+print(resident() - before)
+"""
 
 
 class Able(LibvirtHost):
@@ -49,8 +62,25 @@ def idle() -> Iterator[Figure]:
         time.sleep(SECONDS)
         share = (time.process_time() - cpu) / (time.perf_counter() - start)
         yield Figure("share of a core while idle", share * 100, "%", 1)
-        yield Figure("memory while idle", resident(), "MiB", 150)
+        memory = resident()
+        yield Figure("memory while idle", memory, "MiB", 150)
+        driver = alone(folder, host)
+        yield Figure("memory that the test driver takes alone", driver, "MiB")
+        yield Figure("memory while idle, without the test driver's", memory - driver, "MiB", 150)
     host.close()
+
+
+def alone(folder: Path, host: LibvirtHost) -> float:
+    """MiB that the same domains take in a process that does nothing else."""
+    file = folder / "alone.xml"
+    domains = host.read(frozenset()).domains.values()
+    file.write_text(
+        _NODE.replace("</node>", "".join(each.inactive_xml for each in domains) + "</node>")
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", _ALONE, f"test://{file}"], stdout=subprocess.PIPE, check=True
+    )
+    return float(done.stdout)
 
 
 def ready(host: LibvirtHost) -> bool:

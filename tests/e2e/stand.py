@@ -62,6 +62,8 @@ class Stand:
         self.pool = Path(self.host.ensure_pool(POOL))
         self._agent: subprocess.Popen[bytes] | None = None
         self._log = folder / "agent.log"
+        self._qemu_logs = session.root / "cache" / "libvirt" / "qemu" / "log"
+        self._started_before = {path.stem: _started(path) for path in self._qemu_logs.glob("*.log")}
 
     def __enter__(self) -> Stand:
         self.images.__enter__()
@@ -255,10 +257,10 @@ class Stand:
         end_process(self.qemu_pid(name))
 
     def instances(self, name: str) -> int:
-        """How many QEMU processes libvirt has ever started for a VM."""
-        log = self.session.root / "cache" / "libvirt" / "qemu" / "log"
-        path = log / f"{domain_name(key('VirtualMachine', name))}.log"
-        return path.read_text(errors="replace").count(STARTING) if path.exists() else 0
+        """How many QEMU processes libvirt has started for a VM in the life of this stand."""
+        domain = domain_name(key("VirtualMachine", name))
+        path = self._qemu_logs / f"{domain}.log"
+        return _started(path) - self._started_before.get(domain, 0)
 
     def console(self, name: str) -> str:
         """Everything that a VM has said on its serial console."""
@@ -349,6 +351,10 @@ class Terminal:
         self._thread.join()
         os.close(self._ended)
         os.close(self._file)
+
+
+def _started(log: Path) -> int:
+    return log.read_text(errors="replace").count(STARTING) if log.exists() else 0
 
 
 def key(kind: str, name: str) -> Key:

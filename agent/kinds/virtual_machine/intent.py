@@ -43,7 +43,12 @@ def intent(case: Situation, view: View) -> Intent:
     if case.running is not None and case.needs.ready:
         automatic = case.vm.spec["disruptions"]["restartApprovalMode"] == "Automatic"
         memory = power.restart_by_itself(
-            memory, case.running, automatic=automatic, pending=bool(pending), now=case.now
+            memory,
+            case.running,
+            automatic=automatic,
+            reboots=_reboots(case),
+            pending=bool(pending),
+            now=case.now,
         )
     made = Intent(memory, pending=pending, progress=outcome.progress, wake=outcome.wake)
     if not case.needs.ready:
@@ -137,6 +142,21 @@ def _startable(case: Situation, memory: DomainMetadata) -> Mapping[str, Json]:
 def _pending(case: Situation) -> tuple[Change, ...]:
     running = case.seen.running
     return _restarts(case, running.spec) if running is not None else ()
+
+
+def _reboots(case: Situation) -> bool:
+    """True if the guest has just rebooted, with changes waiting for that already: what was pushed
+    since finds a guest that comes up again, and waits for the next time.
+    """
+    defined, running, raw = case.seen.memory, case.seen.running, case.seen.raw
+    if defined is None or running is None or raw is None:
+        return False
+    if case.now >= raw.rebooted + power.REBOOT_WINDOW:
+        return False
+    if raw.rebooted < case.job.done.get("DefineDomain", 0.0):
+        return False
+    changes = diff(case.rules, running.spec, defined.spec)
+    return any(each.disposition is Disposition.RESTART for each in changes)
 
 
 def _restarts(case: Situation, spec: Mapping[str, Json]) -> tuple[Change, ...]:

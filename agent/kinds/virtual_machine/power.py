@@ -179,14 +179,19 @@ def cancel(memory: DomainMetadata, running: Running, uid: str, now: float) -> Do
 
 
 def restart_by_itself(
-    memory: DomainMetadata, running: Running, *, automatic: bool, pending: bool, now: float
+    memory: DomainMetadata,
+    running: Running,
+    *,
+    automatic: bool,
+    reboots: bool,
+    pending: bool,
+    now: float,
 ) -> DomainMetadata:
     """A restart that nobody had to ask for: the guest reboots anyway, or the manifest allows it.
     Once an instance.
     """
     if not running.on or not pending or ending(memory, running) is not None:
         return memory
-    reboots = now < running.raw.rebooted + REBOOT_WINDOW
     for kind, applies in (("Reboot", reboots), ("Automatic", automatic)):
         uid = internal_uid(memory.uid, kind, running.instance)
         if applies and memory.recorded(uid) is None:
