@@ -101,7 +101,7 @@ echo
 
 say "Restart it when it suits you"
 run gitvirt restart linux-vm --wait --timeout 50s
-gitvirt wait vm/linux-vm --for=condition=AgentReady --timeout 50s >/dev/null
+gitvirt wait vm/linux-vm --for='jsonpath={.status.ipAddress}' --timeout 50s >/dev/null
 console 'gitvirt guest:' 1
 run gitvirt get vm linux-vm -o wide
 run gitvirt get vmop

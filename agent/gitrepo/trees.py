@@ -20,7 +20,7 @@ _MAX_ENTRIES = 200_000
 billions.
 """
 _MAX_DEPTH = 100
-_REMEMBERED = 100_000
+_REMEMBERED = 50_000
 """Entries, at some 200 bytes each."""
 
 K = TypeVar("K", bound=Hashable)

@@ -5,7 +5,7 @@ decisions use.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -87,9 +87,11 @@ class Book:
         """Accept what is new, and see what is gone."""
         manifests = {each.key: each for each in BUILT_IN} | dict(desired.manifests)
         problems: list[Problem] = []
-        new = any(key not in self.records for key in manifests)
-        memories = self._memories() if new or not self._proved else {}
-        if not self._proved:
+        if self._proved:
+            new = (each for key, each in manifests.items() if key not in self.records)
+            memories = self._memories({domain_uuid(self._fleet, _machine(each)) for each in new})
+        else:
+            memories = self._memories()
             self._adopt(memories)
             self._proved = True
         for key, manifest in manifests.items():
@@ -204,12 +206,14 @@ class Book:
         uids = {name[len(prefix) : -len(".qcow2")] for name in found} - self.trash.entries.keys()
         return uids.pop() if len(uids) == 1 else ""
 
-    def _memories(self) -> dict[Key, DomainMetadata]:
-        """What our domains remember, by VM. Read where objects are new: the ledger may have been
-        lost.
+    def _memories(self, uuids: Collection[str] | None = None) -> dict[Key, DomainMetadata]:
+        """What our domains remember, by VM; of all domains, or of some. Read where objects are new:
+        the ledger may have been lost.
         """
         found: dict[Key, DomainMetadata] = {}
         for _, raw in self._world.domains().values():
+            if uuids is not None and raw.uuid not in uuids:
+                continue
             xml = raw.inactive_xml or raw.active_xml
             memory = from_domain(parse(xml)) if "gitvirt.io/xmlns" in xml else None
             if memory is None or memory.fleet != self._fleet:
@@ -235,6 +239,8 @@ class Book:
     def _prune(
         self, desired: Desired, manifests: Mapping[Key, Manifest], confirmed: str
     ) -> Pruning:
+        if not self.records.keys() - manifests.keys():
+            return Pruning()
         asked = {key for key in self.records if key.kind == OPERATION}
         others = {key: each for key, each in self.records.items() if key not in asked}
         pruning = prune(desired, manifests, others, confirmed)
@@ -334,6 +340,13 @@ class Book:
         """True if the status branch knows the object by this uid."""
         each = self.records.get(key)
         return each is not None and self.saved.get(key) == each.obj.uid
+
+
+def _machine(manifest: Manifest) -> Key:
+    """The VM whose domain may remember an object: of an operation the one that it is for."""
+    if manifest.key.kind != OPERATION:
+        return manifest.key
+    return Key(VM, manifest.key.namespace, manifest.spec["virtualMachineName"])
 
 
 def references(obj: Object) -> Iterator[tuple[str, Key]]:

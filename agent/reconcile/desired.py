@@ -43,11 +43,11 @@ class ManifestReader:
         """Everything below the source's folder. Dot folders are not looked at. In a series, such
         as the commits of one branch, a read costs what has changed since the one before it.
         """
-        files = {id(file): file for file in source.files() if _is_read(file.path)}
+        files = {id(file): file for file in source.files()}
         last = self._last.get(series)
         desired = self._amended(source, last, files) if last is not None else None
         if desired is None:
-            desired = assemble(source.revision, self._files(source, files.values()))
+            desired = assemble(source.revision, self._files(source, _manifests(files.values())))
         if series:
             self._last[series] = _Read(files, desired)
         self._forget(files.values())
@@ -66,8 +66,8 @@ class ManifestReader:
         self, source: Source, last: _Read, files: Mapping[int, TreeFile]
     ) -> Desired | None:
         """The last read with what has changed since; None where that does not tell."""
-        gone = [last.files[each] for each in last.files.keys() - files.keys()]
-        new = [files[each] for each in files.keys() - last.files.keys()]
+        gone = _manifests(last.files[each] for each in last.files.keys() - files.keys())
+        new = _manifests(files[each] for each in files.keys() - last.files.keys())
         if any(file.kind == "file" and file.blob not in self._results for file in gone):
             return None  # forgotten, or too large
         return amend(
@@ -102,8 +102,13 @@ class ManifestReader:
         return known
 
 
-def _is_read(path: str) -> bool:
-    return is_manifest_file(path) and not path.startswith(".") and "/." not in path
+def _manifests(files: Iterable[TreeFile]) -> list[TreeFile]:
+    """Those that are read."""
+    return [
+        file
+        for file in files
+        if is_manifest_file(file.path) and not file.path.startswith(".") and "/." not in file.path
+    ]
 
 
 def _broken(message: str) -> FileResult:
