@@ -81,6 +81,7 @@ gitvirt wait vm/linux-vm --for='jsonpath={.status.phase}' --timeout 20s >/dev/nu
 printf '$ gitvirt get vm -o wide -w\n'
 gitvirt get vm -o wide -w 2>/dev/null &
 watcher=$!
+pids="$pids $watcher"
 gitvirt wait vm/linux-vm --for=condition=AgentReady --timeout 50s >/dev/null
 kill "$watcher"
 
