@@ -88,8 +88,9 @@ class Book:
         manifests = {each.key: each for each in BUILT_IN} | dict(desired.manifests)
         problems: list[Problem] = []
         if self._proved:
-            new = (each for key, each in manifests.items() if key not in self.records)
-            memories = self._memories({domain_uuid(self._fleet, _machine(each)) for each in new})
+            new = [manifests[key] for key in manifests.keys() - self.records.keys()]
+            uuids = {domain_uuid(self._fleet, _machine(each)) for each in new}
+            memories = self._memories(uuids) if uuids else {}
         else:
             memories = self._memories()
             self._adopt(memories)

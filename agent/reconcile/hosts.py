@@ -8,6 +8,7 @@ from collections.abc import Callable
 from agent.core.facts import Engine
 from agent.core.host import Host, HostError, HostEvent
 from agent.core.identity import POOL
+from agent.reconcile.guests import Guests
 from agent.reconcile.news import Lanes, Post
 from agent.reconcile.workers import Counter
 from agent.reconcile.world import (
@@ -40,8 +41,7 @@ class HostSide:
         self._reading = False
         self._read_at = 0.0
         self._changed: set[tuple[str, str]] = set()
-        self._asked: set[tuple[str, str]] = set()
-        """Domains whose guest agent was asked since it opened its channel."""
+        self._guests = Guests()
         host.subscribe(post)
 
     @property
@@ -68,6 +68,8 @@ class HostSide:
         for node, uuid in self._changed:
             self._lanes.reads(self._read_one(node, uuid))
         self._changed = set()
+        for node, uuid in self._guests.take_due(now):
+            self._lanes.imports(self._ask_guest(node, uuid))
 
     def take(self, news: Observation, now: float) -> None:
         """Turn an observation into facts."""
@@ -81,14 +83,17 @@ class HostSide:
             self._lost(news.message)
         self._world.take(news)
         if isinstance(news, FullRead):
-            for node, uuid in self._world.domains():
-                self._ask_guest(node, uuid)
+            for domain in self._world.domains():
+                self._look_for_agent(domain, now)
         elif isinstance(news, DomainRead):
-            self._ask_guest(news.node, news.uuid)
+            self._look_for_agent((news.node, news.uuid), now)
+        elif isinstance(news, GuestRead) and news.info is not None:
+            self._guests.answered((news.node, news.uuid), news.info, now)
 
     def due(self, now: float) -> float:
         """When it is to be read again."""
-        return now + FULL_READ_EVERY if self._reading else self._read_at
+        due = now + FULL_READ_EVERY if self._reading else self._read_at
+        return min(due, self._guests.due)
 
     def _lost(self, message: str) -> None:
         if message != self.error:
@@ -113,22 +118,20 @@ class HostSide:
 
         return read
 
-    def _ask_guest(self, node: str, uuid: str) -> None:
-        """Ask a guest agent what runs there, once for each time that it opens its channel."""
-        known = self._world.domains().get((node, uuid))
-        if known is None or not wants_guest(known[1]):
-            self._asked.discard((node, uuid))
-            return
-        if (node, uuid) in self._asked:
-            return
-        self._asked.add((node, uuid))
+    def _look_for_agent(self, domain: tuple[str, str], now: float) -> None:
+        known = self._world.domains().get(domain)
+        if known is not None and wants_guest(known[1]):
+            self._guests.opened(domain, now)
+        else:
+            self._guests.closed(domain)
 
+    def _ask_guest(self, node: str, uuid: str) -> Callable[[], None]:
         def ask() -> None:
             try:
                 info = self._host.guest_info(uuid)
             except HostError:
-                info = None
+                return  # it is asked again
             if info is not None:
                 self._post(GuestRead(node, uuid, info))
 
-        self._lanes.imports(ask)
+        return ask
