@@ -22,11 +22,6 @@ class Action:
 
 
 @dataclass(frozen=True)
-class PreparePool(Action):
-    pool: str
-
-
-@dataclass(frozen=True)
 class ImportImage(Action):
     """Download, check and store image data: a job that may take long."""
 
@@ -130,7 +125,3 @@ class DestroyDomain(Action):
 @dataclass(frozen=True)
 class UndefineDomain(Action):
     uuid: str
-
-
-SLOW = (ImportImage,)
-"""What runs as a job beside everything else."""

@@ -60,10 +60,6 @@ class Change:
                 return f"{self.path}: - {_shown(self.current)}"
         return f"{self.path}: {_shown(self.current)} → {_shown(self.desired)}"
 
-    def raised(self, disposition: Disposition) -> Change:
-        """The same change, at least as disruptive as said."""
-        return replace(self, disposition=max(self.disposition, disposition))
-
 
 def _shown(value: Json) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
@@ -220,10 +216,6 @@ def sealed(rules: Rules, spec: Mapping[str, Json], salt: str) -> dict[str, Json]
 def redacted(rules: Rules, content: Mapping[str, Json], root: Path = ("spec",)) -> dict[str, Json]:
     """The content with every secret value replaced by a marker, for the status branch."""
     return _secrets(rules, content, lambda _: SENSITIVE, root)
-
-
-def has_secrets(rules: Rules, content: Mapping[str, Json], root: Path = ("spec",)) -> bool:
-    return redacted(rules, content, root) != content
 
 
 def _secrets(

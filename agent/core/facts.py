@@ -39,8 +39,6 @@ class Decision:
     """Facts that this decision states about others (a disk's users, an operation's progress)."""
     changes: tuple[Change, ...] = ()
     """Differences between what runs and what is wanted."""
-    drift: tuple[Change, ...] = ()
-    """Differences between what is there and what was applied."""
     wake: float | None = None
     """Seconds since the epoch at which this decision may become another one by itself."""
     gone: bool = False

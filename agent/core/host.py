@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agent.core.model import Json
-
 
 @dataclass(frozen=True)
 class RawDomain:
@@ -206,6 +204,3 @@ class Host(Protocol):
 
     def close(self) -> None:
         """End connections and threads. Domains keep running."""
-
-
-JsonObject = dict[str, Json]

@@ -5,7 +5,7 @@ status branch.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -163,7 +163,3 @@ def same_words(one: Object, other: Object) -> bool:
         and (ours.labels, ours.annotations) == (theirs.labels, theirs.annotations)
         and ours.content == theirs.content
     )
-
-
-def with_manifest(obj: Object, manifest: Manifest) -> Object:
-    return obj if obj.manifest is manifest else replace(obj, manifest=manifest)

@@ -77,7 +77,6 @@ class Object:
     """`<commit>:<path>` of the commit at which this content was accepted."""
     deleted: str = ""
     """RFC 3339 time of the first pass that saw the manifest gone; empty while it is there."""
-    owner: Key | None = None
 
     @property
     def key(self) -> Key:

@@ -16,7 +16,6 @@ from agent.core.actions import (
     DestroyDomain,
     EraseVolume,
     ImportImage,
-    PreparePool,
     ResizeVolume,
     SetLiveMetadata,
     ShutdownDomain,
@@ -124,10 +123,6 @@ class Executor:
     @singledispatchmethod
     def _do(self, action: Action, outcome: Outcome) -> None:
         raise NotImplementedError(action.verb)
-
-    @_do.register
-    def _(self, action: PreparePool, outcome: Outcome) -> None:
-        self._hosts[action.node].ensure_pool(action.pool)
 
     @_do.register
     def _(self, action: CreateVolume, outcome: Outcome) -> None:
