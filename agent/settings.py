@@ -12,6 +12,7 @@ from typing import Any
 from agent.core import documents, quantity
 from agent.core.model import Json
 from agent.core.sentences import closest, shown
+from agent.gitrepo.refs import is_pattern
 
 PREFIX = "GITVIRT_"
 SYSTEM_FILE = Path("/etc/gitvirt/config.yaml")
@@ -112,6 +113,18 @@ def _path(text: str) -> Path:
         raise ValueError(f"must be a path, not {shown(text)}: {error}") from error
 
 
+def _refs(text: str) -> tuple[str, ...]:
+    """Patterns, with commas or spaces between them."""
+    patterns = tuple(text.replace(",", " ").split())
+    for each in patterns:
+        if not is_pattern(each):
+            raise ValueError(
+                "must be full names of refs with * for a part of them, such as refs/pull/*/head, "
+                f"and neither branches nor tags, not {shown(each)}"
+            )
+    return patterns
+
+
 _branch = _matching(_BRANCH, "a branch's name, such as main")
 
 OPTIONS = (
@@ -154,6 +167,12 @@ OPTIONS = (
         duration,
     ),
     Option("operations-branch", "NAME", "the branch for operations (default: operations)", _branch),
+    Option(
+        "plan-refs",
+        "REFS",
+        "refs to plan beside branches, such as refs/pull/*/head,refs/merge-requests/*/head",
+        _refs,
+    ),
     Option("username", "NAME", "the user at a remote repository"),
     Option("password", "TEXT", "the password or token at a remote repository", secret=True),
     Option(
@@ -198,6 +217,7 @@ class Settings:
     log_format: str = "auto"
     image_limit: int = 100 * 1024**3
     trash_retention: float = 7 * 86400.0
+    plan_refs: tuple[str, ...] = ()
 
     @property
     def folder(self) -> str:

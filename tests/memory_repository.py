@@ -7,24 +7,28 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from dulwich.objects import ShaFile
 
-from agent.gitrepo.objects import TRACKED, ObjectRepository
+from agent.gitrepo.objects import BRANCHES, ObjectRepository
+from agent.gitrepo.refs import Spaces
 from agent.gitrepo.repository import StaleTip
 
 
 class MemoryRepository(ObjectRepository):
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        super().__init__("memory", clock)
+    def __init__(self, clock: Callable[[], float] = time.time, spaces: Spaces = BRANCHES) -> None:
+        super().__init__("memory", clock, spaces)
         self.objects: dict[str, tuple[int, bytes]] = {}
         self.refs: dict[str, str] = {}
 
     def fetch(self) -> Mapping[str, str]:
-        return {name: self.refs[name] for name in sorted(self.refs) if name.startswith(TRACKED)}
+        return self._spaces.pick(self.refs)
 
     def close(self) -> None:
         pass
 
     def _load(self, identity: str) -> tuple[int, bytes]:
         return self.objects[identity]
+
+    def _size(self, identity: str) -> int:
+        return len(self.objects[identity][1])
 
     def _ref(self, name: str) -> str | None:
         return self.refs.get(name)

@@ -91,6 +91,7 @@ def test_every_option_can_be_set_everywhere(files: Files) -> None:
         "log-format": "json",
         "image-limit": "10Gi",
         "trash-retention": "14d",
+        "plan-refs": "refs/pull/*/head, refs/merge-requests/*/head",
     }
     assert values.keys() == {option.name for option in settings.OPTIONS}
     by_flag = settings.load(values, environment={}, system_file=files.system)
@@ -103,6 +104,7 @@ def test_every_option_can_be_set_everywhere(files: Files) -> None:
     assert by_flag.folder == "clusters/home"
     assert (by_flag.timeout, by_flag.interval, by_flag.status_interval) == (5400, 60, 0)
     assert by_flag.data_dir == Path("/var/data")
+    assert by_flag.plan_refs == ("refs/pull/*/head", "refs/merge-requests/*/head")
     assert "secret" not in repr(by_flag)
 
 
@@ -136,6 +138,12 @@ def test_what_is_no_duration(text: str) -> None:
         ("image-limit", "much", "quantity"),
         ("log-format", "xml", "auto, text, json"),
         ("status-branch", "main", "three branches"),
+        ("plan-refs", "pull/*/head", r"such as refs/pull/\*/head.*\"pull/\*/head\""),
+        ("plan-refs", "refs/pull/*/head refs/heads/*", 'not "refs/heads/'),
+        ("plan-refs", "refs/gitvirt/*", "neither branches nor tags"),
+        ("plan-refs", "refs/*/head", "full names of refs"),
+        ("plan-refs", "refs/pull/**", "full names of refs"),
+        ("plan-refs", "refs/pull/../*", "full names of refs"),
     ],
 )
 def test_values_that_do_not_hold_are_said_with_the_place(

@@ -18,7 +18,8 @@ _NONE = (
 def opened(settings: Settings, folder: Path | None = None) -> Repository:
     """The repository; the caller closes it. `folder` is where one stands."""
     where = address(settings, folder or Path.cwd())
-    return open_repository(where, settings.data_dir / "repositories", _credentials(settings, where))
+    cache = settings.data_dir / "repositories"
+    return open_repository(where, cache, _credentials(settings, where), settings.plan_refs)
 
 
 def address(settings: Settings, folder: Path) -> str:

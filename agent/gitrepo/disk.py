@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -27,6 +27,7 @@ from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
 
 from agent.gitrepo.objects import usable_refs
 from agent.gitrepo.repository import RepositoryError
+from agent.gitrepo.sizes import size
 
 DAMAGE = (
     ApplyDeltaError,
@@ -41,9 +42,17 @@ DAMAGE = (
 
 LOCK_WAIT = 2.0
 """Seconds to wait for another writer. Each holds a lock for the time of writing one small file."""
-LOCK_STALE = 60.0
-"""A lock file this old, in seconds, was left by a writer that died."""
+LOCK_STALE = 10.0
+"""Seconds for which one and the same lock file of a ref is watched before it counts as left by a
+writer that died.
+"""
+LOCK_OLD = 60.0
+"""A lock file this old, in seconds, counts so at once. That of packed-refs, which Git holds while
+it writes all refs, counts so at no other time.
+"""
 _LOCK_PAUSE = 0.002
+UNPACKED = 100
+"""Objects of one write that get a file each; Git draws this line there too."""
 
 T = TypeVar("T")
 
@@ -57,6 +66,8 @@ class Disk:
         self.path = path
         self._repo: Repo | None = None
         self._identity: object = None
+        self._lock: tuple[Path, int, int] | None = None
+        self._lock_since = 0.0
 
     @property
     def control(self) -> Path:
@@ -88,12 +99,19 @@ class Disk:
         """Type and content; KeyError if there is no such object, also not in what others have just
         packed.
         """
+        return self._found(identity, self._read)
+
+    def size(self, identity: str) -> int:
+        """Bytes of an object, whose content is not read; KeyError as in `load`."""
+        return self._found(identity, lambda each: size(self.repo.object_store, each))
+
+    def _found(self, identity: str, read: Callable[[str], T]) -> T:
         try:
-            return self._read(identity)
+            return read(identity)
         except (KeyError, OSError, PackFileDisappeared, *DAMAGE):
             self.close()
         try:
-            return self._read(identity)
+            return read(identity)
         except (FileNotFoundError, PackFileDisappeared) as error:
             raise KeyError(identity) from error
         except DAMAGE as error:
@@ -119,13 +137,18 @@ class Disk:
             self.unreadable_refs(error)
         return found.decode(errors="replace") if found else None
 
-    def refs(self, spaces: Sequence[str]) -> dict[str, str]:
-        """Every ref below the given prefixes (`refs/heads/`)."""
+    def refs(
+        self, spaces: Sequence[str], wanted_of: Callable[[Iterable[str]], Set[str]] = frozenset
+    ) -> dict[str, str]:
+        """Every ref below the given prefixes (`refs/heads/`), of which `wanted_of` may take a part:
+        no file is read for those that it leaves out.
+        """
         wanted = tuple(space.encode() for space in spaces)
         found: dict[Ref, ObjectID] = {}
         try:
             # Loose ones first: `git pack-refs` moves them into the file that is read after them.
-            for name in [name for space in spaces for name in self._loose(space)]:
+            loose = wanted_of([name for space in spaces for name in self._loose(space)])
+            for name in (Ref(os.fsencode(each)) for each in loose):
                 with suppress(SymrefLoop):
                     _, value = self.repo.refs.follow(name)
                     found.update({} if value is None else {name: value})
@@ -134,17 +157,23 @@ class Disk:
                     found.setdefault(name, value)
         except (OSError, FileFormatException, StopIteration, ValueError) as error:
             self.unreadable_refs(error)
-        return usable_refs(found)
+        usable = usable_refs(found)
+        return {name: usable[name] for name in sorted(wanted_of(usable))}
 
-    def _loose(self, space: str) -> Iterator[Ref]:
+    def _loose(self, space: str) -> Iterator[str]:
         control = str(self.control)
         for folder, _, names in os.walk(f"{control}/{space}"):
             within = folder[len(control) + 1 :].rstrip("/")
-            yield from (Ref(os.fsencode(f"{within}/{name}")) for name in names)
+            yield from (f"{within}/{name}" for name in names)
 
     def add(self, objects: Sequence[ShaFile]) -> None:
-        """Write objects, each as a file of its own; those that are there already stay."""
+        """Write objects: a few each as a file of its own, where those that are there already stay,
+        many as a pack.
+        """
         store = self.repo.object_store
+        if len(objects) > UNPACKED:
+            self._locked(lambda: store.add_objects([(made, None) for made in objects]))
+            return
         for made in objects:
             self._locked(partial(store.add_object, made))
 
@@ -184,11 +213,12 @@ class Disk:
                 return write()
             except FileLocked as error:
                 lock = Path(os.fsdecode(error.lockfilename))
-                if not _removed_if_stale(lock) and time.monotonic() > patience:
+                if not self._removed_if_stale(lock) and time.monotonic() > patience:
                     raise RepositoryError(
                         "Locked",
-                        f"{lock} has been there for {LOCK_WAIT:g} seconds: somebody is writing, or "
-                        f"died at it; after {LOCK_STALE:g} seconds it counts as left behind",
+                        f"{lock} is there: somebody is writing, or died at it; wait, for it is "
+                        f"removed after {_patience(lock):g} seconds, or remove it if no program "
+                        "writes there",
                     ) from error
                 time.sleep(_LOCK_PAUSE)
             except FileNotFoundError as error:
@@ -199,6 +229,25 @@ class Disk:
                 _in_the_way(str(error.filename or error), error)
             except OSError as error:
                 self.unusable(error)
+
+    def _removed_if_stale(self, lock: Path) -> bool:
+        """True if the lock is there no more. How long it has been there is measured from when it
+        was first met: a file's time and the clock may come from two machines.
+        """
+        try:
+            found = lock.stat()
+            met = (lock, found.st_ino, found.st_mtime_ns)
+            if met != self._lock:
+                self._lock, self._lock_since = met, time.monotonic()
+            watched = time.monotonic() - self._lock_since
+            if watched < _patience(lock) and time.time() - found.st_mtime < LOCK_OLD:
+                return False
+            lock.unlink()
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
 
     def _opened(self) -> Repo:
         try:
@@ -268,13 +317,5 @@ def _in_the_way(ref: str, error: OSError | None) -> NoReturn:
     ) from error
 
 
-def _removed_if_stale(lock: Path) -> bool:
-    try:
-        if time.time() - lock.stat().st_mtime < LOCK_STALE:
-            return False
-        lock.unlink()
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
-    return True
+def _patience(lock: Path) -> float:
+    return LOCK_OLD if lock.name == "packed-refs.lock" else LOCK_STALE

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import urllib3
 from dulwich.client import Urllib3HttpGitClient, default_urllib3_manager
 from dulwich.protocol import CAPABILITY_PACKFILE_URIS
+from dulwich.refs import Ref
 
 from agent.gitrepo.credentials import Credentials
 from agent.gitrepo.repository import RepositoryError
@@ -17,6 +18,7 @@ from agent.gitrepo.repository import RepositoryError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_FETCH, _FILTER = b"fetch=", b"filter"
 _MAX_REDIRECTS = 3
 _REFS_SERVICE = "/info/refs?service="
 
@@ -54,8 +56,25 @@ class SmartHttpClient(Urllib3HttpGitClient):
         self._credentials = credentials
         self._limits = limits
         self._answer: _Answer | None = None
+        self.filters = False
+        """True if the server left large blobs out where it was asked to."""
         # A server could otherwise have us download whatever address it names.
         self._fetch_capabilities.discard(CAPABILITY_PACKFILE_URIS)
+
+    def _negotiate_upload_pack_capabilities(
+        self, server_capabilities: set[bytes]
+    ) -> tuple[set[bytes], dict[Ref, Ref], bytes | None]:
+        """Have a filter sent only to a server that knows filters: dulwich takes any feature of the
+        command for it.
+        """
+        found, symrefs, agent = super()._negotiate_upload_pack_capabilities(server_capabilities)
+        features = [each for each in found if each.startswith(_FETCH)]
+        self.filters = any(_FILTER in each[len(_FETCH) :].split() for each in features)
+        return (found if self.filters else found.difference(features)), symrefs, agent
+
+    @staticmethod
+    def _warn_filter_objects() -> None:
+        """What comes unfiltered is looked at before it is taken in."""
 
     def close(self) -> None:
         self._end_answer()

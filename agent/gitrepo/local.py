@@ -11,7 +11,8 @@ from pathlib import Path
 from dulwich.objects import ShaFile
 
 from agent.gitrepo.disk import Disk
-from agent.gitrepo.objects import TRACKED, ObjectRepository
+from agent.gitrepo.objects import BRANCHES, ObjectRepository
+from agent.gitrepo.refs import Spaces
 from agent.gitrepo.repository import RepositoryError, StaleTip
 
 
@@ -22,13 +23,15 @@ class LocalRepository(ObjectRepository):
     It need not exist: every method raises RepositoryError until it does, and after it has gone.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(str(path), clock)
+    def __init__(
+        self, path: Path, clock: Callable[[], float] = time.time, spaces: Spaces = BRANCHES
+    ) -> None:
+        super().__init__(str(path), clock, spaces)
         self._disk = Disk(path)
 
     def fetch(self) -> Mapping[str, str]:
         self._disk.refresh()
-        return self._disk.refs(TRACKED)
+        return self._disk.refs(self._spaces.prefixes, self._spaces.names)
 
     def watch_paths(self) -> tuple[Path, ...]:
         try:
@@ -42,6 +45,9 @@ class LocalRepository(ObjectRepository):
 
     def _load(self, identity: str) -> tuple[int, bytes]:
         return self._disk.load(identity)
+
+    def _size(self, identity: str) -> int:
+        return self._disk.size(identity)
 
     def _ref(self, name: str) -> str | None:
         return self._disk.ref(name)

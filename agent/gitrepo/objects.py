@@ -8,11 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 from dulwich.objects import Commit, ObjectID, ShaFile
-from dulwich.refs import Ref, check_ref_format
+from dulwich.refs import Ref
 
+from agent.gitrepo.refs import Spaces, is_ref
 from agent.gitrepo.repository import CommitInfo, RepositoryError, StaleTip, TreeFile
 from agent.gitrepo.trees import Entry, Remembered, Trees
 
@@ -23,9 +24,12 @@ _ID = re.compile(r"[0-9a-f]{40}")
 _SHORT_ID = re.compile(r"[0-9a-f]{4,40}")
 _TAG_DEPTH = 5
 _REMEMBERED_COMMITS = 2_000
+_MOST_BYTES = {COMMIT: 1024**2, TREE: 64 * 1024**2}
 
-TRACKED = ("refs/heads/", "refs/gitvirt/")
-"""What `fetch` brings: branches, and the agent's own refs."""
+
+T = TypeVar("T")
+
+BRANCHES = Spaces()
 
 
 class _Commit(NamedTuple):
@@ -36,10 +40,13 @@ class _Commit(NamedTuple):
 class ObjectRepository(ABC):
     """A repository that an adapter can get raw objects and refs from, and publish new ones to."""
 
-    def __init__(self, address: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, address: str, clock: Callable[[], float] = time.time, spaces: Spaces = BRANCHES
+    ) -> None:
         self._address = address
+        self._spaces = spaces
         self._clock = clock
-        self._trees = Trees(lambda tree: self._object(tree, TREE))
+        self._trees = Trees(lambda tree: self._bounded(tree, TREE))
         self._commits: Remembered[str, _Commit] = Remembered(_REMEMBERED_COMMITS)
 
     # What an adapter brings.
@@ -47,6 +54,10 @@ class ObjectRepository(ABC):
     @abstractmethod
     def _load(self, identity: str) -> tuple[int, bytes]:
         """Type number and raw content of an object; KeyError if there is none of that id."""
+
+    @abstractmethod
+    def _size(self, identity: str) -> int:
+        """Bytes of an object, at the cost of its header; KeyError if there is none of that id."""
 
     @abstractmethod
     def _ref(self, name: str) -> str | None:
@@ -120,7 +131,7 @@ class ObjectRepository(ABC):
         return found.id if found is not None and found.kind == "folder" else None
 
     def size(self, blob: str) -> int:
-        return len(self.read(blob))
+        return self._known(blob, BLOB, self._size)
 
     def read(self, blob: str) -> bytes:
         return self._object(blob, BLOB)
@@ -200,29 +211,41 @@ class ObjectRepository(ABC):
         known = self._commits.get(identity)
         if known is not None:
             return known
-        raw = self._object(identity, COMMIT)
+        raw = self._bounded(identity, COMMIT)
         try:
             return self._commits.put(identity, _parsed(identity, raw))
         except (ValueError, IndexError) as error:
             raise RepositoryError("ObjectCorrupt", f"commit {identity} is malformed") from error
 
+    def _bounded(self, identity: str, kind: int) -> bytes:
+        """An object of a kind that is small in any repository that somebody works with."""
+        size = self._known(identity, kind, self._size)
+        if size > _MOST_BYTES[kind]:
+            name = _NAMES[kind]
+            raise RepositoryError("ObjectCorrupt", f"{name} {identity} is absurd: {size} bytes")
+        return self._object(identity, kind)
+
     def _object(self, identity: str, kind: int) -> bytes:
-        if not _ID.fullmatch(identity):
-            raise RepositoryError("InvalidId", f"{identity!r} is no id of an object", retry=False)
-        try:
-            found, raw = self._load(identity)
-        except KeyError as error:
-            raise RepositoryError(
-                "ObjectMissing",
-                f"{self._address} has no {_NAMES[kind]} {identity}: fetch again; if it stays so, "
-                "check the repository with git fsck",
-            ) from error
+        found, raw = self._known(identity, kind, self._load)
         if found != kind:
             raise RepositoryError(
                 "WrongObject",
                 f"{identity} is a {_NAMES.get(found, 'strange object')}, not a {_NAMES[kind]}",
             )
         return raw
+
+    def _known(self, identity: str, kind: int, look: Callable[[str], T]) -> T:
+        """What a look at an object gives; RepositoryError where there is none."""
+        if not _ID.fullmatch(identity):
+            raise RepositoryError("InvalidId", f"{identity!r} is no id of an object", retry=False)
+        try:
+            return look(identity)
+        except KeyError as error:
+            raise RepositoryError(
+                "ObjectMissing",
+                f"{self._address} has no {_NAMES[kind]} {identity}: fetch again; if it stays so, "
+                "check the repository with git fsck",
+            ) from error
 
     def _peeled(self, identity: str) -> str | None:
         """The commit that an id stands for, through tags; None if it is something else or not
@@ -251,14 +274,6 @@ class ObjectRepository(ABC):
                 retry=False,
             )
         return found.pop() if found else None
-
-
-def is_ref(name: str) -> bool:
-    """True for a full name that Git allows."""
-    try:
-        return name.startswith("refs/") and check_ref_format(Ref(name[5:].encode()))
-    except UnicodeEncodeError:
-        return False
 
 
 def usable_refs(found: Mapping[Ref, ObjectID | None] | Mapping[Ref, ObjectID]) -> dict[str, str]:

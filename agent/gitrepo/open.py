@@ -12,6 +12,7 @@ from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
 from agent.gitrepo.credentials import Credentials
 from agent.gitrepo.disk import DAMAGE
 from agent.gitrepo.local import LocalRepository
+from agent.gitrepo.refs import Spaces
 from agent.gitrepo.remote import RemoteRepository
 from agent.gitrepo.repository import Repository, RepositoryError
 
@@ -23,9 +24,13 @@ _SCP = re.compile(r"(?:[^/@:\s]+@)?[^/@:\s]{2,}:(?!//)\S")
 
 
 def open_repository(
-    address: str, cache_dir: Path, credentials: Credentials | None = None
+    address: str,
+    cache_dir: Path,
+    credentials: Credentials | None = None,
+    refs: tuple[str, ...] = (),
 ) -> Repository:
     """The repository at a path, a `file://` URL, or an http(s) URL, which may hold credentials.
+    `refs` are patterns of refs that a fetch brings beside branches.
 
     Nothing is read yet. RepositoryError InvalidAddress or TransportNotSupported says what is wrong
     with the address itself.
@@ -34,12 +39,12 @@ def open_repository(
     if scheme is None:
         if _SCP.match(address) and not Path(address).exists():
             raise _ssh()
-        return LocalRepository(_absolute(address))
+        return LocalRepository(_absolute(address), spaces=Spaces(refs))
     name = scheme[1].lower()
     if name in ("http", "https"):
-        return RemoteRepository(address, cache_dir, credentials)
+        return RemoteRepository(address, cache_dir, credentials, spaces=Spaces(refs))
     if name == "file":
-        return LocalRepository(_of_file_url(address))
+        return LocalRepository(_of_file_url(address), spaces=Spaces(refs))
     if name in ("ssh", "git+ssh", "ssh+git"):
         raise _ssh()
     raise RepositoryError(

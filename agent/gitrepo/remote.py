@@ -12,7 +12,10 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, TypeVar
 from urllib.parse import urlsplit
 
 from dulwich.errors import GitProtocolError, NotGitRepository, SendPackError
@@ -24,9 +27,14 @@ from dulwich.repo import Repo
 from agent.gitrepo.credentials import Credentials, split_url
 from agent.gitrepo.disk import DAMAGE, Disk
 from agent.gitrepo.http import Limits, SmartHttpClient
-from agent.gitrepo.objects import TRACKED, ObjectRepository, is_ref, usable_refs
+from agent.gitrepo.objects import BLOB, BRANCHES, COMMIT, ObjectRepository, usable_refs
+from agent.gitrepo.refs import TRACKED, Spaces, is_ref
 from agent.gitrepo.repository import RepositoryError, StaleTip
+from agent.gitrepo.sizes import largest_of
 
+LARGE = 16 * 1024**2
+"""Bytes of a blob that a server is asked to leave out: far more than a manifest may have."""
+_MAX_OBJECT = 256 * 1024**2
 _MAX_REFS = 50_000
 _MAX_PACKS = 100
 """Each fetch with news adds a pack, and reading slows down with their number."""
@@ -44,6 +52,9 @@ _BROKEN = (
 write.
 """
 
+T = TypeVar("T")
+Pick = Callable[[Mapping[str, str]], dict[str, str]]
+
 
 class RemoteRepository(ObjectRepository):
     """Satisfies `Repository`. Its cache is a folder of its own below `cache_dir` and can be deleted
@@ -58,9 +69,10 @@ class RemoteRepository(ObjectRepository):
         *,
         clock: Callable[[], float] = time.time,
         limits: Limits | None = None,
+        spaces: Spaces = BRANCHES,
     ) -> None:
         address, in_url = split_url(url)
-        super().__init__(address, clock)
+        super().__init__(address, clock, spaces)
         self._client = SmartHttpClient(address, credentials or in_url, limits or Limits())
         self._path = cache_dir / _cache_name(address)
         self._cache = Disk(self._path)
@@ -95,28 +107,46 @@ class RemoteRepository(ObjectRepository):
         self._client.close()
 
     def _load(self, identity: str) -> tuple[int, bytes]:
+        return self._cached(identity, self._cache.load)
+
+    def _size(self, identity: str) -> int:
+        return self._cached(identity, self._cache.size)
+
+    def size(self, blob: str) -> int:
+        """Of one that the server left out, the least that it must be."""
         try:
-            return self._cache.load(identity)
+            return super().size(blob)
+        except RepositoryError as error:
+            if error.reason == "ObjectMissing" and self._client.filters:
+                return LARGE
+            raise
+
+    def _cached(self, identity: str, look: Callable[[str], T]) -> T:
+        try:
+            return look(identity)
         except RepositoryError as error:
             if error.reason == "RepositoryNotFound":
                 raise KeyError(identity) from error
             self._damaged = True
             raise
 
-    def _object(self, identity: str, kind: int) -> bytes:
+    def _known(self, identity: str, kind: int, look: Callable[[str], T]) -> T:
         try:
-            return super()._object(identity, kind)
+            return super()._known(identity, kind, look)
         except RepositoryError as error:
             # A commit may be one that was never fetched. A tree or a blob is asked for because a
             # commit names it.
-            if error.reason in ("ObjectMissing", "ObjectCorrupt") and kind != 1:
+            left_out = error.reason == "ObjectMissing" and kind == BLOB and self._client.filters
+            if (
+                error.reason in ("ObjectMissing", "ObjectCorrupt")
+                and kind != COMMIT
+                and not left_out
+            ):
                 self._damaged = True
             raise
 
     def _ref(self, name: str) -> str | None:
-        if not name.startswith(TRACKED):
-            return None
-        return self._opened().ref(name)
+        return self._opened().ref(name) if self._spaces.has(name) else None
 
     def _ids(self, prefix: str) -> Iterable[str]:
         return self._opened().ids(prefix)
@@ -174,22 +204,23 @@ class RemoteRepository(ObjectRepository):
         return usable_refs(found)
 
     def _download(self, cache: Disk) -> dict[str, str]:
-        refs = self._fetch_into(cache, TRACKED)
+        refs = self._fetch_into(cache, self._spaces.prefixes, self._spaces.pick)
         self._store(cache, refs, prune=True)
         self._tidy(cache)
         return refs
 
     def _fetch_one(self, name: str) -> str | None:
         try:
-            return self._fetch_into(self._opened(), (name,)).get(name)
+            return self._fetch_into(self._opened(), (name,), partial(_only, name)).get(name)
         except _BROKEN as error:
             self._client.fail("UnexpectedAnswer", f"{name} cannot be fetched: {error}", error)
 
-    def _fetch_into(self, cache: Disk, spaces: tuple[str, ...]) -> dict[str, str]:
+    def _fetch_into(self, cache: Disk, prefixes: tuple[str, ...], pick: Pick) -> dict[str, str]:
+        """Bring the picked refs' objects. A server may name more refs than it was asked for."""
         repo = cache.repo
 
         def wanted(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
-            usable = set(_within(usable_refs(refs), spaces).values())
+            usable = set(pick(usable_refs(refs)).values())
             return [
                 identity
                 for value in sorted(usable)
@@ -197,21 +228,41 @@ class RemoteRepository(ObjectRepository):
             ]
 
         try:
-            result = self._client.fetch(
-                "", repo, determine_wants=wanted, ref_prefix=[space.encode() for space in spaces]
-            )
+            with TemporaryFile(dir=cache.path) as file:
+                result = self._client.fetch_pack(
+                    "",
+                    wanted,
+                    repo.get_graph_walker(),
+                    file.write,
+                    ref_prefix=[each.encode() for each in prefixes],
+                    filter_spec=b"blob:limit=%d" % LARGE,
+                )
+                self._take(repo, file)
         except OSError as error:
             cache.unusable(error)
-        if len(result.refs) > _MAX_REFS:
+        refs = pick(usable_refs(result.refs))
+        if len(refs) > _MAX_REFS:
             self._client.fail("TooLarge", f"there are more than {_MAX_REFS} branches: delete some")
-        refs = usable_refs(
-            {name: value for name, value in result.refs.items() if value is not None}
-        )
-        return _within(refs, spaces)
+        return refs
+
+    def _take(self, repo: Repo, file: IO[bytes]) -> None:
+        """Take a pack in, in which no object is so large that it would fill the memory."""
+        if not file.tell():
+            return
+        file.seek(0)
+        largest = largest_of(file, _MAX_OBJECT)
+        if largest > _MAX_OBJECT:
+            self._client.fail(
+                "TooLarge",
+                f"some branch holds a file of {largest} bytes: delete that branch, or have the "
+                "server leave large files out (git config uploadpack.allowFilter true)",
+            )
+        file.seek(0)
+        repo.object_store.add_thin_pack(file.read, None)
 
     def _store(self, cache: Disk, refs: Mapping[str, str], *, prune: bool = False) -> None:
         """Remember the server's refs, all in one file and in one step."""
-        before = cache.refs(TRACKED)
+        before = cache.refs(("refs/",))
         changed: dict[Ref, ObjectID | None] = {
             Ref(name.encode()): ObjectID(value.encode())
             for name, value in refs.items()
@@ -238,7 +289,7 @@ class RemoteRepository(ObjectRepository):
         self._discard(fresh.path)
         try:
             _make(fresh)
-            refs = self._fetch_into(fresh, TRACKED)
+            refs = self._fetch_into(fresh, self._spaces.prefixes, self._spaces.pick)
             self._store(fresh, refs)
         except _BROKEN as error:
             self._client.fail("UnexpectedAnswer", f"the fetch failed: {error}", error)
@@ -281,9 +332,8 @@ def _make(disk: Disk) -> None:
         disk.unusable(error)
 
 
-def _within(refs: Mapping[str, str], spaces: tuple[str, ...]) -> dict[str, str]:
-    """The refs below some prefixes: a server may send more than it was asked for."""
-    return {name: value for name, value in refs.items() if name.startswith(spaces)}
+def _only(name: str, refs: Mapping[str, str]) -> dict[str, str]:
+    return {name: refs[name]} if name in refs else {}
 
 
 def _cache_name(address: str) -> str:

@@ -61,8 +61,8 @@ class Repository(Protocol):
         """The repository's address without credentials, for logs."""
 
     def fetch(self) -> Mapping[str, str]:
-        """Bring `refs/heads/*` and `refs/gitvirt/*` up to date and return them: full ref name ->
-        commit id.
+        """Bring `refs/heads/*`, `refs/gitvirt/*` and what else this repository was opened for up
+        to date and return them: full ref name -> id, of a commit where it is a branch.
         """
 
     def resolve(self, revision: str) -> str | None:
@@ -85,7 +85,7 @@ class Repository(Protocol):
         """
 
     def size(self, blob: str) -> int:
-        """Bytes of a blob."""
+        """Bytes of a blob, at the cost of its header."""
 
     def read(self, blob: str) -> bytes:
         """Content of a blob."""

@@ -42,10 +42,14 @@ class Remembered(Generic[K, V]):
         self._values.move_to_end(key)
         return found[0]
 
+    def drop(self, key: K) -> None:
+        _, weight = self._values.pop(key, (None, 0))
+        self._weight -= weight
+
     def put(self, key: K, value: V, weight: int = 1) -> V:
-        _, replaced = self._values.pop(key, (None, 0))
+        self.drop(key)
         self._values[key] = (value, weight)
-        self._weight += weight - replaced
+        self._weight += weight
         while self._weight > self._limit and len(self._values) > 1:
             _, (_, dropped) = self._values.popitem(last=False)
             self._weight -= dropped
@@ -206,7 +210,13 @@ class Trees:
         for entry in entries.values():
             tree.add(entry.name, entry.mode, ObjectID(entry.id.encode()))
         identity = tree.id.decode()
-        return identity if identity == base else _keep(tree, made)
+        if identity == base:
+            return identity
+        if base is not None:
+            self._entries.drop(base)  # history by now: a branch's next commit builds on the new one
+        written = tuple(Entry(name, mode, sha.decode()) for name, mode, sha in tree.iteritems())
+        self._entries.put(identity, written, 1 + len(written))
+        return _keep(tree, made)
 
     def _changed(
         self, name: bytes, old: Entry | None, change: _Change, made: dict[str, ShaFile]

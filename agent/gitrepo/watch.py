@@ -9,7 +9,7 @@ from pathlib import Path
 
 import watchfiles
 
-from agent.gitrepo.objects import TRACKED
+from agent.gitrepo.refs import TRACKED
 
 _STEP, _DEBOUNCE = 5, 50
 _LOOK = 1_000

@@ -11,6 +11,8 @@ from typing import NoReturn, Protocol
 from agent.gitrepo.repository import Repository, RepositoryError, TreeFile
 
 _MAX_FILES = 200_000
+_MAX_CHANGES = 10_000
+"""Of a commit that changes more, all files are read again."""
 _MAX_BYTES = 16 * 1024**2
 """Far more than a manifest may have."""
 
@@ -45,6 +47,22 @@ class CommitSource:
     def files(self) -> Iterator[TreeFile]:
         listed = self._repository.files(self.revision, self._folder)
         return (file for file in listed if not _in_dot_folder(file.path))
+
+    def tree(self) -> str | None:
+        """Id of the folder's tree; None if there is no such folder."""
+        return self._repository.tree_id(self.revision, self._folder)
+
+    def changed(self, before: str | None) -> list[tuple[TreeFile | None, TreeFile | None]] | None:
+        """Files that are not as they were in the tree `before`, as `files` names them; None where
+        they are too many to tell.
+        """
+        try:
+            pairs = self._repository.changed(before, self.tree(), _MAX_CHANGES)
+        except RepositoryError:
+            return None
+        return [
+            pair for pair in pairs if not any(_in_dot_folder(each.path) for each in pair if each)
+        ]
 
     def size(self, file: TreeFile) -> int:
         return self._repository.size(file.blob)

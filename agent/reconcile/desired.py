@@ -4,30 +4,21 @@ its tree.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Container, Iterable, Iterator
+from dataclasses import replace
 
 from agent.core.manifests import Checks, FileResult, amend, assemble, is_manifest_file, read_file
 from agent.core.model import Desired, Key, Manifest, Problem
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import TreeFile
-from agent.gitrepo.worktree import Source
+from agent.gitrepo.worktree import CommitSource, Source
 
 MAX_FILE = 1024 * 1024
 REMEMBERED = 50_000
+"""Results of files that may have gone meanwhile."""
 TOO_LARGE = "is larger than 1 MiB: manifests are small, split the file"
 NO_FILE = "is a {}: manifests are ordinary files, put the content here"
 ODD_NAME = "has control characters in its name: rename the file"
-
-
-@dataclass(frozen=True)
-class _Read:
-    """What was read last of a series. Files are known by their instance, which is the same for as
-    long as nothing changes.
-    """
-
-    files: Mapping[int, TreeFile]
-    desired: Desired
 
 
 class ManifestReader:
@@ -37,20 +28,25 @@ class ManifestReader:
         self._catalogue = catalogue
         self._checks = checks
         self._results: dict[str, FileResult] = {}
-        self._last: dict[str, _Read] = {}
+        self._limit = REMEMBERED
+        self._last: dict[str, tuple[str | None, Desired]] = {}
+        """What was read last of a branch, and from which tree."""
 
-    def read(self, source: Source, series: str = "") -> Desired:
-        """Everything below the source's folder. Dot folders are not looked at. In a series, such
-        as the commits of one branch, a read costs what has changed since the one before it.
-        """
-        files = {id(file): file for file in source.files()}
-        last = self._last.get(series)
-        desired = self._amended(source, last, files) if last is not None else None
+    def read(self, source: Source) -> Desired:
+        """Everything below the source's folder. Dot folders are not looked at."""
+        files = _manifests(source.files())
+        if self._full:
+            self._forget(files)
+        return assemble(source.revision, self._files(source, files))
+
+    def follow(self, source: CommitSource, branch: str) -> Desired:
+        """The same of a branch's next commit, at the cost of what has changed since the last."""
+        tree = source.tree()
+        last = self._last.get(branch)
+        desired = self._amended(source, *last) if last is not None and not self._full else None
         if desired is None:
-            desired = assemble(source.revision, self._files(source, _manifests(files.values())))
-        if series:
-            self._last[series] = _Read(files, desired)
-        self._forget(files.values())
+            desired = self.read(source)
+        self._last[branch] = tree, desired
         return desired
 
     def find(self, source: Source, path: str, key: Key) -> Manifest | None:
@@ -62,17 +58,16 @@ class ManifestReader:
                 )
         return None
 
-    def _amended(
-        self, source: Source, last: _Read, files: Mapping[int, TreeFile]
-    ) -> Desired | None:
+    def _amended(self, source: CommitSource, tree: str | None, last: Desired) -> Desired | None:
         """The last read with what has changed since; None where that does not tell."""
-        gone = _manifests(last.files[each] for each in last.files.keys() - files.keys())
-        new = _manifests(files[each] for each in files.keys() - last.files.keys())
+        pairs = source.changed(tree)
+        if pairs is None:
+            return None
+        gone = _manifests(old for old, _ in pairs if old)
+        new = _manifests(new for _, new in pairs if new)
         if any(file.kind == "file" and file.blob not in self._results for file in gone):
             return None  # forgotten, or too large
-        return amend(
-            last.desired, source.revision, self._files(source, gone), self._files(source, new)
-        )
+        return amend(last, source.revision, self._files(source, gone), self._files(source, new))
 
     def _files(self, source: Source, files: Iterable[TreeFile]) -> Iterator[tuple[str, FileResult]]:
         for file in files:
@@ -83,13 +78,15 @@ class ManifestReader:
             else:
                 yield file.path, self._result(source, file)
 
+    @property
+    def _full(self) -> bool:
+        return len(self._results) > self._limit
+
     def _forget(self, files: Collection[TreeFile]) -> None:
-        """Of very many results keep those of these files."""
-        if len(self._results) > REMEMBERED + len(files):
-            blobs = {file.blob for file in files}
-            self._results = {
-                blob: result for blob, result in self._results.items() if blob in blobs
-            }
+        """Keep the results of these files."""
+        blobs = {file.blob for file in files}
+        self._results = {blob: each for blob, each in self._results.items() if blob in blobs}
+        self._limit = REMEMBERED + len(self._results)
 
     def _result(self, source: Source, file: TreeFile) -> FileResult:
         known = self._results.get(file.blob) if file.blob else None

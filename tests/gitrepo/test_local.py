@@ -10,6 +10,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from dulwich.objects import ObjectID
+from dulwich.refs import Ref
 
 from agent.gitrepo import disk
 from agent.gitrepo.local import LocalRepository
@@ -49,6 +51,21 @@ def test_real_git_accepts_what_is_written(root: Path, local: LocalRepository) ->
         "gitvirt|gitvirt@localhost|2023-11-14T22:13:20+00:00"
     )
     assert git(root, "diff", "--name-only", first, second) == "n/b"
+
+
+def test_many_objects_are_written_as_one_pack(root: Path, local: LocalRepository) -> None:
+    files: dict[str, bytes | None] = {f"n{at % 7}/{at}": b"%d" % at for at in range(150)}
+    first = local.commit(STATUS, None, files, "begin")
+    assert len(list(root.glob("objects/pack/pack-*.pack"))) == 1
+    assert not [
+        each for each in root.glob("objects/*/*") if each.parent.name not in ("pack", "info")
+    ]
+    assert local.read_path(first, "n3/3") == b"3"
+    assert git(root, "fsck", "--strict", "--full") == ""
+    local.commit(STATUS, first, {"n3/3": b"again"}, "one more")
+    assert len(list(root.glob("objects/pack/pack-*.pack"))) == 1
+    with LocalRepository(root) as other:
+        assert other.read_path(other.fetch()[STATUS], "n3/3") == b"again"
 
 
 def test_two_processes_that_commit_at_once_lose_nothing(root: Path) -> None:
@@ -284,6 +301,69 @@ def test_a_lock_left_behind_is_removed_and_a_fresh_one_respected(
     second = local.commit(STATUS, first, {"a": b"2"}, "2")
     assert local.fetch() == {STATUS: second}
     assert not lock.exists()
+
+
+class Clock:
+    """Stands for the module `time`: time goes on where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return -1e9  # files come from the future
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_a_lock_that_stays_the_same_counts_as_left_behind_whatever_its_time(
+    root: Path, local: LocalRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = local.commit(STATUS, None, {"a": b"1"}, "1")
+    clock = Clock()
+    monkeypatch.setattr(disk, "time", clock)
+    lock = root / "refs/heads/status.lock"
+    lock.touch()
+
+    def refused() -> None:
+        with pytest.raises(RepositoryError, match=r"status\.lock.* removed after 10 seconds"):
+            local.commit(STATUS, first, {"a": b"2"}, "2")
+
+    refused()
+    clock.now = 9.0
+    lock.unlink()
+    lock.touch()  # another writer
+    refused()
+    clock.now = 16.5
+    refused()
+    assert lock.exists()
+    clock.now = 18.6
+    second = local.commit(STATUS, first, {"a": b"2"}, "2")
+    assert local.fetch() == {STATUS: second}
+    assert not lock.exists()
+
+
+def test_the_lock_of_packed_refs_is_respected_longer(
+    root: Path, local: LocalRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = local.commit(STATUS, None, {"a": b"1"}, "1")
+    clock = Clock()
+    monkeypatch.setattr(disk, "time", clock)
+    (root / "packed-refs.lock").touch()
+    found = disk.Disk(root)
+    try:
+        for seconds in (0.0, 55.0):
+            clock.now = seconds
+            with pytest.raises(RepositoryError, match="removed after 60 seconds"):
+                found.pack_refs({Ref(b"refs/heads/x"): ObjectID(first.encode())})
+        clock.now = 61.0
+        found.pack_refs({Ref(b"refs/heads/x"): ObjectID(first.encode())})
+    finally:
+        found.close()
+    assert local.fetch() == {STATUS: first, "refs/heads/x": first}
 
 
 def test_a_ref_in_the_way_is_named(root: Path, local: LocalRepository) -> None:

@@ -62,18 +62,18 @@ def test_a_series_reads_as_a_fresh_reader_does(commits: list[dict[str, str]]) ->
     reader = ManifestReader(CATALOGUE, CHECKS)
     for files in commits:
         source = commit(repository, files)
-        assert same(reader.read(source, "main"), ManifestReader(CATALOGUE, CHECKS).read(source))
+        assert same(reader.follow(source, "main"), ManifestReader(CATALOGUE, CHECKS).read(source))
 
 
 def test_a_read_of_a_series_looks_at_what_changed_only(monkeypatch: Any) -> None:
     repository = MemoryRepository()
     reader = ManifestReader(CATALOGUE, CHECKS)
-    before = reader.read(
+    before = reader.follow(
         commit(repository, {"a.yaml": "a disk", "b.yaml": "another disk", "notes.txt": "broken"}),
         "main",
     )
     monkeypatch.setattr(desired, "assemble", None)  # nothing may need all files
-    after = reader.read(
+    after = reader.follow(
         commit(repository, {"a.yaml": "the disk, larger", "notes.txt": "of others"}), "main"
     )
     kept = [key for key in before.manifests if before.manifests[key] is after.manifests[key]]
@@ -83,9 +83,9 @@ def test_a_read_of_a_series_looks_at_what_changed_only(monkeypatch: Any) -> None
 def test_two_series_do_not_mix() -> None:
     repository = MemoryRepository()
     reader = ManifestReader(CATALOGUE, CHECKS)
-    reader.read(commit(repository, {"a.yaml": "a disk"}), "main")
+    reader.follow(commit(repository, {"a.yaml": "a disk"}), "main")
     other = commit(repository, {"a.yaml": "gone", "b.yaml": "another disk"})
-    assert [key.name for key in reader.read(other, "operations").manifests] == ["two"]
+    assert [key.name for key in reader.follow(other, "operations").manifests] == ["two"]
 
 
 def test_what_is_forgotten_is_read_again(monkeypatch: Any) -> None:
@@ -94,7 +94,7 @@ def test_what_is_forgotten_is_read_again(monkeypatch: Any) -> None:
     reader = ManifestReader(CATALOGUE, CHECKS)
     for name in ("a disk", "the disk, larger", "not valid", "another disk", "a disk"):
         source = commit(repository, {"a.yaml": name, "team/c.yaml": "another disk"})
-        assert same(reader.read(source, "main"), ManifestReader(CATALOGUE, CHECKS).read(source))
+        assert same(reader.follow(source, "main"), ManifestReader(CATALOGUE, CHECKS).read(source))
 
 
 @pytest.mark.parametrize("name", ["a\x01.yaml", "a\n.yaml", "a\x7f/b.yaml", "a\ufffe.yaml"])
