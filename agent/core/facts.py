@@ -163,17 +163,20 @@ class Engine:
         return changed
 
     def _redecide(self, key: Key, now: float) -> bool:
-        for fact in self._reads.pop(key, ()):
+        before = self._reads.pop(key, set())
+        for fact in before:
             self._readers[fact].discard(key)
         obj = self._facts.get(("object", key))
         old = self.decisions.get(key)
         if obj is None:
+            self._forget_readers(before)
             self._publish(key, {})
             self.put("export", key, None)
             self.put("under-way", key, None)
             self._generations.pop(key, None)
             return self.decisions.pop(key, None) is not None
         new = self._decide[key.kind](obj, View(self, key, now))
+        self._forget_readers(before - self._reads.get(key, set()))
         self._publish(key, new.publish)
         self.put("export", key, new.export)
         self.put("under-way", key, new.waiting or None)
@@ -190,7 +193,16 @@ class Engine:
             self.put(*fact, None)
         for fact, value in facts.items():
             self.put(*fact, value)
-        self._published[key] = frozenset(facts)
+        if facts:
+            self._published[key] = frozenset(facts)
+        else:
+            self._published.pop(key, None)
+
+    def _forget_readers(self, facts: Iterable[Fact]) -> None:
+        """Keep no list of facts that nobody reads: objects come and go."""
+        for fact in facts:
+            if not self._readers[fact]:
+                del self._readers[fact]
 
     def _stale(self, wake: tuple[float, Key]) -> bool:
         decision = self.decisions.get(wake[1])

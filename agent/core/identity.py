@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Mapping
 
@@ -12,6 +13,7 @@ from agent.core.model import Json, Key
 _ROOT = uuid.UUID("3a9c8f1e-6f55-4d0e-9f0d-7f6c1c4be0a2")
 POOL = "gitvirt"
 LONGEST_NAME = 64
+_IMAGE = re.compile(r"[0-9a-f]{64}\.(qcow2|raw|iso)")
 
 
 def domain_uuid(fleet: str, key: Key) -> str:
@@ -74,6 +76,12 @@ def image_prefix(fleet: str) -> str:
 
 def image_volume(fleet: str, digest: str, image_format: str) -> str:
     return f"{image_prefix(fleet)}{digest}.{image_format}"
+
+
+def is_image_data(fleet: str, name: str) -> bool:
+    """True for the volume names that this fleet gives to image data."""
+    prefix = image_prefix(fleet)
+    return name.startswith(prefix) and _IMAGE.fullmatch(name[len(prefix) :]) is not None
 
 
 def seed_prefix(fleet: str, uid: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agent.core.facts import Engine
 from agent.core.host import GuestInfo, RawDomain, RawVolume, Reading
-from agent.core.identity import POOL
+from agent.core.identity import POOL, is_image_data
 
 _AGENT_CONNECTED = re.compile(r"name=.org\.qemu\.guest_agent\.0. state=.connected.")
 """Found without parsing: this is asked of every domain at every read."""
@@ -64,7 +64,12 @@ class World:
         self._fleet = fleet
         self._domains: dict[tuple[str, str], tuple[int, RawDomain]] = {}
         self._read_at: dict[tuple[str, str], int] = {}
+        """Number of the newest read of a domain since the last full read."""
+        self._full_at: dict[str, int] = {}
+        """Number of the last full read of a node."""
         self._volumes: dict[tuple[str, str, str], RawVolume] = {}
+        self.image_data: set[tuple[str, str]] = set()
+        """(node, volume) of everything that this fleet imported."""
         self.nodes: dict[str, str] = {}
         """Problem of each known node; empty while it can be reached."""
 
@@ -102,6 +107,10 @@ class World:
             self._domain(number, node, uuid, None)
         for uuid, raw in reading.domains.items():
             self._domain(number, node, uuid, raw)
+        self._full_at[node] = number
+        self._read_at = {
+            key: at for key, at in self._read_at.items() if key[0] != node or at > number
+        }
         if POOL in reading.pools:
             for key in [
                 key for key in self._volumes if key[0] == node and key[1:] not in reading.volumes
@@ -112,7 +121,7 @@ class World:
 
     def _domain(self, number: int, node: str, uuid: str, raw: RawDomain | None) -> None:
         key = (node, uuid)
-        if self._read_at.get(key, -1) > number:
+        if number < max(self._read_at.get(key, -1), self._full_at.get(node, -1)):
             return
         self._read_at[key] = number
         old = self._domains.get(key)
@@ -135,8 +144,11 @@ class World:
         key = (node, pool, name)
         if volume is None:
             self._volumes.pop(key, None)
+            self.image_data.discard((node, name))
         else:
             self._volumes[key] = volume
+            if pool == POOL and is_image_data(self._fleet, name):
+                self.image_data.add((node, name))
         self._engine.put("volume", key, volume)
         owner = self._owner(name)
         if owner:

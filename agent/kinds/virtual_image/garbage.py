@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
-from agent.core.identity import image_prefix, image_volume
+from agent.core.identity import image_volume
 from agent.core.ledger import Record
 from agent.core.model import Json
 
-_REST = re.compile(r"[0-9a-f]{64}\.(qcow2|raw|iso)")
 _IMAGES = ("VirtualImage", "ClusterVirtualImage")
 _UNKNOWN = ("", "Pending", "Provisioning")
-
-
-def is_image_data(fleet: str, name: str) -> bool:
-    """True for the volume names that this fleet gives to image data."""
-    prefix = image_prefix(fleet)
-    return name.startswith(prefix) and _REST.fullmatch(name[len(prefix) :]) is not None
 
 
 def needed(fleet: str, records: Iterable[Record]) -> frozenset[str] | None:
