@@ -37,6 +37,8 @@ NODE = RawNode(
     libvirt_version="9.0.0",
     qemu_version="7.2.0",
     networks=frozenset({"default"}),
+    legacy_machine="pc-i440fx-7.2",
+    cpu_features=frozenset({"aes", "avx", "sse4.2"}),
 )
 
 
@@ -78,6 +80,8 @@ class MemoryHost:
         self.name = self.node.name
         self._lock = threading.RLock()
         self._domains: dict[str, RawDomain] = {}
+        self._uuids: dict[str, str] = {}
+        """By name."""
         self._volumes: dict[tuple[str, str], RawVolume] = {}
         self._subscribers: list[Callable[[HostEvent], None]] = []
 
@@ -164,7 +168,7 @@ class MemoryHost:
                 raise HostError(
                     "DomainRunning", f"cannot undefine {domain.name}: it is running; stop it first"
                 )
-            self._domains.pop(uuid, None)
+            self._drop(uuid)
 
     def set_live_metadata(self, uuid: str, xml: str) -> None:
         with self._effect("set_live_metadata", uuid, "metadata"):
@@ -299,7 +303,7 @@ class MemoryHost:
         self._tell(uuid, "lifecycle")
 
     def _forget(self, domain: RawDomain) -> None:
-        self._domains.pop(domain.uuid)
+        self._drop(domain.uuid)
         if domain.inactive_xml:
             off = RawDomain(domain.uuid, domain.name, "shutoff", "unknown", domain.inactive_xml)
             self._put(replace(off, managed_save=domain.managed_save))
@@ -315,7 +319,7 @@ class MemoryHost:
             )
             self._put(off)
             if not domain.inactive_xml:
-                del self._domains[uuid]
+                self._drop(uuid)
             return True
 
     def _effect(self, verb: str, subject: str, event: str = "") -> _Effect:
@@ -342,15 +346,23 @@ class MemoryHost:
     def _put(self, domain: RawDomain) -> None:
         """Unchanged domains stay the same instance."""
         if self._domains.get(domain.uuid) != domain:
+            self._drop(domain.uuid)
             self._domains[domain.uuid] = domain
+            self._uuids[domain.name] = domain.uuid
+
+    def _drop(self, uuid: str) -> None:
+        old = self._domains.pop(uuid, None)
+        if old is not None:
+            del self._uuids[old.name]
 
     def _check_name(self, uuid: str, name: str) -> None:
-        for other in self._domains.values():
-            if (other.uuid == uuid) != (other.name == name):
-                raise HostError(
-                    "HypervisorError",
-                    f"cannot define the domain: {other.name} exists with UUID {other.uuid}",
-                )
+        known = self._domains.get(uuid)
+        taken = known.name if known is not None and known.name != name else name
+        if self._uuids.get(taken, uuid) != uuid or taken != name:
+            raise HostError(
+                "HypervisorError",
+                f"cannot define the domain: {taken} exists with UUID {self._uuids[taken]}",
+            )
 
     def _path(self, pool: str) -> str:
         return f"/var/lib/libvirt/{pool}"

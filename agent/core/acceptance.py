@@ -91,10 +91,15 @@ class Pruning:
 
 
 def prune(
-    desired: Desired, wanted: Container[Key], records: Mapping[Key, Record], confirmed: str
+    desired: Desired,
+    wanted: Container[Key],
+    records: Mapping[Key, Record],
+    confirmed: str,
+    others: Mapping[str, int] = {},
 ) -> Pruning:
     """Objects that are not wanted any more. Nothing is deleted while some manifest cannot be read,
-    when none is left at all, or when too many would go without a confirmation.
+    when none is left at all, or when too many would go without a confirmation. `others` says how
+    many objects there are, by kind, that stay and are not among these.
     """
     missing = sorted(
         key
@@ -124,7 +129,7 @@ def prune(
     ]
     kept = {problem.resource for problem in held}
     missing = [key for key in missing if str(key) not in kept]
-    if all(key.kind == OPERATION for key in desired.manifests):
+    if {OPERATION}.issuperset([*others, *(key.kind for key in desired.manifests)]):
         return Pruning(
             held=(
                 *held,
@@ -134,7 +139,7 @@ def prune(
                 ),
             )
         )
-    return _guarded(missing, held, records, confirmed)
+    return _guarded(missing, held, records, confirmed, others)
 
 
 def suspended(manifest: Manifest) -> bool:
@@ -148,11 +153,16 @@ def _keeping(manifest: Manifest) -> list[str]:
 
 
 def _guarded(
-    missing: list[Key], held: list[Problem], records: Mapping[Key, Record], confirmed: str
+    missing: list[Key],
+    held: list[Problem],
+    records: Mapping[Key, Record],
+    confirmed: str,
+    others: Mapping[str, int],
 ) -> Pruning:
     for kind in GUARDED:
         going = sum(key.kind == kind for key in missing)
         there = sum(key.kind == kind and not each.obj.deleted for key, each in records.items())
+        there += others.get(kind, 0)
         if going > FREE_DELETIONS and going > SHARE * there and confirmed != deletion_set(missing):
             message = (
                 f"{going} of {there} objects of kind {kind} would be deleted: to confirm, set the "

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+from agent.core.actions import Action
 from agent.core.facts import Decision, Engine
 from agent.core.jobs import IDLE, Job, backoff
 from agent.core.model import Key
@@ -36,9 +37,10 @@ class Acting:
         self._lanes, self._post, self._jitter = lanes, post, jitter
         self.ready: dict[Key, Decision] = {}
         """Decisions with actions that have not been started."""
-        self.busy: set[Key] = set()
-        self._last: dict[Key, tuple[Decision, float]] = {}
-        """What was started last, and when it succeeded."""
+        self.busy: dict[Key, tuple[Action, ...]] = {}
+        """What is under way."""
+        self._done: dict[Key, tuple[tuple[Action, ...], float]] = {}
+        """What ended a moment ago, and when, oldest first."""
 
     def decided(self, key: Key, decision: Decision | None) -> None:
         """An object's decision is another one."""
@@ -47,12 +49,14 @@ class Acting:
         else:
             self.ready.pop(key, None)
         if decision is None:
-            self._last.pop(key, None)
+            self._done.pop(key, None)
 
     def act(self, now: float) -> None:
         """Start what is ready. An object that the status branch does not know yet waits for the
         next write.
         """
+        while self._done and next(iter(self._done.values()))[1] + REPEATED < now:
+            del self._done[next(iter(self._done))]
         for key, decision in list(self.ready.items()):
             job = self._job(key)
             if job.busy or not self._book.is_saved(key) or self._repeats(key, decision, job, now):
@@ -62,12 +66,12 @@ class Acting:
     def ended(self, outcome: Outcome, now: float) -> None:
         """A sequence has ended; what it saw has been taken in."""
         key = outcome.key
-        self.busy.discard(key)
+        actions = self.busy.pop(key)
         if key not in self._book.records:
             self._engine.put("job", key, None)
             return
-        if key in self._last:
-            self._last[key] = (self._last[key][0], now)
+        self._done.pop(key, None)
+        self._done[key] = actions, now
         job = self._job(key)
         starts = (*job.starts, now)[-KEPT_STARTS:] if "StartDomain" in outcome.done else job.starts
         done = {**job.done, **dict.fromkeys(outcome.done, now)}
@@ -93,20 +97,17 @@ class Acting:
         verbs = tuple(action.verb for action in decision.actions)
         log.info("%s: %s", key, ", ".join(verbs))
         self.ready.pop(key)
-        self.busy.add(key)
+        self.busy[key] = decision.actions
         self._engine.put("job", key, replace(job, busy=verbs, progress=0))
         generation = self._book.records[key].obj.generation
         ticket = Ticket(key, generation, decision.actions)
-        self._last[key] = (decision, 0.0)
         lane = self._lanes.imports if "ImportImage" in verbs else self._lanes.actions
         lane(lambda: self._post(self._executor.run(ticket)))
 
     def _repeats(self, key: Key, decision: Decision, job: Job, now: float) -> bool:
         """True if just this succeeded a moment ago and is wanted again: it would go on for ever."""
-        last = self._last.get(key)
-        if last is None or job.failed or last[0].actions != decision.actions:
-            return False
-        if now > last[1] + REPEATED:
+        last = self._done.get(key)
+        if last is None or job.failed or last[0] != decision.actions:
             return False
         verbs = ", ".join(action.verb for action in decision.actions)
         message = f"{verbs} succeeded and changed nothing: something on the host undoes it."

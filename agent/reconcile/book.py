@@ -5,18 +5,26 @@ decisions use.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from agent.core.acceptance import Identity, Pruning, accept, frozen, prune, suspended
+from agent.core.acceptance import (
+    IRREVERSIBLE,
+    Identity,
+    Pruning,
+    accept,
+    frozen,
+    prune,
+    suspended,
+)
 from agent.core.changes import redacted
 from agent.core.facts import Engine
 from agent.core.identity import disk_prefix, domain_uuid, operation_uid
 from agent.core.ledger import Record, document, same_words
 from agent.core.metadata import DomainMetadata, from_domain
 from agent.core.model import Condition, Desired, Json, Key, Manifest, Object, Problem
-from agent.core.schema import Catalogue
+from agent.core.schema import Catalogue, Kind
 from agent.core.status import stamp, timestamp
 from agent.kinds.registry import KEEPS_DATA
 from agent.kinds.virtual_machine import defaults
@@ -24,13 +32,15 @@ from agent.kinds.virtual_machine.definition import parse
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN, SOURCE
 from agent.reconcile.message import Event, news
 from agent.reconcile.status_branch import Ledger
-from agent.reconcile.trash import Trash, restorable
+from agent.reconcile.trash import Trash
 from agent.reconcile.world import World
 
 OPERATION = "VirtualMachineOperation"
 VM = "VirtualMachine"
 CONFIG = Key("ModuleConfig", "", "virtualization")
 CONFIRM = "gitvirt.io/confirm-deletion"
+MADE = ("capacity", "digest")
+"""What a status says of an object whose data is there, in whatever phase it is."""
 
 
 class Book:
@@ -45,6 +55,8 @@ class Book:
         self._fleet = fleet
         self._folder = folder
         self.records: dict[Key, Record] = {}
+        self.operations: set[Key] = set()
+        """Keys of the operations among the records."""
         self.trash = Trash()
         self.saved: dict[Key, str] = {}
         """Uid of every object that the status branch holds."""
@@ -57,6 +69,7 @@ class Book:
         self._proved = False
         """True once the ledger has been held against what domains remember."""
         self._taken: dict[Key, Manifest] = {}
+        """What each record was accepted from."""
         self._indexes: dict[tuple[str, Key], set[Key]] = {}
         """Objects by (index, target)."""
         self._unstated: set[tuple[str, Key]] = set()
@@ -83,21 +96,18 @@ class Book:
 
     # -- acceptance --------------------------------------------------------------------------
 
-    def take(self, desired: Desired, now: float) -> None:
-        """Accept what is new, and see what is gone."""
+    def take(self, desired: Desired, now: float, others: Mapping[str, int] = {}) -> None:
+        """Accept what is new, and see what is gone. `others` counts objects, by kind, that stay
+        and that this book was not told of.
+        """
         manifests = {each.key: each for each in BUILT_IN} | dict(desired.manifests)
         problems: list[Problem] = []
-        if self._proved:
-            new = [manifests[key] for key in manifests.keys() - self.records.keys()]
-            uuids = {domain_uuid(self._fleet, _machine(each)) for each in new}
-            memories = self._memories(uuids) if uuids else {}
-        else:
-            memories = self._memories()
-            self._adopt(memories)
-            self._proved = True
-        for key, manifest in manifests.items():
-            if self._taken.get(key) is manifest and key in self.records:
-                continue
+        memories = None if self._proved else self._prove()
+        new = [key for key, each in manifests.items() if self._taken.get(key) is not each]
+        if memories is None:
+            memories = self._memories(manifests[key] for key in new if key not in self.records)
+        for key in new:
+            manifest = manifests[key]
             problem = self._accept(manifest, manifests, desired, memories, now)
             if problem is not None:
                 problems.append(problem)
@@ -105,7 +115,7 @@ class Book:
                 self._taken[key] = manifest
         config = desired.manifests.get(CONFIG)
         confirmed = config.annotations.get(CONFIRM, "") if config else ""
-        pruning = self._prune(desired, manifests, confirmed)
+        pruning = self._prune(desired, manifests, confirmed, others)
         for key in pruning.delete:
             self._taken.pop(key, None)  # the same manifest may come back
             self._change(replace(self.records[key].obj, deleted=timestamp(now)))
@@ -113,6 +123,13 @@ class Book:
         self.problems = (*desired.problems, *problems)
         self._fresh = False
         self._state_indexes()
+
+    def _prove(self) -> Mapping[Key, DomainMetadata]:
+        """Hold the ledger against what domains remember."""
+        memories = self._memories()
+        self._adopt(memories)
+        self._proved = True
+        return memories
 
     def _adopt(self, memories: Mapping[Key, DomainMetadata]) -> None:
         """Take in machines that the ledger does not know, or knows as ones that are long gone: it
@@ -158,23 +175,42 @@ class Book:
                 "choose another name"
             )
             return Problem(path, manifest.line, str(key), "metadata.name", message)
-        if known is not None and not known.obj.deleted:
-            ready = known.status.get("phase") == "Ready"
-            changed = frozen(kind, known.obj, manifest, ready=ready)
-            if changed:
-                return Problem(path, manifest.line, str(key), *changed[0])
+        changed = self._frozen(kind, known, manifest) if known is not None else ()
+        if changed:
+            return Problem(path, manifest.line, str(key), *changed[0])
+        back = self._restorable(kind, manifest) if known is None else None
         obj = accept(
             kind,
             manifest,
             known.obj if known else None,
             source,
             now,
-            lambda key: self._identity(key, manifest, memories),
+            lambda _: self._identity(manifest, back, memories),
         )
-        self._change(obj, self.trash.restore(key) if known is None else {})
+        if back is not None:
+            self.trash.remove(back.obj.uid)
+        self._change(obj, back.status if back else {})
         if known is None and key.kind == OPERATION and self._fresh:
             self._expire(obj, memories, now)
         return None
+
+    def _frozen(self, kind: Kind, known: Record, manifest: Manifest) -> list[tuple[str, str]]:
+        """Path and sentence where a manifest changes what cannot be changed any more, also of an
+        object that is being deleted or in the trash.
+        """
+        if known.obj.deleted and kind.name in IRREVERSIBLE:
+            return []
+        if known.obj.source == SOURCE or manifest in BUILT_IN:
+            return []  # a built-in class and a manifest of its name take turns
+        ready = known.status.get("phase") == "Ready" or any(map(known.status.get, MADE))
+        return frozen(kind, known.obj, manifest, ready=ready)
+
+    def _restorable(self, kind: Kind, manifest: Manifest) -> Record | None:
+        """What the manifest brings back from the trash: data that was made as it says. Anything
+        else of its name stays there, and a new object stands beside it.
+        """
+        found = self.trash.restorable(manifest.key)
+        return next((each for each in found if not self._frozen(kind, each, manifest)), None)
 
     def _is_another(self, known: Object, manifest: Manifest) -> bool:
         """True if an operation's name was used for something else."""
@@ -182,15 +218,16 @@ class Book:
         return key.kind == OPERATION and operation_uid(self._fleet, key, manifest.spec) != known.uid
 
     def _identity(
-        self, key: Key, manifest: Manifest, memories: Mapping[Key, DomainMetadata]
+        self, manifest: Manifest, back: Record | None, memories: Mapping[Key, DomainMetadata]
     ) -> Identity:
         """An object's uid: what is known from the trash, a domain or a volume's name, else a new
         one.
         """
+        key = manifest.key
         if key.kind == OPERATION:
             return Identity(operation_uid(self._fleet, key, manifest.spec))
-        if (trashed := restorable(self.trash.entries, key)) is not None:
-            return Identity(trashed.obj.uid, trashed.obj.created, trashed.obj.generation + 1)
+        if back is not None:
+            return Identity(back.obj.uid, back.obj.created, back.obj.generation + 1)
         if (memory := memories.get(key)) is not None:
             return Identity(memory.uid, memory.created, memory.generation)
         if key.kind == "VirtualDisk":
@@ -207,10 +244,13 @@ class Book:
         uids = {name[len(prefix) : -len(".qcow2")] for name in found} - self.trash.entries.keys()
         return uids.pop() if len(uids) == 1 else ""
 
-    def _memories(self, uuids: Collection[str] | None = None) -> dict[Key, DomainMetadata]:
-        """What our domains remember, by VM; of all domains, or of some. Read where objects are new:
-        the ledger may have been lost.
+    def _memories(self, of: Iterable[Manifest] | None = None) -> dict[Key, DomainMetadata]:
+        """What our domains remember, by VM; of all domains, or where these manifests are new: the
+        ledger may have been lost.
         """
+        uuids = None if of is None else {domain_uuid(self._fleet, _machine(each)) for each in of}
+        if uuids is not None and not uuids:
+            return {}
         found: dict[Key, DomainMetadata] = {}
         for _, raw in self._world.domains().values():
             if uuids is not None and raw.uuid not in uuids:
@@ -238,13 +278,17 @@ class Book:
         self._engine.put("status", obj.key, status)
 
     def _prune(
-        self, desired: Desired, manifests: Mapping[Key, Manifest], confirmed: str
+        self,
+        desired: Desired,
+        manifests: Mapping[Key, Manifest],
+        confirmed: str,
+        others: Mapping[str, int],
     ) -> Pruning:
-        if not self.records.keys() - manifests.keys():
+        if self.records.keys() <= manifests.keys():
             return Pruning()
-        asked = {key for key in self.records if key.kind == OPERATION}
-        others = {key: each for key, each in self.records.items() if key not in asked}
-        pruning = prune(desired, manifests, others, confirmed)
+        asked = self.operations
+        lasting = {key: each for key, each in self.records.items() if key not in asked}
+        pruning = prune(desired, manifests, lasting, confirmed, others)
         if desired.broken:
             return pruning
         # an operation is withdrawn by deleting its file, also when that was the last file
@@ -276,6 +320,8 @@ class Book:
 
     def _put(self, old: Object | None, obj: Object) -> None:
         self._engine.put("object", obj.key, obj)
+        if obj.key.kind == OPERATION:
+            self.operations.add(obj.key)
         before = set(references(old)) if old else set()
         after = set(references(obj))
         for table, target in before - after:
@@ -305,6 +351,7 @@ class Book:
         each = self.records.pop(key, None)
         if each is None:
             return
+        self.operations.discard(key)
         for table, target in references(each.obj):
             self._index(table, target, key, add=False)
         self._engine.put("object", key, None)
@@ -336,6 +383,10 @@ class Book:
         self.records[key] = Record(each.obj, status)
         self._engine.put("status", key, status)
         self.unsaved.add(key)
+
+    def ledger(self) -> Ledger:
+        """A copy of what is in force by now."""
+        return Ledger(None, dict(self.records), dict(self.trash.entries), fresh=False)
 
     def is_saved(self, key: Key) -> bool:
         """True if the status branch knows the object by this uid."""

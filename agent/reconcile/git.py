@@ -17,6 +17,8 @@ from agent.reconcile.recall import recall
 from agent.reconcile.status_branch import Ledger, StatusBranch
 
 HEADS = "refs/heads/"
+OWN = "refs/gitvirt/"
+"""The agents' own refs."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,11 @@ class Branches:
     status: str = "status"
 
     def others(self, refs: Mapping[str, str]) -> dict[str, str]:
-        """The branches that are none of these."""
+        """The branches that are none of these, and refs that were asked for beside branches."""
         ours = {f"{HEADS}{name}" for name in (self.main, self.operations, self.status)}
-        return {ref: tip for ref, tip in refs.items() if ref.startswith(HEADS) and ref not in ours}
+        return {
+            ref: tip for ref, tip in refs.items() if ref not in ours and not ref.startswith(OWN)
+        }
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ class GitWorker:
         if not self.may_act():
             return Withdrawn(error=_lost())
         try:
-            asked = self._reader.read(CommitSource(self._repository, tip), "operations")
+            asked = self._reader.follow(CommitSource(self._repository, tip), "operations")
             paths = removable(asked, finished)
             if paths:
                 ref = f"refs/heads/{self._branches.operations}"
@@ -176,9 +180,10 @@ class GitWorker:
             )
             raise RepositoryError("BranchNotFound", message)
         source = CommitSource(self._repository, main, self._branches.folder)
-        wanted = self._reader.read(source, "main")
+        wanted = self._reader.follow(source, "main")
         if operations is not None:
-            asked = self._reader.read(CommitSource(self._repository, operations), "operations")
+            source = CommitSource(self._repository, operations)
+            asked = self._reader.follow(source, "operations")
             wanted = together(wanted, asked)
         self._seen = (main, operations)
         return wanted

@@ -15,9 +15,9 @@ from agent.core.jobs import Job
 from agent.core.ledger import Record
 from agent.core.model import Desired, Key
 from agent.core.volumes import users_of
-from agent.kinds.virtual_image.garbage import is_image_data, needed
+from agent.kinds.virtual_image.garbage import needed
 from agent.kinds.virtual_machine_operation.retention import outlived
-from agent.reconcile.book import OPERATION, Book
+from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
 from agent.reconcile.news import Post, Submit
 from agent.reconcile.world import World
@@ -39,6 +39,7 @@ class _Times:
     """When what is due, in seconds since the epoch."""
 
     look: float = 0.0
+    images: float = 0.0
     withdraw: float = 0.0
     retry: dict[str, float] = field(default_factory=dict)
     """By volume."""
@@ -86,15 +87,14 @@ class Housekeeping:
         self._times.look = now + EVERY
         for uid, each in list(self._book.trash.entries.items()):
             self._trashed(uid, each, now)
-        self._images(desired, now)
+        if now >= self._times.images:
+            self._times.images = now + EVERY
+            self._images(desired, now)
 
     def finished(self, now: float) -> frozenset[Key]:
         """Operations whose files may go; none if those were just tried."""
-        operations = (
-            each
-            for key, each in self._book.records.items()
-            if key.kind == OPERATION and key not in self._book.unsaved
-        )
+        book = self._book
+        operations = (book.records[key] for key in book.operations - book.unsaved)
         found = outlived(operations, now)
         if not found or (found == self._withdrawn and now < self._times.withdraw):
             return frozenset()
@@ -153,20 +153,19 @@ class Housekeeping:
     # -- image data --------------------------------------------------------------------------
 
     def _images(self, desired: Desired, now: float) -> None:
-        there = self._unneeded(desired)
-        since = {key: self._times.unneeded.get(key, now) for key in there}
-        self._times.unneeded = since
-        for (node, name), first in since.items():
-            if now >= first + GRACE and now >= self._times.retry.get(name, 0.0):
+        times = self._times
+        times.unneeded = {key: times.unneeded.get(key, now) for key in self._unneeded(desired)}
+        for (node, name), first in times.unneeded.items():
+            if now < first + GRACE or now < times.retry.get(name, 0.0):
+                continue
+            if self._users(name):
+                times.retry[name] = now + RETRY
+            else:
                 self._erase(node, name)
 
     def _unneeded(self, desired: Desired) -> list[tuple[str, str]]:
-        """Image data on the hosts that nothing needs; none while that is not known for sure."""
-        there = [
-            (node, name)
-            for node, pool, name in self._world.volumes()
-            if pool == POOL and is_image_data(self._fleet, name)
-        ]
+        """Image data on the hosts that no object needs; none while that is not known for sure."""
+        there = self._world.image_data
         if not there or not desired.complete or self._importing():
             return []
         if any(key not in self._book.records for key in desired.invalid):
@@ -174,7 +173,7 @@ class Housekeeping:
         names = needed(self._fleet, self._objects())
         if names is None:
             return []
-        return [(node, name) for node, name in there if name not in names and not self._users(name)]
+        return [(node, name) for node, name in there if name not in names]
 
     def _objects(self) -> Iterable[Record]:
         yield from self._book.records.values()

@@ -24,7 +24,7 @@ from agent.reconcile.news import Lanes, ProgressNews
 from agent.reconcile.open_branches import OpenBranches, Surveyed
 from agent.reconcile.plan_process import Planned, plan_branch
 from agent.reconcile.repository import RepositorySide
-from agent.reconcile.status_branch import StatusBranch
+from agent.reconcile.status_branch import Ledger, StatusBranch
 from agent.reconcile.workers import Counter
 from agent.reconcile.world import DomainRead, FullRead, GuestRead, NodeLost, VolumeRead, World
 from agent.reconcile.writing import CALM, Writing
@@ -125,8 +125,8 @@ class Reconciler:
         self._writing = Writing(catalogue, status, self._book)
         self._plans = BranchPlans(
             branches,
-            lambda change, records: plan_branch(
-                catalogue, change, records, identity.fleet, folder, timing.clock()
+            lambda change, known: plan_branch(
+                catalogue, change, known, identity.fleet, folder, timing.clock()
             ),
             lanes,
             self.post,
@@ -162,7 +162,6 @@ class Reconciler:
         """One pass. Returns seconds until the next one is due, if nothing happens before."""
         now = self._timing.clock()
         self._take_news(now)
-        self._repository.ask(now, self._timing.clock)
         self._hosts.ask(now)
         if self._repository.leading:
             self._accept(now)
@@ -171,6 +170,7 @@ class Reconciler:
             self._plan_branches(now)
             self._clear_away(now)
             self._write(now)
+        self._repository.ask(now, self._timing.clock)
         return max(0.0, self._due(now) - now)
 
     def _take_news(self, now: float) -> None:
@@ -192,7 +192,7 @@ class Reconciler:
             case Outcome():
                 self._ended(news, now)
             case Surveyed():
-                self._plans.surveyed(news, self._book.records)
+                self._plans.surveyed(news, self._book.ledger, now)
             case Planned():
                 self._plans.planned(news, now)
             case ProgressNews():
@@ -280,7 +280,7 @@ class Reconciler:
         if now < self._housekeeping.due():
             return
         self._housekeeping.run(now, desired)
-        if not self._repository.pushing and not self._repository.syncing:
+        if self._repository.writable(now):
             finished = self._housekeeping.finished(now)
             if finished:
                 self._repository.withdraw(finished)
@@ -289,12 +289,13 @@ class Reconciler:
         """What other branches would do to what main has put in force."""
         if self._accepted:
             book = self._book
-            self._plans.changed(book.unsaved | book.removed, book.records)
+            keys = {*book.unsaved, *book.removed, *book.trash.unsaved.values()}
+            self._plans.changed(keys, Ledger(None, book.records, book.trash.entries))
             self._plans.ask(now)
 
     def _write(self, now: float) -> None:
         """One commit for all that changed; a remote repository is not written to all the time."""
-        if self._repository.pushing or self._repository.syncing or not self._accepted:
+        if not self._accepted or not self._repository.writable(now):
             return
         agent = self._agent(now)
         if not self._writing.news(agent):

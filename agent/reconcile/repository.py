@@ -35,15 +35,23 @@ class RepositorySide:
         self.attempted: Mapping[str, Json] = {}
         """The newest revision that was read, and since when."""
         self._leading = True
-        self.error = ""
+        self._unread = self._unwritten = ""
+        """Why the repository cannot be read, and why the status branch cannot be written."""
         self.syncing = False
         self.pushing = False
         """True while a branch is being written."""
         self.wanted = False
         """True if there may be news."""
+        self._wrote = False
+        """True if nothing was read since the last write."""
         self._sync_at = 0.0
         self.push_at = 0.0
         """When the status branch may be written again."""
+
+    @property
+    def error(self) -> str:
+        """What is wrong with the repository; empty if nothing is."""
+        return self._unread or self._unwritten
 
     @property
     def leading(self) -> bool:
@@ -52,18 +60,28 @@ class RepositorySide:
 
     def ask(self, now: float, clock: Callable[[], float]) -> None:
         """Fetch, if it is time to."""
-        if self.syncing or self.pushing or not (self.wanted or now >= self._sync_at):
+        if self.syncing or self.pushing or not self._old(now):
             return
-        self.syncing, self.wanted = True, False
+        self.syncing, self.wanted, self._wrote = True, False, False
         self._lane(lambda: self._post(self._git.sync(clock())))
 
+    def writable(self, now: float) -> bool:
+        """True if a branch may be written now. Reads and writes take turns, so that neither many
+        commits nor many changes of status keep the other one waiting.
+        """
+        return not (self.syncing or self.pushing or (self._wrote and self._old(now)))
+
+    def _old(self, now: float) -> bool:
+        """True if what is known of the repository may be out of date."""
+        return self.wanted or now >= self._sync_at
+
     def push(self, changes: Mapping[str, bytes | None], message: str, keys: frozenset[Key]) -> None:
-        self.pushing = True
+        self.pushing = self._wrote = True
         self._lane(lambda: self._post(self._git.push(changes, message, keys)))
 
     def withdraw(self, finished: frozenset[Key]) -> None:
         """Have the files of finished operations removed."""
-        self.pushing = True
+        self.pushing = self._wrote = True
         self._lane(lambda: self._post(self._git.withdraw(finished)))
 
     def withdrawn(self, news: Withdrawn) -> None:
@@ -78,12 +96,14 @@ class RepositorySide:
         self.syncing = False
         self._sync_at = now + min(self._poll * (0.9 + 0.2 * self._jitter()), news.renew_in)
         if news.error is not None:
-            self._failed(str(news.error))
+            self._unread = self._told(str(news.error))
             self._sync_at = min(self._sync_at, now + RETRY)
             return
-        if self.error:
+        if self._unread:
             log.info("repository: reachable again")
-        self.error = ""
+        if not news.leading or self._unwritten == self._unread:
+            self._unwritten = ""  # what ended has kept it from writing too, or another one writes
+        self._unread = ""
         if self._leading and not news.leading:
             log.info("%s acts on this repository; standing by", news.leader)
         elif news.leading and not self._leading:
@@ -107,23 +127,28 @@ class RepositorySide:
         """True if it was written."""
         self.pushing = False
         if news.tip is not None:
+            if self._unwritten:
+                log.info("repository: the status branch is written again")
+            self._unwritten = ""
             self.push_at = now + self._status_interval
             return True
         if news.stale:
+            self._unwritten = ""
             self.wanted = True
             self.push_at = now
         else:
-            self._failed(str(news.error))
+            self._unwritten = self._told(str(news.error))
             self.push_at = now + RETRY
         return False
 
     def due(self, now: float) -> float:
-        """When it is to be asked again."""
-        if self.syncing:
+        """When it is to be asked again; what is under way wakes by its end."""
+        if self.syncing or self.pushing:
             return now + self._poll
         return now if self.wanted else self._sync_at
 
-    def _failed(self, message: str) -> None:
-        if message != self.error:
+    def _told(self, message: str) -> str:
+        """The message, told if it is news."""
+        if message not in (self._unread, self._unwritten):
             log.error("repository: %s", message)
-        self.error = message
+        return message

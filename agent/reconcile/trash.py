@@ -13,7 +13,7 @@ DELETED = "Deleted"
 ERASING = "Erasing"
 """The entry is on its way out: it does not come back any more."""
 CONDITION = "Deleted"
-KEPT = "A manifest of this name brings it back with its data."
+KEPT = "A manifest that says the same brings it back with its data."
 
 
 class Trash:
@@ -41,13 +41,16 @@ class Trash:
             replace(each, status={**lasting, **_status(each, DELETED, "InTrash", KEPT, now)})
         )
 
-    def restore(self, key: Key) -> Mapping[str, Json]:
-        """Take an entry out; gives the status that the object had. Empty if there is none."""
-        each = restorable(self.entries, key)
-        if each is None:
-            return {}
-        self.remove(each.obj.uid)
-        return each.status
+    def restorable(self, key: Key) -> list[Record]:
+        """The objects that a manifest of that name can bring back, with the status that they had:
+        those with data first, and of these the one that was deleted last.
+        """
+        found = [
+            _as_it_was(each)
+            for each in self.entries.values()
+            if each.obj.key == key and each.status.get("phase") != ERASING
+        ]
+        return sorted(found, key=lambda each: (_has_data(each), each.obj.deleted), reverse=True)
 
     def due(self, each: Record, retention: float) -> float:
         """When an entry may be erased."""
@@ -93,15 +96,15 @@ class Trash:
         self.unsaved[uid] = each.obj.key
 
 
-def restorable(entries: Mapping[str, Record], key: Key) -> Record | None:
-    """The object that a manifest of that name brings back, with the status that it had."""
-    for each in entries.values():
-        if each.obj.key == key and each.status.get("phase") != ERASING:
-            # a disk that had a volume is never made anew: an empty one would hide a loss
-            phase = "Ready" if each.status.get("capacity") else "Pending"
-            kept = {name: value for name, value in each.status.items() if name != "conditions"}
-            return replace(each, status={**kept, "phase": phase})
-    return None
+def _has_data(each: Record) -> bool:
+    return bool(each.status.get("capacity"))
+
+
+def _as_it_was(each: Record) -> Record:
+    # a disk that had a volume is never made anew: an empty one would hide a loss
+    phase = "Ready" if _has_data(each) else "Pending"
+    kept = {name: value for name, value in each.status.items() if name != "conditions"}
+    return replace(each, status={**kept, "phase": phase})
 
 
 def _status(each: Record, phase: str, reason: str, message: str, now: float) -> dict[str, Json]:

@@ -12,7 +12,7 @@ import pytest
 from agent.core.host import HostError, RawDomain
 from agent.core.identity import disk_volume
 from agent.core.model import Key
-from agent.reconcile.housekeeping import GRACE
+from agent.reconcile.housekeeping import EVERY, GRACE
 from tests.memory_host import Killed, Volume
 from tests.product.faults import Effects, FragileRepository
 from tests.rig import STATUS, Rig, disk, machine, manifest
@@ -74,6 +74,28 @@ def test_a_revert_brings_the_disk_back(rig: Rig, kept: str, restarted: bool) -> 
     assert back["status"]["phase"] == "Ready"
     assert trash(rig) == {}
     later(rig, 30 * DAY)
+    assert rig.verbs() == []
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["same-agent", "another-agent"])
+def test_a_disk_that_is_to_be_made_from_something_else_stands_beside_the_old_data(
+    rig: Rig, kept: str, restarted: bool
+) -> None:
+    image = {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": "golden"}}
+    other = disk("data")
+    other["spec"]["dataSource"] = image
+    if restarted:
+        rig.start()
+    rig.push({"data.yaml": other})
+    assert rig.settle().problems == ()
+    assert uid(rig) != kept
+    assert entry(rig)["metadata"]["uid"] == kept
+    rig.push({"data.yaml": None})
+    rig.settle()
+    assert len(trash(rig)) == 2
+    rig.push({"data.yaml": disk("data")})
+    assert rig.settle().problems == ()
+    assert uid(rig) == kept
     assert rig.verbs() == []
 
 
@@ -312,7 +334,7 @@ def imported(rig: Rig, kind: str) -> str:
         job = reconciler._engine.get("job", key)
         if job is not None and job.busy:
             reconciler._engine.put("job", key, replace(job, busy=(), result=facts))
-            reconciler._acting.busy.discard(key)
+            reconciler._acting.busy.pop(key, None)
     rig._tasks.clear()
     reconciler.post(_full_read(rig))
     rig.settle()
@@ -346,10 +368,12 @@ def test_data_that_an_object_was_made_to_have_stays_as_long_as_it(rig: Rig, kind
     assert name in rig.host.pools[POOL]
     rig.push({"image.yaml": None})
     rig.settle()
+    later(rig, EVERY)
     later(rig, GRACE + 400)
     if kind == "VirtualDisk":
         assert name in rig.host.pools[POOL]  # the disk in the trash is an overlay on it
         later(rig, 8 * DAY)
+        later(rig, EVERY)
         later(rig, GRACE + 400)
     assert name not in rig.host.pools[POOL]
 
