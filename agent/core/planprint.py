@@ -11,9 +11,18 @@ from agent.core.model import Problem
 
 LONGEST = 500
 """Letters of one text in Markdown."""
-MARKS = {"create": "+", "change": "~", "delete": "-", "act": ">", "blocked": "!", "held": "="}
+MARKS = {
+    "create": "+",
+    "restore": "+",
+    "change": "~",
+    "delete": "-",
+    "act": ">",
+    "blocked": "!",
+    "held": "=",
+}
 WORDS = (
     ("create", "to create"),
+    ("restore", "to bring back"),
     ("change", "to change"),
     ("delete", "to delete"),
     ("act", "to act on"),
@@ -94,7 +103,9 @@ def refused(why: str, about: str) -> str:
 
 def branch(ref: str, commit: str) -> str:
     """What a page is about, as Markdown."""
-    return f"Branch **{escape(ref.removeprefix('refs/heads/'))}** at commit `{commit}`."
+    name = ref.removeprefix("refs/heads/")
+    what = "Ref" if name == ref else "Branch"
+    return f"{what} **{escape(name)}** at commit `{commit}`."
 
 
 def place(problem: Problem) -> str:

@@ -9,11 +9,13 @@ import logging
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
-from agent.core.ledger import PLANS, Record
+from agent.core.ledger import PLANS
 from agent.core.model import Json, Key
 from agent.reconcile.news import Lanes, Post
 from agent.reconcile.open_branches import BranchChange, OpenBranches, Surveyed
-from agent.reconcile.plan_process import Planned
+from agent.reconcile.plan_process import Known, Planned
+from agent.reconcile.planning import part
+from agent.reconcile.status_branch import Ledger
 
 log = logging.getLogger("gitvirt")
 
@@ -21,10 +23,14 @@ HEADS = "refs/heads/"
 LONGEST_NAME = 200
 CALM = 10.0
 """Seconds that a plan stands at least, whatever the fleet does meanwhile."""
+TRIES = 3
+"""Of one commit of a branch, whatever main does meanwhile."""
+RETRY = 60.0
+"""Seconds until a plan that failed is tried again; four times as long after that."""
 TOLD = ("phase", "restartAwaitingChanges", "capacity", "digest")
 """What a plan is made of, of an object's status."""
 
-MakePlan = Callable[[BranchChange, Mapping[Key, Record]], Planned]
+MakePlan = Callable[[BranchChange, Ledger], Planned]
 
 
 def path_of(ref: str) -> str:
@@ -54,7 +60,10 @@ class BranchPlans:
         self._main = ""
         self._plans: dict[str, Planned] = {}
         self._made_at: dict[str, float] = {}
-        self._stale: set[str] = set()
+        self._again: dict[str, float] = {}
+        """When a branch is to be planned again."""
+        self._failed: dict[str, tuple[str, int]] = {}
+        """By ref: the commit whose plan failed, and how often."""
         self._paths: set[str] = set()
         """Files that the status branch holds, or will."""
         self._wanted = False
@@ -63,71 +72,98 @@ class BranchPlans:
     def load(self, paths: frozenset[str]) -> None:
         """The status branch was read anew."""
         self._paths = set(paths)
-        self._plans, self._stale, self._wanted = {}, set(), True
+        self._plans, self._again, self._failed, self._wanted = {}, {}, {}, True
         self._files.clear()
 
     def seen(self, main: str, heads: Mapping[str, str]) -> None:
-        """The repository was looked at. `heads` are all branches but our own."""
+        """The repository was looked at. `heads` are all branches but our own, and other refs that
+        count as branches.
+        """
         if (main, heads) != (self._main, self._heads):
             self._main, self._heads, self._wanted = main, heads, True
 
-    def changed(self, keys: set[Key], records: Mapping[Key, Record]) -> None:
-        """Objects are others than before."""
+    def changed(self, keys: set[Key], ledger: Ledger) -> None:
+        """Objects are others than before, or what of them is in the trash."""
+        touched = {ref: keys & each.made_from.keys() for ref, each in self._plans.items()}
+        if not any(touched.values()):
+            return
+        near = part(ledger, set().union(*touched.values()))
+        told = {key: _told(Known.of(near, key)) for some in touched.values() for key in some}
         for ref, each in self._plans.items():
-            touched = keys & each.made_from.keys()
-            if any(_told(records.get(key)) != _told(each.made_from[key]) for key in touched):
-                self._stale.add(ref)
+            if any(told[key] != _told(each.made_from[key]) for key in touched[ref]):
+                self._again.setdefault(ref, self._made_at[ref] + CALM)
 
     def ask(self, now: float) -> None:
         """Go on with the next branch that wants a plan."""
-        if self.busy or not self._main or self.due(now) > now:
+        if not self._main or self.due(now) > now:
             return
         self._wanted, self.busy = False, True
-        ripe = {ref for ref in self._stale if self._made_at.get(ref, 0.0) + CALM <= now}
-        planned = {ref: (p.main, p.tip) for ref, p in self._plans.items() if ref not in ripe}
         main, heads = self._main, self._heads
+        planned = {
+            ref: (main if self._given_up(ref, each.tip) else each.main, each.tip)
+            for ref, each in self._plans.items()
+            if self._again.get(ref, now + CALM) > now
+        }
         self._lanes.git(lambda: self._post(self._branches.survey(main, heads, planned, now)))
 
-    def surveyed(self, news: Surveyed, records: Mapping[Key, Record]) -> None:
+    def surveyed(self, news: Surveyed, ledger: Callable[[], Ledger], now: float) -> None:
         """Forget what is closed, and have the next one planned."""
         self.busy = False
         if news.error is not None:
             log.warning("plans of branches: %s", news.error)
+            self._again = {ref: max(at, now + CALM) for ref, at in self._again.items()}
             return
         self._plans = {ref: each for ref, each in self._plans.items() if ref in news.open}
-        self._stale &= news.open
+        self._again = {ref: at for ref, at in self._again.items() if ref in news.open}
+        self._failed = {ref: each for ref, each in self._failed.items() if ref in news.open}
         for path in self._paths - {path_of(ref) for ref in news.open}:
             self._paths.discard(path)
             self._files[path] = None
         change = news.change
         if change is not None:
             self.busy = True
-            snapshot = dict(records)
-            self._lanes.plans(lambda: self._post(self._make(change, snapshot)))
+            known = ledger()
+            self._lanes.plans(lambda: self._post(self._make(change, known)))
 
     def planned(self, news: Planned, now: float) -> None:
         self.busy, self._wanted = False, True
         old = self._plans.get(news.ref)
         self._plans[news.ref], self._made_at[news.ref] = news, now
-        self._stale.discard(news.ref)
+        self._again.pop(news.ref, None)
+        if news.failure:
+            self._fail(news, now)
+        else:
+            self._failed.pop(news.ref, None)
         path = path_of(news.ref)
         if old is None or old.page != news.page:
             self._paths.add(path)
             self._files[path] = news.page.encode()
 
+    def _fail(self, news: Planned, now: float) -> None:
+        tip, tries = self._failed.get(news.ref, ("", 0))
+        tries = tries + 1 if tip == news.tip else 1
+        self._failed[news.ref] = (news.tip, tries)
+        name = quote(news.ref)
+        log.warning("plan of %s failed, try %d of %d: %s", name, tries, TRIES, news.failure)
+        if tries < TRIES:
+            self._again[news.ref] = now + RETRY * 4 ** (tries - 1)
+
+    def _given_up(self, ref: str, tip: str) -> bool:
+        return self._failed.get(ref) == (tip, TRIES)
+
     def due(self, now: float) -> float:
-        """When there is something to do."""
+        """When there is something to do; what is under way wakes by its end."""
+        if self.busy:
+            return float("inf")
         if self._wanted:
             return now
-        return min(
-            (self._made_at.get(ref, 0.0) + CALM for ref in self._stale), default=float("inf")
-        )
+        return min(self._again.values(), default=float("inf"))
 
 
-def _told(each: Record | None) -> tuple[Json, ...]:
+def _told(known: Known) -> tuple[Json, ...]:
     """What of an object makes a plan another one."""
-    if each is None:
-        return ()
-    obj = each.obj
-    told = tuple(each.status.get(name) for name in TOLD)
-    return (obj.manifest, obj.deleted, obj.uid, *told)
+    back = tuple((each.obj.uid, each.status.get("phase")) for each in known.trashed)
+    if known.record is None:
+        return back
+    obj, status = known.record.obj, known.record.status
+    return (back, obj.manifest, obj.deleted, obj.uid, *(status.get(name) for name in TOLD))

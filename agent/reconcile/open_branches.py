@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.core.manifests import is_manifest_file
+from agent.gitrepo.refs import newest_first
 from agent.gitrepo.repository import CommitInfo, Repository, RepositoryError, TreeFile
 from agent.reconcile.desired import MAX_FILE
 
 FRESH = 30 * 86400.0
 """Seconds after its last commit for which a branch counts as open."""
+LATEST = 1 << 53
+"""The latest time of a commit: whoever makes one may write down any number."""
 MOST_BRANCHES = 50
 MOST_REFS = 5_000
 """Branches that are looked at, of a repository with very many."""
@@ -23,8 +26,12 @@ AHEAD = 1_000
 MOST_FILES = 1_000
 MOST_BYTES = 4 * 1024**2
 
-Files = tuple[tuple[str, str, bytes], ...]
-"""Path below the folder of manifests, kind as in TreeFile, content."""
+Files = tuple[tuple[str, str, int, bytes], ...]
+"""Path below the folder of manifests, kind as in TreeFile, size, content; none where it is too
+large.
+"""
+BAD = ("ObjectMissing", "ObjectCorrupt", "WrongObject", "TooManyFiles")
+"""What is wrong with a branch and not with the repository."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,10 @@ class OpenBranches:
         self._repository = repository
         self._folder = folder
         self._mainline = _Mainline(repository)
-        self._times: dict[str, float] = {}
+        self._heads: Mapping[str, str] = {}
+        self._looked_at: dict[str, str] = {}
+        self._times: dict[str, float | None] = {}
+        """Of the last commit, by tip; None where there is no such commit."""
 
     def survey(
         self,
@@ -79,18 +89,23 @@ class OpenBranches:
 
     def _open(self, heads: Mapping[str, str], now: float) -> list[str]:
         """Newest first."""
-        looked_at = dict(sorted(heads.items())[:MOST_REFS])
-        self._times = {
-            tip: self._times.get(tip) or float(self._repository.commit_info(tip).time)
-            for tip in looked_at.values()
-        }
+        if heads is not self._heads:
+            looked_at = {ref: heads[ref] for ref in newest_first(heads)[:MOST_REFS]}
+            self._times = {tip: self._time(tip) for tip in set(looked_at.values())}
+            self._heads, self._looked_at = heads, looked_at
         ages = {
-            ref: now - self._times[tip]
-            for ref, tip in looked_at.items()
-            if tip not in self._mainline.known
+            ref: now - time
+            for ref, tip in self._looked_at.items()
+            if tip not in self._mainline.known and (time := self._times[tip]) is not None
         }
         fresh = [ref for ref, age in ages.items() if age <= FRESH]
         return sorted(fresh, key=lambda ref: (max(0.0, ages[ref]), ref))[:MOST_BRANCHES]
+
+    def _time(self, tip: str) -> float | None:
+        if tip not in self._times:
+            info = _info(self._repository, tip)
+            return None if info is None else float(min(max(info.time, 0), LATEST))
+        return self._times[tip]
 
     def _change(self, ref: str, tip: str, main: str) -> BranchChange:
         try:
@@ -99,13 +114,14 @@ class OpenBranches:
                 return BranchChange(ref, tip, main, refusal=NO_BASE)
             trees = [self._repository.tree_id(commit, self._folder) for commit in (base, tip)]
             changed = self._repository.changed(trees[0], trees[1], MOST_FILES)
+            room = [MOST_BYTES]
+            before = self._files([old for old, _ in changed if old], room)
+            after = self._files([new for _, new in changed if new], room)
         except RepositoryError as error:
-            if error.reason not in ("TooManyFiles", "ObjectCorrupt", "WrongObject"):
+            if error.reason not in BAD:
                 raise
-            return BranchChange(ref, tip, main, refusal=TOO_MUCH)
-        room = [MOST_BYTES]
-        before = self._files([old for old, _ in changed if old], room)
-        after = self._files([new for _, new in changed if new], room)
+            refusal = TOO_MUCH if error.reason == "TooManyFiles" else DAMAGED
+            return BranchChange(ref, tip, main, refusal=refusal)
         if before is None or after is None:
             return BranchChange(ref, tip, main, refusal=TOO_MUCH)
         return BranchChange(ref, tip, main, before, after)
@@ -115,11 +131,13 @@ class OpenBranches:
         for file in files:
             if not is_manifest_file(file.path):
                 continue
-            data = self._repository.read(file.blob)[: MAX_FILE + 1] if file.kind == "file" else b""
-            room[0] -= len(data) + len(file.path)
+            size = self._repository.size(file.blob) if file.kind == "file" else 0
+            readable = 0 < size <= MAX_FILE
+            room[0] -= len(file.path) + (size if readable else 0)
             if room[0] < 0:
                 return None
-            found.append((file.path, file.kind, data))
+            data = self._repository.read(file.blob) if readable else b""
+            found.append((file.path, file.kind, size, data))
         return tuple(found)
 
 
@@ -128,6 +146,17 @@ TOO_MUCH = (
     f"It changes more than a plan is made for: at most {MOST_FILES} files and "
     f"{MOST_BYTES // 1024**2} MiB."
 )
+DAMAGED = "Some object of it is damaged, missing or absurdly large: check it with git fsck."
+
+
+def _info(repository: Repository, commit: str) -> CommitInfo | None:
+    """None where a shallow clone ends, and for what is no sane commit."""
+    try:
+        return repository.commit_info(commit)
+    except RepositoryError as error:
+        if error.reason not in BAD:
+            raise
+        return None
 
 
 class _Mainline:
@@ -150,7 +179,7 @@ class _Mainline:
     def base(self, tip: str) -> str | None:
         """The newest commit of main that a branch contains."""
         _, met = self._walk(tip, self.known, AHEAD)
-        times = {commit: info.time for commit in met if (info := self._info(commit))}
+        times = {commit: info.time for commit in met if (info := _info(self._repository, commit))}
         return max(times, key=lambda commit: (times[commit], commit), default=None)
 
     def _walk(self, tip: str, known: set[str], limit: int) -> tuple[set[str], set[str]]:
@@ -162,16 +191,7 @@ class _Mainline:
             commit = waiting.popleft()
             if commit in known:
                 met.add(commit)
-            elif commit not in new and (info := self._info(commit)):
+            elif commit not in new and (info := _info(self._repository, commit)):
                 new.add(commit)
                 waiting.extend(info.parents)
         return new, met
-
-    def _info(self, commit: str) -> CommitInfo | None:
-        """None where a shallow clone ends."""
-        try:
-            return self._repository.commit_info(commit)
-        except RepositoryError as error:
-            if error.reason != "ObjectMissing":
-                raise
-            return None

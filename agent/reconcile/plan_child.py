@@ -4,10 +4,13 @@ cost the agent nothing.
 It reads two lines of JSON and answers the first with a line, the second with Markdown:
 
 1. {"ref", "tip", "fleet", "folder", "now", "before": files, "after": files}, each file
-   [path, kind, content in Base64]; answered by {"changed": keys, "named": keys}, each key
-   [kind, namespace, name]: what the branch changes or removes, and what its manifests refer to.
-2. {"records": documents of the status branch, "others": how many more objects there are, by
-   kind}; answered by the plan.
+   [path, kind, size, content in Base64], the latter empty where it is too large; answered by
+   {"changed": keys, "named": keys}, each key [kind, namespace, name]: what the branch changes or
+   removes, and what its manifests refer to.
+2. {"records": documents of the status branch, "trash": those of deleted objects that can come
+   back, "others": how many more objects there are, by kind}; answered by the plan.
+
+Where it fails, the last line that it complains with is free of anything that it was given.
 """
 
 from __future__ import annotations
@@ -16,13 +19,15 @@ import base64
 import json
 import resource
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 
 from agent.core import planprint
 from agent.core.ledger import Record, is_redacted, record, same_content
-from agent.core.model import Desired, Json, Key, Manifest, Object, Problem
+from agent.core.model import Desired, Json, Key, Manifest, Problem
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import TreeFile
 from agent.kinds.validation import CHECKS
@@ -47,11 +52,21 @@ def limit() -> None:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     for what, most in (
         (resource.RLIMIT_AS, pages * resource.getpagesize() + MEMORY),
-        (resource.RLIMIT_CPU, CPU),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(what, (most, most))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU, CPU + 1))  # the first one's signal tells
+
+
+def complain(kind: type[BaseException], _: BaseException, trace: TracebackType | None) -> None:
+    """Say what went wrong and where, and not about what: that may be a secret."""
+    at = ""
+    for frame, line in traceback.walk_tb(trace):
+        path = Path(frame.f_code.co_filename)
+        if "agent" in path.parts:
+            at = f" in {path.name}:{line}"
+    sys.stderr.write(f"{kind.__name__}{at}\n")
 
 
 @dataclass(frozen=True)
@@ -59,20 +74,21 @@ class _Given:
     """Files that came as JSON."""
 
     revision: str
-    content: Mapping[str, tuple[str, bytes]]
+    content: Mapping[str, tuple[str, int, bytes]]
 
     @classmethod
     def of(cls, revision: str, files: Json) -> _Given:
-        return cls(revision, {path: (kind, base64.b64decode(data)) for path, kind, data in files})
+        content = {path: (kind, size, base64.b64decode(data)) for path, kind, size, data in files}
+        return cls(revision, content)
 
     def files(self) -> Iterator[TreeFile]:
-        return (TreeFile(path, "", kind) for path, (kind, _) in sorted(self.content.items()))
+        return (TreeFile(path, "", kind) for path, (kind, _, _) in sorted(self.content.items()))
 
     def size(self, file: TreeFile) -> int:
-        return len(self.content[file.path][1])
+        return self.content[file.path][1]
 
     def read(self, file: TreeFile) -> bytes:
-        return self.content[file.path][1]
+        return self.content[file.path][2]
 
 
 @dataclass(frozen=True)
@@ -173,25 +189,6 @@ def remembered(
     return found
 
 
-def others(catalogue: Catalogue, counts: Mapping[str, int]) -> Iterator[Record]:
-    """Stand-ins for objects that have nothing to do with the branch: what is deleted is seen in
-    proportion to them.
-    """
-    machine = {
-        "virtualMachineClassName": "-",
-        "cpu": {"cores": 1, "coreFraction": "100%"},
-        "memory": {"size": "1Gi"},
-        "blockDeviceRefs": [],
-    }
-    for name, count in counts.items():
-        content = {"spec": machine if name == "VirtualMachine" else {}}
-        content = catalogue.defaulted(catalogue.kinds[name], content)
-        for number in range(count):
-            key = Key(name, "-", str(number))
-            manifest = Manifest(key, {}, {}, content)
-            yield Record(Object(manifest, "", 1, "", "0:"), {})
-
-
 def page(about: str, desired: Desired, report_lines: list[planprint.Line]) -> str:
     """The plan, cut to a length that people may read."""
     problems = [planprint.place(each) for each in desired.problems]
@@ -201,6 +198,7 @@ def page(about: str, desired: Desired, report_lines: list[planprint.Line]) -> st
 
 
 def main() -> None:
+    sys.excepthook = complain
     limit()
     catalogue = Catalogue.load()
     first = json.loads(sys.stdin.buffer.readline())
@@ -212,13 +210,11 @@ def main() -> None:
     second = json.loads(sys.stdin.buffer.readline())
     records = remembered(catalogue, second["records"], change.before.manifests)
     desired = merged(change, records, first["folder"])
-    fillers = {each.obj.key: each for each in others(catalogue, second["others"])}
-    ledger = Ledger(first["tip"], {**records, **fillers}, fresh=False)
-    whole = replace(
-        desired,
-        manifests={**desired.manifests, **{key: r.obj.manifest for key, r in fillers.items()}},
-    )
-    report = plan(catalogue, ledger, whole, first["fleet"], first["now"])
+    trash = [each for each in (record(catalogue, value) for value in second["trash"]) if each]
+    entries = {each.obj.uid: each for each in trash}
+    ledger = Ledger(first["tip"], records, entries, fresh=False)
+    fleet, now = first["fleet"], first["now"]
+    report = plan(catalogue, ledger, desired, fleet, now, others=second["others"])
     about = planprint.branch(first["ref"], first["tip"])
     text = page(about, replace(desired, problems=report.problems), lines(report))
     sys.stdout.buffer.write(text.encode(errors="replace"))

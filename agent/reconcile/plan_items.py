@@ -6,14 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.core import planprint
-from agent.core.actions import Action
+from agent.core.acceptance import suspended
 from agent.core.changes import SENSITIVE, Change, Disposition, diff, redacted
 from agent.core.facts import Decision, Engine
 from agent.core.ledger import Record, is_redacted, same_content
 from agent.core.model import Condition, Key, Object, Problem
 from agent.core.schema import Catalogue
+from agent.kinds.suspension import MESSAGE as SUSPENDED
 from agent.kinds.virtual_machine_class.builtin import SOURCE
-from agent.reconcile.book import VM, Book
+from agent.reconcile.book import OPERATION, VM, Book
+from agent.reconcile.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
 
 BLOCKING = (
@@ -30,6 +32,7 @@ FAREWELL = {
     VM: "stops gracefully, then its domain is removed; its disks stay",
     "VirtualDisk": "goes to the trash; its data stays",
 }
+BACK = "comes back from the trash with its data"
 
 
 @dataclass
@@ -38,7 +41,7 @@ class Item:
 
     key: Key
     operation: str
-    """create, change, delete, held, act or blocked."""
+    """create, restore, change, delete, held, act or blocked."""
     immediate: list[Change] = field(default_factory=list)
     restart: list[Change] = field(default_factory=list)
     next_start: list[Change] = field(default_factory=list)
@@ -65,25 +68,33 @@ def listed(
     ledger: Ledger,
     book: Book,
     engine: Engine,
-    done: Mapping[Key, list[Action]],
-    seen: Mapping[Key, list[Decision]],
+    simulation: Simulation,
+    gone: Mapping[Key, Record],
     *,
     live: bool,
 ) -> list[Item]:
-    """Items sorted by object. `done` is what each object would have done, `seen` what was decided
-    about it on the way; `live` if it is known what hosts show.
+    """Items sorted by object. `gone` are objects that are not there any more in the end; `live` if
+    it is known what hosts show.
     """
-    items: dict[Key, Item] = {}
+    items = {key: Item(key, "delete", reason=FAREWELL.get(key.kind, "")) for key in gone}
+    seen = simulation.seen
     for key, each in book.records.items():
-        item = _item(catalogue, ledger.records.get(key), each, seen.get(key, ()))
+        known = ledger.records.get(key)
+        if known is None and each.obj.uid in ledger.trash:
+            item: Item | None = Item(key, "restore", reason=BACK)
+        else:
+            item = _item(catalogue, known, each, seen.get(key, ()))
         if item is not None:
             items[key] = item
-    for key, actions in done.items():
+    for key, actions in simulation.done.items():
         verbs = list(dict.fromkeys(each.verb for each in actions if each.verb not in QUIET))
         if verbs and (key in items or live or verbs != ["DefineDomain"]):
             items.setdefault(key, _act(key, seen.get(key, ()))).actions = verbs
-    for item in items.values():
-        _block(item, engine)
+    for key in ledger.records.keys() & book.records.keys() - items.keys():
+        if _newly_blocked(ledger.records[key], _last(engine, key)):
+            items[key] = Item(key, "blocked")
+    for key in items.keys() & book.records.keys():
+        _explain(items[key], book.records[key], _last(engine, key))
     for problem in book.held:
         key = _key(problem.resource)
         items[key] = Item(key, "held", reason=problem.message)
@@ -128,20 +139,43 @@ def _item(
     return item
 
 
-def _block(item: Item, engine: Engine) -> None:
-    """Say what an object would wait for."""
-    decision = engine.decisions.get(item.key)
-    if decision is None or item.operation == "delete":
+def _last(engine: Engine, key: Key) -> Decision:
+    """What is thought of an object in the end."""
+    return engine.decisions.get(key, Decision())
+
+
+def _newly_blocked(known: Record, decision: Decision) -> bool:
+    """True if an object that nobody changes could not start or be made any more."""
+    before = {
+        each["type"] for each in known.status.get("conditions", ()) if each["status"] == "False"
+    }
+    return any(each.type not in before for each in _blocking(decision))
+
+
+def _explain(item: Item, each: Record, decision: Decision) -> None:
+    """Say what becomes of an object, where that is not just what was asked for."""
+    said = (decision.status or {}).get("phase")
+    conditions = {each.type: each.message for each in _conditions(decision)}
+    if item.operation == "delete":
+        item.reason = conditions.get("Terminating") or conditions.get("InUse") or item.reason
         return
-    blocked = [each for each in _conditions(decision) if _blocks(each)]
-    if blocked:
-        item.reason = blocked[0].message
-        if item.operation == "create":
+    blocking = [each.message for each in _blocking(decision)]
+    if item.key.kind == OPERATION and said == "Failed":
+        blocking = [conditions.get("Completed", "")]
+    if suspended(each.obj.manifest):
+        blocking = [SUSPENDED]
+    if blocking:
+        item.reason = " ".join(dict.fromkeys(blocking))
+        if item.operation in ("create", "restore"):
             item.operation = "blocked"
 
 
-def _blocks(condition: Condition) -> bool:
-    return condition.type in BLOCKING and condition.status == "False"
+def _blocking(decision: Decision) -> list[Condition]:
+    return [
+        each
+        for each in _conditions(decision)
+        if each.status == "False" and (each.type in BLOCKING or each.reason == "PodNotStarted")
+    ]
 
 
 def _key(resource: str) -> Key:

@@ -7,12 +7,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,22 +22,21 @@ from agent.core.ledger import Record, document
 from agent.core.model import Json, Key
 from agent.core.schema import Catalogue
 from agent.reconcile.open_branches import BranchChange, Files
-from agent.reconcile.planning import related
+from agent.reconcile.plan_child import CPU, MEMORY
+from agent.reconcile.planning import part, related
+from agent.reconcile.status_branch import Ledger
 
 DEADLINE = 30.0
 """Seconds that one plan may take."""
+LAST_WORDS = 2.0
+"""Seconds in which a child that has failed can say why."""
 MOST_ANSWER = 1024 * 1024
 MOST_PAGE = 256 * 1024
 MOST_KEYS = 5_000
 MOST_RECORDS = 2_000
-ALWAYS = ("ModuleConfig", "StorageClass", "Node", "VirtualMachineClass")
-"""Kinds whose few objects decide about others."""
-GUARDED = ("VirtualMachine", "VirtualDisk")
-FREE_DELETIONS = 2
-FAILED = (
-    "It cannot be planned: that takes more memory or time than is allowed here. "
-    "Look for deep nesting, aliases and very many objects."
-)
+LONGEST_REASON = 200
+FAILED = "It cannot be planned: {}."
+LARGE = "look for deep nesting, aliases and very many objects"
 TOO_MANY = (
     f"It cannot be planned: more than {MOST_RECORDS} objects have to do with what it changes."
 )
@@ -48,69 +48,157 @@ class _ChildFailedError(Exception):
 
 
 @dataclass(frozen=True)
+class Known:
+    """What a plan may be made from, of one object."""
+
+    record: Record | None
+    trashed: tuple[Record, ...]
+    """What may come back if the object is wanted again."""
+
+    @classmethod
+    def of(cls, ledger: Ledger, key: Key) -> Known:
+        trashed = (each for each in ledger.trash.values() if each.obj.key == key)
+        return cls(ledger.records.get(key), tuple(trashed))
+
+
+@dataclass(frozen=True)
 class Planned:
-    """A branch's plan, and the objects it was made from; None for one that was not there."""
+    """A branch's plan, and the objects it was made from."""
 
     ref: str
     tip: str
     main: str
     page: str
-    made_from: Mapping[Key, Record | None]
+    made_from: Mapping[Key, Known]
+    failure: str = ""
+    """Why there is none, where another try may help: the end of a sentence."""
 
 
 def plan_branch(
     catalogue: Catalogue,
     change: BranchChange,
-    records: Mapping[Key, Record],
+    ledger: Ledger,
     fleet: str,
     folder: str,
     now: float,
 ) -> Planned:
-    """Takes at most DEADLINE seconds. Never fails: what cannot be planned says so."""
+    """Takes at most DEADLINE seconds and a moment. Never raises: what cannot be planned says so."""
     about = planprint.branch(change.ref, change.tip)
 
-    def made(page: str, keys: set[Key]) -> Planned:
-        made_from = {key: records.get(key) for key in keys}
-        return Planned(change.ref, change.tip, change.main, page, made_from)
+    def made(page: str, keys: set[Key], failure: str = "") -> Planned:
+        near = part(ledger, keys)
+        made_from = {key: Known.of(near, key) for key in keys}
+        return Planned(change.ref, change.tip, change.main, page, made_from, failure)
 
     if change.refusal:
         return made(planprint.refused(change.refusal, about), set())
     with _child() as child:
-        alarm = threading.Timer(DEADLINE, child.kill)
-        alarm.start()
         try:
             changed, named = _told(child, change, fleet, folder, now)
-            always = {key for key in records if key.kind in ALWAYS}
-            keys = related(records, changed, named) | always
+            keys = related(ledger.records, changed, named)
             if len(keys) > MOST_RECORDS:
                 return made(planprint.refused(TOO_MANY, about), changed | named)
-            _say(child, _second(catalogue, records, keys, changed))
-            page = _rest(child)
+            child.say(_second(catalogue, ledger, keys))
+            page = child.rest()
         except _ChildFailedError:
-            return made(planprint.refused(FAILED, about), set())
-        finally:
-            alarm.cancel()
-            child.kill()
-            if child.stdin:
-                with suppress(OSError):  # it may have left before it read all
-                    child.stdin.close()
+            why = child.failure()
+            page = planprint.refused(FAILED.format(planprint.escape(why)), about)
+            return made(page, set(), why)
     return made(page, keys)
 
 
-def _child() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+class _Child:
+    """A process that plans, and what it says."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._said = b""
+        self._late = False
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._alarm = threading.Timer(DEADLINE, self._end)
+        self._listener.start()
+        self._alarm.start()
+
+    def close(self) -> None:
+        self._alarm.cancel()
+        self._process.kill()
+        self._listener.join()
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        if self._process.stdin:
+            with suppress(OSError):  # it may have left before it read all
+                self._process.stdin.close()
+
+    def say(self, value: Json) -> None:
+        try:
+            if self._process.stdin:
+                self._process.stdin.write(json.dumps(value).encode() + b"\n")
+                self._process.stdin.flush()
+        except OSError as error:
+            raise _ChildFailedError from error
+
+    def line(self) -> bytes:
+        return self._process.stdout.readline(MOST_ANSWER) if self._process.stdout else b""
+
+    def rest(self) -> str:
+        data = self._process.stdout.read(MOST_PAGE + 1) if self._process.stdout else b""
+        if not data or len(data) > MOST_PAGE or self._process.wait():
+            raise _ChildFailedError
+        return data.decode(errors="replace")
+
+    def failure(self) -> str:
+        """Why it failed, as the end of a sentence. Nothing that a manifest says stands in it."""
+        self.hang_up()
+        try:
+            status = self._process.wait(LAST_WORDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = 0
+        self._listener.join()
+        lines = self._said.decode("ascii", "replace").strip().splitlines()
+        last = "".join(filter(str.isprintable, lines[-1]))[:LONGEST_REASON] if lines else ""
+        if self._late:
+            return f"it takes longer than {DEADLINE:g} seconds; {LARGE}"
+        if status == -signal.SIGXCPU:
+            return f"it takes more than {CPU} seconds of processor time; {LARGE}"
+        if last.startswith("MemoryError"):
+            return f"it takes more than {MEMORY // 1024**2} MiB of memory; {LARGE}"
+        if status == 0:
+            return "the process that plans gave no answer that could be used"
+        ended = f"by signal {-status}" if status < 0 else f"with exit status {status}"
+        return f"the process that plans ended {ended}{': ' if last else ''}{last}"
+
+    def _listen(self) -> None:
+        """Keep the end of what it complains about."""
+        while self._process.stderr and (chunk := os.read(self._process.stderr.fileno(), 4096)):
+            self._said = (self._said + chunk)[-4096:]
+
+    def _end(self) -> None:
+        self._late = True
+        self._process.kill()
+
+
+@contextmanager
+def _child() -> Iterator[_Child]:
+    with subprocess.Popen(
         [sys.executable, "-B", "-P", "-m", "agent.reconcile.plan_child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         cwd="/",
         env={"LC_ALL": "C.UTF-8", "PATH": os.defpath, "PYTHONPATH": ROOT},
         start_new_session=True,
-    )
+    ) as process:
+        child = _Child(process)
+        try:
+            yield child
+        finally:
+            child.close()
 
 
 def _told(
-    child: subprocess.Popen[bytes], change: BranchChange, fleet: str, folder: str, now: float
+    child: _Child, change: BranchChange, fleet: str, folder: str, now: float
 ) -> tuple[set[Key], set[Key]]:
     """What the branch changes, and what its manifests refer to."""
     first = {
@@ -122,26 +210,24 @@ def _told(
         "before": _encoded(change.before),
         "after": _encoded(change.after),
     }
-    _say(child, first)
-    answer = child.stdout.readline(MOST_ANSWER) if child.stdout else b""
+    child.say(first)
     try:
-        value = json.loads(answer)
+        value = json.loads(child.line())
         return _keys(value["changed"]), _keys(value["named"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise _ChildFailedError from error
 
 
-def _second(
-    catalogue: Catalogue, records: Mapping[Key, Record], keys: set[Key], changed: set[Key]
-) -> dict[str, Json]:
-    rest = Counter(key.kind for key in records if key.kind in GUARDED and key not in keys)
-    deletions = Counter(key.kind for key in changed)
-    others = {
-        kind: count if deletions[kind] > FREE_DELETIONS else min(count, 1)
-        for kind, count in rest.items()
+def _second(catalogue: Catalogue, ledger: Ledger, keys: set[Key]) -> dict[str, Json]:
+    near = part(ledger, keys)
+    others = Counter(
+        key.kind for key, each in ledger.records.items() if key not in keys and not each.obj.deleted
+    )
+    return {
+        "records": [document(catalogue, each) for _, each in sorted(near.records.items())],
+        "trash": [document(catalogue, each) for each in near.trash.values()],
+        "others": others,
     }
-    known = [records[key] for key in sorted(keys & records.keys())]
-    return {"records": [document(catalogue, each) for each in known], "others": others}
 
 
 def _keys(value: Json) -> set[Key]:
@@ -153,21 +239,5 @@ def _keys(value: Json) -> set[Key]:
     return keys
 
 
-def _encoded(files: Files) -> list[list[str]]:
-    return [[path, kind, base64.b64encode(data).decode()] for path, kind, data in files]
-
-
-def _say(child: subprocess.Popen[bytes], value: Json) -> None:
-    try:
-        if child.stdin:
-            child.stdin.write(json.dumps(value).encode() + b"\n")
-            child.stdin.flush()
-    except OSError as error:
-        raise _ChildFailedError from error
-
-
-def _rest(child: subprocess.Popen[bytes]) -> str:
-    data = child.stdout.read(MOST_PAGE + 1) if child.stdout else b""
-    if not data or len(data) > MOST_PAGE or child.wait():
-        raise _ChildFailedError
-    return data.decode(errors="replace")
+def _encoded(files: Files) -> list[list[str | int]]:
+    return [[path, kind, size, base64.b64encode(data).decode()] for path, kind, size, data in files]

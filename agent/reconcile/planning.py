@@ -5,9 +5,9 @@ as they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Set
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import replace
-from typing import Any
 
 from agent.core.changes import SENSITIVE
 from agent.core.facts import Engine
@@ -24,15 +24,15 @@ from agent.reconcile.book import OPERATION, VM, Book
 from agent.reconcile.plan_items import PlanReport, listed
 from agent.reconcile.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
-from agent.reconcile.trash import restorable
 from agent.reconcile.world import FullRead, VolumeRead, World
 
 NODE = "(planned)"
 LOST = ("PVCLost", "Failed", "Pending", "Provisioning")
 """Phases of disks and images without a volume."""
 FROM_SECRET = ("userDataRef", "sysprepRef")
-REFERENCES = 4
-"""How many references follow each other at most: machine, disk, image, and what that is made of."""
+PROVISIONING = "provisioning"
+ALWAYS = ("ModuleConfig", "StorageClass", "Node", "VirtualMachineClass")
+"""Kinds whose few objects decide about others."""
 
 
 class _Everything(frozenset[str]):
@@ -49,11 +49,21 @@ def plan(
     fleet: str,
     now: float,
     live: Reading | None = None,
+    others: Mapping[str, int] = {},
 ) -> PlanReport:
     """What would be done if `desired` were pushed. With `live` against what a host shows, else
-    against the ledger.
+    against the ledger. `others` counts, by kind, objects that neither of both mentions: they stay
+    as they are.
     """
-    desired = _settled(catalogue, ledger, desired)
+    desired, changed = _settled(catalogue, ledger, desired)
+    if live is None:
+        new = [desired.manifests[key] for key in changed if key in desired.manifests]
+        mentioned = {target for each in new for target in named(each)}
+        affected = related(ledger.records, changed, mentioned)
+        wanted = desired.manifests
+        others = Counter(others) + Counter(key.kind for key in wanted if key not in affected)
+        wanted = {key: wanted[key] for key in affected if key in wanted}
+        ledger, desired = part(ledger, affected), replace(desired, manifests=wanted)
     engine = Engine(ORDER, decisions(catalogue))
     world = World(engine, fleet)
     engine.put("setting", "fleet", fleet)
@@ -65,32 +75,85 @@ def plan(
         book.load(ledger)
     else:
         _remembered_node(world)
-        before = Ledger(
-            ledger.tip,
-            {key: _as_running(catalogue, each) for key, each in ledger.records.items()},
-            ledger.trash,
-            fresh=ledger.fresh,
-        )
-        book.load(before)
-        affected = _affected(ledger, desired)
-        engine.only(affected)
-        for key in affected:
-            known = ledger.records.get(key) or restorable(ledger.trash, key)
-            if known is not None:
-                _remembered_volumes(world, fleet, known)
+        engine.put("setting", "any-node", True)
+        running = {
+            key: _as_running(each, desired.manifests.get(key))
+            for key, each in ledger.records.items()
+        }
+        book.load(replace(ledger, records=running))
+        for each in (*ledger.records.values(), *ledger.trash.values()):
+            _remembered_volumes(world, fleet, each)
         simulation.run(now)
         book.load(ledger)  # what waits for a restart is pending again
-        engine.only(affected)
         simulation.run(now)
-    book.take(desired, now)
-    done = simulation.run(now)
-    items = listed(catalogue, ledger, book, engine, done, simulation.seen, live=live is not None)
+    book.take(desired, now, others)
+    gone = _carried_out(simulation, book, engine, now)
+    items = listed(catalogue, ledger, book, engine, simulation, gone, live=live is not None)
     return PlanReport(desired.revision, items, book.problems)
+
+
+def _carried_out(
+    simulation: Simulation, book: Book, engine: Engine, now: float
+) -> dict[Key, Record]:
+    """Carry everything out; the objects that are gone then. What they referred to is free."""
+    simulation.run(now)
+    removed: dict[Key, Record] = {}
+    while gone := [
+        key for key, each in book.records.items() if each.obj.deleted and engine.decisions[key].gone
+    ]:
+        for key in gone:
+            removed[key] = book.records[key]
+            book.remove(key, now)
+        simulation.run(now, more=True)
+    return removed
+
+
+def _settled(catalogue: Catalogue, ledger: Ledger, desired: Desired) -> tuple[Desired, set[Key]]:
+    """The same wishes, and the objects that they change. What is accepted already stands as it was
+    accepted, so that nobody looks at it again.
+    """
+    records = ledger.records
+    manifests = {each.key: each for each in BUILT_IN} | dict(desired.manifests)
+    changed = {key for key in records if key not in manifests}
+    for key, each in manifests.items():
+        known = records.get(key)
+        if known is None or not _same(catalogue, each, known.obj.manifest):
+            changed.add(key)
+            continue
+        manifests[key] = known.obj.manifest
+        if known.obj.deleted:
+            changed.add(key)
+    for built_in in BUILT_IN:
+        if built_in.key not in desired.manifests:
+            del manifests[built_in.key]
+    return replace(desired, manifests=manifests), changed
+
+
+def _same(catalogue: Catalogue, new: Manifest, known: Manifest) -> bool:
+    if new is known:
+        return True
+    if new.labels != known.labels or new.annotations != known.annotations:
+        return False
+    if new.key.kind == VM and new.content != known.content:
+        new = defaults.complete(new, known.spec, {})
+    return same_content(catalogue.kinds[new.key.kind], new, known)
+
+
+def part(ledger: Ledger, keys: Set[Key]) -> Ledger:
+    """The ledger with no other objects than these."""
+    return replace(
+        ledger,
+        records={key: ledger.records[key] for key in keys if key in ledger.records},
+        trash={uid: each for uid, each in ledger.trash.items() if each.obj.key in keys},
+    )
 
 
 def _remembered_node(world: World) -> None:
     anything = _Everything()
-    node = RawNode(NODE, "", False, "kvm", "q35", anything, anything, "", 1 << 62, 1 << 20, "", "")
+    node = RawNode(
+        *(NODE, "", False, "kvm", "q35", anything, anything, "", 1 << 62, 1 << 20, "", ""),
+        cpu_features=frozenset({"any"}),
+    )
     world.take(FullRead(0, Reading(node, {}, {}, {POOL: "/"})))
 
 
@@ -111,76 +174,55 @@ def _volume(world: World, name: str, capacity: int, physical: int) -> None:
     world.take(VolumeRead(NODE, POOL, name, RawVolume(POOL, name, f"/{name}", capacity, physical)))
 
 
-def _as_running(catalogue: Catalogue, each: Record) -> Record:
+def _as_running(each: Record, wanted: Manifest | None) -> Record:
     """The object with the spec that runs: what waits for a restart taken back."""
     waiting = each.status.get("restartAwaitingChanges", ())
     if each.obj.key.kind != VM or not waiting:
         return each
     spec = json.loads(json.dumps(each.obj.spec))
+    items: dict[str, list[Mapping[str, Json]]] = {}
     for change in waiting:
-        if change.get("currentValue") != SENSITIVE:
-            _put_back(spec, change["path"].split("."), change.get("currentValue"))
+        path = change["path"]
+        parent, _, last = path.rpartition(".")
+        value = change.get("currentValue")
+        if last.isdigit():
+            items.setdefault(parent, []).append(change)
+        elif path == PROVISIONING and isinstance(value, str):
+            spec[path] = _provisioned(value, wanted)
+        elif value != SENSITIVE:
+            _put_back(spec, path.split("."), value)
+    for name, changes in items.items():
+        spec[name] = _items_before(spec[name], changes)
     manifest = replace(each.obj.manifest, content={**each.obj.manifest.content, "spec": spec})
     return replace(each, obj=replace(each.obj, manifest=manifest))
 
 
-def _put_back(spec: Any, path: list[str], value: Json) -> None:
+def _provisioned(kind: str, wanted: Manifest | None) -> Mapping[str, Json]:
+    """How a machine was told what to do at its first start, where only the type is known of it:
+    what is wanted, if that has the same type, else something that needs nothing else.
+    """
+    new: Mapping[str, Json] = (wanted.spec if wanted else {}).get(PROVISIONING) or {}
+    return new if new.get("type") == kind else {"type": "UserData", "userData": SENSITIVE}
+
+
+def _items_before(new: list[Json], changes: Iterable[Mapping[str, Json]]) -> list[Json]:
+    """A list as it was before some changes of its items."""
+    added = [change["desiredValue"] for change in changes if "desiredValue" in change]
+    old = [item for item in new if item not in added]
+    removed = (change for change in changes if "currentValue" in change)
+    for change in sorted(removed, key=lambda change: int(change["path"].rpartition(".")[2])):
+        old.insert(int(change["path"].rpartition(".")[2]), change["currentValue"])
+    return old
+
+
+def _put_back(spec: dict[str, Json], path: list[str], value: Json) -> None:
     *parents, last = path
     for step in parents:
-        spec = spec[int(step)] if isinstance(spec, list) else spec.setdefault(step, {})
-    if isinstance(spec, list):
-        at = int(last)
-        if value is None:
-            del spec[at : at + 1]
-        else:
-            spec[at : at + 1] = [value]
-    elif value is None:
+        spec = spec.setdefault(step, {})
+    if value is None:
         spec.pop(last, None)
     else:
         spec[last] = value
-
-
-def _settled(catalogue: Catalogue, ledger: Ledger, desired: Desired) -> Desired:
-    """The same wishes; what is accepted already stands as it was accepted, so that nobody looks at
-    it again.
-    """
-    manifests = dict(desired.manifests)
-    for key, each in desired.manifests.items():
-        known = ledger.records.get(key)
-        if known is not None and _same(catalogue, each, known.obj.manifest):
-            manifests[key] = known.obj.manifest
-    return replace(desired, manifests=manifests)
-
-
-def _affected(ledger: Ledger, desired: Desired) -> set[Key]:
-    """Objects with another manifest, and all that they have to do with."""
-    manifests = {each.key: each for each in BUILT_IN} | dict(desired.manifests)
-    keys = {
-        key
-        for key in manifests.keys() | ledger.records.keys()
-        if key not in ledger.records
-        or key not in manifests
-        or not _equal(manifests[key], ledger.records[key].obj.manifest)
-    }
-    new = (manifests[key] for key in keys if key in manifests)
-    mentioned = {target for each in new for target in named(each)}
-    return keys | related(ledger.records, keys, mentioned)
-
-
-def _equal(one: Manifest, other: Manifest) -> bool:
-    return one is other or (one.content, one.labels, one.annotations) == (
-        other.content,
-        other.labels,
-        other.annotations,
-    )
-
-
-def _same(catalogue: Catalogue, new: Manifest, known: Manifest) -> bool:
-    if new.labels != known.labels or new.annotations != known.annotations:
-        return False
-    if new.key.kind == VM:
-        new = defaults.complete(new, known.spec, {})
-    return same_content(catalogue.kinds[new.key.kind], new, known)
 
 
 def related(records: Mapping[Key, Record], keys: Set[Key], mentioned: Set[Key]) -> set[Key]:
@@ -188,13 +230,13 @@ def related(records: Mapping[Key, Record], keys: Set[Key], mentioned: Set[Key]) 
     refer to; `mentioned` is what their new manifests refer to.
     """
     users = _users(records)
-    found = {*keys, *mentioned}
+    found = {*keys, *mentioned, *(key for key in records if key.kind in ALWAYS)}
     found |= {user for key in keys for user in users.get(key, ())}
-    for _ in range(REFERENCES):
-        found |= {target for key in found for target in _targets(records, key)}
-    # who else has a disk open decides whether one more may
-    disks = [key for key in found if key.kind == "VirtualDisk"]
-    return found | {user for key in disks for user in users.get(key, ())}
+    found = _with_targets(records, found)
+    # who else has a disk open decides whether one more may, and operations say how a machine runs
+    held = [key for key in found if key.kind in ("VirtualDisk", VM)]
+    found |= {user for key in held for user in users.get(key, ())}
+    return _with_targets(records, found)
 
 
 def _users(records: Mapping[Key, Record]) -> Mapping[Key, set[Key]]:
@@ -203,6 +245,14 @@ def _users(records: Mapping[Key, Record]) -> Mapping[Key, set[Key]]:
         for target in named(each.obj.manifest):
             users.setdefault(target, set()).add(key)
     return users
+
+
+def _with_targets(records: Mapping[Key, Record], keys: Set[Key]) -> set[Key]:
+    """These, and all that they refer to."""
+    found, new = set(keys), set(keys)
+    while new := {target for key in new for target in _targets(records, key)} - found:
+        found |= new
+    return found
 
 
 def _targets(records: Mapping[Key, Record], key: Key) -> Iterator[Key]:

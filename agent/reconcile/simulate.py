@@ -43,13 +43,17 @@ class Simulation:
         self._engine = engine
         self._world = world
         self._fleet = fleet
+        self.done: dict[Key, list[Action]] = {}
+        """What each object would have done in the last run, in order."""
         self.seen: dict[Key, list[Decision]] = {}
         """The decisions of the last run, in order."""
 
-    def run(self, now: float) -> dict[Key, list[Action]]:
-        """What each object would have done, in order. Guests obey, downloads succeed."""
-        done: dict[Key, list[Action]] = {}
-        self.seen = {}
+    def run(self, now: float, *, more: bool = False) -> None:
+        """Until nothing is left to do. Guests obey, downloads succeed. With `more` the last run
+        goes on.
+        """
+        if not more:
+            self.done, self.seen = {}, {}
         for _ in range(ROUNDS):
             changed = self._engine.settle(now)
             busy = False
@@ -61,10 +65,9 @@ class Simulation:
                 if not decision.actions:
                     continue
                 busy = True
-                self._carry_out(key, decision, done.setdefault(key, []))
+                self._carry_out(key, decision, self.done.setdefault(key, []))
             if not busy:
                 break
-        return done
 
     def _carry_out(self, key: Key, decision: Decision, done: list[Action]) -> None:
         for action in decision.actions:

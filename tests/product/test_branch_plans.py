@@ -5,16 +5,19 @@ from __future__ import annotations
 import gc
 import re
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.core.ledger import PLANS
+from agent.gitrepo.refs import Spaces
+from agent.reconcile import plan_process
 from agent.reconcile.branch_plans import path_of
 from tests.memory_repository import MemoryRepository
 from tests.plans import branch
-from tests.rig import MAIN, STATUS, Rig, disk, machine, manifest
+from tests.rig import MAIN, START, STATUS, Rig, disk, machine, manifest
 
 DAY = 86400.0
 
@@ -320,8 +323,206 @@ def test_a_child_that_is_killed_costs_its_branch_the_plan(
     monkeypatch.setattr("agent.reconcile.plan_process.DEADLINE", 0.0)
     branch(on, "slow", {"mine.yaml": disk("mine")})
     settle(on)
-    assert "more memory or time than is allowed" in plans(on)["slow.md"]
+    assert "It cannot be planned: it takes longer than 0 seconds" in plans(on)["slow.md"]
     monkeypatch.undo()
     on.push({"late.yaml": disk("late")})
     settle(on)
     assert plans(on)["slow.md"].startswith("### Plan: 1 to create\n")
+
+
+# -- plans that fail ------------------------------------------------------------------------------
+
+
+def broken(monkeypatch: pytest.MonkeyPatch, folder: Path, line: str) -> list[str]:
+    """Have children run a line where they would read what they are told; gives the log."""
+    package = folder / "agent" / "reconcile"
+    package.mkdir(parents=True)
+    start = "import sys; from agent.reconcile import real_child as it; sys.excepthook = it.complain"
+    source = Path(plan_process.ROOT) / "agent" / "reconcile" / "plan_child.py"
+    for name in ("", "reconcile/"):
+        (folder / "agent" / name / "__init__.py").write_text(
+            f"__path__.append({plan_process.ROOT + '/agent/' + name!r})\n"
+        )
+    (package / "real_child.py").write_text(source.read_text())
+    (package / "plan_child.py").write_text(f"{start}\nit.limit()\n{line}\n")
+    monkeypatch.setattr(plan_process, "ROOT", str(folder))
+    said: list[str] = []
+    monkeypatch.setattr(
+        "agent.reconcile.branch_plans.log.warning", lambda form, *rest: said.append(form % rest)
+    )
+    return said
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("x = ['x' * 10**6 for _ in range(10**4)]", "it takes more than 512 MiB of memory;"),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGXCPU)",
+            "it takes more than 20 seconds of processor time;",
+        ),
+        ("import os; os.kill(os.getpid(), 9)", "ended by signal 9."),
+        ("open('/pass-1')", "with exit status 1: FileNotFoundError in plan\\_child.py:3."),
+        (
+            "raise ValueError('pass-1 <script>')",
+            "with exit status 1: ValueError in plan\\_child.py:3.",
+        ),
+        ("print('[' * 100)", "gave no answer that could be used."),
+        ("print('x' * 10**7)", "gave no answer that could be used."),
+    ],
+)
+def test_why_a_plan_failed_stands_in_it(
+    on: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str, said: str
+) -> None:
+    log = broken(monkeypatch, tmp_path / "broken", line)
+    branch(on, "topic", {"mine.yaml": disk("mine")})
+    settle(on)
+    page = plans(on)["topic.md"]
+    assert "It cannot be planned: it takes" in page or "planned: the process that plans" in page
+    assert said in page
+    assert "pass-" not in page
+    assert "script" not in page
+    assert [entry.split(":")[0] for entry in log] == ["plan of refs/heads/topic failed, try 1 of 3"]
+
+
+def test_a_plan_that_failed_is_tried_again_a_few_times(
+    on: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as patch:
+        log = broken(patch, tmp_path / "broken", "raise SystemExit(3)")
+        branch(on, "topic", {"mine.yaml": disk("mine")})
+        settle(on)
+        assert "ended with exit status 3." in plans(on)["topic.md"]
+        for later, tries in ((30, 1), (40, 2), (120, 2), (130, 3), (3600, 3), (86400, 3)):
+            on.now += later
+            settle(on)
+            assert len(log) == tries
+        for number in range(3):  # main moves: this commit is not tried any more
+            on.push({f"late-{number}.yaml": disk(f"late-{number}")})
+            settle(on)
+        assert len(log) == 3
+        branch(on, "topic", {"other.yaml": disk("other", "2Gi")})
+        settle(on)
+        assert len(log) == 4
+    on.now += 61
+    settle(on)
+    assert plans(on)["topic.md"].startswith("### Plan: 1 to create, 1 to change\n")
+
+
+# -- what is in the trash -------------------------------------------------------------------------
+
+
+def test_a_disk_in_the_trash_is_said_to_come_back(on: Rig) -> None:
+    on.push({"other.yaml": None})
+    on.settle()
+    branch(on, "back", {"other.yaml": disk("other"), "new.yaml": disk("new")})
+    settle(on)
+    page = plans(on)["back.md"]
+    assert page.startswith("### Plan: 1 to create, 1 to bring back\n")
+    assert (
+        "- **restore** VirtualDisk default/other: comes back from the trash with its data" in page
+    )
+    assert page.count("does: CreateVolume") == 1
+    on.now += 8 * DAY  # it is erased
+    on.settle()
+    on.now += 60
+    settle(on)
+    assert plans(on)["back.md"].startswith("### Plan: 2 to create\n")
+
+
+# -- what is too large ----------------------------------------------------------------------------
+
+
+def test_a_file_that_is_too_large_is_not_even_read(
+    on: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = b"#" * (1024**2 + 1)
+    branch(on, "bulk", {"bulk.yaml": large, "fine.yaml": disk("fine")})
+    monkeypatch.setattr(on.repo, "read", small(on.repo.read))
+    settle(on)
+    page = plans(on)["bulk.md"]
+    assert "bulk.yaml: is larger than 1 MiB" in page
+    assert "- **create** VirtualDisk default/fine" in page
+
+
+def small(read: Callable[[str], bytes]) -> Callable[[str], bytes]:
+    def checked(blob: str) -> bytes:
+        found = read(blob)
+        assert len(found) <= 1024**2
+        return found
+
+    return checked
+
+
+# -- other refs -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pulls(tmp_path: Path) -> Rig:
+    """An agent that plans pull requests too."""
+    spaces = Spaces(("refs/pull/*/head",))
+    rig = Rig(tmp_path, repository=MemoryRepository(lambda: START, spaces))
+    rig.push({"vm.yaml": [disk(), machine()]})
+    rig.settle()
+    return rig
+
+
+def pull(rig: Rig, ref: str, files: dict[str, Any]) -> str:
+    refs(rig).setdefault(ref, refs(rig)[MAIN])
+    return rig.push(files, ref)
+
+
+def test_pull_requests_have_their_plans_beside_branches(pulls: Rig) -> None:
+    tip = pull(pulls, "refs/pull/1/head", {"a.yaml": disk("a")})
+    pull(pulls, "refs/heads/refs/pull/1/head", {"b.yaml": disk("b")})
+    refs(pulls)["refs/pull/1/merge"] = branch(pulls, "gone", {"c.yaml": disk("c")})
+    del refs(pulls)["refs/heads/gone"]
+    settle(pulls)
+    found = plans(pulls)
+    assert found.keys() == {"refs%2Fpull%2F1%2Fhead.md", "refs%2Fheads%2Frefs%2Fpull%2F1%2Fhead.md"}
+    page = found["refs%2Fpull%2F1%2Fhead.md"]
+    assert f"Ref **refs/pull/1/head** at commit `{tip}`." in page
+    assert "VirtualDisk default/a" in page
+    other = found["refs%2Fheads%2Frefs%2Fpull%2F1%2Fhead.md"]
+    assert "Branch **refs/pull/1/head** at" in other
+    assert "VirtualDisk default/b" in other
+    del refs(pulls)["refs/pull/1/head"]
+    settle(pulls)
+    assert plans(pulls).keys() == {"refs%2Fheads%2Frefs%2Fpull%2F1%2Fhead.md"}
+
+
+def test_of_thousands_of_pull_requests_the_newest_are_planned(pulls: Rig) -> None:
+    files = {"a.yaml": disk("a")}
+    tip = pull(pulls, "refs/pull/9999/head", files)
+    refs(pulls).update({f"refs/pull/{n}/head": refs(pulls)[MAIN] for n in range(1, 5_000)})
+    blob = next(iter(pulls.repo.files(tip))).blob
+    refs(pulls).update({f"refs/pull/{n}/head": blob for n in range(5_000, 9_000)})
+    refs(pulls).update({f"refs/pull/{n}/head": "0" * 39 + "1" for n in range(9_000, 9_990)})
+    settle(pulls)
+    assert plans(pulls).keys() == {"refs%2Fpull%2F9999%2Fhead.md"}
+    assert plans(pulls)["refs%2Fpull%2F9999%2Fhead.md"].startswith("### Plan: 1 to create\n")
+
+
+def test_a_damaged_branch_costs_the_others_nothing(on: Rig) -> None:
+    from dulwich.objects import Commit, ObjectID
+
+    assert isinstance(on.repo, MemoryRepository)
+    tip = branch(on, "honest", {"mine.yaml": disk("mine")})
+    changes: dict[str, dict[str, Any]] = {
+        "no-tree": {"tree": ObjectID(b"1" * 40)},
+        "far": {"commit_time": 10**400},
+        "past": {"commit_time": -(10**400)},
+    }
+    for name, change in changes.items():
+        commit = Commit.from_string(on.repo.objects[tip][1])
+        assert isinstance(commit, Commit)
+        for field, value in change.items():
+            setattr(commit, field, value)
+        commit.message = name.encode()
+        on.repo.objects[commit.id.decode()] = (1, commit.as_raw_string())
+        on.repo.refs[f"refs/heads/{name}"] = commit.id.decode()
+    settle(on)
+    found = plans(on)
+    assert found["honest.md"].startswith("### Plan: 1 to create\n")
+    assert "damaged, missing or absurdly large" in found["no-tree.md"]
+    assert found.keys() == {"honest.md", "no-tree.md", "far.md"}

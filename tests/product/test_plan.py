@@ -210,7 +210,9 @@ def test_a_class_that_is_changed_tells_what_it_does_to_its_machines(on: Rig) -> 
     on.settle()
     spec["sizingPolicies"] = [{"cores": {"min": 2, "max": 4}}]
     found = planned(on, {"class.yaml": manifest("VirtualMachineClass", "mine", spec)})
-    assert found.names == {"mine": "change"}
+    assert found.names == {"mine": "change", "vm": "blocked"}
+    assert "cores" in found["vm"].reason
+    assert "2-4 cores" in found["vm"].reason
     assert paths(found["mine"].immediate) == ["sizingPolicies"]
 
 
@@ -231,6 +233,70 @@ def test_an_operation_shows_what_it_does(on: Rig) -> None:
     assert found["again"].operation == "create"
     assert "ShutdownDomain" in found["vm"].actions
     assert found["vm"].operation == "act"
+
+
+def test_an_operation_that_will_be_refused_says_why(on: Rig) -> None:
+    asked = {
+        "one.yaml": operation("one", "nobody", "Start"),
+        "two.yaml": operation("two", "vm", "Start"),
+    }
+    found = planned(on, asked)
+    assert found.names == {"one": "blocked", "two": "blocked"}
+    assert "nobody" in found["one"].reason
+    assert "Running" in found["two"].reason
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_what_is_in_use_is_deleted_later_and_says_by_whom(rig: Rig, live: bool) -> None:
+    model = manifest("VirtualMachineClass", "mine", {"cpu": {"type": "Model", "model": "Nehalem"}})
+    rig.push({"a.yaml": [disk(), machine(virtualMachineClassName="mine")], "class.yaml": model})
+    rig.settle()
+    vm = machine(virtualMachineClassName="mine")
+    found = planned(rig, {"a.yaml": vm, "class.yaml": None}, live=live)
+    assert found.names == {"root": "delete", "mine": "delete", "vm": "blocked"}
+    for name in ("root", "mine"):
+        assert "VirtualMachine default/vm" in found[name].reason
+        assert "kept" in found[name].reason
+    assert "mine" in found["vm"].reason
+    assert found["vm"].actions == []
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_all_that_a_machine_lacks_is_named(on: Rig, live: bool) -> None:
+    seeded = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "absent"}}
+    lacking = machine(
+        "lacking", disks=("nowhere",), virtualMachineClassName="none", provisioning=seeded
+    )
+    reason = planned(on, {"new.yaml": lacking}, live=live)["lacking"].reason
+    assert all(name in reason for name in ("nowhere", "none", "absent")), reason
+
+
+def test_a_secret_that_goes_is_told_of_beside_the_machine_that_reads_it(rig: Rig) -> None:
+    seeded = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "cloud"}}
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "cloud"},
+        "type": "provisioning.virtualization.deckhouse.io/cloud-init",
+        "stringData": {"userData": "#cloud-config\n{}\n"},
+    }
+    rig.push({"vm.yaml": [disk(), machine(provisioning=seeded)], "secret.yaml": secret})
+    rig.settle()
+    found = planned(rig, {"secret.yaml": None})
+    assert found.names == {"cloud": "delete", "vm": "blocked"}
+    assert "cloud" in found["vm"].reason
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_change_to_what_is_suspended_says_that_it_waits(on: Rig, live: bool) -> None:
+    still = {"annotations": {"gitvirt.io/reconcile": "disabled"}}
+    on.push({"vm.yaml": [disk(), machine(metadata=still)]})
+    on.settle()
+    changed = machine(cpu={"cores": 2}, metadata=still)
+    found = planned(on, {"vm.yaml": [disk(), changed]}, live=live)["vm"]
+    assert found.operation == "change"
+    assert "gitvirt.io/reconcile" in found.reason
+    assert found.actions == []
 
 
 def test_drift_is_seen_live_and_only_there(on: Rig) -> None:

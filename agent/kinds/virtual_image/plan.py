@@ -8,6 +8,7 @@ from agent.core.facts import Decision, View
 from agent.core.human import size as human_size
 from agent.core.model import Condition, Key, Object
 from agent.kinds.local import NOT_READY, place
+from agent.kinds.protection import kept
 from agent.kinds.virtual_image.source import Imported, imported
 
 NOT_SUPPORTED = "Image sources of type {} are not supported here yet; HTTP is."
@@ -85,7 +86,6 @@ def _delete(users: tuple[Key, ...]) -> Decision:
     """An image goes once no VM has it attached; disks made from it keep its data."""
     if not users:
         return Decision(status={"phase": "Terminating"}, gone=True)
-    names = ", ".join(str(user) for user in users)
-    message = f"The image is kept while {names} refers to it."
+    message = kept("image", users)
     condition = Condition("Terminating", "True", "CleanupPending", message)
     return Decision(status={"phase": "Terminating", "conditions": [condition]})

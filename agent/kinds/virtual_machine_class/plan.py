@@ -8,9 +8,15 @@ from typing import Any
 
 from agent.core.facts import Decision, View
 from agent.core.host import RawNode
-from agent.core.model import Condition, Json, Object
-from agent.kinds.local import NOT_READY, place
+from agent.core.model import Condition, Json, Key, Object
+from agent.kinds.local import NOT_READY, Place, labels, place
+from agent.kinds.node.selector import selects
+from agent.kinds.protection import kept
 from agent.kinds.virtual_machine.wanted import GuestCpu
+
+DISCOVERY = "Discovery"
+BASE = "qemu64"
+"""The model that features are added to."""
 
 
 @dataclass(frozen=True)
@@ -21,24 +27,84 @@ class ClassData:
     sizing_policies: tuple[Mapping[str, Json], ...]
 
 
+@dataclass(frozen=True)
+class _Offer:
+    """What the node gives guests of a class, or why it gives them nothing."""
+
+    cpu: GuestCpu | None
+    message: str = ""
+    reason: str = "NoSuitableNodesFound"
+    conditions: tuple[Condition, ...] = ()
+
+
 def decide(each: Object, view: View) -> Decision:
     users: tuple[Any, ...] = view.read("users", each.key) or ()
     if each.deleted:
-        return _delete(users)
+        return _delete(users, view.previous(each.key))
     at = place(view)
     if at is None and view.previous(each.key).get("phase"):
         return Decision()  # what was known stays
     if at is None:
         return Decision(status=_status("Pending", "NoSuitableNodesFound", NOT_READY), ok=False)
-    cpu, problem = _guest_cpu(each.spec["cpu"], at.node)
-    if cpu is None:
-        return Decision(status=_status("Pending", "NoSuitableNodesFound", problem), ok=False)
-    status = _status("Ready", "SuitableNodesFound", "")
-    status["availableNodes"] = [at.name]
+    features = _features(each, at, view)
+    offer = _offer(each.spec["cpu"], at, features, view)
+    if offer.cpu is None:
+        status = _status("Pending", offer.reason, offer.message)
+    else:
+        status = _status("Ready", "SuitableNodesFound", "")
+        status["availableNodes"] = [at.name]
+    status["conditions"].extend(offer.conditions)
     if users:
         status["conditions"].append(Condition("InUse", "True", "VirtualMachineClassInUse"))
+    if features:
+        status["cpuFeatures"] = {"enabled": list(features)}
+        left = sorted(at.node.cpu_features.difference(features))
+        if left:
+            status["cpuFeatures"]["notEnabledCommon"] = left
+    if offer.cpu is None:
+        return Decision(status=status, ok=False)
     policies = tuple(each.spec.get("sizingPolicies", ()))
-    return Decision(status=status, export=ClassData(cpu, policies))
+    return Decision(status=status, export=ClassData(offer.cpu, policies))
+
+
+def _features(each: Object, at: Place, view: View) -> tuple[str, ...]:
+    """CPU features that guests must have, sorted. What was discovered once stays, whatever the
+    node can do later: a class is one processor for good.
+    """
+    cpu = each.spec["cpu"]
+    if cpu["type"] == "Features":
+        return tuple(sorted(set(cpu["features"])))
+    if cpu["type"] != DISCOVERY:
+        return ()
+    known = view.previous(each.key).get("cpuFeatures", {}).get("enabled", ())
+    if known or not _selected(cpu, at, view):
+        return tuple(known)
+    return tuple(sorted(at.node.cpu_features))
+
+
+def _selected(cpu: Mapping[str, Json], at: Place, view: View) -> bool:
+    selector = cpu.get("discovery", {}).get("nodeSelector", {})
+    return bool(view.setting("any-node")) or selects(selector, labels(view, at.name))
+
+
+def _offer(cpu: Mapping[str, Json], at: Place, features: tuple[str, ...], view: View) -> _Offer:
+    if cpu["type"] != DISCOVERY:
+        return _Offer(*_guest_cpu(cpu, at.node))
+    if features:
+        about = Condition("Discovered", "True", "DiscoverySucceeded")
+    else:
+        message = "No node has been found whose CPU features could be taken."
+        about = Condition("Discovered", "False", "DiscoveryFailed", message)
+    if not _selected(cpu, at, view):
+        message = (
+            f"Node {at.name} does not match spec.cpu.discovery.nodeSelector: give its Node "
+            "manifest the labels, or make another class (the CPU of a class cannot be changed)."
+        )
+        return _Offer(None, message, conditions=(about,))
+    if not features:
+        message = f"Node {at.name} does not say which CPU features its guests can have."
+        return _Offer(None, message, "NoCpuFeaturesEnabled", (about,))
+    return _Offer(GuestCpu("custom", BASE, features), conditions=(about,))
 
 
 def _guest_cpu(cpu: Mapping[str, Json], node: RawNode) -> tuple[GuestCpu | None, str]:
@@ -56,16 +122,8 @@ def _guest_cpu(cpu: Mapping[str, Json], node: RawNode) -> tuple[GuestCpu | None,
         case "Model" if cpu["model"] in node.cpu_models:
             return GuestCpu("custom", cpu["model"]), ""
         case "Features":
-            return GuestCpu("custom", "qemu64", tuple(sorted(set(cpu["features"])))), ""
-        case "Model":
-            return None, f"Node {node.name} cannot run guests with CPU model {cpu['model']}."
-    return (
-        None,
-        (
-            f"CPU type {cpu['type']} is not supported here yet; Host, "
-            "HostPassthrough, Model and Features are."
-        ),
-    )
+            return GuestCpu("custom", BASE, tuple(sorted(set(cpu["features"])))), ""
+    return None, f"Node {node.name} cannot run guests with CPU model {cpu['model']}."
 
 
 def _status(phase: str, reason: str, message: str) -> dict[str, Any]:
@@ -73,9 +131,12 @@ def _status(phase: str, reason: str, message: str) -> dict[str, Any]:
     return {"phase": phase, "conditions": [Condition("Ready", ready, reason, message)]}
 
 
-def _delete(users: tuple[Any, ...]) -> Decision:
+def _delete(users: tuple[Key, ...], previous: Mapping[str, Json]) -> Decision:
     if not users:
         return Decision(status={"phase": "Terminating"}, gone=True)
-    message = f"The class is kept while {len(users)} VirtualMachine(s) refer to it."
+    message = kept("class", users)
     condition = Condition("InUse", "True", "VirtualMachineClassInUse", message)
-    return Decision(status={"phase": "Terminating", "conditions": [condition]})
+    status: dict[str, Any] = {"phase": "Terminating", "conditions": [condition]}
+    if "cpuFeatures" in previous:  # should its manifest come back, it is the same class
+        status["cpuFeatures"] = previous["cpuFeatures"]
+    return Decision(status=status)
