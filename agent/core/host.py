@@ -93,6 +93,12 @@ class RawNode:
     networks: frozenset[str] = frozenset()
     """Names of active libvirt networks."""
     cpu_tuning: bool = True
+    legacy_machine: str = "pc"
+    """The newest i440fx machine type in full, e.g. pc-i440fx-7.2."""
+    cpu_features: frozenset[str] = frozenset()
+    """Features that guests can have and take along to a like node, as libvirt names them; empty
+    where the host does not say.
+    """
 
 
 @dataclass(frozen=True)

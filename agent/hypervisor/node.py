@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from copy import deepcopy
 from dataclasses import replace
 
 import libvirt
@@ -70,7 +71,46 @@ def _read(connection: libvirt.virConnect, name: str | None) -> RawNode:
         libvirt_version=_version(connection.getLibVersion()),
         qemu_version=_version(connection.getVersion()),
         cpu_tuning=not session,
+        legacy_machine=_legacy_machine(capabilities, architecture),
+        cpu_features=_features(connection, architecture, virt_type, chosen),
     )
+
+
+def _legacy_machine(capabilities: etree._Element, architecture: str) -> str:
+    """What the name pc stands for."""
+    machines = capabilities.iterfind(f"guest/arch[@name='{architecture}']/machine")
+    found = (each.get("canonical") for each in machines if each.text == "pc")
+    return next(found, None) or "pc"
+
+
+def _features(
+    connection: libvirt.virConnect,
+    architecture: str,
+    virt_type: str,
+    chosen: etree._Element | None,
+) -> frozenset[str]:
+    """What mode host-model gives, with the features that its model stands for."""
+    model = "cpu/mode[@name='host-model'][@supported='yes']"
+    mode = None if chosen is None else chosen.find(model)
+    if chosen is None or mode is None:
+        return frozenset()
+    cpu = deepcopy(mode)
+    cpu.tag = "cpu"
+    cpu.attrib.clear()
+    text = etree.tostring(cpu, encoding="unicode", with_tail=False)
+    flags = (
+        libvirt.VIR_CONNECT_BASELINE_CPU_EXPAND_FEATURES
+        | libvirt.VIR_CONNECT_BASELINE_CPU_MIGRATABLE
+    )
+    emulator, machine = text_at(chosen, "path"), text_at(chosen, "machine")
+    try:
+        text = connection.baselineHypervisorCPU(
+            emulator, architecture, machine, virt_type, [text], flags
+        )
+    except libvirt.libvirtError:
+        return frozenset()  # a host that does not know this serves everything but discovery
+    features = parse(text).iterfind("feature")
+    return frozenset(each.get("name", "") for each in features if each.get("policy") == "require")
 
 
 def _domain_capabilities(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.core.facts import View
 from agent.core.host import RawNode
 from agent.core.identity import POOL
+from agent.core.model import Key
 
 NOT_READY = "The node has not been read yet, or cannot be reached."
 
@@ -24,6 +26,18 @@ class Place:
 
     def path(self, volume: str) -> str:
         return f"{self.pool_path}/{volume}"
+
+
+def labels(view: View, node: str) -> Mapping[str, str]:
+    """A node's labels: those that each has by itself, and its manifest's."""
+    obj = view.object(Key("Node", "", node))
+    own = {} if obj is None or obj.deleted else obj.manifest.labels
+    return {
+        "kubernetes.io/hostname": node,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
+        **own,
+    }
 
 
 def place(view: View) -> Place | None:

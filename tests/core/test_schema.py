@@ -542,25 +542,24 @@ def test_fields_without_effect_are_named() -> None:
     spec = {
         **VM["spec"],
         "bootloader": "EFI",
-        "osType": "Legacy",
+        "cpu": {"cores": 1, "coreFraction": "Auto"},
         "nodeSelector": {"a": "b"},
         "networks": [{"type": "Main"}, {"type": "Network", "name": "n"}],
     }
     notes = CATALOGUE.notes(vm, {"spec": spec})
     assert [note.split()[0] for note in notes] == [
         *(
-            "spec.osType",
+            "spec.cpu.coreFraction",
             "spec.nodeSelector",
             "spec.networks.1.type",
         ),
     ]
-    assert 'spec.osType "Legacy" is not supported yet' in notes[0]
+    assert 'spec.cpu.coreFraction "Auto" automatic shares are not supported yet' in notes[0]
 
 
 @pytest.mark.parametrize(
     ("name", "spec", "path"),
     [
-        ("VirtualMachine", {"osType": "Legacy"}, "spec.osType"),
         ("VirtualMachine", {"affinity": {}}, "spec.affinity"),
         ("VirtualMachine", {"tolerations": []}, "spec.tolerations"),
         ("VirtualMachine", {"topologySpreadConstraints": []}, "spec.topologySpreadConstraints"),
@@ -573,7 +572,6 @@ def test_fields_without_effect_are_named() -> None:
         ("VirtualImage", {"dataSource": {"objectRef": {"kind": "VirtualDiskSnapshot"}}}, "spec.dataSource.objectRef.kind"),
         ("VirtualMachineOperation", {"type": "Evict"}, "spec.type"),
         ("VirtualMachineOperation", {"type": "Clone"}, "spec.type"),
-        ("VirtualMachineClass", {"cpu": {"type": "Discovery"}}, "spec.cpu.type"),
         ("ModuleConfig", {"settings": {"logLevel": "debug"}}, "spec.settings.logLevel"),
     ],
 )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ NODE = RawNode(
     libvirt_version="9.0.0",
     qemu_version="7.2.0",
     networks=frozenset({"default"}),
+    legacy_machine="pc-i440fx-7.2",
+    cpu_features=frozenset({"aes", "avx", "sse4.2"}),
 )
 SYSTEM_POOL = "/var/lib/libvirt/gitvirt"
 
@@ -133,6 +135,13 @@ class Case:
             self._put("status", self.key, stamp(previous, decision.status, 1, now))
             self.engine.settle(now)
         return self.engine.decisions[self.key]
+
+    def change(self, spec: Mapping[str, Any]) -> None:
+        """Push a manifest with these fields of the VM's specification changed."""
+        obj: Object = self.engine.get("object", self.key)
+        content = {**obj.manifest.content, "spec": {**obj.spec, **spec}}
+        changed = replace(obj.manifest, content=content)
+        self._put("object", self.key, replace(obj, manifest=changed, generation=obj.generation + 1))
 
     def xml(self) -> str:
         """The definition that the VM gets."""

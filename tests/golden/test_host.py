@@ -17,7 +17,7 @@ from agent.hypervisor.host import LibvirtHost
 from agent.kinds.virtual_machine.definition import DomainFacts, parse, read
 from agent.reconcile.execute import Executor, Ticket
 from agent.reconcile.world import VolumeRead
-from tests.golden.case import CASES, NOW, Case, manifests, names
+from tests.golden.case import CASES, NODE, NOW, Case, manifests, names
 from tests.golden.test_golden import GOLDEN
 
 UPLOADED = 1 << 20
@@ -34,9 +34,10 @@ def test_libvirt_keeps_what_is_defined(name: str, session_host: LibvirtHost) -> 
 @pytest.fixture
 def real(request: pytest.FixtureRequest, session_host: LibvirtHost) -> Iterator[Case]:
     """The case on the node that there is, with its volumes; they go with it."""
+    node = session_host.read(frozenset()).node
     case = Case(
         manifests(request.param),
-        session_host.read(frozenset()).node,
+        replace(node, memory=NODE.memory),  # guests that have just started use little of theirs
         session_host.ensure_pool(POOL),
     )
     for volume in case.volumes.values():
@@ -55,9 +56,49 @@ def real(request: pytest.FixtureRequest, session_host: LibvirtHost) -> Iterator[
 def test_a_running_machine_is_as_it_was_defined(
     real: Case, session_host: LibvirtHost, tmp_path: Path
 ) -> None:
+    done, decision = carried_out(real, session_host, tmp_path)
+    raw = shown(session_host, real.uuid)
+    # the second one only writes down that the first one's instance id is used up
+    assert [verbs for verbs in done if verbs != ["DefineDomain"]] == [done[0]]
+    assert done[0][-2:] == ["DefineDomain", "StartDomain"]
+    assert len(done) == 2
+    assert raw.active
+    assert comparable(read(parse(raw.active_xml))) == comparable(read(parse(raw.inactive_xml)))
+    assert decision.changes == ()
+    assert conditions(decision).isdisjoint({"DriftDetected", "AwaitingRestartToApplyConfiguration"})
+
+
+@pytest.mark.parametrize("real", ["without-virtio"], indirect=True)
+def test_a_change_of_chipset_takes_one_restart_and_leaves_no_difference(
+    real: Case, session_host: LibvirtHost, tmp_path: Path
+) -> None:
+    carried_out(real, session_host, tmp_path)
+    first = read(parse(shown(session_host, real.uuid).active_xml))
+    for number, os_type in enumerate(("Legacy", "Generic"), 1):
+        real.change({"osType": os_type})
+        done, decision = carried_out(real, session_host, tmp_path, NOW + 1000 * number)
+        assert {verb for verbs in done for verb in verbs} == {"DefineDomain"}
+        assert [change.path for change in decision.changes] == ["osType"]
+        assert "DriftDetected" not in conditions(decision)
+        session_host.destroy(real.uuid)
+        done, decision = carried_out(real, session_host, tmp_path, NOW + 1000 * number + 500)
+        assert done[0][-1] == "StartDomain"
+        assert decision.changes == ()
+        assert "DriftDetected" not in conditions(decision)
+        raw = shown(session_host, real.uuid)
+        active, defined = read(parse(raw.active_xml)), read(parse(raw.inactive_xml))
+        assert comparable(active) == comparable(defined)
+        assert active.firmware.i440fx == (os_type == "Legacy")
+        assert (active.disks == first.disks) == (os_type == "Generic")
+
+
+def carried_out(
+    real: Case, host: LibvirtHost, spool: Path, now: float = NOW
+) -> tuple[list[list[str]], Decision]:
+    """Decide and act until nothing is left to do: the verbs of each round, and the last decision."""
     executor = Executor(
-        hosts={session_host.name: session_host},
-        spool=tmp_path,
+        hosts={host.name: host},
+        spool=spool,
         image_limit=0,
         number=itertools.count().__next__,
         progress=lambda _key, _percent: None,
@@ -65,8 +106,7 @@ def test_a_running_machine_is_as_it_was_defined(
         may_act=lambda: True,
     )
     done: list[list[str]] = []
-    raw: RawDomain | None = None
-    decision = real.decide()
+    decision = real.decide(host.read_domain(real.uuid), now)
     while decision.actions and len(done) < 4:
         outcome = executor.run(Ticket(real.key, 1, decision.actions))
         assert not outcome.failed, outcome.message
@@ -74,17 +114,8 @@ def test_a_running_machine_is_as_it_was_defined(
         for news in outcome.seen:
             if isinstance(news, VolumeRead) and news.volume is not None:
                 real.put_volume(news.volume)
-        raw = shown(session_host, real.uuid)
-        decision = real.decide(raw, NOW + len(done))
-    # the second one only writes down that the first one's instance id is used up
-    assert [verbs for verbs in done if verbs != ["DefineDomain"]] == [done[0]]
-    assert done[0][-2:] == ["DefineDomain", "StartDomain"]
-    assert len(done) == 2
-    assert raw is not None
-    assert raw.active
-    assert comparable(read(parse(raw.active_xml))) == comparable(read(parse(raw.inactive_xml)))
-    assert decision.changes == ()
-    assert conditions(decision).isdisjoint({"DriftDetected", "AwaitingRestartToApplyConfiguration"})
+        decision = real.decide(host.read_domain(real.uuid), now + len(done))
+    return done, decision
 
 
 def comparable(facts: DomainFacts) -> DomainFacts:

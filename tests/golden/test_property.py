@@ -24,6 +24,8 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )
+MACHINES = ("pc-q35-7.2", "pc-q35-9.1", "q35")
+LEGACY_MACHINES = ("pc-i440fx-7.2", "pc-i440fx-9.1", "pc")
 SECONDS = st.integers(0, 2**33)
 CORES = st.integers(1, MAX_CORES).filter(lambda cores: problem(cores) is None)
 SIZES = st.builds("{}{}".format, st.integers(1, 4096), st.sampled_from(("Mi", "Gi", "M", "000Ki")))
@@ -90,6 +92,8 @@ NODES = st.builds(
 
 @st.composite
 def wanted(draw: st.DrawFn) -> Wanted:
+    os_type = draw(st.sampled_from(("Generic", "Windows", "Legacy")))
+    machines = LEGACY_MACHINES if os_type == "Legacy" else MACHINES
     spec: dict[str, Any] = {
         "cpu": {
             "cores": draw(CORES),
@@ -97,7 +101,7 @@ def wanted(draw: st.DrawFn) -> Wanted:
         },
         "memory": {"size": draw(SIZES)},
         "bootloader": draw(st.sampled_from(("BIOS", "EFI", "EFIWithSecureBoot"))),
-        "osType": draw(st.sampled_from(("Generic", "Windows"))),
+        "osType": os_type,
         "enableParavirtualization": draw(st.booleans()),
     }
     return Wanted(
@@ -110,7 +114,7 @@ def wanted(draw: st.DrawFn) -> Wanted:
         devices=draw(DEVICES),
         mac=draw(st.binary(min_size=5, max_size=5)).hex(":"),
         console_log=draw(PATHS),
-        machine=draw(st.sampled_from(("pc-q35-7.2", "pc-q35-9.1"))),
+        machine=draw(st.sampled_from(machines)),
     )
 
 

@@ -52,6 +52,9 @@ def test_the_host_says_what_it_can_do(session_host: LibvirtHost) -> None:
     assert node.machine.startswith("pc-q35-")
     assert "custom" in node.cpu_modes
     assert "qemu64" in node.cpu_models
+    assert node.legacy_machine.startswith("pc-i440fx-")
+    assert "sse2" in node.cpu_features
+    assert "invtsc" not in node.cpu_features
     assert os.access(node.emulator, os.X_OK)
     assert node.cpus == os.cpu_count()
     assert node.memory > 1 << 28

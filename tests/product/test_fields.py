@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -154,6 +154,18 @@ CASES: dict[str, Case] = {
         {"osType": "Windows"},
         [replaced("osType", "Generic", "Windows")],
         "<hyperv",
+    ),
+    "osType.Legacy": Case(
+        {"osType": "Generic"},
+        {"osType": "Legacy"},
+        [replaced("osType", "Generic", "Legacy")],
+        "pc-i440fx",
+    ),
+    "osType.Generic": Case(
+        {"osType": "Legacy", "enableParavirtualization": False},
+        {"osType": "Generic", "enableParavirtualization": False},
+        [replaced("osType", "Legacy", "Generic")],
+        "pc-q35",
     ),
     "enableParavirtualization": Case(
         {"enableParavirtualization": True},
@@ -415,6 +427,46 @@ def test_nvram_is_reset_when_the_firmware_changes(rig: Rig) -> None:
             rig.push({f"op{number}.yaml": ask}, "refs/heads/operations")
             rig.settle()
     assert resets == [False, False, True, False, False, True]
+
+
+def test_the_old_chipset_comes_back_as_it_was(rig: Rig) -> None:
+    running(rig, {})
+    rig.host.node = replace(rig.host.node, machine="pc-q35-9.1", legacy_machine="pc-i440fx-9.1")
+    rig.host._tell("", "connected")
+    push(rig, {"osType": "Legacy"})
+    assert "pc-i440fx-9.1" in definition(rig)
+    push(rig, {})
+    assert "pc-q35-7.2" in definition(rig)
+    assert condition(rig.vm(), "DriftDetected") == {}
+
+
+def test_a_legacy_machine_without_drivers_is_warned_of(rig: Rig) -> None:
+    push(rig, {"osType": "Legacy"})
+    assert condition(rig.vm(), "ParavirtualizationSupported")["status"] == "Unknown"
+    push(rig, {"osType": "Legacy", "enableParavirtualization": False})
+    assert condition(rig.vm(), "ParavirtualizationSupported") == {}
+    push(rig, {})
+    assert condition(rig.vm(), "ParavirtualizationSupported") == {}
+
+
+def test_a_legacy_machine_has_room_for_four_cdroms(rig: Rig) -> None:
+    spec = {"dataSource": {"type": "Upload"}, "storage": "ContainerRegistry"}
+    names = ["a", "b", "c", "d", "e"]
+    images = [manifest("VirtualImage", name, spec) for name in names]
+    refs = [REFS[0], *({"kind": "VirtualImage", "name": name} for name in names)]
+    for count, ready in ((5, False), (4, True)):
+        legacy = machine(blockDeviceRefs=refs[: count + 1], osType="Legacy")
+        rig.push({"vm.yaml": [legacy, disk(), *images]})
+        rig.settle()
+        for name in names:
+            data = ImageData(f"/{name}.iso", "iso", 1)
+            rig.agent.reconciler._engine.put("export", Key("VirtualImage", "default", name), data)
+        for _ in range(3):
+            rig.now += 2
+            rig.step()
+        found = condition(rig.vm(), "BlockDevicesReady")
+        assert (found["status"] == "True") == ready
+        assert ready or "room for 4 CD-ROMs, not 5" in found["message"]
 
 
 def test_an_image_without_paravirtualization_has_to_be_a_cdrom(rig: Rig) -> None:

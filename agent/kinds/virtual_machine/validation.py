@@ -13,6 +13,7 @@ from agent.kinds.virtual_machine.topology import problem
 
 USER_DATA_BYTES = 2048
 LEGACY_DEVICES = 4
+"""Places on IDE."""
 
 Problems = Iterable[tuple[Path, str]]
 Content = Mapping[str, Json]

@@ -9,6 +9,9 @@ from agent.core.host import RawNode
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json
 
+LEGACY = "Legacy"
+"""The osType of guests from before AHCI and virtio."""
+
 
 @dataclass(frozen=True)
 class GuestCpu:
@@ -48,4 +51,6 @@ class Wanted:
     console_log: str
     """Path of the serial console's log on the host."""
     machine: str
-    """Machine type in full; carried over from the present definition."""
+    """Machine type in full; carried over from the present definition where the chipset is the
+    same.
+    """

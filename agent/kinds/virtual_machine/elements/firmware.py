@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from agent.core.host import RawNode
 from agent.kinds.virtual_machine.elements.xml import Element, attribute
 from agent.kinds.virtual_machine.wanted import Wanted
 
@@ -17,6 +19,25 @@ class Firmware:
     machine: str
     bootloader: str
     """As in spec.bootloader; empty where a definition says something else."""
+
+    @property
+    def i440fx(self) -> bool:
+        """True if the machine has the chipset of the nineties, with conventional PCI; else it has
+        q35's.
+        """
+        return i440fx(self.machine)
+
+
+def i440fx(machine: str) -> bool:
+    return machine == "pc" or machine.startswith("pc-i440fx")
+
+
+def machine(legacy: bool, node: RawNode, present: Iterable[str]) -> str:
+    """The first of the present machine types that has the wanted chipset, so that an upgrade of
+    QEMU changes no hardware; else the node's newest one.
+    """
+    kept = (each for each in present if each and i440fx(each) == legacy)
+    return next(kept, node.legacy_machine if legacy else node.machine)
 
 
 def expect(wanted: Wanted) -> Firmware:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agent.core.model import Json
 from agent.kinds.virtual_machine.elements.xml import Element, attribute
-from agent.kinds.virtual_machine.wanted import Wanted
+from agent.kinds.virtual_machine.wanted import LEGACY, Wanted
 
 NETWORK = "default"
 
@@ -25,8 +27,15 @@ class Interfaces:
 
 def expect(wanted: Wanted) -> Interfaces:
     shared = not wanted.node.session and NETWORK in wanted.node.networks
-    model = "virtio" if wanted.spec["enableParavirtualization"] else "e1000"
-    return Interfaces((Interface(wanted.mac, NETWORK if shared else "", model),))
+    network = NETWORK if shared else ""
+    return Interfaces((Interface(wanted.mac, network, _model(wanted.spec)),))
+
+
+def _model(spec: Mapping[str, Json]) -> str:
+    if spec["enableParavirtualization"]:
+        return "virtio"
+    # what such guests have drivers for: e1000 is too new for them
+    return "rtl8139" if spec["osType"] == LEGACY else "e1000"
 
 
 def read(root: Element) -> Interfaces:

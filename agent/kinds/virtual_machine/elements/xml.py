@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from string import hexdigits
+
 from lxml import etree
 
 Element = etree._Element  # noqa: SLF001  # lxml names its element type so
@@ -19,6 +21,12 @@ def attribute(root: Element, path: str, name: str) -> str:
 def number(value: str) -> int:
     """The number, or -1 where there is none."""
     return int(value) if value.isascii() and value.isdigit() else -1
+
+
+def hexadecimal(value: str) -> int:
+    """The number of a PCI address, such as 0x1f; -1 where there is none."""
+    digits = value.removeprefix("0x")
+    return int(digits, 16) if digits and all(each in hexdigits for each in digits) else -1
 
 
 UNITS = {

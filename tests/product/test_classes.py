@@ -1,0 +1,183 @@
+"""Classes whose processor is discovered: found once, kept for good."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent.kinds.virtual_machine.definition import parse, read
+from tests.plans import planned
+from tests.rig import Rig, condition, disk, machine, manifest, operation
+
+FOUND = ["aes", "avx", "sse4.2"]
+SSD = {"nodeSelector": {"matchLabels": {"disktype": "ssd"}}}
+
+
+def discovering(**discovery: Any) -> dict[str, Any]:
+    cpu = {"type": "Discovery", **({"discovery": discovery} if discovery else {})}
+    return manifest("VirtualMachineClass", "found", {"cpu": cpu})
+
+
+def node(**labels: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": "node-1", "labels": labels},
+        "spec": {},
+    }
+
+
+def vm(**spec: Any) -> dict[str, Any]:
+    return machine(virtualMachineClassName="found", **spec)
+
+
+def the_class(rig: Rig) -> dict[str, Any]:
+    return rig.document("cluster/virtualmachineclasses/found.yaml")
+
+
+def features(rig: Rig, *, active: bool = False) -> list[str]:
+    raw = rig.host.read_domain(rig.uuid())
+    assert raw is not None
+    return list(read(parse(raw.active_xml if active else raw.inactive_xml)).cpu.features)
+
+
+def with_features(rig: Rig, *names: str) -> None:
+    rig.host.node = replace(rig.host.node, cpu_features=frozenset(names))
+    rig.host._tell("", "connected")
+    rig.settle()
+
+
+def test_a_machine_gets_the_features_that_were_found(rig: Rig) -> None:
+    rig.push({"a.yaml": [discovering(), vm(), disk()]})
+    rig.settle()
+    status = the_class(rig)["status"]
+    assert status["phase"] == "Ready"
+    assert status["cpuFeatures"] == {"enabled": FOUND}
+    assert status["availableNodes"] == ["node-1"]
+    assert condition(the_class(rig), "Discovered")["reason"] == "DiscoverySucceeded"
+    assert condition(the_class(rig), "Ready")["reason"] == "SuitableNodesFound"
+    assert rig.running()
+    assert features(rig, active=True) == FOUND
+    raw = rig.host.read_domain(rig.uuid())
+    assert raw is not None
+    assert ">qemu64</model>" in raw.active_xml
+    assert rig.vm()["status"]["conditions"]
+    assert condition(rig.vm(), "FieldsSupported") == {}
+
+
+def test_what_was_found_stays_when_the_host_changes(rig: Rig) -> None:
+    rig.push({"a.yaml": [discovering(), vm(), disk()]})
+    rig.settle()
+    rig.verbs()
+    with_features(rig, "aes", "sha-ni", "sse4.2")
+    assert rig.verbs() == []
+    assert the_class(rig)["status"]["cpuFeatures"] == {
+        "enabled": FOUND,
+        "notEnabledCommon": ["sha-ni"],
+    }
+    assert condition(rig.vm(), "AwaitingRestartToApplyConfiguration") == {}
+    assert condition(rig.vm(), "DriftDetected") == {}
+    rig.start()
+    rig.settle()
+    assert rig.verbs() == []
+    assert features(rig) == FOUND
+    rig.push({"op.yaml": operation("again", "vm", "Restart")}, "refs/heads/operations")
+    rig.settle()
+    assert features(rig, active=True) == FOUND
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_plan_supposes_that_a_node_will_match(rig: Rig, live: bool) -> None:
+    rig.push({"other.yaml": [disk("other")]})
+    rig.settle()
+    selector = {} if live else SSD  # a plan against the ledger knows no node
+    new = planned(rig, {"a.yaml": [discovering(**selector), vm(), disk()]}, live=live)
+    assert new.names == {"found": "create", "root": "create", "vm": "create"}
+
+
+def test_a_class_made_anew_is_discovered_anew(rig: Rig) -> None:
+    rig.push({"a.yaml": [discovering()], "rest.yaml": [disk()]})
+    rig.settle()
+    rig.push({"a.yaml": None})
+    rig.settle()
+    with_features(rig, "aes")
+    rig.push({"a.yaml": [discovering()]})
+    rig.settle()
+    assert the_class(rig)["status"]["cpuFeatures"] == {"enabled": ["aes"]}
+
+
+def test_only_nodes_with_the_labels_are_looked_at(rig: Rig) -> None:
+    rig.push({"a.yaml": [discovering(**SSD), vm(), disk()]})
+    rig.settle()
+    status = the_class(rig)["status"]
+    assert status["phase"] == "Pending"
+    assert "cpuFeatures" not in status
+    assert condition(the_class(rig), "Ready")["reason"] == "NoSuitableNodesFound"
+    assert condition(the_class(rig), "Discovered")["reason"] == "DiscoveryFailed"
+    assert rig.vm()["status"]["phase"] == "Pending"
+    assert condition(rig.vm(), "VirtualMachineClassReady")["status"] == "False"
+    rig.push({"node.yaml": [node(disktype="ssd")]})
+    rig.settle()
+    assert the_class(rig)["status"]["phase"] == "Ready"
+    assert rig.running()
+
+
+def test_a_node_has_its_name_as_a_label(rig: Rig) -> None:
+    own = {"nodeSelector": {"matchLabels": {"kubernetes.io/hostname": "node-1"}}}
+    rig.push({"a.yaml": [discovering(**own)]})
+    rig.settle()
+    assert the_class(rig)["status"]["phase"] == "Ready"
+
+
+def test_machines_that_run_go_on_when_the_node_no_longer_matches(rig: Rig) -> None:
+    files = {"a.yaml": [discovering(**SSD), vm(), disk()], "node.yaml": [node(disktype="ssd")]}
+    rig.push(files)
+    rig.settle()
+    rig.verbs()
+    rig.push({"node.yaml": [node(disktype="hdd")]})
+    rig.settle()
+    assert the_class(rig)["status"]["phase"] == "Pending"
+    assert condition(the_class(rig), "Ready")["reason"] == "NoSuitableNodesFound"
+    assert condition(the_class(rig), "Discovered")["status"] == "True"
+    assert rig.running()
+    assert not {"start", "shutdown", "destroy"} & set(rig.verbs())
+    with_features(rig, "aes")
+    rig.push({"node.yaml": [node(disktype="ssd")]})
+    rig.settle()
+    assert the_class(rig)["status"]["cpuFeatures"]["enabled"] == FOUND
+    assert rig.verbs() == []
+
+
+def test_a_host_that_names_no_features_serves_no_discovery(rig: Rig) -> None:
+    rig.host.node = replace(rig.host.node, cpu_features=frozenset())
+    rig.push({"a.yaml": [discovering()]})
+    rig.settle()
+    assert condition(the_class(rig), "Ready")["reason"] == "NoCpuFeaturesEnabled"
+    with_features(rig, "aes")
+    assert the_class(rig)["status"]["phase"] == "Ready"
+
+
+def test_what_was_found_is_kept_through_a_deletion_that_is_taken_back(rig: Rig) -> None:
+    rig.push({"class.yaml": [discovering()], "a.yaml": [vm(), disk()]})
+    rig.settle()
+    rig.push({"class.yaml": None})
+    rig.settle()
+    assert the_class(rig)["status"]["phase"] == "Terminating"
+    with_features(rig, "aes")
+    rig.push({"class.yaml": [discovering()]})
+    rig.settle()
+    assert the_class(rig)["status"]["cpuFeatures"]["enabled"] == FOUND
+    assert features(rig) == FOUND
+
+
+def test_listed_features_are_shown_beside_those_that_are_left(rig: Rig) -> None:
+    cpu = {"type": "Features", "features": ["aes", "vmx"]}
+    rig.push({"a.yaml": [manifest("VirtualMachineClass", "found", {"cpu": cpu})]})
+    rig.settle()
+    assert the_class(rig)["status"]["cpuFeatures"] == {
+        "enabled": ["aes", "vmx"],
+        "notEnabledCommon": ["avx", "sse4.2"],
+    }
+    assert condition(the_class(rig), "Discovered") == {}
