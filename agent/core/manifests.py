@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import islice
 
 from agent.core import documents
@@ -30,6 +31,15 @@ MAX_PROBLEMS = 100
 MAX_ANNOTATIONS = 256 * 1024
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 DEFAULT_NAMESPACE = "default"
+CHOICES: Mapping[str, Sequence[str]] = {
+    "gitvirt.io/prune": ("disabled", "enabled"),
+    "gitvirt.io/reconcile": ("disabled", "enabled"),
+    "gitvirt.io/drift": ("report",),
+}
+"""Annotations that guard an object, with what they may say: one with a slip of the pen would guard
+nothing, and nobody would know.
+"""
+NOT_AFTER = "gitvirt.io/not-after"
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -326,6 +336,10 @@ def _metadata(value: dict[str, Json]) -> Iterator[tuple[Path, str]]:
         )
     annotations = metadata.get("annotations")
     if isinstance(annotations, dict):
+        for name, text in annotations.items():
+            allowed = _annotation(name, text) if isinstance(text, str) else ""
+            if allowed:
+                yield ("metadata", "annotations", name), f"must be {allowed}, not {shown(text)}"
         size = sum(
             len(name.encode()) + len(text.encode())
             for name, text in annotations.items()
@@ -336,6 +350,19 @@ def _metadata(value: dict[str, Json]) -> Iterator[tuple[Path, str]]:
                 ("metadata", "annotations"),
                 f"must have at most {MAX_ANNOTATIONS // 1024} KiB in all, not {size // 1024} KiB",
             )
+
+
+def _annotation(name: str, text: str) -> str:
+    """What an annotation of gitvirt's has to be; empty if it is."""
+    if name in CHOICES and text not in CHOICES[name]:
+        return " or ".join(CHOICES[name])
+    if name == NOT_AFTER:
+        try:
+            known = datetime.fromisoformat(text).tzinfo is not None
+        except ValueError:
+            known = False
+        return "" if known else "a time with its zone, such as 2030-01-31T12:00:00Z"
+    return ""
 
 
 def assemble(revision: str, files: Iterable[tuple[str, FileResult]]) -> Desired:

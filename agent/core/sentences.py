@@ -92,6 +92,13 @@ def _wrong(schema: Schema, sentence: str, value: Json) -> ValidationError:
     return ValidationError(message if schema.get("x-secret") else f"{message}, not {shown(value)}")
 
 
+def _secret_below(schema: Any) -> bool:
+    """True if a value in place of these fields may be the text that one of them keeps secret."""
+    if isinstance(schema, Mapping):
+        return bool(schema.get("x-secret")) or any(map(_secret_below, schema.values()))
+    return isinstance(schema, list) and any(map(_secret_below, schema))
+
+
 def _descend(validator: Any, value: Json, schema: Any, step: str | int) -> Errors:
     """Errors of a part. jsonschema's own way costs most of the time, for references that there are
     not.
@@ -129,6 +136,8 @@ def _type(validator: Any, wanted: str | list[str], value: Json, schema: Schema) 
     elif "string" in names and isinstance(value, bool | int | float):
         why = "; yes, no, on and off are true and false in YAML" if isinstance(value, bool) else ""
         yield ValidationError(f"must be {allowed}: put it in quotes{why}")
+    elif isinstance(value, str) and _secret_below(schema):
+        yield _said(schema, f"must be {allowed}, not text")
     else:
         yield _wrong(schema, f"must be {allowed}", value)
 

@@ -116,9 +116,13 @@ def test_the_namespace_of_a_kind_without_is_ignored_with_a_note() -> None:
 
 
 def test_fields_without_effect_are_noted() -> None:
-    (manifest,) = read(VM + "  osType: Legacy\n").manifests
+    text = VM.replace("    cores: 2", "    cores: 2\n    coreFraction: Auto")
+    (manifest,) = read(text).manifests
     assert manifest.notes == (
-        'spec.osType "Legacy" is not supported yet: the machine is set up as Generic',
+        (
+            'spec.cpu.coreFraction "Auto" automatic shares are not supported yet: '
+            "the machine gets 100%"
+        ),
     )
 
 
@@ -222,6 +226,40 @@ def test_a_generated_name_is_refused() -> None:
         ("metadata.name", "is required: a generated name would mean another object at each reading")
     ]
     assert result.broken
+
+
+@pytest.mark.parametrize(
+    ("annotation", "allowed"),
+    [
+        ("gitvirt.io/prune: disable", "disabled or enabled"),
+        ("gitvirt.io/reconcile: Disabled", "disabled or enabled"),
+        ("gitvirt.io/drift: reported", "report"),
+        ("gitvirt.io/not-after: tomorrow", "a time with its zone"),
+        ("gitvirt.io/not-after: '2030-01-31T12:00:00'", "a time with its zone"),
+    ],
+)
+def test_a_guard_with_a_slip_of_the_pen_is_a_problem(annotation: str, allowed: str) -> None:
+    name, value = annotation.replace("'", "").split(": ")
+    text = VM.replace("  name: web\n", f"  name: web\n  annotations:\n    {annotation}\n", 1)
+    (problem,) = read(text).problems
+    assert problem.path == f"metadata.annotations.{name}"
+    assert problem.message.startswith(f"must be {allowed}")
+    assert problem.message.endswith(f'not "{value}"')
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        "gitvirt.io/prune: enabled",
+        "gitvirt.io/drift: report",
+        "gitvirt.io/not-after: '2030-01-31T12:00:00+02:00'",
+        "gitvirt.io/source: abc:vm.yaml",
+        "fluxcd.io/prune: whatever",
+    ],
+)
+def test_annotations_that_say_what_they_may(annotation: str) -> None:
+    text = VM.replace("  name: web\n", f"  name: web\n  annotations:\n    {annotation}\n", 1)
+    assert read(text).problems == ()
 
 
 def test_annotations_are_bounded_without_what_kubectl_keeps_there() -> None:

@@ -74,6 +74,38 @@ def test_a_bad_manifest_leaves_the_last_good_one_in_force(on: Rig, content: obje
     assert on.vm()["spec"]["cpu"]["cores"] == 2
 
 
+def test_what_cannot_be_changed_stays_although_its_manifest_was_gone_for_a_while(on: Rig) -> None:
+    on.push({"class.yaml": CLASS, "vm.yaml": machine(virtualMachineClassName="extra")})
+    on.settle()
+    on.push({"class.yaml": None, "disk.yaml": None})
+    on.settle()
+    other = disk()
+    source = {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": "golden"}}
+    other["spec"]["dataSource"] = source
+    model = {"cpu": {"type": "Model", "model": "Nehalem"}}
+    on.push({"disk.yaml": other, "class.yaml": manifest("VirtualMachineClass", "extra", model)})
+    problems = {problem.resource: problem for problem in on.settle().problems}
+    assert problems.keys() == {"VirtualDisk default/root", "VirtualMachineClass extra"}
+    assert all("cannot be changed" in problem.message for problem in problems.values())
+    assert "dataSource" not in on.document("namespaces/default/virtualdisks/root.yaml")["spec"]
+    found = on.document("cluster/virtualmachineclasses/extra.yaml")["spec"]
+    assert found["cpu"] == {"type": "Host"}
+    unharmed(on)
+
+
+def test_a_manifest_takes_the_place_of_a_class_that_is_there_without_one(on: Rig) -> None:
+    path = "cluster/virtualmachineclasses/host.yaml"
+    cpu = {"type": "Model", "model": "Nehalem"}
+    on.push({"class.yaml": manifest("VirtualMachineClass", "host", {"cpu": cpu})})
+    assert on.settle().problems == ()
+    assert on.document(path)["spec"]["cpu"] == cpu
+    unharmed(on)
+    on.push({"class.yaml": None})
+    assert on.settle().problems == ()
+    assert on.document(path)["spec"]["cpu"] == {"type": "Host"}
+    unharmed(on)
+
+
 def test_the_last_good_version_also_after_a_crash_of_everything(on: Rig) -> None:
     on.push({"vm.yaml": machine(cpu={"cores": 0})})
     on.settle()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from lxml import etree
 
 from tests.rig import OPERATIONS, Rig, condition, disk, machine, manifest, operation
 
@@ -169,6 +170,75 @@ def test_automatic_restarts_once_and_gently(on: Rig, together: bool) -> None:
     assert (verbs.count("start"), verbs.count("shutdown"), verbs.count("destroy")) == (1, 1, 0)
 
 
+AUTOMATIC: dict[str, Any] = {"disruptions": {"restartApprovalMode": "Automatic"}}
+
+
+def test_automatic_waits_for_a_guest_that_is_paused(on: Rig) -> None:
+    instance = on.memory(active=True).instance
+    on.host.pause(on.uuid())
+    push(on, cpu={"cores": 2}, **AUTOMATIC)
+    on.now += 600
+    on.settle()
+    undisturbed(on, instance)
+    on.host.resume(on.uuid())
+    on.settle()
+    assert cores(on) == 2
+
+
+def test_automatic_waits_for_the_end_of_a_copy(on: Rig) -> None:
+    instance = on.memory(active=True).instance
+
+    def begins(root: etree._Element) -> None:
+        etree.SubElement(root.findall("devices/disk")[0], "mirror", job="copy")
+
+    def ends(root: etree._Element) -> None:
+        for mirror in root.findall("devices/disk/mirror"):
+            root.findall("devices/disk")[0].remove(mirror)
+
+    on.host.edit(on.uuid(), begins, live=True)
+    push(on, cpu={"cores": 2}, **AUTOMATIC)
+    undisturbed(on, instance)
+    on.host.edit(on.uuid(), ends, live=True)
+    on.settle()
+    assert cores(on) == 2
+
+
+@pytest.mark.parametrize(
+    "back",
+    [AUTOMATIC, {"cpu": {"cores": 2}}, {"cpu": {"cores": 2}, "disks": ("root", "late")}],
+    ids=["reverted", "manual", "not-startable"],
+)
+def test_an_automatic_restart_is_called_off(on: Rig, back: dict[str, Any]) -> None:
+    instance = on.memory(active=True).instance
+    on.host.guest_obeys = False
+    on.push({"vm.yaml": machine(cpu={"cores": 2}, **AUTOMATIC)})
+    on.agent.reconciler.look_at_git()
+    for _ in range(3):
+        on.step()
+    assert on.vm()["status"]["phase"] == "Stopping"
+    on.verbs()
+    push(on, **back)
+    on.now += 600
+    on.settle()
+    undisturbed(on, instance)
+    assert on.vm()["status"]["phase"] == "Running"
+    push(on, cpu={"cores": 3}, **AUTOMATIC)  # and the next change is applied again
+    assert cores(on) == 3
+
+
+def test_a_guest_that_goes_down_for_a_restart_that_was_called_off_comes_back(on: Rig) -> None:
+    on.host.guest_obeys = False
+    on.push({"vm.yaml": machine(cpu={"cores": 2}, **AUTOMATIC)})
+    on.agent.reconciler.look_at_git()
+    for _ in range(3):
+        on.step()
+    push(on, **AUTOMATIC)
+    on.host.guest_poweroff(on.uuid())  # it was only slow
+    on.settle()
+    assert on.running()
+    assert cores(on) == 1
+
+
 def test_automatic_waits_for_what_a_start_needs(on: Rig) -> None:
     instance = on.memory(active=True).instance
     push(on, disks=("root", "data"), disruptions={"restartApprovalMode": "Automatic"})
@@ -287,6 +357,154 @@ def test_a_change_that_cannot_start_costs_the_running_machine_nothing(
     push(on)
     assert awaiting(on) == []
     undisturbed(on, instance)
+
+
+LATE_SECRET = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "late"}}
+
+
+@pytest.mark.promise("S114", "S117")
+@pytest.mark.parametrize("away", [False, True], ids=["watched", "agent-away"])
+@pytest.mark.parametrize("end", ["crash", "host_signal", "lose_host", "destroy"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"disks": ("root", "late")},
+        {"virtualMachineClassName": "late"},
+        {"provisioning": LATE_SECRET},
+        {"virtualMachineClassName": "small", "cpu": {"cores": 4}},
+    ],
+    ids=["disk", "class", "secret", "size"],
+)
+def test_a_change_that_cannot_start_does_not_keep_a_machine_off(
+    on: Rig, spec: dict[str, Any], end: str, away: bool
+) -> None:
+    policies = [{"cores": {"min": 1, "max": 2}}]
+    on.push(
+        {
+            "small.yaml": manifest(
+                "VirtualMachineClass",
+                "small",
+                {"cpu": {"type": "Host"}, "sizingPolicies": policies},
+            )
+        }
+    )
+    push(on, **spec)
+    waits = awaiting(on)
+    instance = on.memory(active=True).instance
+    if away:
+        on.host.close()
+    end_it = getattr(on.host, end)
+    end_it(*(() if end == "lose_host" else (on.uuid(),)))
+    if away:
+        on.start()
+    on.settle()
+    assert on.running()
+    assert on.memory(active=True).instance != instance
+    assert on.vm()["status"]["phase"] == "Running"
+    assert cores(on) == 1
+    assert awaiting(on) == waits
+
+
+def test_a_machine_that_is_always_on_comes_back_as_it_was(on: Rig) -> None:
+    push(on, runPolicy="AlwaysOn", cpu={"cores": 2}, disks=("root", "late"))
+    on.host.guest_poweroff(on.uuid())
+    on.settle()
+    assert cores(on) == 1
+    on.push({"late.yaml": disk("late")})
+    on.settle()
+    assert [change["path"] for change in awaiting(on)] == ["blockDeviceRefs.1", "cpu.cores"]
+
+
+def test_what_goes_missing_during_a_restart_does_not_keep_a_machine_off(on: Rig) -> None:
+    on.host.guest_obeys = False
+    on.push({"op.yaml": operation("op", "vm", "Restart")}, OPERATIONS)
+    on.agent.reconciler.look_at_git()
+    for _ in range(3):
+        on.step()
+    assert on.vm()["status"]["phase"] == "Stopping"
+    push(on, disks=("root", "late"))
+    assert on.vmop("op")["status"]["phase"] == "Completed"
+    assert on.running()
+
+
+def test_a_machine_that_is_off_starts_with_all_or_not_at_all(on: Rig) -> None:
+    on.push({"stop.yaml": operation("stop", "vm", "Stop")}, OPERATIONS)
+    on.settle()
+    push(on, disks=("root", "late"))
+    on.push({"start.yaml": operation("start", "vm", "Start")}, OPERATIONS)
+    on.settle()
+    assert not on.running()
+    assert on.vm()["status"]["phase"] == "Pending"
+    push(on, disks=("root", "late"), runPolicy="AlwaysOn")
+    assert not on.running()
+
+
+# -- a disk that a running machine is to lose ---------------------------------------------------
+
+
+@pytest.fixture
+def losing(on: Rig) -> Rig:
+    """A machine that runs with a disk that its manifest has let go."""
+    on.push({"data.yaml": disk("data")})
+    push(on, disks=("root", "data"))
+    on.push({"op.yaml": operation("op", "vm", "Restart")}, OPERATIONS)
+    on.settle()
+    push(on)
+    assert [change["operation"] for change in awaiting(on)] == ["remove"]
+    return on
+
+
+DATA = "namespaces/default/virtualdisks/data.yaml"
+
+
+@pytest.mark.parametrize("end", ["Restart", "crash"])
+def test_nobody_else_opens_it_before_the_restart(losing: Rig, end: str) -> None:
+    attached = [{"name": "vm", "mounted": True}]
+    assert losing.document(DATA)["status"]["attachedToVirtualMachines"] == attached
+    losing.push({"a.yaml": machine("a", disks=("data",))})
+    losing.settle()
+    assert not losing.running("a")
+    assert "VirtualMachine default/vm" in condition(losing.vm("a"), "BlockDevicesReady")["message"]
+    losing.start()
+    losing.settle()
+    assert not losing.running("a")
+    if end == "crash":
+        losing.host.crash(losing.uuid())
+    else:
+        losing.push({"again.yaml": operation("again", "vm", "Restart")}, OPERATIONS)
+    losing.settle()
+    assert losing.running("a")
+    assert losing.running()
+
+
+def test_nobody_else_opens_it_when_the_machine_goes_on_as_it_was(on: Rig) -> None:
+    on.push({"data.yaml": disk("data")})
+    push(on, disks=("root", "data"))
+    on.push({"op.yaml": operation("op", "vm", "Restart")}, OPERATIONS)
+    on.settle()
+    push(on, disks=("root", "late"))
+    on.push({"a.yaml": machine("a", disks=("data",))})
+    on.settle()
+    on.host.crash(on.uuid())
+    on.settle()
+    raw = on.host.read_domain(on.uuid())
+    assert raw is not None
+    assert "_data_" in raw.active_xml
+    assert not on.running("a")
+
+
+def test_it_is_not_deleted_and_does_not_grow_before_the_restart(losing: Rig) -> None:
+    losing.push({"data.yaml": disk("data", "2Gi")})
+    losing.settle()
+    assert "resize_volume" not in losing.verbs()
+    losing.push({"data.yaml": None})
+    losing.settle()
+    status = losing.document(DATA)["status"]
+    assert status["phase"] == "Terminating"
+    assert "VirtualMachine default/vm" in condition({"status": status}, "Terminating")["message"]
+    losing.push({"again.yaml": operation("again", "vm", "Restart")}, OPERATIONS)
+    losing.settle()
+    assert DATA not in losing.documents()
 
 
 @pytest.mark.promise("S58", "S59")

@@ -189,6 +189,14 @@ def test_a_disk_stays_on_the_file_that_a_snapshot_by_hand_put_it_on(on: Rig) -> 
     assert ">4</vcpu>" in raw.active_xml
 
 
+def test_a_disk_source_edited_for_the_next_start_is_named_and_left(on: Rig) -> None:
+    on.host.edit(on.uuid(), attribute("devices/disk/source", "file", "/somewhere/else"))
+    on.settle()
+    assert on.verbs() == []
+    message = condition(on.vm(), "DriftDetected")["message"]
+    assert "sda will lie on /somewhere/else from the next start on" in message
+
+
 def test_nothing_is_judged_while_a_disk_is_being_copied(on: Rig) -> None:
     def copying(root: etree._Element) -> None:
         EDITS["unplugged"](root)

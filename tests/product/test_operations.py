@@ -212,6 +212,7 @@ def test_of_two_at_once_the_first_by_name_acts(on: Rig) -> None:
     on.settle()
     assert outcome(on, "a") == ("Completed", "OperationCompleted")
     assert outcome(on, "b") == ("Failed", "NotReadyToBeExecuted")
+    assert "Operation a of this" in condition(on.vmop("b"), "Completed")["message"]
     assert on.running()
     assert on.verbs().count("destroy") == 1
 
@@ -354,6 +355,21 @@ def test_not_after(on: Rig) -> None:
     ask(on, "early", "Stop", metadata=early)
     on.settle()
     assert outcome(on, "early")[0] == "Completed"
+
+
+def test_not_after_of_a_stop_of_what_is_not_defined_yet(rig: Rig) -> None:
+    rig.push({"vm.yaml": machine()})
+    rig.settle()
+    until = {"annotations": {"gitvirt.io/not-after": timestamp(rig.now + 60)}}
+    ask(rig, "op", "Stop", metadata=until)
+    drag(rig)
+    assert rig.vmop("op")["status"]["phase"] == "Pending"
+    rig.now += 61
+    rig.settle()
+    assert outcome(rig, "op") == ("Failed", "Expired")
+    rig.push({"disk.yaml": disk()})
+    rig.settle()
+    assert rig.running()
 
 
 def test_not_after_of_an_operation_that_waits(on: Rig) -> None:

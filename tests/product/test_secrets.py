@@ -123,6 +123,26 @@ def test_a_change_of_one_is_told_without_it(rig: Rig) -> None:
     assert "restartAwaitingChanges" not in rig.vm()["status"]
 
 
+@pytest.mark.parametrize("place", ["spec", "provisioning", "userData"])
+def test_one_in_the_wrong_place_is_not_quoted(rig: Rig, place: str) -> None:
+    wrong = machine()
+    text = f"#cloud-config\npassword: {MARKER}\n"
+    match place:
+        case "spec":
+            wrong["spec"] = text
+        case "provisioning":
+            wrong["spec"]["provisioning"] = text
+        case _:
+            wrong["spec"]["provisioning"] = {"type": "UserData", "userData": [text]}
+    rig.push({"vm.yaml": [disk(), machine()]})
+    rig.settle()
+    rig.push({"vm.yaml": [disk(), wrong]})
+    (problem,) = rig.settle().problems
+    assert problem.path.endswith(place)
+    for content in rig.documents().values():
+        clean(content.decode())
+
+
 def test_the_digest_cannot_be_compared_between_machines(rig: Rig) -> None:
     same = user_data(MARKER)
     rig.push(

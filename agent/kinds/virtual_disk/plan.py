@@ -14,6 +14,7 @@ from agent.core.jobs import IDLE, Job, held
 from agent.core.model import Condition, Json, Key, Object
 from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.local import NOT_READY, Place, place
+from agent.kinds.protection import kept
 from agent.kinds.virtual_image.source import ImageData, imported
 
 SECTOR = 512
@@ -47,11 +48,20 @@ class _Report:
     waiting: bool = False
 
 
+def users(disk: Key, view: View) -> tuple[Key, ...]:
+    """The VMs that refer to a disk, and the one that still runs with it after its manifest let it
+    go.
+    """
+    referring: tuple[Key, ...] = view.read("users", disk) or ()
+    leaving: Key | None = view.read("leaving", disk)
+    return referring if leaving is None or leaving in referring else (*referring, leaving)
+
+
 def decide(disk: Object, view: View) -> Decision:
     attached = _attached(disk, view)
     at = place(view)
     if disk.deleted:
-        return _delete(view.previous(disk.key), attached, users=view.read("users", disk.key) or ())
+        return _delete(view.previous(disk.key), attached, users=users(disk.key, view))
     report = _Report()
     if at is None and view.previous(disk.key).get("phase"):
         return Decision()  # what was known stays: that there was a volume, above all
@@ -207,7 +217,7 @@ def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Repor
         report.more.append(Condition("Resizing", "False", "NotAvailable", message))
     if wanted <= volume.capacity:
         return
-    if any(view.read("attached", (disk.key, vm)) for vm in view.read("users", disk.key) or ()):
+    if any(view.read("attached", (disk.key, vm)) for vm in users(disk.key, view)):
         message = f"The disk grows to {size} once no running VirtualMachine has it open."
         report.more.append(Condition("Resizing", "False", "NotAvailable", message))
         return
@@ -222,9 +232,9 @@ def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Repor
 
 
 def _attached(disk: Object, view: View) -> list[dict[str, Json]]:
-    users = view.read("users", disk.key) or ()
     return [
-        {"name": vm.name, "mounted": bool(view.read("attached", (disk.key, vm)))} for vm in users
+        {"name": vm.name, "mounted": bool(view.read("attached", (disk.key, vm)))}
+        for vm in users(disk.key, view)
     ]
 
 
@@ -239,8 +249,7 @@ def _delete(
 ) -> Decision:
     if not users:
         return Decision(status={"phase": "Terminating"}, gone=True)
-    names = ", ".join(str(user) for user in users)
-    message = f"The disk is kept while {names} refers to it."
+    message = kept("disk", users)
     status = {
         "phase": "Terminating",
         "capacity": previous.get("capacity", ""),

@@ -23,7 +23,7 @@ from agent.core.quantity import to_bytes
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.definition import render
 from agent.kinds.virtual_machine.elements.firmware import BIOS
-from agent.kinds.virtual_machine.intent import Intent
+from agent.kinds.virtual_machine.intent import Intent, can_start
 from agent.kinds.virtual_machine.situation import Situation
 
 MIB = 1024 * 1024
@@ -78,11 +78,11 @@ def _media(case: Situation, view: View) -> tuple[Action, ...]:
 
 
 def _start(case: Situation, memory: DomainMetadata) -> StartDomain:
-    wanted = case.vm.spec["bootloader"]
+    wanted = memory.spec["bootloader"]
     return StartDomain(
         case.at.name,
         case.uuid,
-        to_bytes(case.vm.spec["memory"]["size"]),
+        to_bytes(memory.spec["memory"]["size"]),
         reset_nvram=wanted != BIOS and memory.nvram not in ("", wanted),
     )
 
@@ -92,7 +92,7 @@ def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View)
     if case.deleted:
         log = DeleteVolume(case.at.name, POOL, console_log(case.fleet, case.vm.uid))
         return Deeds((UndefineDomain(case.at.name, case.uuid), log))
-    if not power.start_due(made.memory, case.running) or not case.needs.ready:
+    if not power.start_due(made.memory, case.running) or not can_start(case, made.memory):
         return Deeds(written or _sweep(case, made, view))
     starts = case.job.starts
     quick = [start for start in starts if start > case.now - power.CRASH_WINDOW]
@@ -108,9 +108,12 @@ def _live(case: Situation, made: Intent) -> tuple[Action, ...]:
         return ()
     active = case.seen.running
     if active is None:
-        # removed by hand: what runs cannot be known any more, what is defined is the best guess
-        instance = next_instance(case.vm.uid, "unknown", case.now)
-        lost = replace(made.memory, instance=instance)
+        defined = case.seen.memory or made.memory
+        lost = replace(
+            made.memory,
+            instance=next_instance(case.vm.uid, "unknown", case.now),
+            spec=applied(defined.spec, case.sealed, made.pending),
+        )
         return (SetLiveMetadata(case.at.name, case.uuid, to_xml(lost), ""),)
     merged = replace(
         active,
@@ -134,7 +137,7 @@ def _end(case: Situation, memory: DomainMetadata) -> Deeds:
     deadline = why.at + (0 if force else case.vm.spec["terminationGracePeriodSeconds"])
     if case.now >= deadline:
         destroy = DestroyDomain(node, case.uuid, instance)
-        again = memory.power.on and case.needs.ready
+        again = memory.power.on and can_start(case, memory)
         return Deeds((destroy, _start(case, memory)) if again else (destroy,))
     pressed = case.job.done.get("ShutdownDomain", 0.0)
     if pressed >= why.at and case.now < pressed + power.PRESS_EVERY:
@@ -145,6 +148,8 @@ def _end(case: Situation, memory: DomainMetadata) -> Deeds:
 def _sweep(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
     """Delete media that no definition uses any more."""
     assert made.facts is not None  # noqa: S101  # asked only then
+    if case.saved:
+        return ()  # it may have another one than its definition says
     used = {disk.path for disk in made.facts.disks.disks}
     if case.seen.active:
         used |= {disk.path for disk in case.seen.active.disks.disks}

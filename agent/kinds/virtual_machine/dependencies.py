@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from agent.core.facts import View
 from agent.core.identity import serial
 from agent.core.model import Condition, Json, Key, Object
-from agent.core.quantity import to_bytes
-from agent.kinds.virtual_disk.plan import DiskData
+from agent.core.quantity import format_bytes, to_bytes
+from agent.kinds.local import place
+from agent.kinds.virtual_disk.plan import DiskData, users
 from agent.kinds.virtual_image.source import ImageData
 from agent.kinds.virtual_machine.provisioning import Medium, provisioning
-from agent.kinds.virtual_machine.wanted import Device, GuestCpu
+from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
+from agent.kinds.virtual_machine.wanted import LEGACY, Device, GuestCpu
 from agent.kinds.virtual_machine_class.plan import ClassData
 from agent.kinds.virtual_machine_class.sizing import violations
 
@@ -29,18 +31,20 @@ class Dependencies:
     cpu: GuestCpu | None
     devices: tuple[Device, ...]
     claims: tuple[Key, ...]
-    """Disks that a running instance has open."""
+    """Disks that an instance has open."""
     waiting: bool
     """True if what is missing is under way."""
     listed: tuple[tuple[Mapping[str, Json], Device, int], ...] = ()
     """What was found: the reference, the device, its size in bytes."""
     medium: Medium | None = None
     """What the guest configures itself from."""
+    shortage: str = ""
+    """What the node has too little of, in a sentence; empty if it has enough."""
 
 
 def dependencies(vm: Object, view: View) -> Dependencies:
     cpu, about_class, sizing = _class(vm, view)
-    listed, about_devices, waiting = _devices(vm, view)
+    listed, about_devices, waiting = _devices(vm, vm.spec, view)
     medium, about_medium = provisioning(vm, view)
     conditions = (
         Condition("VirtualMachineIPAddressReady", "True", "VirtualMachineIPAddressReady"),
@@ -50,17 +54,29 @@ def dependencies(vm: Object, view: View) -> Dependencies:
         *sizing,
     )
     needed = (about_class, about_devices, about_medium, *sizing)
+    shortage = _shortage(vm, view)
     return Dependencies(
         conditions=conditions,
-        ready=all(condition.status == "True" for condition in needed),
+        ready=not shortage and all(condition.status == "True" for condition in needed),
         cpu=cpu,
         devices=tuple(device for _, device, _ in listed),
         listed=listed,
         medium=medium,
-        claims=tuple(
-            _key(vm, ref) for ref in vm.spec["blockDeviceRefs"] if ref["kind"] == "VirtualDisk"
-        ),
+        claims=disks(vm, vm.spec),
         waiting=waiting,
+        shortage=shortage,
+    )
+
+
+def _shortage(vm: Object, view: View) -> str:
+    """Memory that the node does not have, whoever else is on it. Cores can be shared."""
+    at = place(view)
+    size = to_bytes(vm.spec["memory"]["size"])
+    if at is None or size <= at.node.memory:
+        return ""
+    return (
+        f"Node {at.name} has {format_bytes(at.node.memory)} of memory in all, too little for a "
+        f"machine of {format_bytes(size)}: make spec.memory.size smaller."
     )
 
 
@@ -69,15 +85,18 @@ def _class(vm: Object, view: View) -> tuple[GuestCpu | None, Condition, tuple[Co
     key = Key("VirtualMachineClass", "", name)
     data: ClassData | None = view.export(key)
     if data is None:
-        there = view.object(key) is not None
-        message = (
-            f"VirtualMachineClass {name} is not ready: see its conditions."
-            if there
-            else (
+        there = view.object(key)
+        message = f"VirtualMachineClass {name} is not ready: see its conditions."
+        if there is None:
+            message = (
                 f"VirtualMachineClass {name} is not there: create it, or name another "
                 "one in spec.virtualMachineClassName."
             )
-        )
+        elif there.deleted:
+            message = (
+                f"VirtualMachineClass {name} is being deleted: its manifest is gone. Put it "
+                "back, or name another one in spec.virtualMachineClassName."
+            )
         missing = Condition(
             "VirtualMachineClassReady", "False", "VirtualMachineClassNotReady", message
         )
@@ -100,6 +119,17 @@ def _class(vm: Object, view: View) -> tuple[GuestCpu | None, Condition, tuple[Co
     )
 
 
+def all_there(vm: Object, spec: Mapping[str, Json], view: View) -> bool:
+    """True if the VM could open all block devices of a spec now."""
+    return _devices(vm, spec, view)[1].status == "True"
+
+
+def disks(vm: Object, spec: Mapping[str, Json]) -> tuple[Key, ...]:
+    """The disks in a spec of the VM."""
+    refs = spec.get("blockDeviceRefs", ())
+    return tuple(_key(vm, ref) for ref in refs if ref["kind"] == "VirtualDisk")
+
+
 def _key(vm: Object, ref: Mapping[str, Json]) -> Key:
     namespace = "" if ref["kind"] == "ClusterVirtualImage" else vm.key.namespace
     return Key(ref["kind"], namespace, ref["name"])
@@ -108,20 +138,29 @@ def _key(vm: Object, ref: Mapping[str, Json]) -> Key:
 Found = tuple[Mapping[str, Json], Device, int]
 
 
-def _devices(vm: Object, view: View) -> tuple[tuple[Found, ...], Condition, bool]:
-    refs = vm.spec["blockDeviceRefs"]
+def _devices(
+    vm: Object, spec: Mapping[str, Json], view: View
+) -> tuple[tuple[Found, ...], Condition, bool]:
+    refs = spec["blockDeviceRefs"]
     explicit = any("bootOrder" in ref for ref in refs)
     found: list[Found] = []
     problems: list[str] = []
     waiting = True
     for position, ref in enumerate(refs, 1):
         boot = ref.get("bootOrder", 0) if explicit else position
-        device, size, problem, on_its_way = _device(vm, _key(vm, ref), boot, view)
+        device, size, problem, on_its_way = _device(vm, spec, _key(vm, ref), boot, view)
         if device is not None:
             found.append((ref, device, size))
         else:
             problems.append(problem)
             waiting = waiting and on_its_way
+    cdroms = sum(device.cdrom for _, device, _ in found)
+    if spec["osType"] == LEGACY and cdroms > LEGACY_DEVICES:
+        problems.append(
+            f"A machine of osType Legacy has room for {LEGACY_DEVICES} CD-ROMs, not {cdroms}: "
+            "take some out of spec.blockDeviceRefs."
+        )
+        waiting = False
     if not problems:
         return tuple(found), Condition(READY, "True", READY), False
     first = problems[0]
@@ -129,19 +168,21 @@ def _devices(vm: Object, view: View) -> tuple[tuple[Found, ...], Condition, bool
     return tuple(found), Condition(READY, "False", NOT_READY, first + count), waiting
 
 
-def _device(vm: Object, key: Key, boot: int, view: View) -> tuple[Device | None, int, str, bool]:
+def _device(
+    vm: Object, spec: Mapping[str, Json], key: Key, boot: int, view: View
+) -> tuple[Device | None, int, str, bool]:
     """The device and its size; or None, a sentence, and whether it is on its way."""
     obj = view.object(key)
     data = view.export(key)
     if obj is None:
         return None, 0, f"{key} is not there: the VirtualMachine goes on as soon as it is.", False
     if obj.deleted and data is None:
-        return None, 0, f"{key} is being deleted: its manifest is gone.", False
+        return None, 0, f"{key} is being deleted: its manifest is gone. Put it back.", False
     if data is None:
         problem = f"{key} is not ready yet: see its conditions."
         return None, 0, problem, view.under_way(key)
     if isinstance(data, ImageData):
-        if not data.cdrom and not vm.spec["enableParavirtualization"]:
+        if not data.cdrom and not spec["enableParavirtualization"]:
             message = (
                 f"{key} is no CD-ROM image, and without paravirtualization nothing else can be "
                 "attached read-only: make a VirtualDisk from it, or allow paravirtualization."
@@ -152,7 +193,7 @@ def _device(vm: Object, key: Key, boot: int, view: View) -> tuple[Device | None,
         )
         return device, data.size, "", True
     assert isinstance(data, DiskData)  # noqa: S101  # the only other kind of device
-    for other in view.read("users", key) or ():
+    for other in users(key, view):
         if other != vm.key and view.read("attached", (key, other)):
             return (
                 None,

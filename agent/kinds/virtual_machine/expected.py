@@ -10,8 +10,9 @@ from agent.core.metadata import DomainMetadata
 from agent.core.model import Json
 from agent.kinds.virtual_machine.definition import DomainFacts, differing, expect
 from agent.kinds.virtual_machine.elements.disks import Disk, Disks
+from agent.kinds.virtual_machine.elements.firmware import machine
 from agent.kinds.virtual_machine.situation import Situation
-from agent.kinds.virtual_machine.wanted import Device, Wanted
+from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted
 
 MEDIA = ("cloudinit", "sysprep")
 ELSEWHERE = ("blockDeviceRefs", "provisioning", "enableParavirtualization")
@@ -42,7 +43,6 @@ def expected(case: Situation, memory: DomainMetadata) -> DomainFacts:
 
 def _facts(case: Situation, memory: DomainMetadata, spec: Mapping[str, Json]) -> DomainFacts:
     assert case.needs.cpu is not None  # noqa: S101  # asked only when all is ready
-    present = case.seen.defined
     medium = medium_device(case)
     return expect(
         Wanted(
@@ -55,10 +55,15 @@ def _facts(case: Situation, memory: DomainMetadata, spec: Mapping[str, Json]) ->
             devices=(*case.needs.devices, medium) if medium else case.needs.devices,
             mac=mac_address(case.fleet, case.vm.key),
             console_log=case.at.path(console_log(case.fleet, case.vm.uid)),
-            # the machine type stays what it was at the first definition, through upgrades of QEMU
-            machine=(present.firmware.machine if present else "") or case.at.node.machine,
+            machine=machine(spec["osType"] == LEGACY, case.at.node, _machines(case)),
         )
     )
+
+
+def _machines(case: Situation) -> tuple[str, ...]:
+    """Machine types that the VM has now: the next start's, and the running instance's."""
+    found = (case.seen.defined, case.seen.active)
+    return tuple(facts.firmware.machine for facts in found if facts is not None)
 
 
 def medium_device(case: Situation) -> Device | None:
@@ -157,11 +162,13 @@ def _comparable(active: DomainFacts, wanted: DomainFacts) -> DomainFacts:
 def _moved(case: Situation) -> tuple[str, ...]:
     """Disks that lie on another file than gitvirt made for them."""
     wanted = {device.serial: device.path for device in case.needs.devices if not device.readonly}
-    present = (case.seen.active or case.seen.defined) if case.seen.raw else None
-    if present is None:
-        return ()
-    return tuple(
-        f"Disk {disk.target} lies on {disk.path} now, as after a snapshot; it is left there."
-        for disk in present.disks.disks
-        if disk.path and wanted.get(disk.serial, disk.path) != disk.path
-    )
+    found = {}
+    for facts, word in ((case.seen.defined, "will lie"), (case.seen.active, "lies")):
+        for disk in facts.disks.disks if facts else ():
+            if disk.path and wanted.get(disk.serial, disk.path) != disk.path:
+                when = "now" if word == "lies" else "from the next start on"
+                found[disk.serial, disk.path] = (
+                    f"Disk {disk.target} {word} on {disk.path} {when}, as after a snapshot; "
+                    "it is left there."
+                )
+    return tuple(found.values())

@@ -40,12 +40,14 @@ def intent(case: Situation, view: View) -> Intent:
         return _kept(case, Intent(memory, progress=outcome.progress, wake=outcome.wake))
     pending = _pending(case)
     memory = _updated(case, memory)
+    automatic = case.vm.spec["disruptions"]["restartApprovalMode"] == "Automatic"
+    if case.running is not None and not (automatic and pending and case.needs.ready):
+        memory = power.stay(memory, case.running, case.now)
     if case.running is not None and case.needs.ready:
-        automatic = case.vm.spec["disruptions"]["restartApprovalMode"] == "Automatic"
         memory = power.restart_by_itself(
             memory,
             case.running,
-            automatic=automatic,
+            automatic=automatic and not _busy(case),
             reboots=_reboots(case),
             pending=bool(pending),
             now=case.now,
@@ -56,7 +58,15 @@ def intent(case: Situation, view: View) -> Intent:
     facts = expected(case, memory)
     found = drift(case, facts)
     made = replace(made, facts=facts, drift=found)
-    return _kept(case, made) if found.defined and case.report_only else made
+    left = found.defined and case.report_only and case.seen.defined is not None
+    return _kept(case, made) if left else made
+
+
+def can_start(case: Situation, memory: DomainMetadata) -> bool:
+    """True if the next instance could start now: with what is wanted, or, where it follows one
+    that ran until now, as it is defined.
+    """
+    return case.needs.ready or (case.as_defined and power.goes_on(memory))
 
 
 def current_phase(case: Situation, memory: DomainMetadata | None) -> str:
@@ -67,7 +77,8 @@ def current_phase(case: Situation, memory: DomainMetadata | None) -> str:
             return "Stopped" if case.previous.get("phase") == "Stopped" else "Pending"
         memory = None
     generation = case.vm.generation
-    return phase_of(memory, case.running, case.job, generation, case.now, ready=case.needs.ready)
+    ready = case.needs.ready if memory is None else can_start(case, memory)
+    return phase_of(memory, case.running, case.job, generation, case.now, ready=ready)
 
 
 def _asked(case: Situation, view: View) -> tuple[DomainMetadata, operations.Outcome]:
@@ -134,13 +145,21 @@ def _startable(case: Situation, memory: DomainMetadata) -> Mapping[str, Json]:
     """The newest spec that could start: all of it, or what needs no start where something is
     missing.
     """
-    if case.needs.ready or case.seen.defined is None:
+    if case.needs.ready or (case.seen.defined or case.seen.active) is None:
         return case.sealed
     return applied(memory.spec, case.sealed, _restarts(case, memory.spec))
 
 
+def _busy(case: Situation) -> bool:
+    """True while somebody holds the guest or copies its disks: it could not be ended gently."""
+    raw = case.seen.raw
+    return case.seen.block_job or (raw is not None and raw.state in ("paused", "pmsuspended"))
+
+
 def _pending(case: Situation) -> tuple[Change, ...]:
-    running = case.seen.running
+    seen = case.seen
+    # removed by hand: what runs cannot be known any more, what is defined is the best guess
+    running = seen.running or (seen.memory if seen.active is not None else None)
     return _restarts(case, running.spec) if running is not None else ()
 
 
@@ -166,6 +185,8 @@ def _restarts(case: Situation, spec: Mapping[str, Json]) -> tuple[Change, ...]:
 
 
 def _kept(case: Situation, made: Intent) -> Intent:
-    """Nothing but the metadata of the present definition may change."""
-    present = case.seen.defined
+    """Nothing but the metadata of the present definition may change. Where that was removed, what
+    runs is its model.
+    """
+    present = case.seen.defined or case.seen.active
     return replace(made, facts=replace(present, metadata=made.memory) if present else None)

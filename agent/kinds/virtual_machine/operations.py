@@ -43,7 +43,14 @@ def without_domain(
 ) -> Outcome:
     """There is no domain yet that could do anything. One that is asked to be off is made off."""
     progress = {}
+    wake: float | None = None
     for each in operations:
+        expiry = _expiry(each)
+        if expiry is not None and expiry <= now:
+            progress[each.uid] = _expired(each)
+            continue
+        if expiry is not None:
+            wake = expiry if wake is None else min(wake, expiry)
         problem = refused(each.spec, policy, phase)
         if problem is None and each.spec["type"] == "Stop":
             entry = Recorded(uid=each.uid, type="Stop", force=False, target="", at=int(now))
@@ -52,7 +59,7 @@ def without_domain(
         progress[each.uid] = problem or Progress(
             "Pending", "Unknown", "The VirtualMachine is not defined yet."
         )
-    return Outcome(memory, progress)
+    return Outcome(memory, progress, wake)
 
 
 def take(
@@ -71,6 +78,7 @@ def take(
     is what the domain holds: an operation is only called completed once it stands there.
     """
     operations = list(operations)
+    names = {each.uid: each.key.name for each in operations}
     memory = _cancelled(memory, running, {each.uid for each in operations}, now)
     progress: dict[str, Progress] = {}
     wake: float | None = None
@@ -79,14 +87,10 @@ def take(
         if known is None:
             expiry = _expiry(each)
             if expiry is not None and expiry <= now:
-                progress[each.uid] = Progress(
-                    "Failed",
-                    "Expired",
-                    f"Nothing could act on it before {each.manifest.annotations[NOT_AFTER]}.",
-                )
+                progress[each.uid] = _expired(each)
                 continue
             memory, state = _consider(
-                each, memory, running, policy, phase, progress, ready=ready, now=now
+                each, memory, running, policy, phase, progress, names, ready=ready, now=now
             )
             if state is not None:
                 progress[each.uid] = state
@@ -107,6 +111,7 @@ def _consider(
     policy: str,
     phase: str,
     progress: dict[str, Progress],
+    names: Mapping[str, str],
     *,
     ready: bool,
     now: float,
@@ -118,7 +123,7 @@ def _consider(
     older = unfinished(memory, running)
     if older is not None:
         if not supersedes(each.spec, older.type, old_force=older.force):
-            message = f"Operation {_name(older.uid)} of this VirtualMachine has to end first."
+            message = f"{_name(older, names)} of this VirtualMachine has to end first."
             return memory, Progress("Failed", "NotReadyToBeExecuted", message)
         memory = cancel(memory, running, older.uid, now)
         progress[older.uid] = Progress(
@@ -152,8 +157,10 @@ def _overruled(
     return replace(forbidden, sent=True) if forbidden else None
 
 
-def _name(uid: str) -> str:
-    return uid.split("-", 1)[0]
+def _name(entry: Recorded, names: Mapping[str, str]) -> str:
+    """What people know an operation by. A restart by itself has no name."""
+    name = names.get(entry.uid)
+    return f"Operation {name}" if name else "The restart"
 
 
 def _progress(
@@ -180,6 +187,11 @@ def _cancelled(
         if not finished(entry, memory, running):
             memory = cancel(memory, running, entry.uid, now)
     return memory
+
+
+def _expired(each: Object) -> Progress:
+    message = f"Nothing could act on it before {each.manifest.annotations[NOT_AFTER]}."
+    return Progress("Failed", "Expired", message)
 
 
 def _expiry(each: Object) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from agent.core.actions import DeleteVolume
@@ -9,14 +11,15 @@ from agent.core.facts import Decision, Fact, View
 from agent.core.host import RawDomain
 from agent.core.identity import POOL, domain_name, domain_uuid
 from agent.core.jobs import IDLE, Job, held
-from agent.core.model import Object
+from agent.core.model import Key, Object
 from agent.core.schema import Kind
 from agent.kinds.local import Place, place
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.deeds import deeds
-from agent.kinds.virtual_machine.intent import Intent, current_phase, intent
+from agent.kinds.virtual_machine.dependencies import disks
+from agent.kinds.virtual_machine.intent import Intent, can_start, current_phase, intent
 from agent.kinds.virtual_machine.report import Report, conflict, unreachable
-from agent.kinds.virtual_machine.situation import Situation, foreign, seen, situation
+from agent.kinds.virtual_machine.situation import Seen, Situation, foreign, seen, situation
 
 GOOD = ("Running", "Stopped", "Migrating")
 
@@ -37,7 +40,8 @@ class Planner:
         shown = seen(raw, self._rules)
         problem = foreign(vm, shown, taken, uuid, view)
         if problem:
-            return conflict(vm, problem, gone=bool(vm.deleted))
+            left = conflict(vm, problem, gone=bool(vm.deleted))
+            return replace(left, publish=_opened(vm, shown))
         if vm.deleted and raw is None:
             return _leave(vm, at, view)
         return _decide(situation(self._rules, vm, view, at, uuid, shown), view)
@@ -86,17 +90,40 @@ def _leave(vm: Object, at: Place, view: View) -> Decision:
 def _publish(case: Situation, made: Intent) -> dict[Fact, Any]:
     """How far operations are, and which disks nobody else may open."""
     facts: dict[Fact, Any] = {("operation", uid): each for uid, each in made.progress.items()}
-    if _holds(case, made):
-        for disk in case.needs.claims:
-            facts["attached", (disk, case.vm.key)] = True
+    for disk in _held(case, made):
+        facts["attached", (disk, case.vm.key)] = True
+        if disk not in case.needs.claims:
+            facts["leaving", disk] = case.vm.key
     return facts
+
+
+def _opened(vm: Object, shown: Seen) -> dict[Fact, Any]:
+    """Disks that the running instance of a domain that is left alone has open."""
+    running = shown.running
+    if running is None or running.uid != vm.uid:
+        return {}
+    found = disks(vm, running.spec)
+    leaving = set(found) - set(disks(vm, vm.spec))
+    facts: dict[Fact, Any] = {("attached", (disk, vm.key)): True for disk in found}
+    return facts | {("leaving", disk): vm.key for disk in leaving}
+
+
+def _held(case: Situation, made: Intent) -> Iterator[Key]:
+    """Disks that the running instance has open, or a saved one, and those that the next one will
+    have.
+    """
+    for memory in (case.seen.running, case.seen.memory if case.saved else None):
+        if memory is not None:
+            yield from disks(case.vm, memory.spec)
+    if _holds(case, made):
+        yield from case.needs.claims if case.needs.ready else disks(case.vm, made.memory.spec)
 
 
 def _holds(case: Situation, made: Intent) -> bool:
     """True while an instance runs or is about to."""
     if case.running is not None and case.running.on:
         return True
-    if case.deleted or not case.needs.ready:
+    if case.deleted or not can_start(case, made.memory):
         return False
     if case.running is None:
         return made.memory.power.on

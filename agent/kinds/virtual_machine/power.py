@@ -23,6 +23,8 @@ BY_GUEST = "guest"
 BY_POLICY = "policy"
 BY_HOST = "host"
 BY_DELETION = "deletion"
+BY_END = "end"
+"""Its instance ended by itself, or by somebody whom nobody asked, and another one is to follow."""
 
 REBOOT_WINDOW = 5.0
 """Seconds after a guest's reboot in which nothing is lost by cutting its power: it is in its
@@ -98,11 +100,12 @@ def _stopped(memory: DomainMetadata, raw: RawDomain, policy: str, now: float) ->
     if power.on and power.instance == memory.instance:
         return memory  # its start is still due
     if policy == ALWAYS_ON or (policy == UNLESS_STOPPED and before == ALWAYS_OFF):
-        return replace(memory, power=Power(True, BY_POLICY, int(now), memory.instance))
+        why = BY_END if power.on else BY_POLICY
+        return replace(memory, power=Power(True, why, int(now), memory.instance))
     if not power.on:
         return memory
     if policy == UNLESS_STOPPED and not by_guest(memory, raw):
-        return replace(memory, power=Power(True, BY_POLICY, int(now), memory.instance))
+        return replace(memory, power=Power(True, BY_END, int(now), memory.instance))
     by = BY_GUEST if by_guest(memory, raw) else BY_HOST
     return replace(memory, power=Power(False, by, int(now), memory.instance))
 
@@ -132,6 +135,14 @@ def ending(memory: DomainMetadata, running: Running) -> Recorded | Power | None:
 def start_due(memory: DomainMetadata, running: Running) -> bool:
     """True if the next instance is to be started."""
     return not running.on and memory.power.on and memory.power.instance == memory.instance
+
+
+def goes_on(memory: DomainMetadata) -> bool:
+    """True if the instance that is due follows one that ran until now: what cannot start yet does
+    not keep it off.
+    """
+    entry = memory.recorded(memory.power.by)
+    return memory.power.by == BY_END or (entry is not None and entry.type in RESTARTS)
 
 
 def finished(entry: Recorded, memory: DomainMetadata, running: Running) -> bool:
@@ -194,9 +205,17 @@ def restart_by_itself(
         return memory
     for kind, applies in (("Reboot", reboots), ("Automatic", automatic)):
         uid = internal_uid(memory.uid, kind, running.instance)
-        if applies and memory.recorded(uid) is None:
+        known = memory.recorded(uid)
+        if applies and (known is None or known.cancelled):
             return accept(memory, running, uid, kind, now, force=kind == "Reboot")
     return memory
+
+
+def stay(memory: DomainMetadata, running: Running, now: float) -> DomainMetadata:
+    """There is nothing to restart for any more: an automatic restart under way is called off."""
+    if not running.on:
+        return memory
+    return cancel(memory, running, internal_uid(memory.uid, "Automatic", running.instance), now)
 
 
 CRASH_WINDOW = 600.0

@@ -19,6 +19,7 @@ from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.intent import Intent
 from agent.kinds.virtual_machine.resources import FULL, resources
 from agent.kinds.virtual_machine.situation import Situation
+from agent.kinds.virtual_machine.wanted import LEGACY
 
 LIVE = ("Running", "Stopping", "Pause", "Migrating")
 RESTART = "AwaitingRestartToApplyConfiguration"
@@ -189,6 +190,8 @@ class Report:
                 f"`virsh resume {domain_name(self.vm.key)}` goes on."
             )
             return Condition("Running", "False", "GuestNotRunning", message)
+        if self.phase == "Pending" and self.needs.shortage:
+            return Condition("Running", "False", "PodNotStarted", self.needs.shortage)
         if self.case.job.failed:
             return Condition("Running", "False", "PodNotStarted", self.case.job.error)
         if self.raw is not None and self.raw.reason == "crashed" and not self.raw.active:
@@ -202,7 +205,8 @@ class Report:
         paths = ", ".join(change.path for change in self.pending)
         message = f"{WAITING} Changed: {paths}."
         if not self.needs.ready:
-            message += " A restart now would have to wait: see the other conditions."
+            why = self.needs.shortage or "see the other conditions."
+            message += f" A restart now would have to wait: {why}"
         return [
             Condition("ConfigurationApplied", "False", "ConfigurationNotApplied", message),
             Condition(RESTART, "True", "ChangesPendingRestart", message),
@@ -252,6 +256,10 @@ class Report:
             found.append(
                 Condition("CoreFractionEnforced", "False", "CPUTuningNotAvailable", message)
             )
+        spec = self.vm.spec
+        virtio = spec["enableParavirtualization"]
+        if spec["osType"] == LEGACY and virtio and not self.case.seen.agent:
+            found.append(_DRIVERS)  # the agent's channel is a virtio device: who opens it has some
         notes = self.vm.manifest.notes
         if notes:
             found.append(Condition("FieldsSupported", "False", "NotSupportedHere", " ".join(notes)))
@@ -263,6 +271,13 @@ _OLDER = Condition(
     "True",
     "ProvisioningReadyWithWarnings",
     "The Secret has changed since the start: its new content is used from the next start on.",
+)
+_DRIVERS = Condition(
+    "ParavirtualizationSupported",
+    "Unknown",
+    "DriversNeededInGuest",
+    "Disks and network are virtio devices, which guests of osType Legacy see only with drivers "
+    "installed in them: set spec.enableParavirtualization to false for IDE disks and RTL8139.",
 )
 _MIGRATABLE = Condition("Migratable", "True", "VirtualMachineDisksShouldBeMigrating")
 

@@ -18,7 +18,7 @@ from agent.core.model import Json, Object
 from agent.core.schema import Kind
 from agent.kinds.local import Place
 from agent.kinds.virtual_machine.definition import DomainFacts, parse, read
-from agent.kinds.virtual_machine.dependencies import Dependencies, dependencies
+from agent.kinds.virtual_machine.dependencies import Dependencies, all_there, dependencies
 from agent.kinds.virtual_machine.elements.channels import agent_connected
 from agent.kinds.virtual_machine.power import Running
 
@@ -124,6 +124,9 @@ class Situation:
     running: Running | None
     """None while there is no domain."""
     needs: Dependencies
+    as_defined: bool
+    """True if the domain could start as it is defined, should more be missing for what is wanted.
+    """
     sealed: Mapping[str, Json]
     """The wanted spec as metadata holds it."""
     job: Job
@@ -139,13 +142,25 @@ class Situation:
         return bool(self.vm.deleted)
 
     @property
+    def saved(self) -> bool:
+        """True while the state of an instance lies on the host: a start goes on with it."""
+        return self.seen.raw is not None and self.seen.raw.managed_save
+
+    @property
     def report_only(self) -> bool:
         """True if what people changed by hand is to be shown and left."""
         return self.vm.manifest.annotations.get(REPORT_ONLY) == "report"
 
 
+def _as_defined(vm: Object, shown: Seen, needs: Dependencies, view: View) -> bool:
+    if needs.ready or shown.memory is None or not shown.memory.spec:
+        return needs.ready and shown.defined is not None
+    return all_there(vm, shown.memory.spec, view)
+
+
 def situation(rules: Kind, vm: Object, view: View, at: Place, uuid: str, shown: Seen) -> Situation:
     instance = shown.running.instance if shown.running else ""
+    needs = dependencies(vm, view)
     return Situation(
         rules=rules,
         vm=vm,
@@ -155,7 +170,8 @@ def situation(rules: Kind, vm: Object, view: View, at: Place, uuid: str, shown: 
         now=view.now,
         seen=shown,
         running=Running(instance, shown.raw) if shown.raw is not None else None,
-        needs=dependencies(vm, view),
+        needs=needs,
+        as_defined=_as_defined(vm, shown, needs, view),
         sealed=_sealed(rules, vm, shown.memory),
         job=view.read("job", vm.key) or IDLE,
         previous=view.previous(vm.key),
