@@ -13,6 +13,8 @@ from agent.kinds.validation import CHECKS
 from agent.loop import Loop
 from agent.reconcile import planning
 from agent.reconcile.desired import ManifestReader
+from agent.reconcile.open_branches import OpenBranches
+from agent.reconcile.plan_process import plan_branch
 from agent.reconcile.status_branch import StatusBranch
 from tests.benchmarks.figures import Figure, cpu, peak, resident, wall
 from tests.benchmarks.fleet import documents, path, push, steady
@@ -64,13 +66,22 @@ def plan() -> Iterator[Figure]:
     reader = ManifestReader(catalogue, CHECKS)
     branch = StatusBranch(rig.repo, catalogue, STATUS, rig.fleet)
     ledger = branch.read(rig.repo.fetch()[STATUS])
-    reader.read(CommitSource(rig.repo, rig.repo.fetch()[MAIN]), "main")
+    reader.follow(CommitSource(rig.repo, rig.repo.fetch()[MAIN]), "main")
+    main = rig.repo.fetch()[MAIN]
     changed = rig.push({path(7): documents(7, cpu={"cores": 2})})
+    survey = OpenBranches(rig.repo, "").survey(main, {"refs/heads/topic": changed}, {}, rig.now)
+    assert survey.change is not None
+    change = survey.change
+
+    def page() -> None:
+        found = plan_branch(catalogue, change, ledger, rig.fleet, "", rig.now).page
+        assert found.startswith("### Plan: 1 to change"), found
 
     def work() -> None:
-        desired = reader.read(CommitSource(rig.repo, changed), "main")
+        desired = reader.follow(CommitSource(rig.repo, changed), "main")
         report = planning.plan(catalogue, ledger, desired, rig.fleet, rig.now)
         assert [item.key.name for item in report.items] == ["vm-00007"], report.items
 
     work()
     yield Figure(f"plan of one changed VM among {PLANNED:,}, warm", cpu(work), "s", 0.5)
+    yield Figure("the same as an open branch's, in a process of its own", wall(page), "s", 1.5)

@@ -7,6 +7,7 @@ import shutil
 import statistics
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from agent.hypervisor.host import LibvirtHost
 from tests.benchmarks.figures import Figure, wall
 from tests.benchmarks.live import PATIENCE, running, until
 from tests.gitrepo.git import bare
-from tests.hosts import Session, reaping, remove_domains
+from tests.hosts import Session, end_process, reaping, remove_domains
 from tests.rig import MAIN, STATUS, disk, encoded, machine
 
 ROUNDS = 7
@@ -37,7 +38,7 @@ FOLDERS = {
 
 
 def push_to_running() -> Iterator[Figure]:
-    """Push to running QEMU, and an immediate change to live; a session of an ordinary user."""
+    """Push to running QEMU, an immediate change to live, a crash to running again; a session of an ordinary user."""
     if os.geteuid() == 0:
         raise SystemExit(
             "root has no libvirt session: start this one as an ordinary user, as tests/run.sh does"
@@ -48,17 +49,24 @@ def push_to_running() -> Iterator[Figure]:
         with running(own.root / "agent", root, host), LocalRepository(root) as repository:
             commit(repository, {"start.yaml": disk("first")})
             until(lambda: "first" in statuses(repository))
-            agent_times, change_times, bare_times = [], [], []
+            agent_times, change_times = [], []
+            bare_times, create_times = [], []
             for number in range(ROUNDS):
                 agent_times.append(started(host, repository, number))
                 change_times.append(labelled(host, repository, number))
-                bare_times.append(wall(lambda number=number: by_hand(host, number)))  # type: ignore[misc]
+                whole, create = by_hand(host, number)
+                bare_times.append(whole)
+                create_times.append(create)
+            crash_times = [crashed(own, host, number) for number in range(ROUNDS)]
             remove_domains(host)
         host.close()
     ours, bare_calls = statistics.median(agent_times), statistics.median(bare_times)
+    again, create = statistics.median(crash_times), statistics.median(create_times)
     yield Figure("bare calls: overlay, define, start", bare_calls, "s")
     yield Figure("push to running", ours, "s")
     yield Figure("push to running, more than bare calls", ours - bare_calls, "s", 0.15)
+    yield Figure("crash to running again", again, "s")
+    yield Figure("crash to running again, more than a bare start", again - create, "s", 1)
     yield Figure("push of an immediate change to live", statistics.median(change_times), "s", 0.3)
 
 
@@ -118,7 +126,10 @@ def started(host: LibvirtHost, repository: LocalRepository, number: int) -> floa
     awaited = Awaited(host, uuid)
 
     def work() -> None:
-        commit(repository, {f"{name}.yaml": [disk(name), machine(name, disks=(name,))]})
+        commit(
+            repository,
+            {f"{name}.yaml": [disk(name), machine(name, disks=(name,), runPolicy="AlwaysOn")]},
+        )
         awaited.wait(runs)
 
     with libvirt.open("qemu:///session") as connection:
@@ -138,7 +149,7 @@ def labelled(host: LibvirtHost, repository: LocalRepository, number: int) -> flo
     name, label = f"vm-{number}", f"label-{number}"
     uuid = domain_uuid("default", Key("VirtualMachine", "default", name))
     awaited = Awaited(host, uuid)
-    vm = machine(name, disks=(name,), metadata={"labels": {"is": label}})
+    vm = machine(name, disks=(name,), metadata={"labels": {"is": label}}, runPolicy="AlwaysOn")
 
     def live() -> bool:
         raw = host.read_domain(uuid)
@@ -151,12 +162,33 @@ def labelled(host: LibvirtHost, repository: LocalRepository, number: int) -> flo
     return wall(work)
 
 
-def by_hand(host: LibvirtHost, number: int) -> None:
-    """What the agent has done for a VM, done again by bare calls for a twin."""
+def crashed(own: Session, host: LibvirtHost, number: int) -> float:
+    """Seconds from the end of a QEMU process until its VM, which is to be always on, runs again."""
+    name = f"default.vm-{number}"
+    pid = own.qemu_pid(name)
+    uuid = domain_uuid("default", Key("VirtualMachine", "default", f"vm-{number}"))
+    awaited = Awaited(host, uuid)
+
+    def again() -> bool:
+        raw = host.read_domain(uuid)
+        return raw is not None and raw.active and own.qemu_pid(name) != pid
+
+    def work() -> None:
+        end_process(pid)
+        awaited.wait(again)
+
+    return wall(work)
+
+
+def by_hand(host: LibvirtHost, number: int) -> tuple[float, float]:
+    """What the agent has done for a VM, done again by bare calls for a twin: seconds, and those of
+    the start alone.
+    """
     twin = domain_uuid("default", Key("VirtualMachine", "default", f"twin-{number}"))
     name = f"vm-{number}"
     raw = host.read_domain(domain_uuid("default", Key("VirtualMachine", "default", name)))
     assert raw is not None
+    begin = time.perf_counter()
     with libvirt.open("qemu:///session") as connection:
         pool = connection.storagePoolLookupByName(POOL)
         volume = pool.createXML(volume_xml(f"twin-{number}.qcow2", "qcow2", 1 << 30), 0)
@@ -166,4 +198,5 @@ def by_hand(host: LibvirtHost, number: int) -> None:
         xml = xml.replace("/default_console_", "/twin_console_")  # its file is locked
         start = xml.index("<source file='") + len("<source file='")
         xml = xml[:start] + volume.path() + xml[xml.index("'", start) :]
-        connection.defineXML(xml).create()
+        create = wall(connection.defineXML(xml).create)
+    return time.perf_counter() - begin, create
