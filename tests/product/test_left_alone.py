@@ -34,6 +34,18 @@ def test_nobody_else_gets_its_disk(saved: Rig) -> None:
     assert "in use by" in condition(saved.vm("other"), "BlockDevicesReady")["message"]
 
 
+@pytest.mark.parametrize("restarted", [False, True], ids=["same-agent", "another-agent"])
+def test_nobody_else_gets_a_disk_that_only_the_saved_state_has(saved: Rig, restarted: bool) -> None:
+    saved.push({"vm.yaml": machine(disks=("new",)), "new.yaml": disk("new")})
+    saved.settle()
+    if restarted:
+        saved.start()
+    saved.push({"other.yaml": machine("other", runPolicy="AlwaysOn")})
+    saved.settle()
+    assert not saved.running("other")
+    assert "in use by" in condition(saved.vm("other"), "BlockDevicesReady")["message"]
+
+
 def test_its_disk_does_not_grow(saved: Rig) -> None:
     saved.push({"disk.yaml": disk(size="2Gi")})
     saved.settle()

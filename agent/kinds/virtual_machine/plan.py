@@ -115,6 +115,8 @@ def _held(case: Situation, made: Intent) -> Iterator[Key]:
     for memory in (case.seen.running, case.seen.memory if case.saved else None):
         if memory is not None:
             yield from disks(case.vm, memory.spec)
+    if case.saved:
+        yield from disks(case.vm, case.previous)
     if _holds(case, made):
         yield from case.needs.claims if case.needs.ready else disks(case.vm, made.memory.spec)
 

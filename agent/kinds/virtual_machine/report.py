@@ -127,6 +127,9 @@ class Report:
         return resources(spec["cpu"], spec["memory"]["size"])
 
     def _devices(self) -> list[dict[str, Json]]:
+        if self.case.saved:  # what it was saved with: its definition may have changed since
+            known: list[dict[str, Json]] = self.previous.get("blockDeviceRefs", [])
+            return known
         if self.raw is None or self.seen_active is None:
             return []
         attached = {disk.serial: disk for disk in self.seen_active.disks.disks}

@@ -1,0 +1,113 @@
+"""A host that breaks the test at once when the agent does what no agent may ever do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from agent.core.host import RawDomain, RawVolume
+from tests.memory_host import MemoryHost
+from tests.product.faults import WatchedHost
+
+POOL = "gitvirt"
+POOL_PATH = f"/var/lib/libvirt/{POOL}"
+
+
+@dataclass
+class GuardedHost(WatchedHost):
+    may_delete: Callable[[str], str] = lambda _name: ""
+    """Why a volume must not be deleted; empty if it may."""
+    runs: Counter[str] = field(default_factory=Counter)
+    """How often each domain went on or off, by UUID: tells its instances apart also where their metadata does not."""
+
+    def _put(self, domain: RawDomain) -> None:
+        before = self._domains.get(domain.uuid)
+        if (before is not None and before.active) != domain.active:
+            self.runs[domain.uuid] += 1
+        super()._put(domain)
+
+    def lose_host(self) -> None:
+        self.runs.update(self._domains.keys())
+        super().lose_host()
+
+    saved: dict[str, str] = field(default_factory=dict)
+    """The definition in each saved state, by UUID: a start goes on with it."""
+
+    def start(self, uuid: str, *, reset_nvram: bool = False) -> None:
+        raw, saved = self._domains.get(uuid), self.saved.pop(uuid, "")
+        if any(each in saved and self.open_in(each) for each in self.pools[POOL]):
+            saved = ""  # QEMU would not start it, and somebody would drop the state
+        if raw is not None and saved:
+            self._domains[uuid] = replace(raw, inactive_xml=saved, managed_save=False)
+        super().start(uuid, reset_nvram=reset_nvram)
+        if raw is not None and saved:
+            self._domains[uuid] = replace(self._domains[uuid], inactive_xml=raw.inactive_xml)
+        self._domains[uuid] = replace(self._domains[uuid], managed_save=False)
+        shared = self.opened_twice()
+        assert not shared, f"two running domains have the same disk open: {shared}"
+
+    def undefine(self, uuid: str) -> None:
+        super().undefine(uuid)
+        self.saved.pop(uuid, None)
+
+    def delete_volume(self, pool: str, name: str) -> None:
+        users = self.referring(name)
+        assert not users, f"{name} is deleted while {users} refers to it"
+        problem = self.may_delete(name)
+        assert not problem, f"{name} is deleted: {problem}"
+        super().delete_volume(pool, name)
+
+    def resize_volume(self, pool: str, name: str, capacity: int) -> RawVolume:
+        assert not self.open_in(name), f"{name} is resized while it is open"
+        return super().resize_volume(pool, name, capacity)
+
+    def referring(self, name: str) -> list[str]:
+        """Whatever has a volume of that name in its definition, or lies on it."""
+        path = f"{POOL_PATH}/{name}"
+        found = [
+            raw.name
+            for raw in self._domains.values()
+            if f'"{path}"' in raw.inactive_xml + raw.active_xml
+            or f"'{path}'" in raw.inactive_xml + raw.active_xml
+        ]
+        found += [uuid for uuid, xml in self.saved.items() if f'"{path}"' in xml]
+        return found + [at for at, each in self.pools[POOL].items() if each.backing_path == path]
+
+    def open_in(self, name: str) -> list[str]:
+        """Running domains with that volume."""
+        path = f'"{POOL_PATH}/{name}"'
+        return [raw.name for raw in self._domains.values() if path in raw.active_xml]
+
+    def opened_twice(self) -> list[str]:
+        return [
+            name for name in self.pools[POOL] if "_disk_" in name and len(self.open_in(name)) > 1
+        ]
+
+    # -- what people do by hand: none of it counts as the agent's ------------------------------
+
+    def destroyed_by_hand(self, uuid: str) -> None:
+        MemoryHost.destroy(self, uuid)
+
+    def started_by_hand(self, uuid: str) -> bool:
+        """False where QEMU would refuse, since somebody else has a disk open."""
+        raw, turns = self._domains[uuid], len(self.turns)
+        definition = self.saved.get(uuid, raw.inactive_xml)
+        if any(each in definition and self.open_in(each) for each in self.pools[POOL]):
+            return False
+        self.start(uuid)
+        del self.turns[turns:]
+        return True
+
+    def saved_by_hand(self, uuid: str) -> None:
+        raw = self._domains[uuid]
+        self.saved[uuid] = raw.active_xml
+        off = replace(raw, state="shutoff", reason="saved", active_xml="", managed_save=True)
+        self._put(replace(off, rebooted=0.0))
+        self._tell(uuid, "lifecycle")
+
+    def renamed_by_hand(self, uuid: str, name: str) -> None:
+        raw = self._domains[uuid]
+        old, new = f"<name>{raw.name}</name>", f"<name>{name}</name>"
+        self._put(replace(raw, name=name, inactive_xml=raw.inactive_xml.replace(old, new)))
+        self._tell(uuid, "lifecycle")

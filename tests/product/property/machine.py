@@ -1,0 +1,148 @@
+"""The state machine: rules change Git, the host and the agents; `heal` lets the agents work undisturbed and checks everything."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import hypothesis.strategies as st
+from hypothesis.stateful import initialize, invariant, rule
+
+from tests.product.property.checks import Checks
+from tests.product.property.host import POOL
+from tests.product.property.manifests import VMS, machines, names
+from tests.product.property.rules_agents import AgentRules
+from tests.rig import OPERATIONS
+
+BACK_OFFS_ARE_OVER = 400
+REST = 1000
+FRESH_OPERATIONS = 20_000
+"""Seconds for which the agent leaves finished operations alone for sure."""
+
+
+class Product(AgentRules, Checks):
+    @initialize(a=machines("a"), b=machines("b"))
+    def begin(self, a: dict[str, Any], b: dict[str, Any]) -> None:
+        self.set_up({"a": a, "b": b})
+        for seat in self.world.seats:
+            self.world.start(seat)
+        self.heal()
+
+    @invariant()
+    def one_acts_at_most(self) -> None:
+        assert len(self.world.leaders()) <= 1
+
+    def teardown(self) -> None:
+        try:
+            if sys.exc_info()[0] is None:  # whatever has happened, it ends well
+                self.heal()
+        finally:
+            super().teardown()
+
+    @rule()
+    def heal(self) -> None:
+        self.let_everybody_work()
+        self.machines_are_right()
+        for name in VMS:
+            self.turns_were_asked_for(name)
+        self.strangers_are_untouched()
+        self.data_is_kept()
+        self.trash_is_right()
+        self.identities_are_kept()
+        self.operations_have_one_target()
+        self.operations_have_ended()
+        self.plan_is_empty()
+        self.nothing_is_left_to_do()
+        self.known |= {self.run(name) for name in VMS if self.on(name)}
+        self.tips.append(self.world.tip)
+        self.open_window()
+
+    @rule(
+        name=names,
+        what=st.sampled_from(("crash", "poweroff", "Stop", "Restart", "lost", "nothing")),
+    )
+    def one_thing_at_rest(self, name: str, what: str) -> None:
+        """Where just one thing happens, the outcome is known exactly."""
+        self.heal()
+        if what in ("crash", "poweroff"):
+            self.happens(name=name, how=what)
+        elif what in ("Stop", "Restart"):
+            self.ask(name=name, kind=what, force=False)
+        elif what == "lost":
+            self.host_is_lost()
+        self.heal()
+
+    @rule(name=names, cores=st.integers(1, 3))
+    def renamed_for_a_while(self, name: str, cores: int) -> None:
+        """A domain of another name is left alone, whatever is wanted of it."""
+        self.heal()
+        raw = self.raw(name)
+        if raw is None or name not in self.vms:
+            return
+        self.host.renamed_by_hand(raw.uuid, "mine")
+        renamed = self.raw(name)
+        self.change(name, cpu={"cores": cores})
+        self.everybody_works(6)
+        assert self.raw(name) is renamed
+        self.host.renamed_by_hand(raw.uuid, raw.name)
+        self.heal()
+
+    def let_everybody_work(self) -> None:
+        self.world.fuse = None
+        for seat in self.world.seats:
+            seat.hung = False
+        if all(seat.dead for seat in self.world.seats):
+            self.world.start(self.world.seats[0])
+        self.push({"broken.yaml": None})
+        if self.ledger_fault:  # what was in force before is in no ledger
+            for name in sorted(self.bad):
+                self.declare_machine(name, self.vms[name])
+        self.forget_old_operations()
+        self.world.settle()
+        self.world.pass_time(BACK_OFFS_ARE_OVER)
+        self.world.settle()
+        self.forget_removed_operations()
+
+    def forget_old_operations(self) -> None:
+        """The agent would remove them itself some day, and that day is no day of rest."""
+        self.forget_removed_operations()
+        then = self.world.now - FRESH_OPERATIONS
+        old = [op for op in self.operations if self.asked_at[op] < then]
+        for op in old:
+            name = self.operations.pop(op)["spec"]["virtualMachineName"]
+            self.note(name, "withdrawn")
+        if old:
+            self.push({f"{op}.yaml": None for op in old}, OPERATIONS)
+
+    def forget_removed_operations(self) -> None:
+        """Those that the agent has removed."""
+        tip = self.repo.fetch().get(OPERATIONS)
+        if tip is not None:
+            there = {file.path.removesuffix(".yaml") for file in self.repo.files(tip)}
+            self.operations = {op: self.operations[op] for op in self.operations if op in there}
+
+    def nothing_is_left_to_do(self) -> None:
+        """An agent that goes on finds nothing to do, and one that knows nothing finds nothing either."""
+        for fresh in (False, True):
+            if fresh:
+                leader = self.leader()
+                self.world.kill(leader)
+                if all(seat.dead for seat in self.world.seats):
+                    self.world.start(leader)
+            while not self.is_at_rest():
+                pass
+
+    def is_at_rest(self) -> bool:
+        """False if something was cleared away whose time had come."""
+        tip = self.world.tip
+        waste = {*self.volumes} - self.declared
+        waste |= {name for name in self.host.pools[POOL] if name.startswith("default_image_")}
+        self.rig.verbs()
+        self.world.pass_time(REST)
+        self.world.settle()
+        verbs = self.rig.verbs()
+        if not verbs and self.world.tip == tip:
+            return True
+        assert set(verbs) <= {"delete_volume"}, verbs
+        assert waste, self.repo.log(self.world.tip)
+        return False

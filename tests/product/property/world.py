@@ -1,0 +1,217 @@
+"""The world that the agents live in: one host that keeps watch over itself, one repository, one clock, two agents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.reconcile.lease import BEAT, TERM
+from agent.reconcile.reconciler import Summary
+from tests.memory_host import Killed
+from tests.product.faults import FragileRepository
+from tests.product.property.host import GuardedHost
+from tests.rig import START, STATUS, Rig
+
+AGENTS = ("agent", "another")
+PARTS = ("delete_volume", "create_volume")
+"""Verbs that may be the beginning of an action; the lease is looked at before each action."""
+UNTIL_TAKEN_OVER = TERM + 2 * BEAT
+
+
+class Seat:
+    """Where one of the agents runs. Dead: its process has ended. Hung: it does nothing for a while, and then goes on."""
+
+    def __init__(self, name: str, rig: Rig) -> None:
+        self.name, self.rig = name, rig
+        self.dead = self.hung = False
+
+    @property
+    def works(self) -> bool:
+        return not self.dead and not self.hung
+
+    @property
+    def summary(self) -> Summary:
+        return self.rig.agent.reconciler.summary()
+
+    def may_act(self) -> bool:
+        return not self.dead and self.rig.agent.git.may_act()
+
+
+@dataclass
+class Fuse:
+    """What happens at one of the agent's next effects: it dies, or it hangs for so long that another one takes over."""
+
+    left: int
+    phase: str
+    hangs: bool
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        self.now = START
+        self.host = GuardedHost()
+        self.repo = FragileRepository(lambda: self.now)
+        self.fuse: Fuse | None = None
+        self.acting: Seat | None = None
+        """Whose instructions are carried out."""
+        self.seats = [self._seat(name, folder) for name in AGENTS]
+        self.seats[1].dead = True
+        self.host.clock = lambda: self.now
+        self.host.on_effect = self.repo.effects = self._effect
+        self._listen()
+
+    def _seat(self, name: str, folder: Path) -> Seat:
+        own = folder / name
+        own.mkdir()
+        rig = Rig(own, host=self.host, repository=self.repo)
+        rig.start(name)
+        return Seat(name, rig)
+
+    @property
+    def rig(self) -> Rig:
+        """For whatever does not depend on which agent acts."""
+        return self.seats[0].rig
+
+    @property
+    def tip(self) -> str:
+        return self.repo.refs[STATUS]
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        for seat in self.seats:
+            seat.rig.now = self.now
+
+    # -- agents ---------------------------------------------------------------------------------
+
+    def start(self, seat: Seat) -> None:
+        """A new process in place of whatever was there."""
+        seat.rig.start(seat.name)
+        seat.dead = seat.hung = False
+        self._listen()
+
+    def kill(self, seat: Seat) -> None:
+        seat.rig._tasks.clear()
+        seat.dead, seat.hung = True, False
+        self._listen()
+
+    def _listen(self) -> None:
+        self.host._subscribers[:] = [
+            seat.rig.agent.reconciler.post for seat in self.seats if not seat.dead
+        ]
+
+    def look(self, seat: Seat) -> None:
+        seat.rig.agent.reconciler.look_at_git()
+
+    def work(self, seat: Seat, passes: int = 1) -> None:
+        """Passes of one agent; it may die of them."""
+        for _ in range(passes):
+            self._as(seat, seat.rig.step)
+
+    def half_a_pass(self, seat: Seat, tasks: int) -> None:
+        """A pass, and only some of what it started."""
+
+        def some() -> None:
+            seat.rig.agent.reconciler.run()
+            for _ in range(min(tasks, len(seat.rig._tasks))):
+                seat.rig._tasks.popleft()()
+
+        self._as(seat, some)
+
+    def all_but_actions(self, seat: Seat, passes: int) -> None:
+        """Passes whose actions are about to be carried out, and are not yet."""
+
+        def some() -> None:
+            held = []
+            for _ in range(passes):
+                seat.rig.agent.reconciler.run()
+                while seat.rig._tasks:
+                    task = seat.rig._tasks.popleft()
+                    if any(each in task.__qualname__ for each in ("._start.", "._erase.")):
+                        held.append(task)
+                    else:
+                        task()
+            seat.rig._tasks.extend(held)
+
+        self._as(seat, some)
+
+    def _as(self, seat: Seat, work: Callable[[], object]) -> None:
+        if not seat.works:
+            return
+        before, self.acting = self.acting, seat
+        try:
+            work()
+        except Killed:
+            self.kill(seat)
+        finally:
+            self.acting = before
+
+    def leaders(self) -> list[Seat]:
+        """Who thinks that it may act."""
+        return [seat for seat in self.seats if seat.may_act()]
+
+    def _effect(self, what: str, phase: str) -> None:
+        if what == "ensure_pool" or self.acting is None:
+            return
+        if phase == "before":
+            others = [seat.name for seat in self.leaders() if seat is not self.acting]
+            assert not others, f"{what} by {self.acting.name} while {others} may act"
+        fuse = self.fuse
+        if fuse is None or fuse.phase != phase:
+            return
+        if fuse.hangs and what in PARTS:
+            return
+        fuse.left -= 1
+        if fuse.left > 0:
+            return
+        self.fuse = None
+        if not fuse.hangs:
+            raise Killed
+        self._meanwhile(self.acting)
+
+    def _meanwhile(self, hung: Seat) -> None:
+        """One agent hangs in the middle of its work, and the other one takes over."""
+        hung.hung = True
+        try:
+            self.pass_time(UNTIL_TAKEN_OVER)
+            for seat in self.seats:
+                if seat.works:
+                    self.look(seat)
+                    self.work(seat, 4)
+        finally:
+            hung.hung = False
+
+    def settle(self) -> None:
+        """Passes of everybody until nothing is left to do. Time goes on where only time helps."""
+        working = [seat for seat in self.seats if seat.works]
+        for seat in working:
+            self.look(seat)
+        for _ in range(400):
+            waits = []
+            for self.acting in working:
+                first = self.acting.rig.step()
+                waits += [first, self.acting.rig.agent.reconciler.run()]
+            self.acting = None
+            busy = any(seat.rig._tasks for seat in working)
+            leading = [seat for seat in working if seat.summary.leading]
+            if not busy and len(leading) == 1 and leading[0].summary.settled:
+                return
+            if not busy and min(waits) > 0:
+                self.pass_time(min(waits))
+        raise AssertionError(f"not settled: {[seat.summary for seat in working]}")
+
+    @contextmanager
+    def by_hand(self) -> Iterator[None]:
+        """What happens meanwhile is nobody's instruction."""
+        acting, self.acting = self.acting, None
+        try:
+            yield
+        finally:
+            self.acting = acting
+
+    # -- Git --------------------------------------------------------------------------------------
+
+    def push(self, files: Mapping[str, Any], ref: str) -> None:
+        self.rig.push(files, ref)
