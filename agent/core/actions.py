@@ -32,6 +32,11 @@ class ImportImage(Action):
     volume_prefix: str
     """The volume is named `<prefix><digest>.<format>`, so that equal data is stored once a node."""
 
+    @property
+    def source(self) -> tuple[str, Mapping[str, str], str | None]:
+        """What is downloaded, and what it must be: equal for what gives the same data."""
+        return self.url, self.checksums, self.ca_bundle
+
 
 @dataclass(frozen=True)
 class CreateVolume(Action):

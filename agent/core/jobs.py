@@ -22,7 +22,7 @@ class Job:
     progress: int = 0
     """Percent of a long job, in steps of ten."""
     result: Mapping[str, Json] = field(default_factory=dict)
-    """What the last job found out (an image's digest, sizes, format)."""
+    """What the last job found out (an image's digest, sizes, format, and what they are of)."""
     error: str = ""
     reason: str = ""
     failed: str = ""

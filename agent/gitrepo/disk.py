@@ -21,7 +21,7 @@ from dulwich.errors import (
 )
 from dulwich.file import FileLocked
 from dulwich.objects import ObjectID, ShaFile
-from dulwich.pack import PackFileDisappeared
+from dulwich.pack import PackFileDisappeared, full_unpacked_object, write_pack_data
 from dulwich.refs import DiskRefsContainer, Ref, SymrefLoop
 from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
 
@@ -140,8 +140,8 @@ class Disk:
     def refs(
         self, spaces: Sequence[str], wanted_of: Callable[[Iterable[str]], Set[str]] = frozenset
     ) -> dict[str, str]:
-        """Every ref below the given prefixes (`refs/heads/`), of which `wanted_of` may take a part:
-        no file is read for those that it leaves out.
+        """Every ref with one of the given prefixes (`refs/heads/`), of which `wanted_of` may take a
+        part: no file is read for those that it leaves out.
         """
         wanted = tuple(space.encode() for space in spaces)
         found: dict[Ref, ObjectID] = {}
@@ -162,20 +162,39 @@ class Disk:
 
     def _loose(self, space: str) -> Iterator[str]:
         control = str(self.control)
-        for folder, _, names in os.walk(f"{control}/{space}"):
-            within = folder[len(control) + 1 :].rstrip("/")
-            yield from (f"{within}/{name}" for name in names)
+        for folder, _, names in os.walk(f"{control}/{space.rpartition('/')[0]}"):
+            found = (f"{folder[len(control) + 1 :]}/{name}" for name in names)
+            yield from (name for name in found if name.startswith(space))
 
     def add(self, objects: Sequence[ShaFile]) -> None:
         """Write objects: a few each as a file of its own, where those that are there already stay,
         many as a pack.
         """
-        store = self.repo.object_store
         if len(objects) > UNPACKED:
-            self._locked(lambda: store.add_objects([(made, None) for made in objects]))
+            self._locked(partial(self._add_pack, objects))
             return
         for made in objects:
-            self._locked(partial(store.add_object, made))
+            self._locked(partial(self.repo.object_store.add_object, made))
+
+    def _add_pack(self, objects: Sequence[ShaFile]) -> None:
+        """Nothing is left of a pack that cannot be written, above all where the disk is full."""
+        store = self.repo.object_store
+        file, commit, _ = store.add_pack()
+        path = Path(f"/proc/self/fd/{file.fileno()}").readlink()
+        try:
+            write_pack_data(
+                file.write,
+                map(full_unpacked_object, objects),
+                num_records=len(objects),
+                compression_level=store.pack_compression_level,
+                object_format=store.object_format,
+            )
+            commit()
+        except BaseException:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                file.close()
+            raise
 
     def swap(self, ref: str, expected: str | None, new: str) -> bool:
         """Move a ref if it stands at `expected` (None: if there is none). False if it stands

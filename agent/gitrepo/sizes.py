@@ -104,17 +104,19 @@ def largest_of(file: IO[bytes], most: int) -> int:
         largest = max(largest, length, _result(data[at:]) if delta else 0)
         if largest > most:
             break
-        data = _behind(file, data[at:])
+        data = _behind(file, data[at:], length)
     return largest
 
 
-def _behind(file: IO[bytes], data: bytes) -> bytes:
-    """What was read behind a zlib stream, of which nothing is kept."""
+def _behind(file: IO[bytes], data: bytes, length: int) -> bytes:
+    """What was read behind a zlib stream of so many bytes, of which nothing is kept."""
     stream = zlib.decompressobj()
     while not stream.eof:
         if not data and not (data := file.read(_CHUNK)):
             raise ValueError("the pack ends within an object")
-        stream.decompress(data, _CHUNK)
+        length -= len(stream.decompress(data, _CHUNK))
+        if length < 0:
+            raise ValueError("an object is larger than its header says")
         data = stream.unconsumed_tail
     return stream.unused_data
 

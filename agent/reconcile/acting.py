@@ -37,8 +37,8 @@ class Acting:
         self._lanes, self._post, self._jitter = lanes, post, jitter
         self.ready: dict[Key, Decision] = {}
         """Decisions with actions that have not been started."""
-        self.busy: dict[Key, tuple[Action, ...]] = {}
-        """What is under way."""
+        self.busy: dict[Key, tuple[str, tuple[Action, ...]]] = {}
+        """What is under way, and the uid of the object that it is for."""
         self._done: dict[Key, tuple[tuple[Action, ...], float]] = {}
         """What ended a moment ago, and when, oldest first."""
 
@@ -57,17 +57,24 @@ class Acting:
         """
         while self._done and next(iter(self._done.values()))[1] + REPEATED < now:
             del self._done[next(iter(self._done))]
-        for key, decision in list(self.ready.items()):
-            job = self._job(key)
+        for key in self.startable():
+            job, decision = self._job(key), self.ready[key]
             if job.busy or not self._book.is_saved(key) or self._repeats(key, decision, job, now):
                 continue
             self._start(key, decision, job)
 
+    def startable(self) -> list[Key]:
+        """What is ready and waits for no sequence to end, also not for that of an object of the
+        same name that is gone.
+        """
+        return [key for key in self.ready if key not in self.busy]
+
     def ended(self, outcome: Outcome, now: float) -> None:
         """A sequence has ended; what it saw has been taken in."""
         key = outcome.key
-        actions = self.busy.pop(key)
-        if key not in self._book.records:
+        uid, actions = self.busy.pop(key)
+        each = self._book.records.get(key)
+        if each is None or each.obj.uid != uid:
             self._engine.put("job", key, None)
             return
         self._done.pop(key, None)
@@ -97,10 +104,10 @@ class Acting:
         verbs = tuple(action.verb for action in decision.actions)
         log.info("%s: %s", key, ", ".join(verbs))
         self.ready.pop(key)
-        self.busy[key] = decision.actions
+        obj = self._book.records[key].obj
+        self.busy[key] = obj.uid, decision.actions
         self._engine.put("job", key, replace(job, busy=verbs, progress=0))
-        generation = self._book.records[key].obj.generation
-        ticket = Ticket(key, generation, decision.actions)
+        ticket = Ticket(key, obj.generation, decision.actions)
         lane = self._lanes.imports if "ImportImage" in verbs else self._lanes.actions
         lane(lambda: self._post(self._executor.run(ticket)))
 

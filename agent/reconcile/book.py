@@ -20,12 +20,13 @@ from agent.core.acceptance import (
 )
 from agent.core.changes import redacted
 from agent.core.facts import Engine
-from agent.core.identity import disk_prefix, domain_uuid, operation_uid
+from agent.core.identity import disk_prefix, disk_volume, domain_uuid, operation_uid
 from agent.core.ledger import Record, document, same_words
 from agent.core.metadata import DomainMetadata, from_domain
 from agent.core.model import Condition, Desired, Json, Key, Manifest, Object, Problem
 from agent.core.schema import Catalogue, Kind
 from agent.core.status import stamp, timestamp
+from agent.core.volumes import users_of
 from agent.kinds.registry import KEEPS_DATA
 from agent.kinds.virtual_machine import defaults
 from agent.kinds.virtual_machine.definition import parse
@@ -235,13 +236,17 @@ class Book:
         return Identity(str(uuid.uuid4()))
 
     def _disk_uid(self, key: Key) -> str:
-        """Uid of the one volume that bears this disk's name; empty if there is none, or more than
-        one.
+        """Uid of the volume that bears this disk's name; of several, which a deleted disk leaves,
+        the one that a domain refers to. Empty if there is none, or more than one.
         """
         prefix = disk_prefix(self._fleet, key)
         found = {name for _, _, name in self._world.volumes() if name.startswith(prefix)}
         found = {name for name in found if len(name) == len(prefix) + 36 + len(".qcow2")}
         uids = {name[len(prefix) : -len(".qcow2")] for name in found} - self.trash.entries.keys()
+        if len(uids) > 1:
+            domains = [raw for _, raw in self._world.domains().values()]
+            named = {uid: disk_volume(self._fleet, key, uid) for uid in uids}
+            uids = {uid for uid, name in named.items() if users_of(name, domains, ())}
         return uids.pop() if len(uids) == 1 else ""
 
     def _memories(self, of: Iterable[Manifest] | None = None) -> dict[Key, DomainMetadata]:

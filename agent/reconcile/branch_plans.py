@@ -27,6 +27,7 @@ TRIES = 3
 """Of one commit of a branch, whatever main does meanwhile."""
 RETRY = 60.0
 """Seconds until a plan that failed is tried again; four times as long after that."""
+AT_ONCE, NEVER = 0.0, float("inf")
 TOLD = ("phase", "restartAwaitingChanges", "capacity", "digest")
 """What a plan is made of, of an object's status."""
 
@@ -66,13 +67,14 @@ class BranchPlans:
         """By ref: the commit whose plan failed, and how often."""
         self._paths: set[str] = set()
         """Files that the status branch holds, or will."""
-        self._wanted = False
+        self._look_at = NEVER
+        """When the branches are to be looked at, whatever has been planned."""
         self.busy = False
 
     def load(self, paths: frozenset[str]) -> None:
         """The status branch was read anew."""
         self._paths = set(paths)
-        self._plans, self._again, self._failed, self._wanted = {}, {}, {}, True
+        self._plans, self._again, self._failed, self._look_at = {}, {}, {}, AT_ONCE
         self._files.clear()
 
     def seen(self, main: str, heads: Mapping[str, str]) -> None:
@@ -80,7 +82,7 @@ class BranchPlans:
         count as branches.
         """
         if (main, heads) != (self._main, self._heads):
-            self._main, self._heads, self._wanted = main, heads, True
+            self._main, self._heads, self._look_at = main, heads, AT_ONCE
 
     def changed(self, keys: set[Key], ledger: Ledger) -> None:
         """Objects are others than before, or what of them is in the trash."""
@@ -95,9 +97,9 @@ class BranchPlans:
 
     def ask(self, now: float) -> None:
         """Go on with the next branch that wants a plan."""
-        if not self._main or self.due(now) > now:
+        if not self._main or self.due() > now:
             return
-        self._wanted, self.busy = False, True
+        self._look_at, self.busy = NEVER, True
         main, heads = self._main, self._heads
         planned = {
             ref: (main if self._given_up(ref, each.tip) else each.main, each.tip)
@@ -112,10 +114,12 @@ class BranchPlans:
         if news.error is not None:
             log.warning("plans of branches: %s", news.error)
             self._again = {ref: max(at, now + CALM) for ref, at in self._again.items()}
+            self._look_at = min(self._look_at, now + CALM)
             return
         self._plans = {ref: each for ref, each in self._plans.items() if ref in news.open}
         self._again = {ref: at for ref, at in self._again.items() if ref in news.open}
         self._failed = {ref: each for ref, each in self._failed.items() if ref in news.open}
+        self._made_at = {ref: at for ref, at in self._made_at.items() if ref in self._plans}
         for path in self._paths - {path_of(ref) for ref in news.open}:
             self._paths.discard(path)
             self._files[path] = None
@@ -126,7 +130,7 @@ class BranchPlans:
             self._lanes.plans(lambda: self._post(self._make(change, known)))
 
     def planned(self, news: Planned, now: float) -> None:
-        self.busy, self._wanted = False, True
+        self.busy, self._look_at = False, AT_ONCE
         old = self._plans.get(news.ref)
         self._plans[news.ref], self._made_at[news.ref] = news, now
         self._again.pop(news.ref, None)
@@ -151,13 +155,11 @@ class BranchPlans:
     def _given_up(self, ref: str, tip: str) -> bool:
         return self._failed.get(ref) == (tip, TRIES)
 
-    def due(self, now: float) -> float:
+    def due(self) -> float:
         """When there is something to do; what is under way wakes by its end."""
         if self.busy:
-            return float("inf")
-        if self._wanted:
-            return now
-        return min(self._again.values(), default=float("inf"))
+            return NEVER
+        return min([self._look_at, *self._again.values()])
 
 
 def _told(known: Known) -> tuple[Json, ...]:

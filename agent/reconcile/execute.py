@@ -236,6 +236,7 @@ class Executor:
             "format": prepared.format,
             "storedBytes": prepared.stored_size,
             "unpackedBytes": prepared.virtual_size,
+            "source": action.source,
         }
 
     def _import_lock(self, name: str) -> threading.Lock:

@@ -69,7 +69,6 @@ class Pushed:
     """The end of one write. `tip` is None if it failed; `stale` if somebody else wrote first."""
 
     tip: str | None = None
-    keys: frozenset[Key] = frozenset()
     stale: bool = False
     error: RepositoryError | None = None
 
@@ -126,9 +125,7 @@ class GitWorker:
                 self._loaded = False
             return Synced(error=error)
 
-    def push(
-        self, changes: Mapping[str, bytes | None], message: str, keys: frozenset[Key]
-    ) -> Pushed:
+    def push(self, changes: Mapping[str, bytes | None], message: str) -> Pushed:
         """Write to the status branch."""
         if not self.may_act():
             return Pushed(error=_lost())
@@ -139,7 +136,7 @@ class GitWorker:
             return Pushed(stale=True, error=error)
         except RepositoryError as error:
             return Pushed(error=error)
-        return Pushed(self._tip, keys)
+        return Pushed(self._tip)
 
     def reload(self) -> None:
         """Have the next sync read everything again."""

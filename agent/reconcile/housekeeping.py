@@ -85,6 +85,7 @@ class Housekeeping:
         if now < self._times.look:
             return
         self._times.look = now + EVERY
+        self._times.retry = {name: at for name, at in self._times.retry.items() if at > now}
         for uid, each in list(self._book.trash.entries.items()):
             self._trashed(uid, each, now)
         if now >= self._times.images:

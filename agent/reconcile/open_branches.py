@@ -171,7 +171,7 @@ class _Mainline:
         if tip == self._tip:
             return
         new, met = self._walk(tip, self.known, MAINLINE)
-        if self._tip not in met:  # rewritten
+        if self._tip and self._tip not in met:  # rewritten
             self.known = set()
             new, _ = self._walk(tip, self.known, MAINLINE)
         self.known, self._tip = self.known | new, tip

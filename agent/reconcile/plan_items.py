@@ -76,7 +76,10 @@ def listed(
     """Items sorted by object. `gone` are objects that are not there any more in the end; `live` if
     it is known what hosts show.
     """
-    items = {key: Item(key, "delete", reason=FAREWELL.get(key.kind, "")) for key in gone}
+    going = {key for key, each in ledger.records.items() if each.obj.deleted}
+    items = {
+        key: Item(key, "delete", reason=FAREWELL.get(key.kind, "")) for key in gone.keys() - going
+    }
     seen = simulation.seen
     for key, each in book.records.items():
         known = ledger.records.get(key)

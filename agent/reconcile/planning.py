@@ -232,11 +232,14 @@ def related(records: Mapping[Key, Record], keys: Set[Key], mentioned: Set[Key]) 
     users = _users(records)
     found = {*keys, *mentioned, *(key for key in records if key.kind in ALWAYS)}
     found |= {user for key in keys for user in users.get(key, ())}
-    found = _with_targets(records, found)
-    # who else has a disk open decides whether one more may, and operations say how a machine runs
-    held = [key for key in found if key.kind in ("VirtualDisk", VM)]
-    found |= {user for key in held for user in users.get(key, ())}
-    return _with_targets(records, found)
+    before: set[Key] = set()
+    while found != before:
+        before = found
+        found = _with_targets(records, found)
+        # who else has a disk open decides whether one more may, and operations how a machine runs
+        held = [key for key in found if key.kind in ("VirtualDisk", VM)]
+        found |= {user for key in held for user in users.get(key, ())}
+    return found
 
 
 def _users(records: Mapping[Key, Record]) -> Mapping[Key, set[Key]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from agent.core.facts import Engine
 from agent.core.host import Host, HostEvent
 from agent.core.ledger import Record
-from agent.core.model import Json, Key, Problem
+from agent.core.model import Desired, Json, Key, Problem
 from agent.core.schema import Catalogue
 from agent.core.status import timestamp
 from agent.reconcile.acting import REPEATED, Acting
@@ -136,6 +136,8 @@ class Reconciler:
         """True once the ledger has been read."""
         self._accepted = False
         """True while the objects in force are those of the newest commit."""
+        self._deferred = False
+        """True while there is something to write that can wait a moment."""
         self._applied: Mapping[str, Json] = {}
         self._waiting: set[Key] = set()
         self._wrong: set[Key] = set()
@@ -167,8 +169,8 @@ class Reconciler:
             self._accept(now)
             self._decide(now)
             self._act(now)
-            self._plan_branches(now)
             self._clear_away(now)
+            self._plan_branches(now)
             self._write(now)
         self._repository.ask(now, self._timing.clock)
         return max(0.0, self._due(now) - now)
@@ -230,20 +232,22 @@ class Reconciler:
 
     def _pushed(self, news: Pushed, now: float) -> None:
         if self._repository.pushed(news, now):
-            for key in news.keys & self._book.records.keys():
-                self._book.saved[key] = self._book.records[key].obj.uid
             self._writing.written()
             self._housekeeping.wake()
         else:
             self._writing.failed()
 
     def _accept(self, now: float) -> None:
-        """Objects need the ledger, a commit, and one look at the host: names may be known there."""
-        desired = self._repository.desired
-        if self._accepted or not self._loaded or desired is None or not self._hosts.seen:
-            return
-        self._book.take(desired, now)
-        self._accepted = True
+        if (desired := self._acceptable()) is not None:
+            self._book.take(desired, now)
+            self._accepted = True
+
+    def _acceptable(self) -> Desired | None:
+        """What is to be accepted. Objects need the ledger, a commit, and one look at the host:
+        names may be known there.
+        """
+        ready = self._loaded and self._hosts.seen and not self._accepted
+        return self._repository.desired if ready else None
 
     def _decide(self, now: float) -> None:
         for _ in range(SETTLE_ROUNDS):
@@ -295,6 +299,7 @@ class Reconciler:
 
     def _write(self, now: float) -> None:
         """One commit for all that changed; a remote repository is not written to all the time."""
+        self._deferred = False
         if not self._accepted or not self._repository.writable(now):
             return
         agent = self._agent(now)
@@ -302,6 +307,7 @@ class Reconciler:
             return
         urgent = any(not self._book.is_saved(key) for key in self._acting.ready)
         if not urgent and (now < self._repository.push_at or self._writing.calm(agent, now)):
+            self._deferred = True
             return
         revision = str(self._repository.attempted.get("revision", ""))
         self._repository.push(*self._writing.compose(agent, revision, now))
@@ -333,10 +339,12 @@ class Reconciler:
         if (wake := self._engine.next_wake()) is not None:
             due.append(wake)
         if self._accepted:
-            due.append(self._plans.due(now))
-        if (self._book.unsaved or self._writing.files) and not self._repository.pushing:
+            due.append(self._plans.due())
+        if self._acceptable() is not None:
+            due.append(now)
+        if self._deferred and not self._repository.pushing:
             due.append(max(self._repository.push_at, now + CALM))
-        if self._acting.ready and not self._repository.pushing and not self._hosts.error:
+        if self._acting.startable() and not self._repository.pushing and not self._hosts.error:
             due.append(now + REPEATED)
         if self._accepted and self._hosts.seen and not self._repository.pushing:
             due.append(self._housekeeping.due())
@@ -366,7 +374,7 @@ class Reconciler:
     @property
     def planning(self) -> bool:
         """True while some branch waits for its plan."""
-        return self._plans.busy or self._plans.due(0.0) <= 0.0 or bool(self._writing.files)
+        return self._plans.busy or self._plans.due() <= 0.0 or bool(self._writing.files)
 
     def records(self) -> Mapping[Key, Record]:
         """The objects in force."""

@@ -46,7 +46,9 @@ class RepositorySide:
         """True if nothing was read since the last write."""
         self._sync_at = 0.0
         self.push_at = 0.0
-        """When the status branch may be written again."""
+        """When the status branch may be written again, unless something waits for it."""
+        self._retry_at = 0.0
+        """When a branch may be written again after that has failed, whatever waits for it."""
 
     @property
     def error(self) -> str:
@@ -69,15 +71,17 @@ class RepositorySide:
         """True if a branch may be written now. Reads and writes take turns, so that neither many
         commits nor many changes of status keep the other one waiting.
         """
-        return not (self.syncing or self.pushing or (self._wrote and self._old(now)))
+        if self.syncing or self.pushing or now < self._retry_at:
+            return False
+        return not (self._wrote and self._old(now))
 
     def _old(self, now: float) -> bool:
         """True if what is known of the repository may be out of date."""
         return self.wanted or now >= self._sync_at
 
-    def push(self, changes: Mapping[str, bytes | None], message: str, keys: frozenset[Key]) -> None:
+    def push(self, changes: Mapping[str, bytes | None], message: str) -> None:
         self.pushing = self._wrote = True
-        self._lane(lambda: self._post(self._git.push(changes, message, keys)))
+        self._lane(lambda: self._post(self._git.push(changes, message)))
 
     def withdraw(self, finished: frozenset[Key]) -> None:
         """Have the files of finished operations removed."""
@@ -138,14 +142,15 @@ class RepositorySide:
             self.push_at = now
         else:
             self._unwritten = self._told(str(news.error))
-            self.push_at = now + RETRY
+            self._retry_at = now + RETRY
         return False
 
     def due(self, now: float) -> float:
         """When it is to be asked again; what is under way wakes by its end."""
         if self.syncing or self.pushing:
             return now + self._poll
-        return now if self.wanted else self._sync_at
+        at = now if self.wanted else self._sync_at
+        return min(at, self._retry_at) if now < self._retry_at else at
 
     def _told(self, message: str) -> str:
         """The message, told if it is news."""

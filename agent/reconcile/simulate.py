@@ -84,7 +84,8 @@ class Simulation:
         digest = f"unknown-{key.kind}-{key.namespace}-{key.name}"
         facts = {"digest": digest, "format": "qcow2", "storedBytes": 1, "unpackedBytes": 0}
         job: Job = self._engine.get("job", key) or IDLE
-        self._engine.put("job", key, replace(job, result=facts))
+        result = {**facts, "source": action.source}
+        self._engine.put("job", key, replace(job, result=result))
         self._volume(action.node, action.pool, image_volume(self._fleet, digest, "qcow2"), 0, 1)
 
     @_do.register

@@ -22,9 +22,11 @@ CALM = 1.0
 
 @dataclass(frozen=True)
 class Batch:
-    """Keys of a write that is under way: changed, removed, and by uid what is in the trash."""
+    """Keys of a write that is under way: changed with their uids, removed, and by uid what is in
+    the trash.
+    """
 
-    changed: frozenset[Key] = frozenset()
+    changed: Mapping[Key, str] = field(default_factory=dict)
     removed: frozenset[Key] = frozenset()
     trash: Mapping[str, Key] = field(default_factory=dict)
     files: Mapping[str, bytes | None] = field(default_factory=dict)
@@ -64,11 +66,11 @@ class Writing:
 
     def compose(
         self, agent: Mapping[str, Json], revision: str, now: float
-    ) -> tuple[dict[str, bytes | None], str, frozenset[Key]]:
-        """Files, message and keys of the next commit. It all counts as written until `failed`."""
+    ) -> tuple[dict[str, bytes | None], str]:
+        """Files and message of the next commit. It all counts as written until `failed`."""
         book, problems = self._book, self._found()
         batch = Batch(
-            frozenset(book.unsaved),
+            {key: book.records[key].obj.uid for key in book.unsaved},
             frozenset(book.removed),
             dict(book.trash.unsaved),
             dict(self.files),
@@ -87,16 +89,17 @@ class Writing:
         self.files.clear()
         book.unsaved, book.removed, book.trash.unsaved, book.events = set(), set(), {}, []
         self._agent, self._problems, self._batch, self._written_at = agent, problems, batch, now
-        return changes, message, batch.changed
+        return changes, message
 
     def written(self) -> None:
         """What was composed last stands in Git."""
+        self._book.saved.update(self._batch.changed)
         self._book.trash.written(self._batch.trash)
 
     def failed(self) -> None:
         """What was to be written is to be written again."""
         book, batch = self._book, self._batch
-        book.unsaved |= batch.changed & book.records.keys()
+        book.unsaved |= batch.changed.keys() & book.records.keys()
         book.removed |= batch.removed - book.records.keys()
         self.files.update({**batch.files, **self.files})
         book.trash.unsaved = {**batch.trash, **book.trash.unsaved}
@@ -108,9 +111,9 @@ class Writing:
     def _readme(
         self, problems: tuple[Problem, ...], agent: Mapping[str, Json], batch: Batch
     ) -> str:
-        changed = batch.changed
+        changed = batch.changed.keys()
         if self._fleet is None:
-            self._fleet, changed = Readme(self._catalogue), frozenset(self._book.records)
+            self._fleet, changed = Readme(self._catalogue), self._book.records.keys()
         for key in batch.removed:
             self._fleet.drop(key)
         for key in changed:

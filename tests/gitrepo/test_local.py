@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,22 @@ def test_two_processes_that_commit_at_once_lose_nothing(root: Path) -> None:
     assert len(listed) == 100
     assert git(root, "rev-list", "--count", "status") == "100"
     assert git(root, "fsck", "--full", "--no-dangling") == ""
+
+
+def test_a_pack_for_which_there_is_no_room_leaves_nothing_behind(
+    root: Path, local: LocalRepository
+) -> None:
+    files = {f"{number}": os.urandom(2000) for number in range(200)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(RepositoryError, match="must have room"):
+            local.commit(STATUS, None, files, "many")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(root.glob("objects/pack/*")) == []
+    local.commit(STATUS, None, files, "many")
+    git(root, "fsck", "--strict")
 
 
 def test_threads_that_commit_while_git_packs_lose_nothing(root: Path) -> None:

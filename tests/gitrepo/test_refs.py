@@ -78,6 +78,25 @@ def test_a_branch_of_the_same_name_is_another_ref(asking: ObjectRepository, root
     assert asking.fetch() == {"refs/heads/refs/pull/1/head": branch, "refs/pull/1/head": pull}
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("refs/pull/1*/head", {"refs/pull/1/head", "refs/pull/12/head"}),
+        ("refs/pull/12/head", {"refs/pull/12/head"}),
+    ],
+)
+def test_a_pattern_may_begin_with_a_part_of_a_name_or_be_a_whole_one(
+    root: Path, tmp_path: Path, pattern: str, found: set[str], packed: bool
+) -> None:
+    for number in (1, 12, 2):
+        put(root, {"a.yaml": "pull"}, f"refs/pull/{number}/head")
+    if packed:
+        git(root, "pack-refs", "--all")
+    with open_repository(str(root), tmp_path, refs=(pattern,)) as asking:
+        assert asking.fetch().keys() - {HEAD} == found
+
+
 def test_of_very_many_the_newest_are_taken(
     asking: ObjectRepository, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

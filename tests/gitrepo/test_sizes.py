@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import string
+import struct
 import subprocess
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -201,6 +203,15 @@ def test_a_pack_that_ends_too_early(root: Path, end: int, tmp_path: Path) -> Non
     short = tmp_path / "short.pack"
     short.write_bytes(pack.read_bytes()[:end])
     with short.open("rb") as file, pytest.raises(ValueError, match=r"ends within|no number"):
+        largest_of(file, MIB)
+
+
+def test_an_object_that_is_larger_than_its_header_says(tmp_path: Path) -> None:
+    blob_of_one_byte = bytes([3 << 4 | 1])
+    content = blob_of_one_byte + zlib.compress(bytes(1024))
+    pack = tmp_path / "lying.pack"
+    pack.write_bytes(b"PACK" + struct.pack(">LL", 2, 1) + content)
+    with pack.open("rb") as file, pytest.raises(ValueError, match="larger than its header"):
         largest_of(file, MIB)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from agent.core.ledger import PLANS
 from agent.gitrepo.refs import Spaces
+from agent.gitrepo.repository import RepositoryError
 from agent.reconcile import plan_process
 from agent.reconcile.branch_plans import path_of
 from tests.memory_repository import MemoryRepository
@@ -407,6 +408,22 @@ def test_a_plan_that_failed_is_tried_again_a_few_times(
     on.now += 61
     settle(on)
     assert plans(on)["topic.md"].startswith("### Plan: 1 to create, 1 to change\n")
+
+
+def test_branches_that_could_not_be_looked_at_are_looked_at_again(
+    on: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> str:
+        raise RepositoryError("PermissionDenied", "objects cannot be read")
+
+    branch(on, "topic", {"mine.yaml": disk("mine")})
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryRepository, "commit_info", away)
+        settle(on)
+        assert plans(on) == {}
+    on.now += 11
+    settle(on)
+    assert plans(on).keys() == {"topic.md"}
 
 
 # -- what is in the trash -------------------------------------------------------------------------

@@ -134,6 +134,17 @@ def test_a_deletion_says_what_becomes_of_the_data(on: Rig, live: bool) -> None:
     assert "DeleteVolume" not in found["root"].actions
 
 
+def test_a_deletion_that_is_under_way_is_nothing_new(on: Rig) -> None:
+    on.host.guest_obeys = False
+    on.push({"vm.yaml": disk()})
+    on.agent.reconciler.look_at_git()
+    for _ in range(5):
+        on.step()
+    assert on.vm()["status"]["phase"] == "Terminating"
+    assert planned(on, {"other.yaml": disk("other")}).names == {"other": "create"}
+    assert planned(on, live=True).names == {"vm": "act"}
+
+
 @pytest.mark.parametrize("live", [False, True])
 def test_what_lacks_something_is_blocked_and_says_what(on: Rig, live: bool) -> None:
     lacking = machine("lacking", disks=("nowhere",))

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from agent.core.actions import ImportImage
 from agent.core.host import HostError, RawDomain
 from agent.core.identity import disk_volume
 from agent.core.model import Key
 from agent.reconcile.housekeeping import EVERY, GRACE
 from tests.memory_host import Killed, Volume
+from tests.memory_repository import MemoryRepository
 from tests.product.faults import Effects, FragileRepository
 from tests.rig import STATUS, Rig, disk, machine, manifest
 
@@ -96,6 +98,24 @@ def test_a_disk_that_is_to_be_made_from_something_else_stands_beside_the_old_dat
     rig.push({"data.yaml": disk("data")})
     assert rig.settle().problems == ()
     assert uid(rig) == kept
+    assert rig.verbs() == []
+
+
+@pytest.mark.parametrize("on", [True, False], ids=["on", "off"])
+def test_a_machine_keeps_its_disk_beside_an_old_one_when_the_ledger_is_lost(
+    rig: Rig, on: bool
+) -> None:
+    policy = "AlwaysOn" if on else "AlwaysOff"
+    rig.push({"vm.yaml": [disk("data"), machine(disks=("data",), runPolicy=policy)]})
+    rig.settle()
+    before = uid(rig)
+    image_data(rig, volume("13a39c64-d9e7-491a-a37e-c819c4283af7"))  # of a deleted disk "data"
+    rig.verbs()
+    assert isinstance(rig.repo, MemoryRepository)
+    del rig.repo.refs[STATUS]
+    rig.start()
+    rig.settle()
+    assert uid(rig) == before
     assert rig.verbs() == []
 
 
@@ -333,8 +353,10 @@ def imported(rig: Rig, kind: str) -> str:
         key = Key(kind, "" if kind == "ClusterVirtualImage" else "default", "image")
         job = reconciler._engine.get("job", key)
         if job is not None and job.busy:
-            reconciler._engine.put("job", key, replace(job, busy=(), result=facts))
-            reconciler._acting.busy.pop(key, None)
+            _, (download,) = reconciler._acting.busy.pop(key)
+            assert isinstance(download, ImportImage)
+            result = {**facts, "source": download.source}
+            reconciler._engine.put("job", key, replace(job, busy=(), result=result))
     rig._tasks.clear()
     reconciler.post(_full_read(rig))
     rig.settle()

@@ -152,7 +152,7 @@ def test_who_comes_back_after_a_hang_notices_before_it_acts(acting: Pair) -> Non
     assert "default_disk_default_two" not in str(acting.host.pools)
     assert acting.second.agent.reconciler.summary().leading
     tip, verbs = acting.repo.refs[STATUS], len(acting.host.verbs)
-    assert first.agent.git.push({"README.md": b"old"}, "old", frozenset()).tip is None
+    assert first.agent.git.push({"README.md": b"old"}, "old").tip is None
     first.now = acting.now
     first.agent.reconciler.run()
     for task in held:

@@ -146,8 +146,54 @@ def test_who_holds_a_disk_and_what_it_needs_to_hold_it_are_related() -> None:
     )
     (one,) = (key for key in records if key.name == "one")
     found = planning.related(records, {one}, set())
-    assert {key.name for key in found} == {"one", "host", "shared", "other", "own"}
+    assert {key.name for key in found} == {"one", "host", "shared", "other", "own", "stop"}
     found = planning.related(records, {one._replace(name="other")}, set())
     assert "stop" in {key.name for key in found}
     found = planning.related(records, {Key("VirtualMachineClass", "", "host")}, set())
     assert {"one", "other", "stranger", "apart"} <= {key.name for key in found}
+
+
+def from_image(name: str) -> dict[str, Any]:
+    ref = {"kind": "VirtualImage", "name": "image"}
+    return manifest("VirtualDisk", name, {"dataSource": {"type": "ObjectRef", "objectRef": ref}})
+
+
+def image() -> dict[str, Any]:
+    source = {"type": "HTTP", "http": {"url": "http://127.0.0.1:9/x"}}
+    return manifest("VirtualImage", "image", {"storage": "ContainerRegistry", "dataSource": source})
+
+
+@pytest.mark.parametrize(
+    ("main", "new"),
+    [
+        (
+            {"new": from_image("new"), "first": machine("first", disks=("old",))},
+            {"image": image()},
+        ),
+        (
+            {
+                "new": disk("new"),
+                "first": machine("first", disks=("old",)),
+                "holder": machine("holder", disks=("new",)),
+                "spare": disk("spare"),
+            },
+            {
+                "holder": machine(
+                    "holder", disks=("spare",), disruptions={"restartApprovalMode": "Automatic"}
+                )
+            },
+        ),
+    ],
+    ids=["an image that comes", "a disk that is let go"],
+)
+def test_a_machine_that_gets_one_disk_of_two_still_waits_for_who_holds_the_other(
+    rig: Rig, main: dict[str, Any], new: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.push({"old.yaml": disk("old"), **{f"{name}.yaml": each for name, each in main.items()}})
+    rig.settle()
+    rig.push({"waits.yaml": machine("waits", disks=("new", "old"))})
+    rig.settle()
+    changed = {f"{name}.yaml": each for name, each in new.items()}
+    found, whole = plans(rig, changed, monkeypatch)
+    assert found.items == whole.items
+    assert "waits" not in {item.key.name for item in found.items}

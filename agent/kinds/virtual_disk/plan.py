@@ -168,7 +168,9 @@ def _source(
 ) -> ImageData | None:
     """The image data to start from; None with the reason in the report."""
     if source["type"] == "HTTP":
-        known = view.previous(disk.key).get("import", {})
+        previous = view.previous(disk.key)
+        same = previous.get("observedGeneration") == disk.generation
+        known = previous.get("import", {}) if same else {}  # else it may be of another address
         state = imported(disk, source["http"], known, view, at)
         report.facts, report.progress = state.facts, state.progress
         report.wake, report.waiting = state.wake, state.waiting

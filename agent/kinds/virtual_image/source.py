@@ -54,9 +54,19 @@ FACTS = ("digest", "format", "storedBytes", "unpackedBytes")
 def imported(
     obj: Object, http: Mapping[str, Json], known: Mapping[str, Json], view: View, at: Place
 ) -> Imported:
-    """`known` is what the ledger remembers of an earlier import."""
+    """`known` is what the ledger remembers of an earlier import from the same source."""
     job: Job = view.read("job", obj.key) or IDLE
-    facts = {name: job.result[name] for name in FACTS} if job.result else dict(known)
+    action = ImportImage(
+        node=at.name,
+        pool=POOL,
+        url=http["url"],
+        checksums=dict(http.get("checksum", {})),
+        ca_bundle=http.get("caBundle"),
+        volume_prefix=image_prefix(view.setting("fleet")),
+    )
+    facts = dict(known)
+    if job.result.get("source") == action.source:  # the manifest may have changed meanwhile
+        facts = {name: job.result[name] for name in FACTS}
     if facts.get("digest"):
         data = _stored(facts, view, at)
         if data is not None:
@@ -77,14 +87,6 @@ def imported(
             wake=wake,
             waiting=job.retry,
         )
-    action = ImportImage(
-        node=at.name,
-        pool=POOL,
-        url=http["url"],
-        checksums=dict(http.get("checksum", {})),
-        ca_bundle=http.get("caBundle"),
-        volume_prefix=image_prefix(view.setting("fleet")),
-    )
     message = "The image is about to be downloaded."
     return Imported(
         known, action=action, reason="Provisioning", message=message, progress="0%", waiting=True

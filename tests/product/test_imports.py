@@ -1,0 +1,143 @@
+"""Image data is that of the manifest in force, whatever was asked for while it came."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from agent.core.actions import ImportImage
+from agent.core.host import RawVolume
+from agent.core.identity import POOL, image_volume
+from agent.reconcile.execute import Outcome, Ticket
+from agent.reconcile.world import VolumeRead
+from tests.rig import Rig, manifest
+
+OLD, NEW = "http://127.0.0.1:9/old", "http://127.0.0.1:9/new"
+GIB = 1 << 30
+
+
+def source(url: str) -> dict[str, Any]:
+    return {"dataSource": {"type": "HTTP", "http": {"url": url}}}
+
+
+def image(url: str) -> dict[str, Any]:
+    return manifest("VirtualImage", "image", {"storage": "ContainerRegistry", **source(url)})
+
+
+def disk(url: str) -> dict[str, Any]:
+    return manifest(
+        "VirtualDisk", "image", {"persistentVolumeClaim": {"size": "1Gi"}, **source(url)}
+    )
+
+
+def digest(url: str) -> str:
+    return sha256(url.encode()).hexdigest()
+
+
+class Downloads:
+    """Downloads that end when a test says so. The data is 2 GiB behind OLD and 1 GiB behind NEW."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.started: list[str] = []
+        self._rig, self._waiting = rig, deque[Callable[[], None]]()
+        executor: Any = rig.agent.reconciler._acting._executor
+        self._run = executor.run
+        executor.run = self._carried_out
+
+    def _carried_out(self, ticket: Ticket) -> Outcome:
+        action = ticket.actions[0]
+        if not isinstance(action, ImportImage):
+            outcome: Outcome = self._run(ticket)
+            return outcome
+        size = 2 * GIB if action.url == OLD else GIB
+        facts = {
+            "digest": digest(action.url),
+            "format": "qcow2",
+            "storedBytes": 4,
+            "unpackedBytes": size,
+        }
+        name = image_volume("default", digest(action.url), "qcow2")
+        seen = VolumeRead(action.node, POOL, name, RawVolume(POOL, name, f"/{name}", size, 4))
+        result = {**facts, "source": action.source}
+        return Outcome(ticket.key, ticket.generation, ["ImportImage"], result=result, seen=[seen])
+
+    def hold(self, files: dict[str, Any] | None = None) -> None:
+        """Push, and do everything but downloads."""
+        self._rig.push(files)
+        self._rig.agent.reconciler.look_at_git()
+        for _ in range(20):
+            self._rig.agent.reconciler.run()
+            while self._rig._tasks:
+                task: Any = self._rig._tasks.popleft()
+                if "ticket" in task.__code__.co_freevars and self._is_download(task):
+                    self._waiting.append(task)
+                else:
+                    task()
+
+    def _is_download(self, task: Any) -> bool:
+        ticket: Ticket = dict(
+            zip(
+                task.__code__.co_freevars,
+                (cell.cell_contents for cell in task.__closure__),
+                strict=True,
+            )
+        )["ticket"]
+        action = ticket.actions[0]
+        if isinstance(action, ImportImage):
+            self.started.append(action.url)
+        return isinstance(action, ImportImage)
+
+    def end(self) -> None:
+        """End downloads, the newest first, until none is left."""
+        while self._waiting:
+            self._waiting.pop()()
+            self.hold()
+
+
+def status(rig: Rig, kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = rig.document(f"namespaces/default/{kind}/image.yaml")["status"]
+    return found
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_an_image_that_is_changed_while_it_is_downloaded_gets_the_new_data(
+    rig: Rig, again: bool
+) -> None:
+    rig.push({"other.yaml": disk(NEW) | {"metadata": {"name": "other"}}})
+    downloads = Downloads(rig)
+    downloads.hold({"image.yaml": image(OLD)})
+    if again:  # another object of its name
+        downloads.hold({"image.yaml": None})
+    downloads.hold({"image.yaml": image(NEW)})
+    downloads.end()
+    assert status(rig, "virtualimages")["digest"] == digest(NEW)
+    assert downloads.started.count(OLD) == 1
+
+
+def test_a_disk_whose_image_is_too_large_is_made_from_another_one(rig: Rig) -> None:
+    downloads = Downloads(rig)
+    downloads.hold({"image.yaml": disk(OLD)})
+    downloads.end()
+    assert status(rig, "virtualdisks")["phase"] == "Failed"
+    downloads.hold({"image.yaml": disk(NEW)})
+    downloads.end()
+    assert status(rig, "virtualdisks")["phase"] == "Ready"
+    assert status(rig, "virtualdisks")["import"]["digest"] == digest(NEW)
+
+
+def test_a_disk_whose_image_was_changed_while_no_agent_ran_is_made_from_the_new_one(
+    rig: Rig,
+) -> None:
+    downloads = Downloads(rig)
+    downloads.hold({"image.yaml": disk(OLD)})
+    downloads.end()
+    rig.start()
+    downloads = Downloads(rig)
+    downloads.hold({"image.yaml": disk(NEW)})
+    downloads.end()
+    assert downloads.started == [NEW]
+    assert status(rig, "virtualdisks")["import"]["digest"] == digest(NEW)
