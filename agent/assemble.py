@@ -26,7 +26,7 @@ from agent.reconcile.execute import Executor
 from agent.reconcile.git import Branches, GitWorker
 from agent.reconcile.lease import uptime
 from agent.reconcile.news import Lanes, ProgressNews
-from agent.reconcile.open_branches import OpenBranches
+from agent.reconcile.plans.open_branches import OpenBranches
 from agent.reconcile.reconciler import Identity, Reconciler, Timing
 from agent.reconcile.status_branch import StatusBranch
 from agent.reconcile.workers import Workers

@@ -14,8 +14,8 @@ from agent.core.schema import Catalogue
 from agent.gitrepo.worktree import CommitSource
 from agent.kinds.validation import CHECKS
 from agent.reconcile.desired import ManifestReader, together
-from agent.reconcile.plan_items import Item, PlanReport
-from agent.reconcile.planning import plan
+from agent.reconcile.plans.items import Item, PlanReport
+from agent.reconcile.plans.planning import plan
 from agent.reconcile.recall import recall
 from agent.reconcile.status_branch import StatusBranch
 from tests.memory_repository import MemoryRepository

@@ -22,8 +22,8 @@ from agent.gitrepo.worktree import CommitSource, FolderSource
 from agent.hypervisor.host import LibvirtHost
 from agent.kinds.validation import CHECKS
 from agent.reconcile.desired import ManifestReader, together
-from agent.reconcile.plan_items import PlanReport, lines
-from agent.reconcile.planning import plan
+from agent.reconcile.plans.items import PlanReport, lines
+from agent.reconcile.plans.planning import plan
 from agent.reconcile.recall import recall
 from agent.reconcile.status_branch import StatusBranch
 from agent.settings import Settings, data_home

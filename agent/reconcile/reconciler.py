@@ -15,14 +15,14 @@ from agent.core.schema import Catalogue
 from agent.core.status import timestamp
 from agent.reconcile.acting import REPEATED, Acting
 from agent.reconcile.book import Book
-from agent.reconcile.branch_plans import BranchPlans
 from agent.reconcile.execute import Executor, Outcome
 from agent.reconcile.git import Branches, GitWorker, Pushed, Synced, Withdrawn
 from agent.reconcile.hosts import HostSide
 from agent.reconcile.housekeeping import VOLUME, Housekeeping
 from agent.reconcile.news import Lanes, ProgressNews
-from agent.reconcile.open_branches import OpenBranches, Surveyed
-from agent.reconcile.plan_process import Planned, plan_branch
+from agent.reconcile.plans.branches import BranchPlans
+from agent.reconcile.plans.open_branches import OpenBranches, Surveyed
+from agent.reconcile.plans.process import Planned, plan_branch
 from agent.reconcile.repository import RepositorySide
 from agent.reconcile.status_branch import Ledger, StatusBranch
 from agent.reconcile.workers import Counter

@@ -11,10 +11,10 @@ from agent.gitrepo.local import LocalRepository
 from agent.gitrepo.worktree import CommitSource
 from agent.kinds.validation import CHECKS
 from agent.loop import Loop
-from agent.reconcile import planning
 from agent.reconcile.desired import ManifestReader
-from agent.reconcile.open_branches import OpenBranches
-from agent.reconcile.plan_process import plan_branch
+from agent.reconcile.plans import planning
+from agent.reconcile.plans.open_branches import OpenBranches
+from agent.reconcile.plans.process import plan_branch
 from agent.reconcile.status_branch import StatusBranch
 from tests.benchmarks.figures import Figure, cpu, peak, resident, wall
 from tests.benchmarks.fleet import documents, path, push, steady

@@ -14,8 +14,8 @@ import pytest
 from agent.core.ledger import PLANS
 from agent.gitrepo.refs import Spaces
 from agent.gitrepo.repository import RepositoryError
-from agent.reconcile import plan_process
-from agent.reconcile.branch_plans import path_of
+from agent.reconcile.plans import process
+from agent.reconcile.plans.branches import path_of
 from tests.memory_repository import MemoryRepository
 from tests.plans import branch
 from tests.rig import MAIN, START, STATUS, Rig, disk, machine, manifest
@@ -321,7 +321,7 @@ def test_hostile_branches_leave_the_agents_memory_as_it_is(on: Rig) -> None:
 def test_a_child_that_is_killed_costs_its_branch_the_plan(
     on: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.reconcile.plan_process.DEADLINE", 0.0)
+    monkeypatch.setattr("agent.reconcile.plans.process.DEADLINE", 0.0)
     branch(on, "slow", {"mine.yaml": disk("mine")})
     settle(on)
     assert "It cannot be planned: it takes longer than 0 seconds" in plans(on)["slow.md"]
@@ -336,20 +336,20 @@ def test_a_child_that_is_killed_costs_its_branch_the_plan(
 
 def broken(monkeypatch: pytest.MonkeyPatch, folder: Path, line: str) -> list[str]:
     """Have children run a line where they would read what they are told; gives the log."""
-    package = folder / "agent" / "reconcile"
+    package = folder / "agent" / "reconcile" / "plans"
     package.mkdir(parents=True)
-    start = "import sys; from agent.reconcile import real_child as it; sys.excepthook = it.complain"
-    source = Path(plan_process.ROOT) / "agent" / "reconcile" / "plan_child.py"
-    for name in ("", "reconcile/"):
+    start = "import sys; from agent.reconcile.plans import real as it; sys.excepthook = it.complain"
+    source = Path(process.ROOT) / "agent" / "reconcile" / "plans" / "child.py"
+    for name in ("", "reconcile/", "reconcile/plans/"):
         (folder / "agent" / name / "__init__.py").write_text(
-            f"__path__.append({plan_process.ROOT + '/agent/' + name!r})\n"
+            f"__path__.append({process.ROOT + '/agent/' + name!r})\n"
         )
-    (package / "real_child.py").write_text(source.read_text())
-    (package / "plan_child.py").write_text(f"{start}\nit.limit()\n{line}\n")
-    monkeypatch.setattr(plan_process, "ROOT", str(folder))
+    (package / "real.py").write_text(source.read_text())
+    (package / "child.py").write_text(f"{start}\nit.limit()\n{line}\n")
+    monkeypatch.setattr(process, "ROOT", str(folder))
     said: list[str] = []
     monkeypatch.setattr(
-        "agent.reconcile.branch_plans.log.warning", lambda form, *rest: said.append(form % rest)
+        "agent.reconcile.plans.branches.log.warning", lambda form, *rest: said.append(form % rest)
     )
     return said
 
@@ -363,10 +363,10 @@ def broken(monkeypatch: pytest.MonkeyPatch, folder: Path, line: str) -> list[str
             "it takes more than 20 seconds of processor time;",
         ),
         ("import os; os.kill(os.getpid(), 9)", "ended by signal 9."),
-        ("open('/pass-1')", "with exit status 1: FileNotFoundError in plan\\_child.py:3."),
+        ("open('/pass-1')", "with exit status 1: FileNotFoundError in child.py:3."),
         (
             "raise ValueError('pass-1 <script>')",
-            "with exit status 1: ValueError in plan\\_child.py:3.",
+            "with exit status 1: ValueError in child.py:3.",
         ),
         ("print('[' * 100)", "gave no answer that could be used."),
         ("print('x' * 10**7)", "gave no answer that could be used."),

@@ -11,7 +11,7 @@ from agent.core.schema import Catalogue
 from agent.gitrepo.worktree import CommitSource
 from agent.kinds.validation import CHECKS
 from agent.reconcile.desired import ManifestReader
-from agent.reconcile.planning import plan
+from agent.reconcile.plans.planning import plan
 from agent.reconcile.status_branch import StatusBranch
 from tests.rig import MAIN, OPERATIONS, STATUS, Rig, condition, disk, machine, operation, vm_key
 

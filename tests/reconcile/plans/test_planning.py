@@ -11,9 +11,9 @@ import pytest
 
 from agent.core.ledger import Record
 from agent.core.model import Key, Manifest, Object
-from agent.reconcile import planning
 from agent.reconcile.book import Book
-from agent.reconcile.plan_items import PlanReport
+from agent.reconcile.plans import planning
+from agent.reconcile.plans.items import PlanReport
 from agent.reconcile.status_branch import Ledger
 from tests.plans import branch, desired, report
 from tests.rig import MAIN, OPERATIONS, Rig, disk, machine, manifest, operation

@@ -21,8 +21,8 @@ from agent.kinds.registry import ORDER, decisions
 from agent.kinds.virtual_machine import defaults
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN
 from agent.reconcile.book import OPERATION, VM, Book
-from agent.reconcile.plan_items import PlanReport, listed
-from agent.reconcile.simulate import Simulation
+from agent.reconcile.plans.items import PlanReport, listed
+from agent.reconcile.plans.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
 from agent.reconcile.world import FullRead, VolumeRead, World
 

@@ -34,8 +34,8 @@ from agent.kinds.validation import CHECKS
 from agent.kinds.virtual_machine import defaults
 from agent.kinds.virtual_machine_class.builtin import SOURCE
 from agent.reconcile.desired import ManifestReader
-from agent.reconcile.plan_items import lines
-from agent.reconcile.planning import named, plan
+from agent.reconcile.plans.items import lines
+from agent.reconcile.plans.planning import named, plan
 from agent.reconcile.status_branch import Ledger
 
 MEMORY = 512 * 1024**2

@@ -15,7 +15,7 @@ from agent.core.schema import Catalogue
 from agent.kinds.suspension import MESSAGE as SUSPENDED
 from agent.kinds.virtual_machine_class.builtin import SOURCE
 from agent.reconcile.book import OPERATION, VM, Book
-from agent.reconcile.simulate import Simulation
+from agent.reconcile.plans.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
 
 BLOCKING = (

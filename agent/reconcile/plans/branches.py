@@ -12,9 +12,9 @@ from urllib.parse import quote
 from agent.core.ledger import PLANS
 from agent.core.model import Json, Key
 from agent.reconcile.news import Lanes, Post
-from agent.reconcile.open_branches import BranchChange, OpenBranches, Surveyed
-from agent.reconcile.plan_process import Known, Planned
-from agent.reconcile.planning import part
+from agent.reconcile.plans.open_branches import BranchChange, OpenBranches, Surveyed
+from agent.reconcile.plans.planning import part
+from agent.reconcile.plans.process import Known, Planned
 from agent.reconcile.status_branch import Ledger
 
 log = logging.getLogger("gitvirt")

@@ -21,9 +21,9 @@ from agent.core import planprint
 from agent.core.ledger import Record, document
 from agent.core.model import Json, Key
 from agent.core.schema import Catalogue
-from agent.reconcile.open_branches import BranchChange, Files
-from agent.reconcile.plan_child import CPU, MEMORY
-from agent.reconcile.planning import part, related
+from agent.reconcile.plans.child import CPU, MEMORY
+from agent.reconcile.plans.open_branches import BranchChange, Files
+from agent.reconcile.plans.planning import part, related
 from agent.reconcile.status_branch import Ledger
 
 DEADLINE = 30.0
@@ -40,7 +40,7 @@ LARGE = "look for deep nesting, aliases and very many objects"
 TOO_MANY = (
     f"It cannot be planned: more than {MOST_RECORDS} objects have to do with what it changes."
 )
-ROOT = str(Path(__file__).resolve().parents[2])
+ROOT = str(Path(__file__).resolve().parents[3])
 
 
 class _ChildFailedError(Exception):
@@ -182,7 +182,7 @@ class _Child:
 @contextmanager
 def _child() -> Iterator[_Child]:
     with subprocess.Popen(
-        [sys.executable, "-B", "-P", "-m", "agent.reconcile.plan_child"],
+        [sys.executable, "-B", "-P", "-m", "agent.reconcile.plans.child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
