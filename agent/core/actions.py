@@ -109,6 +109,8 @@ class StartDomain(Action):
     reset_nvram: bool = False
     """Begin with the firmware's own settings: those that are there were made for another firmware.
     """
+    again: bool = False
+    """It follows an end that nobody asked for. Such starts are counted."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Job:
     done: Mapping[str, float] = field(default_factory=dict)
     """When each verb last succeeded, in seconds since the epoch."""
     starts: tuple[float, ...] = ()
-    """When a domain was last started, at most ten times."""
+    """When a domain was last started after an end that nobody asked for, at most ten times."""
 
 
 IDLE = Job()

@@ -40,6 +40,10 @@ CHOICES: Mapping[str, Sequence[str]] = {
 nothing, and nobody would know.
 """
 NOT_AFTER = "gitvirt.io/not-after"
+OURS = "gitvirt.io/"
+ANNOTATIONS = frozenset(
+    (*CHOICES, NOT_AFTER, f"{OURS}confirm-deletion", f"{OURS}source")  # the last one is the agent's
+)
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -337,6 +341,10 @@ def _metadata(value: dict[str, Json]) -> Iterator[tuple[Path, str]]:
     annotations = metadata.get("annotations")
     if isinstance(annotations, dict):
         for name, text in annotations.items():
+            if name.startswith(OURS) and name not in ANNOTATIONS:
+                meant = closest(name, ANNOTATIONS)
+                hint = f": did you mean {meant}?" if meant else ""
+                yield ("metadata", "annotations", name), f"is no annotation of gitvirt's{hint}"
             allowed = _annotation(name, text) if isinstance(text, str) else ""
             if allowed:
                 yield ("metadata", "annotations", name), f"must be {allowed}, not {shown(text)}"

@@ -80,7 +80,9 @@ class Acting:
         self._done.pop(key, None)
         self._done[key] = actions, now
         job = self._job(key)
-        starts = (*job.starts, now)[-KEPT_STARTS:] if "StartDomain" in outcome.done else job.starts
+        starts = job.starts
+        if "StartDomain" in outcome.done and any(getattr(each, "again", False) for each in actions):
+            starts = (*starts, now)[-KEPT_STARTS:]
         done = {**job.done, **dict.fromkeys(outcome.done, now)}
         job = replace(job, busy=(), done=done, starts=starts, result=outcome.result or job.result)
         if outcome.failed:

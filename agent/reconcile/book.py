@@ -20,7 +20,7 @@ from agent.core.acceptance import (
 )
 from agent.core.changes import redacted
 from agent.core.facts import Engine
-from agent.core.identity import disk_prefix, disk_volume, domain_uuid, operation_uid
+from agent.core.identity import disk_prefix, domain_uuid, operation_uid
 from agent.core.ledger import Record, document, same_words
 from agent.core.metadata import DomainMetadata, from_domain
 from agent.core.model import Condition, Desired, Json, Key, Manifest, Object, Problem
@@ -40,6 +40,10 @@ OPERATION = "VirtualMachineOperation"
 VM = "VirtualMachine"
 CONFIG = Key("ModuleConfig", "", "virtualization")
 CONFIRM = "gitvirt.io/confirm-deletion"
+MANY_VOLUMES = (
+    "{} volumes on the host may be this disk's, and the ledger that knew which is lost ({}): leave "
+    "one of them and delete the others with virsh vol-delete, or choose another name"
+)
 MADE = ("capacity", "digest")
 """What a status says of an object whose data is there, in whatever phase it is."""
 
@@ -180,6 +184,9 @@ class Book:
         if changed:
             return Problem(path, manifest.line, str(key), *changed[0])
         back = self._restorable(kind, manifest) if known is None else None
+        if known is None and back is None and len(volumes := self._volumes(key)) > 1:
+            message = MANY_VOLUMES.format(len(volumes), ", ".join(sorted(volumes.values())))
+            return Problem(path, manifest.line, str(key), "metadata.name", message)
         obj = accept(
             kind,
             manifest,
@@ -232,22 +239,24 @@ class Book:
         if (memory := memories.get(key)) is not None:
             return Identity(memory.uid, memory.created, memory.generation)
         if key.kind == "VirtualDisk":
-            return Identity(self._disk_uid(key) or str(uuid.uuid4()))
+            return Identity(next(iter(self._volumes(key)), "") or str(uuid.uuid4()))
         return Identity(str(uuid.uuid4()))
 
-    def _disk_uid(self, key: Key) -> str:
-        """Uid of the volume that bears this disk's name; of several, which a deleted disk leaves,
-        the one that a domain refers to. Empty if there is none, or more than one.
+    def _volumes(self, key: Key) -> Mapping[str, str]:
+        """Volumes that may be a new disk's, by uid: those of its name that the trash does not know.
+        Of several, which a lost ledger leaves, the one that a domain refers to.
         """
+        if key.kind != "VirtualDisk":
+            return {}
         prefix = disk_prefix(self._fleet, key)
-        found = {name for _, _, name in self._world.volumes() if name.startswith(prefix)}
-        found = {name for name in found if len(name) == len(prefix) + 36 + len(".qcow2")}
-        uids = {name[len(prefix) : -len(".qcow2")] for name in found} - self.trash.entries.keys()
-        if len(uids) > 1:
-            domains = [raw for _, raw in self._world.domains().values()]
-            named = {uid: disk_volume(self._fleet, key, uid) for uid in uids}
-            uids = {uid for uid, name in named.items() if users_of(name, domains, ())}
-        return uids.pop() if len(uids) == 1 else ""
+        named = {name for _, _, name in self._world.volumes() if name.startswith(prefix)}
+        named = {name for name in named if len(name) == len(prefix) + 36 + len(".qcow2")}
+        found = {name[len(prefix) : -len(".qcow2")]: name for name in named}
+        found = {uid: name for uid, name in found.items() if uid not in self.trash.entries}
+        if len(found) < 2:
+            return found
+        domains = [raw for _, raw in self._world.domains().values()]
+        return {u: name for u, name in found.items() if users_of(name, domains, ())} or found
 
     def _memories(self, of: Iterable[Manifest] | None = None) -> dict[Key, DomainMetadata]:
         """What our domains remember, by VM; of all domains, or where these manifests are new: the

@@ -9,6 +9,7 @@ from agent.core.model import Desired, Json, Key
 from agent.core.status import timestamp
 from agent.gitrepo.repository import StaleTip
 from agent.reconcile.git import GitWorker, Pushed, Synced, Withdrawn
+from agent.reconcile.lease import TERM
 from agent.reconcile.news import Post, Submit
 
 log = logging.getLogger("gitvirt")
@@ -109,7 +110,12 @@ class RepositorySide:
             self._unwritten = ""  # what ended has kept it from writing too, or another one writes
         self._unread = ""
         if self._leading and not news.leading:
-            log.info("%s acts on this repository; standing by", news.leader)
+            log.info(
+                "%s acts on this repository: standing by, to take over once it has been silent for "
+                "%.0f minutes",
+                news.leader,
+                TERM / 60,
+            )
         elif news.leading and not self._leading:
             log.info("this agent acts now")
         self._leading = news.leading

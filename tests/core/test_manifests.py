@@ -229,6 +229,21 @@ def test_a_generated_name_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("gitvirt.io/reconcil", "gitvirt.io/reconcile"),
+        ("gitvirt.io/Prune", "gitvirt.io/prune"),
+        ("gitvirt.io/something-else", ""),
+    ],
+)
+def test_an_unknown_annotation_of_ours_is_a_problem(name: str, meant: str) -> None:
+    text = VM.replace("  name: web\n", f"  name: web\n  annotations:\n    {name}: disabled\n", 1)
+    (problem,) = read(text).problems
+    assert problem.path == f"metadata.annotations.{name}"
+    assert problem.message.endswith(f"did you mean {meant}?" if meant else "gitvirt's")
+
+
+@pytest.mark.parametrize(
     ("annotation", "allowed"),
     [
         ("gitvirt.io/prune: disable", "disabled or enabled"),

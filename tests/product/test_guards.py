@@ -287,6 +287,7 @@ def test_an_operation_waits_for_the_end_of_a_suspension(rig: Rig, suspend: str) 
     assert rig.running()
     assert rig.verbs() == []
     assert rig.vmop("op")["status"]["phase"] == "Pending"
+    assert rig.vm()["status"]["phase"] == "Running"
     rig.push({"vm.yaml": machine()})
     rig.push({"op.yaml": operation("op", "vm", "Stop")}, OPERATIONS)
     rig.settle()

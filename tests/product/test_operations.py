@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agent.core.host import HostError
 from agent.core.status import timestamp
 from tests.rig import MAIN, OPERATIONS, STATUS, Rig, condition, disk, machine, operation, vm_key
 
@@ -537,3 +538,34 @@ def test_more_operations_than_a_domain_remembers(on: Rig) -> None:
     on.settle()
     assert on.verbs() == []
     assert {outcome(on, f"op-{number:02}")[0] for number in range(20)} <= {"Completed", "Failed"}
+
+
+def test_a_forced_stop_waits_for_no_failed_power_button(on: Rig) -> None:
+    def broken(verb: str, phase: str) -> None:
+        if (verb, phase) == ("shutdown", "before"):
+            raise HostError("HypervisorError", "the power button is broken")
+
+    on.host.on_effect = broken
+    on.push({"gentle.yaml": operation("gentle", "vm", "Stop")}, OPERATIONS)
+    on.agent.reconciler.look_at_git()
+    for _ in range(12):
+        on.step()
+        on.now += 3
+    assert on.running()
+    on.push({"hard.yaml": operation("hard", "vm", "Stop", force=True)}, OPERATIONS)
+    on.agent.reconciler.look_at_git()
+    for _ in range(6):
+        on.step()
+    assert not on.running()
+
+
+def test_the_power_button_of_a_paused_guest_is_not_pressed(on: Rig) -> None:
+    on.host.pause(on.uuid())
+    on.settle()
+    on.verbs()
+    on.push({"stop.yaml": operation("stop", "vm", "Stop")}, OPERATIONS)
+    begin = on.now
+    on.settle()
+    assert not on.running()
+    assert "shutdown" not in on.verbs()
+    assert on.now >= begin + on.vm()["spec"]["terminationGracePeriodSeconds"]

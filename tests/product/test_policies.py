@@ -310,3 +310,39 @@ def test_a_guest_that_keeps_crashing_is_started_ever_more_slowly(rig: Rig) -> No
         times.append(rig.now - began)
     assert times[:2] == [0.0, 0.0]
     assert times[-1] > times[-2] > times[-3] > 0
+
+
+def test_what_was_asked_for_waits_for_nothing(rig: Rig) -> None:
+    created(rig, DEFAULT)
+    begin = rig.now
+    for number in range(8):
+        for kind in ("Stop", "Start"):
+            name = f"{kind.lower()}-{number}"
+            force = {"force": True} if kind == "Stop" else {}
+            rig.push({f"{name}.yaml": operation(name, "vm", kind, **force)}, OPERATIONS)
+            rig.settle()
+        assert rig.running()
+    assert rig.now < begin + 60  # the status branch is written now and then
+
+
+def test_a_machine_that_keeps_ending_starts_ever_more_seldom_and_says_when(rig: Rig) -> None:
+    created(rig, "AlwaysOn")
+    for _ in range(3):
+        rig.host.crash(rig.uuid())
+        begin = rig.now
+        rig.settle()
+        assert rig.running()
+        assert rig.now < begin + 5
+    rig.host.crash(rig.uuid())
+    for _ in range(5):
+        rig.step()
+    assert not rig.running()
+    rig.now += 2
+    for _ in range(3):
+        rig.step()
+    said = condition(rig.vm(), "Running")["message"]
+    assert "it is started again at 20" in said
+    assert phase(rig) == "Starting"
+    rig.settle()
+    assert rig.running()
+    assert condition(rig.vm(), "Running")["message"] == ""

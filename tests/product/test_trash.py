@@ -435,3 +435,27 @@ def test_a_domain_keeps_image_data(rig: Rig) -> None:
     later(rig, 2 * GRACE)
     later(rig, 2 * GRACE)
     assert name in rig.host.pools[POOL]
+
+
+def test_of_two_volumes_that_may_be_a_disks_none_is_guessed(rig: Rig, kept: str) -> None:
+    """The ledger is lost, and with it the word that one of them is in the trash."""
+    other = disk("data")
+    other["spec"]["persistentVolumeClaim"]["size"] = "2Gi"
+    rig.push({"data.yaml": None})
+    rig.settle()
+    pool = rig.host.pools[POOL]
+    twin = volume("11111111-1111-4111-8111-111111111111")
+    pool[twin] = pool[volume(kept)]
+    before = set(pool)
+    rig.repo.refs.pop(STATUS)  # type: ignore[attr-defined]
+    rig.start()
+    rig.push({"data.yaml": other})
+    (problem,) = rig.settle().problems
+    assert problem.resource == "VirtualDisk default/data"
+    assert volume(kept) in problem.message
+    assert twin in problem.message
+    assert set(pool) == before
+    del pool[twin]
+    rig.start()
+    assert rig.settle().problems == ()
+    assert uid(rig) == kept

@@ -84,6 +84,7 @@ def _start(case: Situation, memory: DomainMetadata) -> StartDomain:
         case.uuid,
         to_bytes(memory.spec["memory"]["size"]),
         reset_nvram=wanted != BIOS and memory.nvram not in ("", wanted),
+        again=memory.power.by == power.BY_END,
     )
 
 
@@ -94,10 +95,8 @@ def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View)
         return Deeds((UndefineDomain(case.at.name, case.uuid), log))
     if not power.start_due(made.memory, case.running) or not can_start(case, made.memory):
         return Deeds(written or _sweep(case, made, view))
-    starts = case.job.starts
-    quick = [start for start in starts if start > case.now - power.CRASH_WINDOW]
-    due = starts[-1] + power.crash_delay(len(quick)) if quick else case.now
-    if due > case.now:  # not over and over a guest that keeps ending at once
+    due = power.due_again(made.memory, case.job.starts, case.now)
+    if due > case.now:
         return Deeds(written, wake=due, waiting=True)
     return Deeds((*written, _start(case, made.memory)))
 
@@ -139,6 +138,8 @@ def _end(case: Situation, memory: DomainMetadata) -> Deeds:
         destroy = DestroyDomain(node, case.uuid, instance)
         again = memory.power.on and can_start(case, memory)
         return Deeds((destroy, _start(case, memory)) if again else (destroy,))
+    if case.running.raw.state == "paused":  # nobody is there to hear the button
+        return Deeds(wake=deadline, waiting=True)
     pressed = case.job.done.get("ShutdownDomain", 0.0)
     if pressed >= why.at and case.now < pressed + power.PRESS_EVERY:
         return Deeds(wake=min(deadline, pressed + power.PRESS_EVERY), waiting=True)

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from agent.core.actions import DeleteVolume
+from agent.core.acceptance import suspended
+from agent.core.actions import Action, DeleteVolume
 from agent.core.facts import Decision, Fact, View
 from agent.core.host import RawDomain
 from agent.core.identity import POOL, domain_name, domain_uuid
 from agent.core.jobs import IDLE, Job, held
+from agent.core.metadata import DomainMetadata
 from agent.core.model import Key, Object
 from agent.core.schema import Kind
 from agent.kinds.local import Place, place
@@ -53,12 +55,12 @@ def _decide(case: Situation, view: View) -> Decision:
     report = Report(
         case=case,
         intent=made,
-        phase=current_phase(case, made.memory),
+        phase=current_phase(case, _in_force(case, made)),
         guest=view.read("guest", (case.at.name, case.uuid)),
     )
     actions, wakes = todo.actions, [made.wake, todo.wake]
     waiting = bool(case.job.busy) or bool(actions) or todo.waiting or report.waiting
-    if held(case.job, case.vm.generation, case.now):
+    if held(case.job, case.vm.generation, case.now) and _fails(case.job, actions):
         actions = ()
         wakes.append(case.job.retry_at if case.job.retry else None)
     return Decision(
@@ -70,6 +72,19 @@ def _decide(case: Situation, view: View) -> Decision:
         waiting=waiting,
         ok=report.phase in GOOD and case.needs.ready,
     )
+
+
+def _fails(job: Job, actions: tuple[Action, ...]) -> bool:
+    """True if what failed last would be done again. Other deeds do not wait for its turn: a
+    deadline or a forced stop acts also where the power button has failed.
+    """
+    return job.failed in {action.verb for action in actions}
+
+
+def _in_force(case: Situation, made: Intent) -> DomainMetadata:
+    """What the machine's power follows: of a suspended one what was written down before."""
+    still = suspended(case.vm.manifest) and not case.deleted and case.seen.memory is not None
+    return case.seen.memory or made.memory if still else made.memory
 
 
 def _leave(vm: Object, at: Place, view: View) -> Decision:

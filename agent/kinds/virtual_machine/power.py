@@ -7,6 +7,7 @@ from the metadata alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from agent.core.host import RawDomain
@@ -219,10 +220,21 @@ def stay(memory: DomainMetadata, running: Running, now: float) -> DomainMetadata
 
 
 CRASH_WINDOW = 600.0
-"""Seconds for which a start counts against the next one."""
+"""Seconds for which a start after an end that nobody asked for counts against the next one."""
 FREE_STARTS = 3
 
 
-def crash_delay(starts: int) -> float:
-    """Seconds from the last start to the next one after so many starts within the window."""
-    return 0.0 if starts < FREE_STARTS else min(300.0, 5.0 * 2.0 ** (starts - FREE_STARTS))
+def starts_within(starts: Sequence[float], now: float) -> int:
+    """How many starts count against the next one."""
+    return sum(start > now - CRASH_WINDOW for start in starts)
+
+
+def due_again(memory: DomainMetadata, starts: Sequence[float], now: float) -> float:
+    """When the next instance may start. `starts` are those after ends that nobody asked for: a
+    guest that keeps ending is started ever more seldom, and what was asked for waits for nothing.
+    """
+    count = starts_within(starts, now)
+    if memory.power.by != BY_END or count < FREE_STARTS:
+        return now
+    wait: float = min(300.0, 5.0 * 2.0 ** (count - FREE_STARTS))
+    return starts[-1] + wait

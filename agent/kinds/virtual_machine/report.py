@@ -12,8 +12,9 @@ from agent.core.host import GuestInfo, RawDomain
 from agent.core.identity import domain_name
 from agent.core.model import Condition, Json, Object
 from agent.core.quantity import format_bytes
-from agent.core.status import transitions
+from agent.core.status import timestamp, transitions
 from agent.kinds.local import NOT_READY, Place
+from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.intent import Intent
@@ -197,6 +198,13 @@ class Report:
             return Condition("Running", "False", "PodNotStarted", self.needs.shortage)
         if self.case.job.failed:
             return Condition("Running", "False", "PodNotStarted", self.case.job.error)
+        due = power.due_again(self.intent.memory, self.case.job.starts, self.case.now)
+        if self.phase == "Starting" and due > self.case.now:
+            message = (
+                f"It has ended again and again within {power.CRASH_WINDOW / 60:.0f} minutes "
+                f"without anybody asking for it: it is started again at {timestamp(due)}."
+            )
+            return Condition("Running", "False", "PodNotStarted", message)
         if self.raw is not None and self.raw.reason == "crashed" and not self.raw.active:
             message = "The last instance ended in a crash."
             return Condition("Running", "False", "InternalVirtualMachineError", message)
