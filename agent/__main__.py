@@ -1,9 +1,26 @@
-"""`python -m agent` is `gitvirt`."""
+"""`python -m agent` is `gitvirt`; the installed program comes through here, too."""
 
 from __future__ import annotations
 
+import signal
 import sys
 
-from agent.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run one command; the exit code. Ctrl-C is a KeyboardInterrupt only while the command runs:
+    before, while modules load, and after, while the interpreter ends, it ends the process at once.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    outside = signal.SIG_DFL if handler is signal.default_int_handler else handler
+    signal.signal(signal.SIGINT, outside)  # stays ignored where a shell started it so
+    from agent import cli
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        return cli.main()
+    finally:
+        signal.signal(signal.SIGINT, outside)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

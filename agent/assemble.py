@@ -9,10 +9,11 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TextIO
 
 from agent.core.facts import Engine
 from agent.core.host import Host
@@ -42,6 +43,10 @@ class AlreadyRunning(Exception):  # says what it is
     """Another agent uses the same data folder."""
 
 
+class DataFolderError(Exception):
+    """The data folder cannot be made or written."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What an agent is made of, as settings say it."""
@@ -61,23 +66,37 @@ class Plan:
 
 @contextmanager
 def claimed(data_dir: Path) -> Iterator[str]:
-    """Hold the data folder; gives this place's name as an agent. Raises AlreadyRunning."""
-    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (data_dir / "agent.id").open("a+", encoding="ascii") as file:
+    """Hold the data folder; gives this place's name as an agent. Raises AlreadyRunning and
+    DataFolderError.
+    """
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = held.enter_context((data_dir / "agent.id").open("a+", encoding="ascii"))
+            name = _claim(file)
+        except BlockingIOError as error:
             raise AlreadyRunning(
                 f"another agent runs with the data folder {data_dir}: "
                 "give this one another --data-dir"
             ) from error
-        file.seek(0)
-        name = file.read().strip()
-        if not name:
-            name = f"{os.uname().nodename}-{uuid.uuid4().hex[:8]}"
-            file.write(name + "\n")
-            file.flush()
+        except OSError as error:
+            raise DataFolderError(
+                f"the data folder {data_dir} cannot be used ({error.strerror}): "
+                "name one that this user can write with --data-dir"
+            ) from error
         yield name
+
+
+def _claim(file: TextIO) -> str:
+    """The name that the file holds, or is given now. BlockingIOError if another process has it."""
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    file.seek(0)
+    name = file.read().strip()
+    if not name:
+        name = f"{os.uname().nodename}-{uuid.uuid4().hex[:8]}"
+        file.write(name + "\n")
+        file.flush()
+    return name
 
 
 def program_version() -> str:

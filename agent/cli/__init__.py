@@ -70,7 +70,9 @@ def _main(argv: Sequence[str]) -> int:
     _encodable(sys.stderr)
     parser, commands = _parser(_modules(argv))
     try:
-        args = parser.parse_args(argv)
+        args, unknown = parser.parse_known_args(argv)
+        if unknown:
+            parser.parsers.get(args.command, parser).refuse(unknown)
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 0
     if args.command is None:
@@ -111,6 +113,7 @@ def _parser(modules: Iterable[str]) -> tuple[Parser, dict[str, Command]]:
             commands[new] = module
     add_settings(parser)
     parser.commands = COMMANDS
+    parser.parsers = subparsers.choices
     return parser, commands
 
 

@@ -6,7 +6,7 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
 from agent.settings import OPTIONS, Settings
@@ -49,6 +49,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, add_help=False, **options)
         self.add_argument("-h", "--help", action="help", help="show this help")
         self.commands: Iterable[str] = ()
+        self.parsers: Mapping[str, Parser] = {}
 
     def error(self, message: str) -> NoReturn:
         wrong = _CHOICE.match(message)
@@ -59,6 +60,16 @@ class Parser(argparse.ArgumentParser):
         else:
             message = f"{message}; see `{self.prog} --help`"
         self.exit(1, f"error: {message}\n")
+
+    def refuse(self, words: Sequence[str]) -> NoReturn:
+        """End with what is to be said of words that this parser knows nothing of."""
+        option = next((word for word in words if word.startswith("-")), "").partition("=")[0]
+        known = [name for action in self._actions for name in action.option_strings]
+        meant = difflib.get_close_matches(option, known, n=1) if option else []
+        hint = f": did you mean {meant[0]}?" if meant else ""
+        self.exit(
+            1, f"error: unrecognized arguments: {' '.join(words)}{hint}; see `{self.prog} --help`\n"
+        )
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

@@ -73,6 +73,7 @@ class Request:
     fits: Selector
     output: str
     headers: bool = True
+    watch: bool = False
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         fits=selector(args.selector),
         output=args.output,
         headers=not args.no_headers,
+        watch=args.watch,
     )
     if request.everywhere and any(each.names for each in request.targets):
         raise CommandError("an object is named within one namespace: give -n, or leave out -A")
@@ -157,12 +159,15 @@ def _printer(request: Request) -> Printer:
         "name": lambda _: _print_names,
         "json": lambda asked: (
             lambda entries: print(
-                json.dumps(_together(asked, entries), indent=4, ensure_ascii=False)
+                *(
+                    json.dumps(value, indent=4, ensure_ascii=False) + "\n"
+                    for value in _values(asked, entries)
+                ),
+                sep="",
+                end="",
             )
         ),
-        "yaml": lambda asked: (
-            lambda entries: print(ledger.dump(_together(asked, entries)).decode(), end="")
-        ),
+        "yaml": _YamlPrinter,
     }
     if request.output not in simple:
         raise CommandError(
@@ -179,9 +184,17 @@ def _jsonpath_printer(request: Request, text: str) -> Printer:
         raise CommandError(f"the JSONPath cannot be read: {error}") from error
 
     def show(entries: Sequence[Entry]) -> None:
-        print(template.render(_together(request, entries)), end="")
+        for value in _values(request, entries):
+            print(template.render(value), end="")
 
     return show
+
+
+def _values(request: Request, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """What machines read: each object by itself while watching, else all as one."""
+    if request.watch:
+        return [_as_written(entry) for entry in entries]
+    return [_together(request, entries)]
 
 
 def _together(request: Request, entries: Sequence[Entry]) -> dict[str, Any]:
@@ -200,6 +213,21 @@ def _as_written(entry: Entry) -> dict[str, Any]:
 def _print_names(entries: Sequence[Entry]) -> None:
     for entry in entries:
         print(f"{tables.resource(entry.kind)}/{tables.printable(entry.name)}")
+
+
+@dataclass
+class _YamlPrinter:
+    """Prints one stream of documents, however often it is called."""
+
+    request: Request
+    begun: bool = False
+
+    def __call__(self, entries: Sequence[Entry]) -> None:
+        for value in _values(self.request, entries):
+            if self.begun:
+                print("---")
+            self.begun = True
+            print(ledger.dump(value).decode(), end="")
 
 
 @dataclass

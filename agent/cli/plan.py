@@ -92,16 +92,40 @@ def _desired(
     args: argparse.Namespace, settings: Settings, reader: ManifestReader, repository: Repository
 ) -> Desired:
     if not args.revision:
-        folder = Path(args.folder or settings.path)
-        if not folder.exists():
-            raise CommandError(f"{folder}: there is no such file or folder")
-        return reader.read(FolderSource(folder))
+        return _of_folder(Path(args.folder or settings.path), reader)
     commit = repository.resolve(args.revision)
     if commit is None:
         raise CommandError(
             f"{repository.address} has no branch, tag or commit {args.revision!r}: is it pushed?"
         )
-    return reader.read(CommitSource(repository, commit, settings.folder))
+    source = CommitSource(repository, commit, settings.folder)
+    if source.tree() is None:
+        raise CommandError(
+            f"{args.revision} has no folder {settings.folder!r}: name the one that holds the "
+            "manifests with --path"
+        )
+    return reader.read(source)
+
+
+def _of_folder(folder: Path, reader: ManifestReader) -> Desired:
+    """CommandError where the folder is surely not all that is desired: the plan would be to delete
+    the rest.
+    """
+    if not folder.exists():
+        raise CommandError(f"{folder}: there is no such folder")
+    if not folder.is_dir():
+        raise CommandError(
+            f"PATH must be a folder, and {folder} is a file: what is not in it would be deleted. "
+            f"Name the folder with all manifests, or check the file with `gitvirt validate "
+            f"{folder}`"
+        )
+    desired = reader.read(FolderSource(folder))
+    if not desired.manifests and not desired.problems:
+        raise CommandError(
+            f"{folder}: there is no manifest in it. Name the folder that holds the manifests; to "
+            "plan the deletion of all, commit it and give --revision"
+        )
+    return desired
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import sys
 import threading
 
 from agent import logs
-from agent.assemble import Agent, AlreadyRunning, Plan, claimed
+from agent.assemble import Agent, AlreadyRunning, DataFolderError, Plan, claimed
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.repositories import opened
 from agent.gitrepo.repository import Repository
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         try:
             with claimed(settings.data_dir) as instance:
                 return _run(args, settings, repository, instance)
-        except AlreadyRunning as error:
+        except (AlreadyRunning, DataFolderError) as error:
             raise CommandError(str(error)) from error
 
 

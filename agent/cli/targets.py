@@ -31,10 +31,20 @@ def targets(catalogue: Catalogue, words: Sequence[str]) -> list[Target]:
 
 def target(catalogue: Catalogue, words: Sequence[str]) -> tuple[Kind, str]:
     """Exactly one object: `vm/a` or `vm a`."""
+    if len(words) == 1 and "/" not in words[0]:
+        _not_a_name(catalogue, words[0])
     found = targets(catalogue, words)
     if len(found) != 1 or len(found[0].names) != 1:
         raise CommandError(f"{' '.join(words)!r} must name one object, such as vm/linux-vm")
     return found[0].kind, found[0].names[0]
+
+
+def _not_a_name(catalogue: Catalogue, word: str) -> None:
+    """CommandError if one word is no kind, and so most likely a name that lacks its kind."""
+    try:
+        _kinds(catalogue, word)
+    except CommandError as error:
+        raise CommandError(f"{word!r} must be KIND/NAME: did you mean vm/{word}?") from error
 
 
 def kind(catalogue: Catalogue, word: str) -> Kind:

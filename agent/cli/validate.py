@@ -95,9 +95,10 @@ def _print(desired: Desired) -> None:
             print(printable(f"note: {where}: {key}: {note}"))
     good = _count(len(desired.manifests), "manifest")
     if desired.problems:
-        print(f"{_count(len(desired.problems), 'problem')}; {good} without", file=sys.stderr)
+        bad = _count(len(desired.problems), "problem")
+        print(f"{bad}; {good} without problems", file=sys.stderr)
     elif desired.manifests:
-        print(f"{good}, no problem")
+        print(f"{good}, no problems")
     else:
         print("no manifest found", file=sys.stderr)
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 import argparse
 import itertools
 import re
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.follow import news
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Entry, Reader, Snapshot
+from agent.cli.status import place
 from agent.cli.targets import target
 from agent.core import human, jsonpath, tables
+from agent.core.model import Problem
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import Repository
 from agent.settings import Settings
 
 TIMEOUT = 300.0
 _HISTORY = 1000
+_SHOWN = 5
 _JSONPATH = re.compile(r"jsonpath=(\{.*\}|'\{.*\}')(?:=(.*))?")
 _EPILOG = """\
 examples:
@@ -30,7 +34,8 @@ examples:
   gitvirt wait vm/linux-vm --for=jsonpath='{.status.ipAddress}'
   gitvirt wait --revision HEAD_OF_MY_BRANCH   until that commit is applied
 
-The default timeout is 5m. Exit code 1 when it ends first.
+The default timeout is 5m. Exit code 1 when it ends first, and when a revision is applied without
+manifests that do not hold.
 """
 
 
@@ -75,8 +80,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 return 0
         now = "is not there" if entry is None else f"is in phase {entry.status.get('phase', '?')}"
         raise CommandError(
-            f"{said} {tables.printable(now)}, not {args.wanted}, after {human.age(timeout)}"
-            f"{_silence(snapshot)}"
+            f"timed out after {human.age(timeout)} waiting for {args.wanted}: "
+            f"{said} {tables.printable(now)}{_silence(snapshot)}"
         )
 
 
@@ -91,7 +96,7 @@ def condition(text: str) -> Condition:
     if text == "delete":
         return lambda value: value is None
     if what == "phase" and rest:
-        return lambda value: value is not None and value["status"].get("phase") == rest
+        return lambda value: _phase(value).lower() == rest.lower()
     if what == "condition" and rest:
         name, _, wanted = rest.partition("=")
         return lambda value: _condition_status(value, name).lower() == (wanted or "True").lower()
@@ -102,6 +107,10 @@ def condition(text: str) -> Condition:
         f"{text!r} is nothing to wait for: use phase=Running, condition=AgentReady, "
         "jsonpath={.status.ipAddress} or delete"
     )
+
+
+def _phase(value: Mapping[str, Any] | None) -> str:
+    return "" if value is None else str(value["status"].get("phase") or "")
 
 
 def _condition_status(value: Mapping[str, Any] | None, name: str) -> str:
@@ -142,14 +151,43 @@ def _revision(reader: Reader, revision: str, timeout: float) -> int:
         part = snapshot.agent().get("applied")
         applied = str(part.get("revision") or "") if isinstance(part, Mapping) else ""
         if applied and _contains(reader.repository, applied, wanted):
-            print(f"{wanted[:12]} applied")
-            return 0
-    problems = [] if snapshot is None else snapshot.problems()
-    found = f"; {len(problems)} problems in manifests, see `gitvirt status`" if problems else ""
+            print(f"{wanted[:12]} applied", flush=True)
+            return _rejected(snapshot.problems())
+    bad = 0 if snapshot is None else _count(_of_manifests(snapshot.problems()))
+    found = f"; {_do_not_hold(bad)}, see `gitvirt status`" if bad else ""
     raise CommandError(
-        f"{(wanted or revision)[:12]} is not applied after {human.age(timeout)}, "
-        f"{applied[:12] or 'nothing'} is{found}{_silence(snapshot)}"
+        f"timed out after {human.age(timeout)} waiting for {(wanted or revision)[:12]} to be "
+        f"applied: {'the agent has applied ' + applied[:12] if applied else 'nothing is applied'}"
+        f"{found}{_silence(snapshot)}"
     )
+
+
+def _rejected(problems: Sequence[Problem]) -> int:
+    """Say which manifests were not applied; the exit code."""
+    wrong = _of_manifests(problems)
+    if not wrong:
+        return 0
+    print(f"error: {_do_not_hold(_count(wrong))}:", file=sys.stderr)
+    for problem in wrong[:_SHOWN]:
+        print(f"  {place(problem)}", file=sys.stderr)
+    if wrong[_SHOWN:]:
+        more = len(wrong) - _SHOWN
+        print(f"  … and {more} more, see `gitvirt status`", file=sys.stderr)
+    return 1
+
+
+def _of_manifests(problems: Sequence[Problem]) -> list[Problem]:
+    """Without those that have no file: they tell of objects that are kept."""
+    return [problem for problem in problems if problem.file]
+
+
+def _count(problems: Sequence[Problem]) -> int:
+    """How many manifests have them: one may have several."""
+    return len({(problem.file, problem.resource) for problem in problems})
+
+
+def _do_not_hold(count: int) -> str:
+    return "1 manifest does not hold" if count == 1 else f"{count} manifests do not hold"
 
 
 def _contains(repository: Repository, applied: str, wanted: str) -> bool:

@@ -223,3 +223,33 @@ def test_watching_ends_with_the_timeout(gitvirt: Gitvirt, fleet: Fleet) -> None:
     result = gitvirt("get", "vm", "-w", "--timeout", "0.05")
     assert result.code == 0
     assert len(result.lines) == 2
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("jsonpath={.metadata.name}={.status.phase};", ["a=Running;b=Stopped;"]),
+        ("yaml", ["a", "b"]),
+        ("json", ["a", "b"]),
+    ],
+)
+def test_watching_gives_machines_each_object_by_itself(
+    gitvirt: Gitvirt, fleet: Fleet, output: str, expected: list[str]
+) -> None:
+    fleet.write(machine("a"), machine("b", "Stopped"))
+    result = gitvirt("get", "vm", "-w", "--timeout", "0.05", "-o", output)
+    assert result.code == 0
+    assert _read(output, result.out) == expected
+
+
+def _read(output: str, text: str) -> list[str]:
+    if output.startswith("jsonpath"):
+        return [text]
+    if output == "yaml":
+        return [each["metadata"]["name"] for each in yaml.safe_load_all(text)]
+    names, end = [], 0
+    while end < len(text):
+        value, end = json.JSONDecoder().raw_decode(text, end)
+        names.append(value["metadata"]["name"])
+        end += 1  # the line's end
+    return names

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from agent import cli
+from agent.assemble import claimed
 from agent.cli import get
 from tests.cli.conftest import Gitvirt
 from tests.fleets import Fleet, machine
@@ -44,7 +47,13 @@ def test_a_password_is_no_flag(gitvirt: Gitvirt) -> None:
         (("restrat", "x"), "did you mean restart?"),
         (("xyzzy",), "error: there is no command 'xyzzy': see `gitvirt --help`"),
         (("get",), "see `gitvirt get --help`"),
-        (("get", "vm", "--wat"), "--wat"),
+        (
+            ("get", "vm", "--watsh"),
+            "error: unrecognized arguments: --watsh: did you mean --watch?; see `gitvirt get --help`",
+        ),
+        (("wait", "vm/a", "--timout=3"), "did you mean --timeout?; see `gitvirt wait --help`"),
+        (("get", "vm", "--xyzzy"), "unrecognized arguments: --xyzzy; see `gitvirt get --help`"),
+        (("--xyzzy",), "unrecognized arguments: --xyzzy; see `gitvirt --help`"),
         (("get", "virtualmachin"), "did you mean virtualmachine?"),
         (("get", "vm", "--interval", "soon"), "error: --interval must be a duration"),
         (("get", "vm", "-o", "xml"), "use wide, yaml, json, name"),
@@ -114,6 +123,70 @@ def test_ctrl_c_ends_without_a_trace(
 
     monkeypatch.setattr(get, "run", interrupted)
     assert gitvirt("get", "vm") == type(gitvirt())(130, "", "")
+
+
+PROGRAM = """\
+import atexit, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+if {at_exit}:
+    atexit.register(signal.raise_signal, signal.SIGINT)
+if {ignored}:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+from {package} import {function}
+sys.exit({function}())
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "at_exit", "ignored", "code"),
+    [
+        ("agent.cli", False, False, -signal.SIGINT),
+        ("agent.settings", False, False, -signal.SIGINT),
+        ("agent.cli.get", False, False, 130),
+        ("", True, False, -signal.SIGINT),
+        ("agent.cli", True, True, 0),
+    ],
+)
+def test_ctrl_c_leaves_no_trace_while_the_program_loads_and_ends(
+    fleet: Fleet, module: str, at_exit: bool, ignored: bool, code: int
+) -> None:
+    fleet.write(machine())
+    script = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["gitvirt"]
+    package, _, function = script.partition(":")
+    program = PROGRAM.format(
+        module=module, at_exit=at_exit, ignored=ignored, package=package, function=function
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "get", "vm"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert done.returncode == code
+
+
+def test_a_data_folder_that_cannot_be_used_is_one_error(
+    gitvirt: Gitvirt, fleet: Fleet, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    result = gitvirt("run", "--once", "--data-dir", str(tmp_path / "file/x"))
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(f"error: the data folder {tmp_path}/file/x cannot be used (")
+    assert "--data-dir" in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_a_data_folder_has_one_agent(gitvirt: Gitvirt, fleet: Fleet, tmp_path: Path) -> None:
+    with claimed(tmp_path / "data") as name:
+        result = gitvirt("run", "--once")
+    assert result.code == 1
+    assert result.err.startswith("error: another agent runs with the data folder")
+    with claimed(tmp_path / "data") as again:
+        assert again == name
 
 
 def test_whoever_leaves_early_is_not_told_off(fleet: Fleet) -> None:

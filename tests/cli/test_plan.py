@@ -102,7 +102,29 @@ def test_a_folder_below_the_one_one_stands_in(
     assert gitvirt("plan").code == 2
     assert gitvirt("plan", "--path", "vms").lines[0] == "1 to create."
     missing = gitvirt("plan", "nowhere")
-    assert (missing.code, missing.err) == (1, "error: nowhere: there is no such file or folder\n")
+    assert (missing.code, missing.err) == (1, "error: nowhere: there is no such folder\n")
+
+
+def test_what_is_surely_not_all_manifests_is_no_plan_of_deletion(
+    gitvirt: Gitvirt, there: Fleet, folder: Path
+) -> None:
+    bare = gitvirt("plan", str(folder))
+    assert (bare.code, bare.out) == (1, "")
+    assert bare.err.startswith(f"error: {folder}: there is no manifest in it")
+    single = gitvirt("plan", fill(folder, vm()) + "/linux-vm.yaml")
+    assert (single.code, single.out) == (1, "")
+    assert single.err.startswith("error: PATH must be a folder")
+    assert f"`gitvirt validate {folder}/linux-vm.yaml`" in single.err
+    absent = gitvirt("plan", "--path", "nosuch", "--revision", "main")
+    assert (absent.code, absent.out) == (1, "")
+    assert absent.err.startswith("error: main has no folder 'nosuch'")
+
+
+def test_a_commit_may_empty_its_folder(gitvirt: Gitvirt, there: Fleet) -> None:
+    put(there.root, {"vms/README": "none left\n"}, "refs/heads/topic")
+    result = gitvirt("plan", "--path", "vms", "--revision", "topic")
+    assert (result.code, result.err) == (2, "")
+    assert "linux-vm" in result.out
 
 
 def test_a_revision(gitvirt: Gitvirt, there: Fleet, folder: Path) -> None:

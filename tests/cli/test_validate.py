@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 def test_what_is_right_is_counted(gitvirt: Gitvirt, folder: Path) -> None:
     (folder / "vm.yaml").write_text(GOOD)
     result = gitvirt("validate", str(folder))
-    assert (result.code, result.out, result.err) == (0, "1 manifest, no problem\n", "")
+    assert (result.code, result.out, result.err) == (0, "1 manifest, no problems\n", "")
 
 
 def test_a_problem_is_said_with_its_place(gitvirt: Gitvirt, folder: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_problem_is_said_with_its_place(gitvirt: Gitvirt, folder: Path) -> Non
     assert result.lines[0].startswith(
         f"vm.yaml:{line}: VirtualMachine default/linux-vm: spec.cpu.cores: must be"
     )
-    assert result.err == "1 problem; 0 manifests without\n"
+    assert result.err == "1 problem; 0 manifests without problems\n"
 
 
 def test_the_json_is_stable(gitvirt: Gitvirt, folder: Path) -> None:

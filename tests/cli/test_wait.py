@@ -20,6 +20,7 @@ RESOURCE = "virtualmachine.virtualization.deckhouse.io/linux-vm"
     ("what", "holds"),
     [
         ("phase=Running", True),
+        ("phase=running", True),
         ("phase=Stopped", False),
         ("condition=AgentReady", True),
         ("condition=agentready=true", True),
@@ -66,7 +67,8 @@ def test_the_timeout_is_an_error_that_says_how_it_stands(gitvirt: Gitvirt, fleet
     fleet.write(machine("linux-vm", "Pending"))
     result = gitvirt("wait", "vm/linux-vm", "--for=phase=Running", "--timeout", "0.05")
     assert result.code == 1
-    assert f"{RESOURCE} is in phase Pending, not phase=Running, after 0s" in result.err
+    waited = "error: timed out after 0s waiting for phase=Running: "
+    assert result.err.startswith(f"{waited}{RESOURCE} is in phase Pending")
     assert "is not there" in gitvirt("wait", "vm/x", "--for=phase=Running", "-t", "0.05").err
 
 
@@ -80,8 +82,50 @@ def test_a_revision_that_is_applied_or_contained_in_what_is(gitvirt: Gitvirt, fl
     third = put(fleet.root, {"README": "most\n"})
     late = gitvirt("wait", "--revision", "main", "--timeout", "0.05")
     assert late.code == 1
-    assert f"{third[:12]} is not applied after 0s, {second[:12]} is" in late.err
+    waited = f"timed out after 0s waiting for {third[:12]} to be applied"
+    assert f"{waited}: the agent has applied {second[:12]}\n" in late.err
     assert "is it pushed?" in gitvirt("wait", "--revision", "none").err
+
+
+def problem(file: str, resource: str, message: str, path: str = "spec") -> dict[str, object]:
+    texts = {"resource": resource, "path": path, "message": message}
+    return {"file": file, "line": 3 if file else 0, **texts}
+
+
+def test_a_revision_applied_without_some_manifests_is_an_error_that_names_them(
+    gitvirt: Gitvirt, fleet: Fleet
+) -> None:
+    wrong = [problem(f"{name}.yaml", f"VirtualDisk default/{name}", "no") for name in "abcdef"]
+    again = problem("a.yaml", "VirtualDisk default/a", "nor this", "metadata")
+    fleet.write(files={"problems.yaml": [wrong[0], again, *wrong[1:]]})
+    fleet.agent()
+    result = gitvirt("wait", "--revision", "main")
+    assert (result.code, result.out) == (1, f"{fleet.main[:12]} applied\n")
+    assert result.err.splitlines() == [
+        "error: 6 manifests do not hold:",
+        "  a.yaml:3: VirtualDisk default/a: spec: no",
+        "  a.yaml:3: VirtualDisk default/a: metadata: nor this",
+        *(f"  {name}.yaml:3: VirtualDisk default/{name}: spec: no" for name in "bcd"),
+        "  … and 2 more, see `gitvirt status`",
+    ]
+    fleet.write(files={"problems.yaml": wrong[:1]})
+    assert gitvirt("wait", "--revision", "main").err.startswith("error: 1 manifest does not hold:")
+
+
+def test_objects_that_are_kept_are_no_manifests_that_do_not_hold(
+    gitvirt: Gitvirt, fleet: Fleet
+) -> None:
+    fleet.write(files={"problems.yaml": [problem("", "VirtualDisk default/a", "is kept")]})
+    fleet.agent()
+    result = gitvirt("wait", "--revision", "main")
+    assert (result.code, result.err) == (0, "")
+
+
+def test_a_name_without_a_kind_is_shown_with_one(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine())
+    result = gitvirt("wait", "linux-vm", "--for=phase=Running")
+    assert result.code == 1
+    assert result.err == "error: 'linux-vm' must be KIND/NAME: did you mean vm/linux-vm?\n"
 
 
 @pytest.mark.parametrize(
