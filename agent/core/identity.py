@@ -13,6 +13,8 @@ from agent.core.model import Json, Key
 _ROOT = uuid.UUID("3a9c8f1e-6f55-4d0e-9f0d-7f6c1c4be0a2")
 POOL = "gitvirt"
 LONGEST_NAME = 64
+UID_LENGTH = 36
+DISK_FORMAT = ".qcow2"
 _IMAGE = re.compile(r"[0-9a-f]{64}\.(qcow2|raw|iso)")
 
 
@@ -67,7 +69,13 @@ def disk_prefix(fleet: str, key: Key) -> str:
 
 
 def disk_volume(fleet: str, key: Key, uid: str) -> str:
-    return f"{disk_prefix(fleet, key)}{uid}.qcow2"
+    return f"{disk_prefix(fleet, key)}{uid}{DISK_FORMAT}"
+
+
+def prefix_of(name: str) -> str:
+    """What `disk_prefix` is of a disk's volume; empty for names that no disk's volume has."""
+    end = len(name) - UID_LENGTH - len(DISK_FORMAT)
+    return name[:end] if end > 0 and name.endswith(DISK_FORMAT) else ""
 
 
 def image_prefix(fleet: str) -> str:

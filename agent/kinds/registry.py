@@ -14,6 +14,10 @@ from agent.kinds.virtual_machine import plan as _machine
 from agent.kinds.virtual_machine_class import plan as _class
 from agent.kinds.virtual_machine_operation import plan as _operation
 
+DISK = "VirtualDisk"
+VM = "VirtualMachine"
+OPERATION = "VirtualMachineOperation"
+
 PASSIVE = ("Node", "StorageClass", "ModuleConfig", "Secret")
 """Kinds that are read by others and do nothing themselves."""
 
@@ -25,28 +29,28 @@ ORDER = {
             "VirtualMachineClass",
             "ClusterVirtualImage",
             "VirtualImage",
-            "VirtualDisk",
-            "VirtualMachine",
-            "VirtualMachineOperation",
+            DISK,
+            VM,
+            OPERATION,
         )
     )
 }
 
-KEEPS_DATA = ("VirtualDisk",)
+KEEPS_DATA = (DISK,)
 """Kinds whose objects go to the trash when their manifest is deleted."""
 
 
 def decisions(catalogue: Catalogue) -> dict[str, Decide]:
     """How each kind decides."""
-    machine = _machine.Planner(catalogue.kinds["VirtualMachine"])
+    machine = _machine.Planner(catalogue.kinds[VM])
     found: dict[str, Decide] = {
         **dict.fromkeys(PASSIVE, _passive),
         "VirtualMachineClass": _class.decide,
         "ClusterVirtualImage": _image.decide,
         "VirtualImage": _image.decide,
-        "VirtualDisk": _disk.decide,
-        "VirtualMachine": machine.decide,
-        "VirtualMachineOperation": _operation.decide,
+        DISK: _disk.decide,
+        VM: machine.decide,
+        OPERATION: _operation.decide,
     }
     return {name: suspendable(decide) for name, decide in found.items()}
 

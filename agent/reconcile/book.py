@@ -4,14 +4,12 @@ decisions use.
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from agent.core.acceptance import (
     IRREVERSIBLE,
-    Identity,
     Pruning,
     accept,
     frozen,
@@ -20,24 +18,21 @@ from agent.core.acceptance import (
 )
 from agent.core.changes import redacted
 from agent.core.facts import Engine
-from agent.core.identity import disk_prefix, domain_uuid, operation_uid
+from agent.core.identity import operation_uid
 from agent.core.ledger import Record, document, same_words
-from agent.core.metadata import DomainMetadata, from_domain
+from agent.core.metadata import DomainMetadata
 from agent.core.model import Condition, Desired, Json, Key, Manifest, Object, Problem
 from agent.core.schema import Catalogue, Kind
 from agent.core.status import stamp, timestamp
-from agent.core.volumes import users_of
-from agent.kinds.registry import KEEPS_DATA
+from agent.kinds.registry import KEEPS_DATA, OPERATION, VM
 from agent.kinds.virtual_machine import defaults
-from agent.kinds.virtual_machine.definition import parse
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN, SOURCE
 from agent.reconcile.message import Event, news
+from agent.reconcile.origins import Origins
 from agent.reconcile.status_branch import Ledger
 from agent.reconcile.trash import Trash
 from agent.reconcile.world import World
 
-OPERATION = "VirtualMachineOperation"
-VM = "VirtualMachine"
 CONFIG = Key("ModuleConfig", "", "virtualization")
 CONFIRM = "gitvirt.io/confirm-deletion"
 MANY_VOLUMES = (
@@ -63,6 +58,7 @@ class Book:
         self.operations: set[Key] = set()
         """Keys of the operations among the records."""
         self.trash = Trash()
+        self._origins = Origins(world, self.trash, fleet)
         self.saved: dict[Key, str] = {}
         """Uid of every object that the status branch holds."""
         self.unsaved: set[Key] = set()
@@ -110,7 +106,9 @@ class Book:
         memories = None if self._proved else self._prove()
         new = [key for key, each in manifests.items() if self._taken.get(key) is not each]
         if memories is None:
-            memories = self._memories(manifests[key] for key in new if key not in self.records)
+            memories = self._origins.memories(
+                manifests[key] for key in new if key not in self.records
+            )
         for key in new:
             manifest = manifests[key]
             problem = self._accept(manifest, manifests, desired, memories, now)
@@ -131,7 +129,7 @@ class Book:
 
     def _prove(self) -> Mapping[Key, DomainMetadata]:
         """Hold the ledger against what domains remember."""
-        memories = self._memories()
+        memories = self._origins.memories()
         self._adopt(memories)
         self._proved = True
         return memories
@@ -184,7 +182,7 @@ class Book:
         if changed:
             return Problem(path, manifest.line, str(key), *changed[0])
         back = self._restorable(kind, manifest) if known is None else None
-        if known is None and back is None and len(volumes := self._volumes(key)) > 1:
+        if known is None and back is None and len(volumes := self._origins.volumes(key)) > 1:
             message = MANY_VOLUMES.format(len(volumes), ", ".join(sorted(volumes.values())))
             return Problem(path, manifest.line, str(key), "metadata.name", message)
         obj = accept(
@@ -193,7 +191,7 @@ class Book:
             known.obj if known else None,
             source,
             now,
-            lambda _: self._identity(manifest, back, memories),
+            lambda _: self._origins.identity(manifest, back, memories),
         )
         if back is not None:
             self.trash.remove(back.obj.uid)
@@ -224,59 +222,6 @@ class Book:
         """True if an operation's name was used for something else."""
         key = manifest.key
         return key.kind == OPERATION and operation_uid(self._fleet, key, manifest.spec) != known.uid
-
-    def _identity(
-        self, manifest: Manifest, back: Record | None, memories: Mapping[Key, DomainMetadata]
-    ) -> Identity:
-        """An object's uid: what is known from the trash, a domain or a volume's name, else a new
-        one.
-        """
-        key = manifest.key
-        if key.kind == OPERATION:
-            return Identity(operation_uid(self._fleet, key, manifest.spec))
-        if back is not None:
-            return Identity(back.obj.uid, back.obj.created, back.obj.generation + 1)
-        if (memory := memories.get(key)) is not None:
-            return Identity(memory.uid, memory.created, memory.generation)
-        if key.kind == "VirtualDisk":
-            return Identity(next(iter(self._volumes(key)), "") or str(uuid.uuid4()))
-        return Identity(str(uuid.uuid4()))
-
-    def _volumes(self, key: Key) -> Mapping[str, str]:
-        """Volumes that may be a new disk's, by uid: those of its name that the trash does not know.
-        Of several, which a lost ledger leaves, the one that a domain refers to.
-        """
-        if key.kind != "VirtualDisk":
-            return {}
-        prefix = disk_prefix(self._fleet, key)
-        named = {name for _, _, name in self._world.volumes() if name.startswith(prefix)}
-        named = {name for name in named if len(name) == len(prefix) + 36 + len(".qcow2")}
-        found = {name[len(prefix) : -len(".qcow2")]: name for name in named}
-        found = {uid: name for uid, name in found.items() if uid not in self.trash.entries}
-        if len(found) < 2:
-            return found
-        domains = [raw for _, raw in self._world.domains().values()]
-        return {u: name for u, name in found.items() if users_of(name, domains, ())} or found
-
-    def _memories(self, of: Iterable[Manifest] | None = None) -> dict[Key, DomainMetadata]:
-        """What our domains remember, by VM; of all domains, or where these manifests are new: the
-        ledger may have been lost.
-        """
-        uuids = None if of is None else {domain_uuid(self._fleet, _machine(each)) for each in of}
-        if uuids is not None and not uuids:
-            return {}
-        found: dict[Key, DomainMetadata] = {}
-        for _, raw in self._world.domains().values():
-            if uuids is not None and raw.uuid not in uuids:
-                continue
-            xml = raw.inactive_xml or raw.active_xml
-            memory = from_domain(parse(xml)) if "gitvirt.io/xmlns" in xml else None
-            if memory is None or memory.fleet != self._fleet:
-                continue
-            key = Key(VM, memory.namespace, memory.name)
-            if raw.uuid == domain_uuid(self._fleet, key):  # and no copy of it
-                found[key] = memory
-        return found
 
     def _expire(self, obj: Object, memories: Mapping[Key, DomainMetadata], now: float) -> None:
         """An operation from before this ledger: whether it was executed cannot be known, so it is
@@ -406,13 +351,6 @@ class Book:
         """True if the status branch knows the object by this uid."""
         each = self.records.get(key)
         return each is not None and self.saved.get(key) == each.obj.uid
-
-
-def _machine(manifest: Manifest) -> Key:
-    """The VM whose domain may remember an object: of an operation the one that it is for."""
-    if manifest.key.kind != OPERATION:
-        return manifest.key
-    return Key(VM, manifest.key.namespace, manifest.spec["virtualMachineName"])
 
 
 def references(obj: Object) -> Iterator[tuple[str, Key]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agent.core.facts import Engine
 from agent.core.host import GuestInfo, RawDomain, RawVolume, Reading
-from agent.core.identity import POOL, is_image_data
+from agent.core.identity import POOL, is_image_data, prefix_of
 
 _AGENT_CONNECTED = re.compile(r"name=.org\.qemu\.guest_agent\.0. state=.connected.")
 """Found without parsing: this is asked of every domain at every read."""
@@ -70,6 +70,8 @@ class World:
         self._volumes: dict[tuple[str, str, str], RawVolume] = {}
         self.image_data: set[tuple[str, str]] = set()
         """(node, volume) of everything that this fleet imported."""
+        self.named: dict[str, set[str]] = {}
+        """Volumes by what the names of a disk's begin with."""
         self.nodes: dict[str, str] = {}
         """Problem of each known node; empty while it can be reached."""
 
@@ -149,12 +151,21 @@ class World:
             self._volumes[key] = volume
             if pool == POOL and is_image_data(self._fleet, name):
                 self.image_data.add((node, name))
+        self._name(name, there=volume is not None)
         self._engine.put("volume", key, volume)
         owner = self._owner(name)
         if owner:
             names = set(self._engine.get("volumes-of", owner) or ())
             names = names - {name} if volume is None else names | {name}
             self._engine.put("volumes-of", owner, tuple(sorted(names)) or None)
+
+    def _name(self, name: str, *, there: bool) -> None:
+        prefix = prefix_of(name)
+        names = self.named.pop(prefix, set()) - {name}
+        if there and prefix:
+            names.add(name)
+        if names:
+            self.named[prefix] = names
 
     def _owner(self, name: str) -> str:
         """Uid of the VM whose seed or console log a volume is; empty for all others."""

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from agent.core.facts import Engine
-from agent.core.host import RawDomain, Reading
+from agent.core.host import RawDomain, RawVolume, Reading
 from agent.core.identity import POOL
-from agent.reconcile.world import DomainRead, FullRead, World
+from agent.reconcile.world import DomainRead, FullRead, VolumeRead, World
 from tests.memory_host import NODE
 
 UUID = "11111111-1111-4111-8111-111111111111"
@@ -80,3 +80,18 @@ def test_domains_that_come_and_go_leave_nothing_behind(world: World) -> None:
     assert kept == {
         name: len(each) for name, each in vars(world).items() if isinstance(each, dict | set)
     }
+
+
+def test_volumes_are_found_by_what_a_disks_name_begins_with(world: World) -> None:
+    def volume(name: str, there: bool = True) -> None:
+        raw = RawVolume(POOL, name, f"/{name}", 1, 1) if there else None
+        world.take(VolumeRead(NODE.name, POOL, name, raw))
+
+    one, two = (f"default_disk_team_data_{digit * 36}.qcow2" for digit in "12")
+    for name in (one, two, "default_disk_team_data_2.raw", "x.qcow2"):
+        volume(name)
+    assert world.named == {"default_disk_team_data_": {one, two}}
+    volume(one, there=False)
+    assert world.named == {"default_disk_team_data_": {two}}
+    volume(two, there=False)
+    assert world.named == {}

@@ -12,9 +12,10 @@ from agent.core.facts import Decision, Engine
 from agent.core.ledger import Record, is_redacted, same_content
 from agent.core.model import Condition, Key, Object, Problem
 from agent.core.schema import Catalogue
+from agent.kinds.registry import OPERATION, VM
 from agent.kinds.suspension import MESSAGE as SUSPENDED
 from agent.kinds.virtual_machine_class.builtin import SOURCE
-from agent.reconcile.book import OPERATION, VM, Book
+from agent.reconcile.book import Book
 from agent.reconcile.plans.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
 

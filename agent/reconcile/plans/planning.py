@@ -17,10 +17,10 @@ from agent.core.ledger import Record, same_content
 from agent.core.model import Desired, Json, Key, Manifest
 from agent.core.quantity import to_bytes
 from agent.core.schema import Catalogue
-from agent.kinds.registry import ORDER, decisions
+from agent.kinds.registry import OPERATION, ORDER, VM, decisions
 from agent.kinds.virtual_machine import defaults
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN
-from agent.reconcile.book import OPERATION, VM, Book
+from agent.reconcile.book import Book
 from agent.reconcile.plans.items import PlanReport, listed
 from agent.reconcile.plans.simulate import Simulation
 from agent.reconcile.status_branch import Ledger

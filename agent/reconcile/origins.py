@@ -1,0 +1,85 @@
+"""Who an object that nobody knows yet is: what was known of it may be in the trash, in a domain's
+metadata, or in the name of a volume.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+
+from agent.core.acceptance import Identity
+from agent.core.identity import DISK_FORMAT, disk_prefix, domain_uuid, operation_uid
+from agent.core.ledger import Record
+from agent.core.metadata import DomainMetadata, from_domain
+from agent.core.model import Key, Manifest
+from agent.core.volumes import users_of
+from agent.kinds.registry import DISK, OPERATION, VM
+from agent.kinds.virtual_machine.definition import parse
+from agent.reconcile.trash import Trash
+from agent.reconcile.world import World
+
+
+class Origins:
+    """Looks at the hosts and at the trash; changes nothing."""
+
+    def __init__(self, world: World, trash: Trash, fleet: str) -> None:
+        self._world, self._trash, self._fleet = world, trash, fleet
+
+    def identity(
+        self, manifest: Manifest, back: Record | None, memories: Mapping[Key, DomainMetadata]
+    ) -> Identity:
+        """An object's uid: what is known from the trash, a domain or a volume's name, else a new
+        one.
+        """
+        key = manifest.key
+        if key.kind == OPERATION:
+            return Identity(operation_uid(self._fleet, key, manifest.spec))
+        if back is not None:
+            return Identity(back.obj.uid, back.obj.created, back.obj.generation + 1)
+        if (memory := memories.get(key)) is not None:
+            return Identity(memory.uid, memory.created, memory.generation)
+        if key.kind == DISK:
+            return Identity(next(iter(self.volumes(key)), "") or str(uuid.uuid4()))
+        return Identity(str(uuid.uuid4()))
+
+    def volumes(self, key: Key) -> Mapping[str, str]:
+        """Volumes that may be a new disk's, by uid: those of its name that the trash does not know.
+        Of several, which a lost ledger leaves, the one that a domain refers to.
+        """
+        if key.kind != DISK:
+            return {}
+        prefix = disk_prefix(self._fleet, key)
+        named = self._world.named.get(prefix, ())
+        found = {name[len(prefix) : -len(DISK_FORMAT)]: name for name in named}
+        found = {uid: name for uid, name in found.items() if uid not in self._trash.entries}
+        if len(found) < 2:
+            return found
+        domains = [raw for _, raw in self._world.domains().values()]
+        return {u: name for u, name in found.items() if users_of(name, domains, ())} or found
+
+    def memories(self, of: Iterable[Manifest] | None = None) -> dict[Key, DomainMetadata]:
+        """What our domains remember, by VM; of all domains, or where these manifests are new: the
+        ledger may have been lost.
+        """
+        uuids = None if of is None else {domain_uuid(self._fleet, _machine(each)) for each in of}
+        if uuids is not None and not uuids:
+            return {}
+        found: dict[Key, DomainMetadata] = {}
+        for _, raw in self._world.domains().values():
+            if uuids is not None and raw.uuid not in uuids:
+                continue
+            xml = raw.inactive_xml or raw.active_xml
+            memory = from_domain(parse(xml)) if "gitvirt.io/xmlns" in xml else None
+            if memory is None or memory.fleet != self._fleet:
+                continue
+            key = Key(VM, memory.namespace, memory.name)
+            if raw.uuid == domain_uuid(self._fleet, key):  # and no copy of it
+                found[key] = memory
+        return found
+
+
+def _machine(manifest: Manifest) -> Key:
+    """The VM whose domain may remember an object: of an operation the one that it is for."""
+    if manifest.key.kind != OPERATION:
+        return manifest.key
+    return Key(VM, manifest.key.namespace, manifest.spec["virtualMachineName"])
