@@ -136,8 +136,8 @@ class Interrupt:
 sys.meta_path.insert(0, Interrupt())
 if {at_exit}:
     atexit.register(signal.raise_signal, signal.SIGINT)
-if {ignored}:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+# whatever started the tests may have had it ignored, as a shell does for what runs behind it
+signal.signal(signal.SIGINT, signal.SIG_IGN if {ignored} else signal.default_int_handler)
 from {package} import {function}
 sys.exit({function}())
 """
