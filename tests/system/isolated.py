@@ -20,6 +20,11 @@ FOLDERS = {
     "cache": "/var/cache/libvirt",
 }
 """Where each folder of the machine's root stands inside."""
+ACCOUNTS = {
+    "passwd": "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin",
+    "group": "libvirt-qemu:x:64055:",
+}
+"""QEMU's user, without whom the daemon does not start. Debian makes it with the system's own daemon."""
 
 
 def start(root: Path, name: str) -> subprocess.Popen[bytes]:
@@ -38,6 +43,11 @@ def prepare(root: Path, uuid: str) -> None:
     """Write the machine's directories and libvirt's configuration."""
     for folder in FOLDERS:
         (root / folder).mkdir(mode=0o755)
+    for file, account in ACCOUNTS.items():
+        known = Path("/etc", file).read_text()
+        name, _, _ = account.partition(":")
+        there = any(line.startswith(f"{name}:") for line in known.splitlines())
+        (root / file).write_text(known if there else f"{known.rstrip()}\n{account}\n")
     (root / "etc" / "libvirtd.conf").write_text(
         f'host_uuid = "{uuid}"\nauth_unix_rw = "none"\nunix_sock_rw_perms = "0700"\n'
     )
@@ -50,6 +60,8 @@ def main(root: Path, name: str) -> None:
     for folder, place in FOLDERS.items():
         Path(place).mkdir(parents=True, exist_ok=True)
         subprocess.run(["mount", "--bind", root / folder, place], check=True)
+    for file in ACCOUNTS:
+        subprocess.run(["mount", "--bind", root / file, f"/etc/{file}"], check=True)
     _hide_kvm(root)
     subprocess.run(["hostname", name], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
