@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from agent.core.actions import Action
+from agent.core.actions import Action, StartDomain
 from agent.core.facts import Decision, Engine
 from agent.core.jobs import IDLE, Job, backoff
 from agent.core.model import Key
@@ -81,7 +81,8 @@ class Acting:
         self._done[key] = actions, now
         job = self._job(key)
         starts = job.starts
-        if "StartDomain" in outcome.done and any(getattr(each, "again", False) for each in actions):
+        again = any(isinstance(each, StartDomain) and each.again for each in actions)
+        if again and "StartDomain" in outcome.done:
             starts = (*starts, now)[-KEPT_STARTS:]
         done = {**job.done, **dict.fromkeys(outcome.done, now)}
         job = replace(job, busy=(), done=done, starts=starts, result=outcome.result or job.result)

@@ -51,7 +51,6 @@ class Book:
     ) -> None:
         self._engine = engine
         self._catalogue = catalogue
-        self._world = world
         self._fleet = fleet
         self._folder = folder
         self.records: dict[Key, Record] = {}

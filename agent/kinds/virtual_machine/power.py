@@ -224,16 +224,11 @@ CRASH_WINDOW = 600.0
 FREE_STARTS = 3
 
 
-def starts_within(starts: Sequence[float], now: float) -> int:
-    """How many starts count against the next one."""
-    return sum(start > now - CRASH_WINDOW for start in starts)
-
-
 def due_again(memory: DomainMetadata, starts: Sequence[float], now: float) -> float:
     """When the next instance may start. `starts` are those after ends that nobody asked for: a
     guest that keeps ending is started ever more seldom, and what was asked for waits for nothing.
     """
-    count = starts_within(starts, now)
+    count = sum(start > now - CRASH_WINDOW for start in starts)
     if memory.power.by != BY_END or count < FREE_STARTS:
         return now
     wait: float = min(300.0, 5.0 * 2.0 ** (count - FREE_STARTS))
