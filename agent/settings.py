@@ -11,7 +11,8 @@ from typing import Any
 
 from agent.core import documents, quantity
 from agent.core.model import Json
-from agent.core.sentences import closest, shown
+from agent.core.sentences import shown
+from agent.core.spelling import nearest
 from agent.gitrepo.refs import is_pattern
 
 PREFIX = "GITVIRT_"
@@ -337,7 +338,7 @@ def _file(path: Path, *, must_be_there: bool = False) -> dict[str, Any]:
 def _line(key: str, value: Json, place: str) -> tuple[Option, Any]:
     option = _BY_NAME.get(key.replace("_", "-"))
     if option is None:
-        meant = closest(key, _BY_NAME)
+        meant = nearest(key, _BY_NAME)
         hint = f"did you mean {meant}?" if meant else f"known are {', '.join(_BY_NAME)}"
         raise SettingsError(f"{place} is no setting: {hint}")
     if not isinstance(value, str | int | float) or isinstance(value, bool):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
+from agent.core.spelling import nearest
 from agent.settings import OPTIONS, Settings
 
 INTERRUPTED = 130
@@ -54,8 +54,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         wrong = _CHOICE.match(message)
         if wrong:
-            meant = difflib.get_close_matches(wrong[1], self.commands, n=1)
-            hint = f"did you mean {meant[0]}?" if meant else f"see `{self.prog} --help`"
+            meant = nearest(wrong[1], self.commands)
+            hint = f"did you mean {meant}?" if meant else f"see `{self.prog} --help`"
             message = f"there is no command {wrong[1]!r}: {hint}"
         else:
             message = f"{message}; see `{self.prog} --help`"
@@ -65,8 +65,8 @@ class Parser(argparse.ArgumentParser):
         """End with what is to be said of words that this parser knows nothing of."""
         option = next((word for word in words if word.startswith("-")), "").partition("=")[0]
         known = [name for action in self._actions for name in action.option_strings]
-        meant = difflib.get_close_matches(option, known, n=1) if option else []
-        hint = f": did you mean {meant[0]}?" if meant else ""
+        meant = nearest(option, known) if option else None
+        hint = f": did you mean {meant}?" if meant else ""
         self.exit(
             1, f"error: unrecognized arguments: {' '.join(words)}{hint}; see `{self.prog} --help`\n"
         )

@@ -15,7 +15,8 @@ from agent.core import documents
 from agent.core.documents import Document, Path
 from agent.core.model import Desired, Json, Key, Manifest, Problem
 from agent.core.schema import Catalogue, Kind
-from agent.core.sentences import closest, shown
+from agent.core.sentences import shown
+from agent.core.spelling import nearest
 
 Check = Callable[[Mapping[str, Json]], Iterable[tuple[Path, str]]]
 """One rule about one object: takes the top-level fields except apiVersion, kind, metadata and
@@ -325,7 +326,7 @@ def _meant(catalogue: Catalogue, name: Json) -> Kind | None:
     """The kind that a misspelt one stands for: its object then keeps its last good version."""
     if not isinstance(name, str) or name in NOT_YET:
         return None
-    return catalogue.kinds.get(name) or catalogue.kinds.get(closest(name, catalogue.kinds))
+    return catalogue.kinds.get(name) or catalogue.kinds.get(nearest(name, catalogue.kinds) or "")
 
 
 def _metadata(value: dict[str, Json]) -> Iterator[tuple[Path, str]]:
@@ -342,7 +343,7 @@ def _metadata(value: dict[str, Json]) -> Iterator[tuple[Path, str]]:
     if isinstance(annotations, dict):
         for name, text in annotations.items():
             if name.startswith(OURS) and name not in ANNOTATIONS:
-                meant = closest(name, ANNOTATIONS)
+                meant = nearest(name, ANNOTATIONS)
                 hint = f": did you mean {meant}?" if meant else ""
                 yield ("metadata", "annotations", name), f"is no annotation of gitvirt's{hint}"
             allowed = _annotation(name, text) if isinstance(text, str) else ""

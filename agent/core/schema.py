@@ -23,6 +23,7 @@ from typing import Any, Self
 from agent.core import sentences
 from agent.core.documents import Path
 from agent.core.model import Json
+from agent.core.spelling import nearest
 
 _ANNOTATIONS = frozenset(
     (
@@ -223,9 +224,7 @@ class Catalogue:
         if found:
             names = ", ".join(kind.plural for kind in found)
             raise ValueError(f"{text!r} could mean {names}: write which one")
-        meant = sentences.closest(
-            word, [name for kind in self.kinds.values() for name in _words(kind)]
-        )
+        meant = nearest(word, [name for kind in self.kinds.values() for name in _words(kind)])
         hint = f"did you mean {meant}?" if meant else f"known are {', '.join(self._plurals())}"
         raise ValueError(f"there is no kind {text!r}: {hint}")
 

@@ -8,7 +8,6 @@ its own at its own path, and `x-message` of a schema replaces the sentence. Sche
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,6 +21,7 @@ from jsonschema.validators import extend
 from agent.core.documents import Path
 from agent.core.model import Json
 from agent.core.quantity import parse
+from agent.core.spelling import nearest
 
 MAX_PROBLEMS = 50
 
@@ -68,17 +68,6 @@ def shown(value: Json) -> str:
         return "a list"
     text = json.dumps(value, ensure_ascii=False) if not isinstance(value, float) else repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
-
-
-def closest(word: str, known: Iterable[str]) -> str:
-    """The known word that was probably meant, or nothing."""
-    if len(word) > 64:
-        return ""
-    folded = {name.lower().replace("_", "").replace("-", ""): name for name in known}
-    match = difflib.get_close_matches(
-        word.lower().replace("_", "").replace("-", ""), folded, n=1, cutoff=0.75
-    )
-    return folded[match[0]] if match else ""
 
 
 def _said(schema: Schema, sentence: str) -> ValidationError:
@@ -159,7 +148,7 @@ def _additional(validator: Any, wanted: Any, value: Json, schema: Schema) -> Err
         if wanted is not False:
             yield from _descend(validator, item, wanted, name)
             continue
-        meant = closest(name, [field for field in known if field not in value])
+        meant = nearest(name, [field for field in known if field not in value])
         hint = f": did you mean {meant}?" if meant else f": known are {', '.join(sorted(known))}"
         yield ValidationError(f"is no known field{hint}", path=(name,))
 
@@ -206,7 +195,7 @@ def _enum(_: Any, allowed: list[Json], value: Json, schema: Schema) -> Errors:
     if not isinstance(value, str):
         return
     choices = [str(choice) for choice in allowed]
-    meant = closest(value, choices)
+    meant = nearest(value, choices)
     hint = f" (did you mean {meant}?)" if meant else ""
     words = choices[0] if len(choices) == 1 else f"one of {', '.join(choices)}"
     yield _wrong(schema, f"must be {words}{hint}", value)
