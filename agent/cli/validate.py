@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.repositories import opened
 from agent.cli.status import place
-from agent.core.model import Desired
+from agent.core.model import Desired, Problem
 from agent.core.schema import Catalogue
-from agent.core.tables import printable
 from agent.gitrepo.worktree import CommitSource, FolderSource
 from agent.kinds.validation import CHECKS
 from agent.reconcile.desired import ManifestReader
@@ -81,7 +81,16 @@ def _machine(desired: Desired) -> dict[str, object]:
     return {
         "problems": [asdict(problem) for problem in desired.problems],
         "ignored": [asdict(note) for note in desired.ignored],
+        "notes": [asdict(note) for note in _notes(desired)],
     }
+
+
+def _notes(desired: Desired) -> Iterator[Problem]:
+    """Fields that are accepted and have no effect here."""
+    for key, manifest in sorted(desired.manifests.items()):
+        for note in manifest.notes:
+            path, _, sentence = note.partition(" ")
+            yield Problem(desired.paths[key], manifest.line, str(key), path, sentence)
 
 
 def _print(desired: Desired) -> None:
@@ -89,10 +98,8 @@ def _print(desired: Desired) -> None:
         print(place(problem))
     for ignored in desired.ignored:
         print(f"note: {place(ignored)}")
-    for key, manifest in sorted(desired.manifests.items()):
-        for note in manifest.notes:
-            where = f"{desired.paths[key]}:{manifest.line}"
-            print(printable(f"note: {where}: {key}: {note}"))
+    for note in _notes(desired):
+        print(f"note: {place(note)}")
     good = _count(len(desired.manifests), "manifest")
     if desired.problems:
         bad = _count(len(desired.problems), "problem")

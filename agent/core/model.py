@@ -56,7 +56,9 @@ class Manifest:
     content: Mapping[str, Json]
     line: int = 0
     notes: tuple[str, ...] = ()
-    """Sentences about fields that are accepted and have no effect here."""
+    """Sentences about fields that are accepted and have no effect here, each after the field's
+    dotted path.
+    """
 
     @property
     def spec(self) -> Mapping[str, Json]:

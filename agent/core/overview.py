@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,10 @@ LEFT_OUT = frozenset(("Secret", "ModuleConfig"))
 """Kinds that have no state."""
 
 
+LIMITS = frozenset(("Migratable",))
+"""Conditions that say what cannot be done here, of objects that lack nothing."""
+
+
 @dataclass(frozen=True, order=True)
 class Concern:
     """An object that is not as it should be, or not yet."""
@@ -42,19 +46,13 @@ def concerns(objects: Iterable[Mapping[str, Any]]) -> list[Concern]:
 
 def is_concern(status: Mapping[str, Any]) -> bool:
     """True for the status of an object that is in no calm phase or has something to say."""
-    return str(status.get("phase", "")) not in CALM or any(
-        condition.get("message") for condition in _conditions(status)
-    )
+    return str(status.get("phase", "")) not in CALM or any(_said(status))
 
 
 def concern(value: Mapping[str, Any]) -> Concern:
     """What there is to say of one whole object."""
     status = status_of(value)
-    messages = tuple(
-        f"{condition.get('type', '')}: {condition['message']}"
-        for condition in _conditions(status)
-        if condition.get("message")
-    )
+    messages = tuple(f"{each.get('type', '')}: {each['message']}" for each in _said(status))
     resource = f"{value.get('kind', '')} {_label(value)}"
     return Concern(resource, str(status.get("phase", "")), messages)
 
@@ -90,6 +88,13 @@ def status_of(value: Mapping[str, Any]) -> Mapping[str, Any]:
     """The status of a whole object; empty while it has none."""
     status = value.get("status")
     return status if isinstance(status, Mapping) else {}
+
+
+def _said(status: Mapping[str, Any]) -> Iterator[Mapping[str, Json]]:
+    """Conditions that have something to say."""
+    for each in _conditions(status):
+        if each.get("message") and each.get("type") not in LIMITS:
+            yield each
 
 
 def _conditions(status: Mapping[str, Json]) -> list[Mapping[str, Json]]:

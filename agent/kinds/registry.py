@@ -7,6 +7,7 @@ from __future__ import annotations
 from agent.core.facts import Decide, Decision, View
 from agent.core.model import Object
 from agent.core.schema import Catalogue
+from agent.kinds.notes import noted
 from agent.kinds.suspension import suspendable
 from agent.kinds.virtual_disk import plan as _disk
 from agent.kinds.virtual_image import plan as _image
@@ -52,7 +53,7 @@ def decisions(catalogue: Catalogue) -> dict[str, Decide]:
         VM: machine.decide,
         OPERATION: _operation.decide,
     }
-    return {name: suspendable(decide) for name, decide in found.items()}
+    return {name: suspendable(noted(decide)) for name, decide in found.items()}
 
 
 def _passive(obj: Object, _: View) -> Decision:

@@ -53,7 +53,7 @@ def test_the_json_is_stable(gitvirt: Gitvirt, folder: Path) -> None:
     result = gitvirt("validate", str(folder), "-o", "json")
     assert result.code == 1
     value = json.loads(result.out)
-    assert value.keys() == {"problems", "ignored"}
+    assert value.keys() == {"problems", "ignored", "notes"}
     (problem,) = value["problems"]
     assert problem.keys() == {"file", "line", "resource", "path", "message"}
     assert (problem["file"], problem["path"]) == ("vm.yaml", "spec.cpu.cores")

@@ -141,6 +141,7 @@ def test_the_status_describes_the_machine(stand: Stand) -> None:
     line = row(stand)
     assert (line["PHASE"], line["CORES"], line["COREFRACTION"]) == ("Running", "1", "10%")
     assert (line["MEMORY"], line["NEED RESTART"], line["AGENT"]) == ("160Mi", "False", "True")
+    assert line["MIGRATABLE"] == "False"
 
 
 @pytest.mark.promise("S136", "S143", "S145", "S147", "S148", "S149", "S150", "S151", "S152", "S153")

@@ -15,6 +15,7 @@ from agent.core.model import Condition, Json, Key, Object
 from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.local import NOT_READY, Place, place
 from agent.kinds.protection import kept
+from agent.kinds.storage_class import storage_class
 from agent.kinds.virtual_image.source import ImageData, imported
 
 SECTOR = 512
@@ -83,6 +84,7 @@ def decide(disk: Object, view: View) -> Decision:
             if report.export
             else Condition("Ready", "False", report.reason, report.message),
             _in_use(attached),
+            *storage_class(disk, view, "StorageClassNotReady"),
             *report.more,
         ],
     }

@@ -9,6 +9,7 @@ from agent.core.human import size as human_size
 from agent.core.model import Condition, Key, Object
 from agent.kinds.local import NOT_READY, place
 from agent.kinds.protection import kept
+from agent.kinds.storage_class import storage_class
 from agent.kinds.virtual_image.source import Imported, imported
 
 NOT_SUPPORTED = "Image sources of type {} are not supported here yet; HTTP is."
@@ -22,11 +23,10 @@ def decide(image: Object, view: View) -> Decision:
     if at is None:
         if previous.get("phase"):
             return Decision()  # what was known stays: the digest by which the data is found again
-        return _waiting("Pending", "ProvisioningNotStarted", NOT_READY)
+        return _waiting(NOT_READY)
     source = image.spec["dataSource"]
     if source["type"] != "HTTP":
-        message = NOT_SUPPORTED.format(source["type"])
-        return _waiting("Pending", "ProvisioningNotStarted", message)
+        return _waiting(NOT_SUPPORTED.format(source["type"]))
     size = previous.get("size", {})
     known = {
         "digest": previous.get("digest", ""),
@@ -36,8 +36,10 @@ def decide(image: Object, view: View) -> Decision:
     }
     state = imported(image, source["http"], known, view, at)
     users = view.read("users", image.key) or ()
+    status = _status(state, in_use=bool(users))
+    status["conditions"] += storage_class(image, view, "StorageClassNotFound")
     return Decision(
-        status=_status(state, in_use=bool(users)),
+        status=status,
         actions=(state.action,) if state.action else (),
         export=state.data,
         wake=state.wake,
@@ -75,11 +77,9 @@ def _status(state: Imported, *, in_use: bool) -> dict[str, Any]:
     return status
 
 
-def _waiting(phase: str, reason: str, message: str) -> Decision:
-    return Decision(
-        status={"phase": phase, "conditions": [Condition("Ready", "False", reason, message)]},
-        ok=False,
-    )
+def _waiting(message: str) -> Decision:
+    condition = Condition("Ready", "False", "ProvisioningNotStarted", message)
+    return Decision(status={"phase": "Pending", "conditions": [condition]}, ok=False)
 
 
 def _delete(users: tuple[Key, ...]) -> Decision:

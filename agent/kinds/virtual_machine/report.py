@@ -271,9 +271,6 @@ class Report:
         virtio = spec["enableParavirtualization"]
         if spec["osType"] == LEGACY and virtio and not self.case.seen.agent:
             found.append(_DRIVERS)  # the agent's channel is a virtio device: who opens it has some
-        notes = self.vm.manifest.notes
-        if notes:
-            found.append(Condition("FieldsSupported", "False", "NotSupportedHere", " ".join(notes)))
         return found
 
 
@@ -290,7 +287,12 @@ _DRIVERS = Condition(
     "Disks and network are virtio devices, which guests of osType Legacy see only with drivers "
     "installed in them: set spec.enableParavirtualization to false for IDE disks and RTL8139.",
 )
-_MIGRATABLE = Condition("Migratable", "True", "VirtualMachineDisksShouldBeMigrating")
+_MIGRATABLE = Condition(
+    "Migratable",
+    "False",
+    "VirtualMachineNonMigratable",
+    "Machines are not migrated between nodes here yet.",
+)
 
 
 def unreachable(vm: Object, previous: Mapping[str, Json]) -> Decision:

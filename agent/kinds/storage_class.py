@@ -1,0 +1,28 @@
+"""Whether the StorageClass that a manifest names is there. It decides about nothing yet: all
+volumes lie in one pool.
+"""
+
+from __future__ import annotations
+
+from agent.core.facts import View
+from agent.core.identity import POOL
+from agent.core.model import Condition, Key, Object
+
+READY = "StorageClassReady"
+
+
+def storage_class(obj: Object, view: View, missing: str) -> list[Condition]:
+    """The condition, of an object that names a class; `missing` is the reason where there is none
+    of that name.
+    """
+    name = obj.spec.get("persistentVolumeClaim", {}).get("storageClassName")
+    if not name:
+        return []
+    found = view.object(Key("StorageClass", "", name))
+    if found is not None and not found.deleted:
+        return [Condition(READY, "True", READY)]
+    message = (
+        f"StorageClass {name} is not there: create it, or name another one in "
+        f"spec.persistentVolumeClaim.storageClassName. The data lies in the storage pool {POOL}."
+    )
+    return [Condition(READY, "False", missing, message)]
