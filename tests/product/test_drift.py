@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from lxml import etree
 
+from agent.kinds.virtual_machine.definition import NAMES, DomainFacts, parse, read
+from tests.product.test_fields import CLOUD_INIT, secret
 from tests.rig import Rig, condition, disk, machine, operation
 
 Edit = Callable[[etree._Element], object]
@@ -169,6 +172,101 @@ def test_drift_that_is_only_to_be_reported_is_left(on: Rig) -> None:
     raw = on.host.read_domain(on.uuid())
     assert raw is not None
     assert "524288" not in raw.inactive_xml
+
+
+REPORT = {"annotations": {"gitvirt.io/drift": "report"}}
+CHANGES: dict[str, dict[str, Any]] = {
+    "labels": {"metadata": {**REPORT, "labels": {"app": "db"}}},
+    "policy": {"runPolicy": "AlwaysOn"},
+    "cores": {"cpu": {"cores": 4}},
+    "memory": {"memory": {"size": "512Mi"}},
+    "class": {"virtualMachineClassName": "generic"},
+    "devices": {"disks": ("data", "root")},
+    "firmware": {"bootloader": "EFI"},
+    "instructions": {"provisioning": {"type": "UserData", "userData": "#cloud-config\n# 1\n"}},
+}
+TOUCHED = {
+    "cores": {"cpu"},
+    "memory": {"memory"},
+    "class": {"cpu"},
+    "devices": {"disks"},
+    "firmware": {"firmware"},
+    "instructions": {"disks"},
+}
+HARDWARE = {
+    "cpu": "cpu",
+    "memory": "memory",
+    "boot order": "disks",
+    "disk read-only": "disks",
+    "model": "interfaces",
+    "agent channel gone": "channels",
+    "firmware": "firmware",
+    "clock": "features",
+}
+"""The element that each edit is about."""
+
+
+def reporting(rig: Rig, **more: Any) -> None:
+    whole = machine(**{"disks": ("root", "data"), "cpu": {"cores": 2}, "metadata": REPORT, **more})
+    rig.push({"vm.yaml": [whole, disk(), disk("data")]})
+    rig.settle()
+
+
+def defined(rig: Rig) -> DomainFacts:
+    raw = rig.host.read_domain(rig.uuid())
+    assert raw is not None
+    return read(parse(raw.inactive_xml))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("edit", HARDWARE)
+def test_what_is_only_reported_stays_as_edited_when_something_else_is_changed(
+    rig: Rig, edit: str, change: str
+) -> None:
+    reporting(rig, **CHANGES[change])
+    meant = defined(rig)
+    rig.push({"vm.yaml": None})
+    rig.settle()
+    reporting(rig)
+    rig.host.edit(rig.uuid(), EDITS[edit])
+    rig.settle()
+    edited = defined(rig)
+    reporting(rig, **CHANGES[change])
+    found, changed = defined(rig), TOUCHED.get(change, set())
+    for name in NAMES:
+        wanted = meant if name in changed else edited
+        assert getattr(found, name) == getattr(wanted, name), name
+    drift = condition(rig.vm(), "DriftDetected")
+    if HARDWARE[edit] in changed:
+        assert drift == {}
+    else:
+        assert HARDWARE[edit] in drift["message"]
+        assert "it is left" in drift["message"]
+
+
+def test_an_instance_that_was_started_with_an_edit_says_that_a_restart_keeps_it(rig: Rig) -> None:
+    reporting(rig)
+    rig.host.edit(rig.uuid(), EDITS["memory"])
+    rig.push({"op.yaml": operation("again", "vm", "Restart")}, "refs/heads/operations")
+    rig.settle()
+    rig.host.edit(rig.uuid(), EDITS["interface gone"], live=True)
+    rig.settle()
+    message = condition(rig.vm(), "DriftDetected")["message"]
+    assert "The running instance was changed by hand: memory; a restart leaves it so." in message
+    assert "changed by hand: interfaces; a restart brings it back." in message
+
+
+def test_an_edit_that_is_only_reported_is_left_when_a_secret_changes(rig: Rig) -> None:
+    seeded = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "cloud"}}
+    rig.push({"secret.yaml": secret("cloud", CLOUD_INIT, userData="one")})
+    reporting(rig, provisioning=seeded)
+    rig.host.edit(rig.uuid(), EDITS["memory"])
+    rig.settle()
+    before = defined(rig)
+    rig.push({"secret.yaml": secret("cloud", CLOUD_INIT, userData="another")})
+    rig.settle()
+    assert defined(rig).memory == before.memory
+    assert defined(rig).disks != before.disks
 
 
 def test_a_disk_stays_on_the_file_that_a_snapshot_by_hand_put_it_on(on: Rig) -> None:

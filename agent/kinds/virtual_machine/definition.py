@@ -61,8 +61,7 @@ def read(root: Element) -> DomainFacts:
 
 def differing(one: DomainFacts, other: DomainFacts) -> list[str]:
     """Names of the elements in which two definitions differ; metadata is not one of them."""
-    names = [_name(element) for element in ELEMENTS]
-    return [name for name in names if getattr(one, name) != getattr(other, name)]
+    return [name for name in NAMES if getattr(one, name) != getattr(other, name)]
 
 
 def render(facts: DomainFacts) -> str:
@@ -95,6 +94,9 @@ def parse(xml: str) -> Element:
 
 def _name(element: object) -> str:
     return str(getattr(element, "__name__", "")).rsplit(".", 1)[-1]
+
+
+NAMES = tuple(_name(element) for element in ELEMENTS)
 
 
 @lru_cache(maxsize=1)

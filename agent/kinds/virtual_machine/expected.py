@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from agent.core.identity import console_log, domain_name, mac_address
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json
-from agent.kinds.virtual_machine.definition import DomainFacts, differing, expect
+from agent.kinds.virtual_machine.definition import NAMES, DomainFacts, differing, expect
 from agent.kinds.virtual_machine.elements.disks import Disk, Disks
 from agent.kinds.virtual_machine.elements.firmware import machine
 from agent.kinds.virtual_machine.situation import Situation
@@ -17,6 +17,8 @@ from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted
 MEDIA = ("cloudinit", "sysprep")
 ELSEWHERE = ("blockDeviceRefs", "provisioning", "enableParavirtualization")
 """Fields without which one cannot say what disks an instance with another spec should have."""
+CLASS = "virtualMachineClassName"
+"""The field without which one cannot say what CPU it should have."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,36 @@ def expected(case: Situation, memory: DomainMetadata) -> DomainFacts:
     facts = _facts(case, memory, case.vm.spec)
     present = case.seen.defined
     return replace(facts, disks=_kept_sources(facts.disks, present)) if present else facts
+
+
+def with_edits(case: Situation, wanted: DomainFacts) -> DomainFacts:
+    """The wanted definition with all that it does not change left as it is, also where people
+    changed that by hand.
+    """
+    present = case.seen.defined
+    if present is None:
+        return wanted
+    changed = _changed(case, wanted)
+    left = {name: getattr(present, name) for name in NAMES if name not in changed}
+    return replace(wanted, **left)
+
+
+def _changed(case: Situation, wanted: DomainFacts) -> frozenset[str]:
+    """Elements that the manifest, or what it refers to, changes since the domain was defined."""
+    present, memory = case.seen.defined, case.seen.memory
+    if present is None or memory is None:
+        return frozenset()
+    before, after = memory.spec, case.sealed
+    older = _older(case, present)
+    if before == after and not older:
+        return frozenset()
+    facts = _facts(case, memory, {**case.vm.spec, **before})
+    found = set(differing(replace(facts, disks=_kept_sources(facts.disks, present)), wanted))
+    if older or any(before.get(name) != after.get(name) for name in ELSEWHERE):
+        found.add("disks")
+    if before.get(CLASS) != after.get(CLASS):
+        found.add("cpu")
+    return frozenset(found)
 
 
 def _facts(case: Situation, memory: DomainMetadata, spec: Mapping[str, Json]) -> DomainFacts:
@@ -112,9 +144,8 @@ def _defined(case: Situation, facts: DomainFacts) -> tuple[str, ...]:
         return ("definition",) if case.seen.raw is not None else ()
     if memory is None:
         return ("metadata", *differing(present, facts))
-    if memory.spec != case.sealed or _older(case, present):
-        return ()
-    return tuple(differing(present, facts))
+    changed = _changed(case, facts)
+    return tuple(name for name in differing(present, facts) if name not in changed)
 
 
 def _older(case: Situation, present: DomainFacts) -> bool:

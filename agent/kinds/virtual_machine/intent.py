@@ -13,7 +13,7 @@ from agent.core.model import Json
 from agent.kinds.virtual_machine import operations, power
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.elements.firmware import BIOS
-from agent.kinds.virtual_machine.expected import Drift, drift, expected
+from agent.kinds.virtual_machine.expected import Drift, drift, expected, with_edits
 from agent.kinds.virtual_machine.phase import phase as phase_of
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine_operation.applicable import Progress
@@ -57,9 +57,7 @@ def intent(case: Situation, view: View) -> Intent:
         return _kept(case, made)
     facts = expected(case, memory)
     found = drift(case, facts)
-    made = replace(made, facts=facts, drift=found)
-    left = found.defined and case.report_only and case.seen.defined is not None
-    return _kept(case, made) if left else made
+    return replace(made, facts=with_edits(case, facts) if case.report_only else facts, drift=found)
 
 
 def can_start(case: Situation, memory: DomainMetadata) -> bool:

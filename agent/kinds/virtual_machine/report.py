@@ -232,11 +232,14 @@ class Report:
         if drift.defined:
             put = "it is left (gitvirt.io/drift: report)" if self.case.report_only else "put back"
             parts.append(f"The definition was changed by hand: {', '.join(drift.defined)}; {put}.")
-        if drift.active:
-            parts.append(
-                f"The running instance was changed by hand: {', '.join(drift.active)}; "
-                "a restart brings it back."
-            )
+        left = drift.defined if self.case.report_only else ()
+        for names, word in (
+            ([name for name in drift.active if name not in left], "brings it back"),
+            ([name for name in drift.active if name in left], "leaves it so"),
+        ):
+            if names:
+                what = f"The running instance was changed by hand: {', '.join(names)}"
+                parts.append(f"{what}; a restart {word}.")
         message = " ".join((*parts, *drift.reported))
         return [Condition("DriftDetected", "True", "DriftDetected", message)]
 
