@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from agent.cli.command import CommandError, Subparsers
-from agent.cli.repositories import opened
+from agent.cli.folders import manifests_folder
+from agent.cli.repositories import address, opened
 from agent.cli.status import place
 from agent.core import planprint
 from agent.core.host import Reading
@@ -25,7 +26,7 @@ from agent.reconcile.desired import ManifestReader, together
 from agent.reconcile.plans.items import PlanReport, lines
 from agent.reconcile.plans.planning import plan
 from agent.reconcile.recall import recall
-from agent.reconcile.status_branch import StatusBranch
+from agent.reconcile.status_branch import Ledger, StatusBranch
 from agent.settings import Settings, data_home
 
 CHANGES = 2
@@ -33,7 +34,7 @@ FORMATS = ("text", "markdown", "json")
 
 _EPILOG = """\
 examples:
-  gitvirt plan                            the manifests of the folder one stands in
+  gitvirt plan                            the manifests of the clone one stands in
   gitvirt plan --revision my-branch       a branch, as it would be after a merge
   gitvirt plan --live                     against the hosts as they are now, with drift
   gitvirt plan -o markdown                for a pull request's comment
@@ -53,7 +54,10 @@ def add(subparsers: Subparsers) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument(
-        "folder", metavar="PATH", nargs="?", help="a folder (default: --path below here)"
+        "folder",
+        metavar="PATH",
+        nargs="?",
+        help="the folder that holds all manifests (default: that of the clone one stands in)",
     )
     parser.add_argument("--revision", metavar="REF", help="a branch, tag or commit instead")
     parser.add_argument(
@@ -73,12 +77,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     with opened(settings) as repository:
         refs = repository.fetch()
         reader = ManifestReader(catalogue, CHECKS)
-        desired = _desired(args, settings, reader, repository)
+        status = StatusBranch(repository, catalogue, settings.status_ref, settings.fleet)
+        ledger = status.read(refs.get(settings.status_ref))
+        desired = _desired(args, settings, reader, repository, refs, _below(settings, ledger))
         operations = refs.get(f"refs/heads/{settings.operations_branch}")
         if operations is not None:
             desired = together(desired, reader.read(CommitSource(repository, operations)))
-        status = StatusBranch(repository, catalogue, settings.status_ref, settings.fleet)
-        ledger = status.read(refs.get(settings.status_ref))
         recall(ledger, repository, catalogue, reader)
         with _reading(settings, live=args.live) as live:
             report = plan(catalogue, ledger, desired, settings.fleet, time.time(), live)
@@ -89,36 +93,44 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _desired(
-    args: argparse.Namespace, settings: Settings, reader: ManifestReader, repository: Repository
+    args: argparse.Namespace,
+    settings: Settings,
+    reader: ManifestReader,
+    repository: Repository,
+    refs: Mapping[str, str],
+    below: str,
 ) -> Desired:
+    """What is asked for; `below` is the folder in which manifests lie."""
     if not args.revision:
-        return _of_folder(Path(args.folder or settings.path), reader)
+        main = refs.get(f"refs/heads/{settings.branch}")
+        where = address(settings, Path.cwd())
+        return _of_folder(manifests_folder(args.folder, below, repository, where, main), reader)
     commit = repository.resolve(args.revision)
     if commit is None:
         raise CommandError(
             f"{repository.address} has no branch, tag or commit {args.revision!r}: is it pushed?"
         )
-    source = CommitSource(repository, commit, settings.folder)
+    source = CommitSource(repository, commit, below)
     if source.tree() is None:
         raise CommandError(
-            f"{args.revision} has no folder {settings.folder!r}: name the one that holds the "
+            f"{args.revision} has no folder {below!r}: name the one that holds the "
             "manifests with --path"
         )
     return reader.read(source)
+
+
+def _below(settings: Settings, ledger: Ledger) -> str:
+    """The folder in which manifests lie: that of --path, else the agent's."""
+    if settings.folder:
+        return settings.folder
+    told = str(ledger.agent.get("path", "."))
+    return "" if told == "." else told
 
 
 def _of_folder(folder: Path, reader: ManifestReader) -> Desired:
     """CommandError where the folder is surely not all that is desired: the plan would be to delete
     the rest.
     """
-    if not folder.exists():
-        raise CommandError(f"{folder}: there is no such folder")
-    if not folder.is_dir():
-        raise CommandError(
-            f"PATH must be a folder, and {folder} is a file: what is not in it would be deleted. "
-            f"Name the folder with all manifests, or check the file with `gitvirt validate "
-            f"{folder}`"
-        )
     desired = reader.read(FolderSource(folder))
     if not desired.manifests and not desired.problems:
         raise CommandError(

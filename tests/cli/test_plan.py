@@ -12,7 +12,7 @@ from agent.core.model import Object
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN, SOURCE
 from tests.cli.conftest import Gitvirt
 from tests.fleets import CATALOGUE, CREATED, MACHINE, Fleet, machine, whole
-from tests.gitrepo.git import put
+from tests.gitrepo.git import bare, git, put
 
 DISK = whole(
     "VirtualDisk",
@@ -93,14 +93,70 @@ def test_the_first_line_says_it_all(gitvirt: Gitvirt, there: Fleet, folder: Path
     ]
 
 
-def test_a_folder_below_the_one_one_stands_in(
-    gitvirt: Gitvirt, there: Fleet, folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def clone(there: Fleet, tmp_path: Path) -> Path:
+    """A clone of the fleet's repository, whose manifests lie below `fleet`."""
+    put(there.root, {f"fleet/{name}": text for name, text in files(vm(), disk()).items()})
+    there.agent(path="fleet")
+    git(tmp_path, "clone", "-q", str(there.root), "clone")
+    return tmp_path / "clone"
+
+
+def test_anywhere_in_a_clone_all_of_its_manifests_are_planned(
+    gitvirt: Gitvirt, clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / "vms").mkdir()
-    fill(folder / "vms", vm(), disk(), disk("data"))
+    (clone / "elsewhere").mkdir()
+    (clone / "fleet/below").mkdir()
+    fill(clone / "fleet/below", disk("data"))
+    for folder in ("", "fleet", "fleet/below", "elsewhere"):
+        monkeypatch.chdir(clone / folder)
+        result = gitvirt("plan")
+        assert (result.code, result.lines[0]) == (2, "1 to create."), folder
+    assert gitvirt("plan", "--path", "elsewhere").err.startswith(
+        f"error: {clone}/elsewhere: there is no manifest"
+    )
+    assert gitvirt("plan", str(clone / "fleet")).lines[0] == "1 to create."
+
+
+def test_a_part_of_a_clone_is_not_planned_as_the_whole(
+    gitvirt: Gitvirt, clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clone / "fleet/below").mkdir()
+    fill(clone / "fleet/below", disk("data"))
+    monkeypatch.chdir(clone / "fleet")
+    for part in (str(clone / "fleet/below"), "below", "..", str(clone)):
+        result = gitvirt("plan", part)
+        assert (result.code, result.out) == (1, ""), part
+        assert f"in this clone they are {clone}/fleet" in result.err
+        assert f"`gitvirt validate {part}`" in result.err
+
+
+def test_a_clone_is_known_by_its_commits_too(
+    gitvirt: Gitvirt, clone: Path, there: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(clone, "remote", "set-url", "origin", "https://forge.test/fleet.git")
+    monkeypatch.chdir(clone / "fleet")
+    assert gitvirt("plan").out == "No changes.\n"
+    put(there.root, {f"fleet/{name}": text for name, text in files(vm(), disk()).items()})
+    assert gitvirt("plan").out == "No changes.\n"  # it is behind
+
+
+def test_a_folder_that_is_no_clone_is_planned_only_where_it_is_named(
+    gitvirt: Gitvirt, there: Fleet, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = gitvirt("plan", fill(folder, vm(), disk(), disk("data")))
+    assert (named.code, named.lines[0]) == (2, "1 to create.")
     monkeypatch.chdir(folder)
-    assert gitvirt("plan").code == 2
-    assert gitvirt("plan", "--path", "vms").lines[0] == "1 to create."
+    for more in ((), ("--path", ".")):
+        result = gitvirt("plan", *more)
+        assert (result.code, result.out) == (1, "")
+        assert result.err.startswith(f"error: {folder} lies in no clone of {there.root}: name")
+    assert gitvirt("plan", ".").lines[0] == "1 to create."
+    stranger = bare(tmp_path / "stranger.git")
+    put(stranger, files(disk("foreign")))
+    git(tmp_path, "clone", "-q", str(stranger), "strange")
+    monkeypatch.chdir(tmp_path / "strange")
+    assert "lies in no clone of" in gitvirt("plan").err
     missing = gitvirt("plan", "nowhere")
     assert (missing.code, missing.err) == (1, "error: nowhere: there is no such folder\n")
 
