@@ -95,6 +95,9 @@ def _folder_in_repository(text: str) -> str:
 
 
 def _bytes(text: str) -> int:
+    size = quantity.meant(text, "disk")
+    if size:
+        raise ValueError(f"must be a size (did you mean {size}?), not {shown(text)}")
     try:
         return quantity.to_bytes(text)
     except ValueError as error:

@@ -136,6 +136,8 @@ def test_what_is_no_duration(text: str) -> None:
         ("path", "/abs", "inside the repository"),
         ("namespace", "a.b", "namespace"),
         ("image-limit", "much", "quantity"),
+        ("image-limit", "100", "did you mean 100Gi?"),
+        ("image-limit", "500m", "did you mean 500Mi?"),
         ("log-format", "xml", "auto, text, json"),
         ("status-branch", "main", "three branches"),
         ("plan-refs", "pull/*/head", r"such as refs/pull/\*/head.*\"pull/\*/head\""),

@@ -8,6 +8,12 @@ from decimal import ROUND_CEILING, Context, Decimal
 BINARY = {"Ki": 1, "Mi": 2, "Gi": 3, "Ti": 4, "Pi": 5, "Ei": 6}
 DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 LARGEST = 2**63 - 1
+GIGABYTES_BELOW = {"memory": 64, "disk": 1024}
+"""What a number without a suffix stands for, where it stands for no bytes: this many and more are
+megabytes.
+"""
+LEAST = 2**20
+"""Bytes that somebody may mean by a number without a suffix."""
 
 _FORM = re.compile(
     r"([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))(Ki|Mi|Gi|Ti|Pi|Ei|[numkMGTPE]|[eE][+-]?[0-9]{1,3}|)"
@@ -44,6 +50,26 @@ def parse(text: str | int) -> Decimal:
 def to_bytes(quantity: str | int) -> int:
     """Whole bytes, rounded up."""
     return int(parse(quantity).to_integral_value(rounding=ROUND_CEILING, context=_EXACT))
+
+
+def meant(size: str | int, of: str) -> str:
+    """The size that was meant by thousandths of a byte (`512m`), or by a number of bytes that is
+    too small for any memory or disk (`2048`, `10`); empty where the size can be meant as it is, or
+    is none.
+    """
+    try:
+        value = parse(size)
+    except ValueError:
+        return ""
+    match = _FORM.fullmatch(str(size))
+    if match is None or value <= 0:
+        return ""
+    number, suffix = match[1].lstrip("+"), match[2]
+    if suffix in ("n", "u", "m"):
+        return f"{number}Mi"
+    if value >= LEAST or suffix in BINARY or suffix in DECIMAL.keys() - {""}:
+        return ""
+    return f"{value.normalize():f}{'Gi' if value < GIGABYTES_BELOW[of] else 'Mi'}"
 
 
 def same(left: str | int, right: str | int) -> bool:

@@ -4,10 +4,12 @@ engine knows of a field.
 Beside JSON Schema's own keywords a schema says, where it is meant: `x-kind` (names and scope),
 `x-columns` (tables), `x-apply` (how a change applies: immediate, restart or none; the nearest
 ancestor's word counts), `x-list-key` (what identifies an item of a list), `x-union` (the field
-that names the variant), `x-atomic` (compared and shown as a whole), `x-quantity`, `x-secret` (with
-all below it), `x-ref` (names another object), `x-immutable` (always, or once the object is ready),
-`x-unsupported` (accepted, without effect here), `x-base64-into` (plain text that is kept encoded
-under another field) and `x-message` (the sentence when it does not hold).
+that names the variant), `x-atomic` (compared and shown as a whole), `x-quantity` (a size, of a
+memory or a disk), `x-secret` (with all below it), `x-ref` (names another object), `x-immutable`
+(always, or once the object is ready), `x-unsupported` (accepted, without effect here), `x-blank`
+(an empty text is as if the field were absent), `x-known` (what is nearly one of these names, or of
+the properties, is a slip), `x-base64-into` (plain text that is kept encoded under another field)
+and `x-message` (the sentence when it does not hold).
 """
 
 from __future__ import annotations
@@ -89,8 +91,10 @@ class _Node:
     default: Json
     defaults: Mapping[str, Json]
     """Defaults of the fields, where there are any."""
+    blanks: frozenset[str]
+    """The fields that an empty text leaves as if they were absent."""
     filled: bool
-    """True if there is a default here or anywhere below."""
+    """True if defaulting changes something here or anywhere below."""
     unsupported: str
     unsupported_values: tuple[Json, ...] | None
     noted: bool
@@ -335,6 +339,8 @@ def _node(schema: Mapping[str, Any], parent: FieldRule) -> _Node:
     below = [*fields.values(), *(node for node in (items, additional) if node is not None)]
     unsupported, values = _unsupported(schema)
     default = schema.get("default", _ABSENT)
+    parts = schema.get("properties", {}).items()
+    blanks = frozenset(name for name, part in parts if sentences.blank(part))
     return _Node(
         rule=rule,
         fields=fields,
@@ -342,7 +348,8 @@ def _node(schema: Mapping[str, Any], parent: FieldRule) -> _Node:
         additional=additional,
         default=default,
         defaults={name: at.default for name, at in fields.items() if at.default is not _ABSENT},
-        filled=default is not _ABSENT or any(node.filled for node in below),
+        blanks=blanks,
+        filled=default is not _ABSENT or bool(blanks) or any(node.filled for node in below),
         unsupported=unsupported,
         unsupported_values=values,
         noted=bool(unsupported) or any(node.noted for node in below),
@@ -387,7 +394,7 @@ def _filled(node: _Node, value: Json) -> Json:
         return [_filled(items, item) for item in value] if items.filled else value
     if not isinstance(value, dict):
         return value
-    filled = dict(value)
+    filled = {name: item for name, item in value.items() if item != "" or name not in node.blanks}
     for name, default in node.defaults.items():
         if name not in filled:
             filled[name] = default

@@ -20,7 +20,7 @@ from jsonschema.validators import extend
 
 from agent.core.documents import Path
 from agent.core.model import Json
-from agent.core.quantity import parse
+from agent.core.quantity import meant, parse
 from agent.core.spelling import nearest
 
 MAX_PROBLEMS = 50
@@ -124,6 +124,8 @@ def _type(validator: Any, wanted: str | list[str], value: Json, schema: Schema) 
         )
     elif "string" in names and isinstance(value, bool | int | float):
         why = "; yes, no, on and off are true and false in YAML" if isinstance(value, bool) else ""
+        if isinstance(value, int) and not why and "x-quantity" in schema:
+            why = _size_hint(value, schema)
         yield ValidationError(f"must be {allowed}: put it in quotes{why}")
     elif isinstance(value, str) and _secret_below(schema):
         yield _said(schema, f"must be {allowed}, not text")
@@ -134,8 +136,27 @@ def _type(validator: Any, wanted: str | list[str], value: Json, schema: Schema) 
 def _properties(validator: Any, fields: Schema, value: Json, _: Schema) -> Errors:
     if isinstance(value, dict):
         for name, item in value.items():
-            if name in fields:
+            if name in fields and not (item == "" and blank(fields[name])):
                 yield from _descend(validator, item, fields[name], name)
+
+
+def blank(schema: Schema | bool) -> bool:
+    """True for a field that an empty text leaves as if it were absent."""
+    return isinstance(schema, Mapping) and bool(schema.get("x-blank"))
+
+
+def _known(_: Any, wanted: bool | list[str], value: Json, schema: Schema) -> Errors:
+    """What is unknown is accepted, but for what is nearly one of the known names: it is a slip."""
+    if isinstance(value, dict):
+        known = schema["properties"]
+        for name in value:
+            near = nearest(name, [field for field in known if field not in value])
+            if name not in known and near:
+                yield ValidationError(f"is no known field: did you mean {near}?", path=(name,))
+    elif isinstance(value, str) and isinstance(wanted, list) and value not in wanted:
+        near = nearest(value, wanted)
+        if near:
+            yield _said(schema, f"is not known: did you mean {near}?")
 
 
 def _additional(validator: Any, wanted: Any, value: Json, schema: Schema) -> Errors:
@@ -259,13 +280,22 @@ def _min_properties(_: Any, bound: int, value: Json, schema: Schema) -> Errors:
         yield _said(schema, f"must have at least {bound} of {known}")
 
 
-def _quantity(_: Any, wanted: bool, value: Json, schema: Schema) -> Errors:
-    if isinstance(value, bool) or not isinstance(value, str | int):
+def _quantity(validator: Any, _: str, value: Json, schema: Schema) -> Errors:
+    allowed = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    if not any(validator.is_type(value, name) for name in allowed):
         return
     try:
         parse(value)
     except ValueError as error:
         yield _wrong(schema, str(error), value)
+    hint = _size_hint(value, schema)
+    if hint:
+        yield _wrong(schema, f"must be a size{hint}", value)
+
+
+def _size_hint(value: str | int, schema: Schema) -> str:
+    size = meant(value, schema["x-quantity"])
+    return f" (did you mean {size}?)" if size else ""
 
 
 def _is_integer(_: TypeChecker, value: Json) -> bool:
@@ -293,6 +323,7 @@ KEYWORDS = {
     "maxItems": _max_items,
     "minProperties": _min_properties,
     "x-quantity": _quantity,
+    "x-known": _known,
 }
 """Every keyword that a schema here may use; a test refuses the others."""
 

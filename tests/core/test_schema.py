@@ -57,6 +57,12 @@ kind: VirtualMachineOperation
 metadata: {name: again}
 spec: {type: Restart, virtualMachineName: web}
 """)
+CONFIG = yaml.safe_load("""
+apiVersion: deckhouse.io/v1alpha1
+kind: ModuleConfig
+metadata: {name: virtualization}
+spec: {enabled: true, version: 1}
+""")
 SECRET = yaml.safe_load("""
 apiVersion: v1
 kind: Secret
@@ -145,6 +151,7 @@ ANNOTATIONS = {
         "x-immutable",
         "x-union",
         "x-unsupported",
+        "x-blank",
         "x-base64-into",
     ),
     *("x-message", "x-secret"),
@@ -363,7 +370,16 @@ CASES = [
     (VM, "spec.blockDeviceRefs.0.name", "a;reboot", "must be a name made of"),
     (VM, "spec.blockDeviceRefs.0.name", "<disk/>", "must be a name made of"),
     (VM, "spec.blockDeviceRefs.0.bootOrder", 0, "must be at least 1, not 0"),
-    (VM, "spec.virtualMachineClassName", ..., "is required"),
+    (VM, "spec.virtualMachineClassName", ..., None),
+    (VM, "spec.virtualMachineClassName", "", None),
+    (VM, "spec.memory.size", "512m", '(did you mean 512Mi?), not "512m"'),
+    (VM, "spec.memory.size", "2048", '(did you mean 2048Mi?), not "2048"'),
+    (VM, "spec.memory.size", 4, "put it in quotes (did you mean 4Gi?)"),
+    (VM, "spec.memory.size", 10**30, "must be text: put it in quotes"),
+    (VM, "spec.memory.size", "1073741824", None),
+    (VM, "spec.nodeSelector", {"a b": "c"}, {"spec.nodeSelector.a b": "must be a label key"}),
+    (VM, "spec.nodeSelector", {"a": "b c"}, {"spec.nodeSelector.a": "must be a label's value"}),
+    (VM, "spec.affinity", {"virtualMachineAndPodAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "z", "labelSelector": {"matchLabels": {"a": "b c"}}}]}}, {"spec.affinity.virtualMachineAndPodAffinity.requiredDuringSchedulingIgnoredDuringExecution.0.labelSelector.matchLabels.a": "must be a label's value"}),
     (VM, "spec.terminationGracePeriodSeconds", -1, "must be at least 0, not -1"),
     (VM, "spec.terminationGracePeriodSeconds", 10**30, "must be at most"),
     (VM, "spec.enableParavirtualization", "yes", 'must be true or false, not "yes"'),
@@ -372,6 +388,8 @@ CASES = [
     (VM, "spec.provisioning", {"type": "UserDataRef", "userData": "x"}, {"spec.provisioning.userDataRef": "is required", "spec.provisioning.userData": "does not go with type UserDataRef: only userDataRef does"}),
     (VM, "spec.provisioning", {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "s"}}, None),
     (VM, "spec.tolerations", [{"key": "a", "operator": "Exists", "value": "b"}], {"spec.tolerations.0.value": 'must be absent with the operator Exists, not "b"'}),
+    (VM, "spec.tolerations", [{"key": "a", "operator": "", "effect": "", "value": "b"}], None),
+    (VM, "spec.tolerations", [{"key": "a", "operator": "Is"}], {"spec.tolerations.0.operator": "must be one of Exists, Equal"}),
     (VM, "spec.topologySpreadConstraints", [{"maxSkew": 0, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}], {"spec.topologySpreadConstraints.0.maxSkew": "must be at least 1, not 0"}),
     (VM, "spec.gpus", [{"gpuClassName": "A_B"}], {"spec.gpus.0.gpuClassName": "must be a name made of"}),
     (VM, "spec.usbDevices", [{"name": f"u{n}"} for n in range(9)], "must have at most 8 entries, not 9"),
@@ -390,11 +408,21 @@ CASES = [
     (VM, "metadata.annotations", None, None),
     (VM, "status", {"anything": ["goes"]}, None),
     (DISK, "metadata.name", "a.b", "no dots"),
-    (DISK, "spec.persistentVolumeClaim.size", 1024, None),
+    (DISK, "spec.persistentVolumeClaim.size", 1073741824, None),
+    (DISK, "spec.persistentVolumeClaim.size", 10, "must be a size (did you mean 10Gi?), not 10"),
+    (DISK, "spec.persistentVolumeClaim.size", "20480", 'did you mean 20480Mi?'),
+    (DISK, "spec.persistentVolumeClaim.size", "500m", 'did you mean 500Mi?'),
+    (DISK, "spec.persistentVolumeClaim.storageClassName", "", None),
+    (DISK, "spec.persistentVolumeClaim.storageClassName", "A", "must be a name made of"),
     (DISK, "spec.dataSource", {"type": "HTTP"}, {"spec.dataSource.http": "is required"}),
     (DISK, "spec.dataSource", {"http": {"url": "http://a/b"}}, {"spec.dataSource.type": "is required"}),
     (DISK, "spec.dataSource", {"type": "HTTP", "http": {"url": "file:///etc/passwd"}}, {"spec.dataSource.http.url": "must be an http:// or https:// address"}),
-    (DISK, "spec.dataSource", {"type": "HTTP", "http": {"url": "http://a/b c"}}, {"spec.dataSource.http.url": "without spaces"}),
+    (DISK, "spec.dataSource", {"type": "HTTP", "http": {"url": "http://a/b c"}}, {"spec.dataSource.http.url": "such as %20 for a space"}),
+    (DISK, "spec.dataSource", {"type": "HTTP", "http": {"url": "http://a/~b"}}, {"spec.dataSource.http.url": "%7E for ~"}),
+    (DISK, "spec.dataSource", {"type": "HTTP", "http": {"url": "http://[fd00::1]:80/a_(b)!*'$%20?x=1&y=@;,+"}}, None),
+    (DISK, "spec.dataSource", {"type": "HTTP", "http": {"url": "http://a/b", "caBundle": "YWFh\nYQ==\n"}}, None),
+    (DISK, "spec.dataSource", {"type": "HTTP", "http": {"url": "http://a/b", "caBundle": "YWFh YQ=="}}, {"spec.dataSource.http.caBundle": "must be base64"}),
+    (DISK, "spec.dataSource", {"type": "HTTP", "http": {"url": "http://a/b", "caBundle": "YWFhYQ="}}, {"spec.dataSource.http.caBundle": "must be base64"}),
     (DISK, "spec.dataSource", {"type": "HTTP", "http": {"url": "http://a/b", "checksum": {"md5": "xy"}}}, {"spec.dataSource.http.checksum.md5": "must be 32 hexadecimal digits"}),
     (DISK, "spec.dataSource", {"type": "HTTP", "http": {"url": "http://a/b", "checksum": {}}}, {"spec.dataSource.http.checksum": "must have at least 1 of md5, sha1"}),
     (DISK, "spec.dataSource", {"type": "HTTP", "http": {"url": "http://a/b", "caBundle": "no!"}}, {"spec.dataSource.http.caBundle": "must be base64"}),
@@ -415,6 +443,7 @@ CASES = [
     (CLASS, "spec.sizingPolicies.0.defaultCoreFraction", "50%", "or Auto"),
     (CLASS, "spec.sizingPolicies.0.cores.max", 1025, "must be at most 1024, not 1025"),
     (CLASS, "spec.sizingPolicies.0.cores", ..., "is required"),
+    (CLASS, "spec.sizingPolicies.0.memory", {"min": "512m", "perCore": {"max": 2}}, {"spec.sizingPolicies.0.memory.min": "did you mean 512Mi?", "spec.sizingPolicies.0.memory.perCore.max": "did you mean 2Gi?"}),
     (CLASS, "spec.cpu", {"type": "Host", "model": "x"}, {"spec.cpu.model": "does not go with type Host"}),
     (CLASS, "spec.cpu", {"type": "Model"}, {"spec.cpu.model": "is required"}),
     (CLASS, "spec.cpu", {"type": "Model", "model": "a'/><b"}, {"spec.cpu.model": "must be a processor model"}),
@@ -429,6 +458,13 @@ CASES = [
     (OPERATION, "spec.type", "Restore", {"spec.restore": "is required"}),
     (OPERATION, "spec.type", "Clone", {"spec.clone": "is required"}),
     (OPERATION, "spec.migrate", {"nodeSelector": {"a": "b"}}, "goes with type Migrate only"),
+    (OPERATION, "spec", {"type": "Migrate", "virtualMachineName": "a", "migrate": {"nodeSelector": {"a": "b c"}}}, {"spec.migrate.nodeSelector.a": "must be a label's value"}),
+    (CONFIG, "spec.settings", {"virtualMachineCIDR": ["10.0.0.0/24"]}, {"spec.settings.virtualMachineCIDR": "is no known field: did you mean virtualMachineCIDRs?"}),
+    (CONFIG, "spec.settings", {"dvcr": {"storage": {"persistentVolumeClaim": {"Size": "1Gi"}}}}, {"spec.settings.dvcr.storage.persistentVolumeClaim.Size": "did you mean size?"}),
+    (CONFIG, "spec.settings", {"somethingNew": {"a": 1}, "dvcr": {"unheardOf": True}}, None),
+    (CONFIG, "spec.settings", {"featureGates": ["HotplugCpuWithLiveMigration"]}, {"spec.settings.featureGates.0": "is not known: did you mean HotplugCPUWithLiveMigration?"}),
+    (CONFIG, "spec.settings", {"featureGates": ["SDN", "SomethingNew"]}, None),
+    (CONFIG, "spec.settings", {"virtualMachineCIDRs": []}, {"spec.settings.virtualMachineCIDRs": "must have 1 to 256 ranges"}),
     (OPERATION, "spec.clone", {"mode": "Strict", "nameReplacement": [{"from": {"name": "a"}, "to": "b" * 60}]}, {"spec.clone.nameReplacement.0.to": "must be a name of 1 to 59"}),
     (SECRET, "data", {"a/b": "YQ=="}, {"data.a/b": "must be a key of at most 253"}),
     (SECRET, "data", {"a": 5}, {"data.a": "must be text: put it in quotes"}),
@@ -511,6 +547,14 @@ def test_defaults_do_not_replace_what_is_there_and_make_no_objects() -> None:
     assert filled["osType"] == "Windows"
     assert filled["provisioning"]["userDataRef"] == {"name": "s", "kind": "Secret"}
     assert "cpu" not in filled
+
+
+def test_an_empty_text_is_as_if_the_field_were_absent_where_the_api_has_it_so() -> None:
+    vm = edited(VM, "spec.virtualMachineClassName", "")
+    vm["spec"]["tolerations"] = [{"key": "a", "operator": "", "effect": "", "value": ""}]
+    content = CATALOGUE.defaulted(kind("VirtualMachine"), {"spec": vm["spec"]})
+    assert "virtualMachineClassName" not in content["spec"]
+    assert content["spec"]["tolerations"] == [{"key": "a", "value": ""}]
 
 
 def test_defaults_outside_of_a_spec() -> None:

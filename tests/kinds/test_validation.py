@@ -82,10 +82,27 @@ CASES = [
         "spec: {networks: [{type: ClusterNetwork}]}",
         {"spec.networks.0.name": "is required"},
     ),
+    ("VirtualMachine", "spec: {networks: [{type: Network, name: a, id: 1}]}", {}),
     (
         "VirtualMachine",
-        "spec: {networks: [{type: Network, name: a, id: 1}]}",
-        {"spec.networks.0.id": "1 is Main"},
+        "spec: {networks: [{type: Main}, {type: Network, name: a, id: 1}]}",
+        {"spec.networks.1.id": "1 is taken"},
+    ),
+    (
+        "VirtualMachine",
+        "spec: {usbDevices: [{name: a}, {name: b}, {name: a}]}",
+        {"spec.usbDevices.2": "names the USBDevice a a second time"},
+    ),
+    (
+        "VirtualMachine",
+        "spec: {virtualMachineIPAddressName: a, networks: [{type: Network, name: b}]}",
+        {"spec.virtualMachineIPAddressName": "needs the network Main"},
+    ),
+    ("VirtualMachine", "spec: {virtualMachineIPAddressName: a, networks: []}", {}),
+    (
+        "VirtualMachine",
+        "spec: {virtualMachineIPAddressName: a, networks: [{type: Main}, {type: Network, name: b}]}",
+        {},
     ),
     (
         "VirtualMachine",
@@ -97,6 +114,7 @@ CASES = [
         "spec: {tolerations: [{value: a}]}",
         {"spec.tolerations.0.operator": "must be Exists"},
     ),
+    ("VirtualMachine", "spec: {tolerations: [{key: a, operator: '', effect: ''}]}", {}),
     (
         "VirtualMachine",
         "spec: {tolerations: [{key: a, tolerationSeconds: 5, effect: NoSchedule}]}",
@@ -172,7 +190,9 @@ CASES = [
     ),
     ("VirtualMachineOperation", "spec: {clone: {mode: Strict, nameReplacement: [{}]}}", {}),
     ("Secret", "data: {a: c2VjcmV0, b: null}", {}),
+    ("Secret", 'data: {a: "c2Vj\\r\\ncmV0\\n"}', {}),
     ("Secret", "data: {a: 's3cret!'}", {"data.a": "must be base64"}),
+    ("Secret", "data: {a: c2Vj cmV0}", {"data.a": "must be base64"}),
     ("Secret", "data: {a: abc}", {"data.a": "must be base64"}),
     ("Node", "spec: {taints: [{key: a, effect: NoExecute}, {key: a, effect: NoSchedule}]}", {}),
     (

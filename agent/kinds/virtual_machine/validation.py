@@ -12,6 +12,7 @@ from agent.kinds.content import at, integer, items, mapping, repeated, text
 from agent.kinds.virtual_machine.topology import problem
 
 USER_DATA_BYTES = 2048
+MAIN = "Main"
 LEGACY_DEVICES = 4
 """Places on IDE."""
 
@@ -78,6 +79,27 @@ def user_data(content: Content) -> Problems:
         )
 
 
+def usb_devices(content: Content) -> Problems:
+    named = (
+        (("spec", "usbDevices", index), text(device, "name"))
+        for index, device in enumerate(items(content, "spec", "usbDevices"))
+        if text(device, "name")
+    )
+    for path, name in repeated(named):
+        yield path, f"names the USBDevice {name} a second time: a device can be there only once"
+
+
+def address(content: Content) -> Problems:
+    """An address belongs to the Main interface, which is there unless others are named alone."""
+    wanted = items(content, "spec", "networks")
+    main = not wanted or any(text(network, "type") == MAIN for network in wanted)
+    if text(content, "spec", "virtualMachineIPAddressName") and not main:
+        yield (
+            ("spec", "virtualMachineIPAddressName"),
+            "needs the network Main: add `type: Main` to spec.networks, or take the address out",
+        )
+
+
 def networks(content: Content) -> Problems:
     wanted = items(content, "spec", "networks")
     for index, network in enumerate(wanted):
@@ -87,28 +109,30 @@ def networks(content: Content) -> Problems:
     for path, (kind, name) in repeated(named):
         yield path, f"names {' '.join(word for word in (kind, name) if word)} a second time"
     numbered = (
-        ((*path, "id"), integer(network, "id"))
+        ((*path, "id"), number)
         for path, network in places
-        if integer(network, "id") is not None
+        if (number := _number(network)) is not None
     )
     for place, number in repeated(numbered):
         yield place, f"must be different for each interface, and {number} is taken"
 
 
+def _number(network: Json) -> int | None:
+    """The interface's number; Main has one also where none is written."""
+    return 1 if text(network, "type") == MAIN else integer(network, "id")
+
+
 def _network(path: Path, index: int, network: dict[str, Json]) -> Iterator[tuple[Path, str]]:
     number = integer(network, "id")
-    if text(network, "type") == "Main":
+    if text(network, "type") == MAIN:
         if index:
             yield (*path, "type"), "must stand first: Main is always the first interface"
         if "name" in network:
             yield (*path, "name"), "must be absent for Main: there is only one"
         if number not in (None, 1):
             yield (*path, "id"), f"must be 1 for Main, not {number}"
-    elif text(network, "type"):
-        if "name" not in network:
-            yield (*path, "name"), f"is required for type {text(network, 'type')}"
-        if number == 1:
-            yield (*path, "id"), "must be more than 1: 1 is Main"
+    elif text(network, "type") and "name" not in network:
+        yield (*path, "name"), f"is required for type {text(network, 'type')}"
 
 
 def tolerations(content: Content) -> Problems:
@@ -127,6 +151,8 @@ CHECKS: tuple[Check, ...] = (
     block_devices,
     legacy,
     user_data,
+    usb_devices,
     networks,
+    address,
     tolerations,
 )
