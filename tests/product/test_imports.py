@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import encodebytes
 from collections import deque
 from collections.abc import Callable
 from hashlib import sha256
@@ -141,3 +142,22 @@ def test_a_disk_whose_image_was_changed_while_no_agent_ran_is_made_from_the_new_
     downloads.end()
     assert downloads.started == [NEW]
     assert status(rig, "virtualdisks")["import"]["digest"] == digest(NEW)
+
+
+def test_the_certificates_of_a_source_are_decoded_also_when_wrapped(rig: Rig) -> None:
+    pem = "-----BEGIN CERTIFICATE-----\n" + "A" * 64 + "\n-----END CERTIFICATE-----\n"
+    asked: list[ImportImage] = []
+    executor: Any = rig.agent.reconciler._acting._executor
+    run = executor.run
+
+    def recorded(ticket: Ticket) -> Outcome:
+        asked.extend(each for each in ticket.actions if isinstance(each, ImportImage))
+        outcome: Outcome = run(ticket)
+        return outcome
+
+    executor.run = recorded
+    wrapped = image("https://127.0.0.1:9/image")
+    wrapped["spec"]["dataSource"]["http"]["caBundle"] = encodebytes(pem.encode()).decode()
+    rig.push({"image.yaml": wrapped})
+    rig.settle()
+    assert [each.ca_bundle for each in asked] == [pem]

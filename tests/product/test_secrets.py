@@ -166,3 +166,21 @@ def test_user_data_is_there_again_after_a_restart_of_the_agent(story: Rig) -> No
     story.settle()
     assert story.running()
     assert story.vm()["spec"]["provisioning"]["userData"] == "(sensitive)"
+
+
+def test_what_wraps_base64_is_let_through_on_the_way_to_the_guest(rig: Rig) -> None:
+    """As the Kubernetes API does with what `base64` prints."""
+    text = "#cloud-config\n# " + "long " * 40 + "\n"
+    wrapped = base64.encodebytes(text.encode()).decode()
+    assert wrapped.count("\n") > 1
+    cloud_init = {
+        **secret(""),
+        "type": "provisioning.virtualization.deckhouse.io/cloud-init",
+        "data": {"userData": wrapped},
+    }
+    chosen = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "credentials"}}
+    rig.push({"vm.yaml": [disk(), machine(provisioning=chosen), cloud_init]})
+    rig.settle()
+    assert rig.running()
+    (seed,) = [each for name, each in rig.host.pools["gitvirt"].items() if "_seed_" in name]
+    assert text.encode() in seed.content

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable, Mapping
 
 from agent.core.documents import Path
+from agent.core.encoded import decoded
 from agent.core.manifests import Check
 from agent.core.model import Json
 from agent.kinds.content import mapping
@@ -19,9 +18,8 @@ def encoding(content: Mapping[str, Json]) -> Iterable[tuple[Path, str]]:
         if not isinstance(value, str):
             continue
         try:
-            # kubectl's own output wraps long values, so line ends are let through
-            base64.b64decode(value.replace("\n", "").replace("\r", ""), validate=True)
-        except (binascii.Error, ValueError):
+            decoded(value)
+        except ValueError:
             yield (
                 ("data", key),
                 "must be base64: encode the value, or write it under stringData as it is",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.core.actions import Action, ImportImage
+from agent.core.encoded import decoded
 from agent.core.facts import View
 from agent.core.identity import POOL, image_prefix, image_volume
 from agent.core.jobs import IDLE, Job, held
@@ -61,7 +62,7 @@ def imported(
         pool=POOL,
         url=http["url"],
         checksums=dict(http.get("checksum", {})),
-        ca_bundle=http.get("caBundle"),
+        ca_bundle=_certificates(http),
         volume_prefix=image_prefix(view.setting("fleet")),
     )
     facts = dict(known)
@@ -91,6 +92,12 @@ def imported(
     return Imported(
         known, action=action, reason="Provisioning", message=message, progress="0%", waiting=True
     )
+
+
+def _certificates(http: Mapping[str, Json]) -> str | None:
+    """The certificates in PEM. What is no text stays what no certificate is."""
+    encoded = http.get("caBundle")
+    return None if encoded is None else decoded(encoded).decode("ascii", "replace")
 
 
 def _stored(facts: Mapping[str, Json], view: View, at: Place) -> ImageData | None:

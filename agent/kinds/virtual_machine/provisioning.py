@@ -4,14 +4,13 @@ from a Secret.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.core.changes import SENSITIVE
+from agent.core.encoded import decoded
 from agent.core.facts import View
 from agent.core.identity import seed_volume
 from agent.core.model import Condition, Json, Key, Object
@@ -77,7 +76,7 @@ def _from_secret(vm: Object, wanted: Mapping[str, Json], view: View) -> Medium |
     data = content.get("data") or {}
     try:
         files = {name: _decoded(data[name]) for name in keys if data.get(name)}
-    except binascii.Error:
+    except ValueError:
         return f"{key} holds a value that is not Base64."
     if not files:
         return f"{key} has none of the keys {' and '.join(keys)}, or they are empty."
@@ -97,4 +96,4 @@ def _medium(vm: Object, files: Mapping[str, bytes], *, sysprep: bool = False) ->
 
 
 def _decoded(text: str) -> bytes:
-    return SENSITIVE.encode() if text == SENSITIVE else base64.b64decode(text, validate=True)
+    return SENSITIVE.encode() if text == SENSITIVE else decoded(text)
