@@ -4,7 +4,7 @@ decisions use.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -108,13 +108,13 @@ class Book:
             memories = self._origins.memories(
                 manifests[key] for key in new if key not in self.records
             )
+        in_force = manifests | self._last_good(desired.invalid)
         for key in new:
-            manifest = manifests[key]
-            problem = self._accept(manifest, manifests, desired, memories, now)
+            problem = self._accept(manifests[key], in_force, desired, memories, now)
             if problem is not None:
                 problems.append(problem)
-            else:
-                self._taken[key] = manifest
+            elif not defaults.awaits_class(self.records[key].obj.manifest):
+                self._taken[key] = manifests[key]
         config = desired.manifests.get(CONFIG)
         confirmed = config.annotations.get(CONFIRM, "") if config else ""
         pruning = self._prune(desired, manifests, confirmed, others)
@@ -125,6 +125,11 @@ class Book:
         self.problems = (*desired.problems, *problems)
         self._fresh = False
         self._state_indexes()
+
+    def _last_good(self, invalid: Iterable[Key]) -> dict[Key, Manifest]:
+        """What counts of objects whose manifest does not hold."""
+        known = {key: self.records[key].obj for key in invalid if key in self.records}
+        return {key: obj.manifest for key, obj in known.items() if not obj.deleted}
 
     def _prove(self) -> Mapping[Key, DomainMetadata]:
         """Hold the ledger against what domains remember."""
@@ -360,7 +365,8 @@ def references(obj: Object) -> Iterator[tuple[str, Key]]:
         yield "operations", Key(VM, obj.key.namespace, obj.spec["virtualMachineName"])
     if obj.key.kind != VM:
         return
-    yield "users", Key("VirtualMachineClass", "", obj.spec["virtualMachineClassName"])
+    if name := obj.spec.get(defaults.CLASS):
+        yield "users", Key("VirtualMachineClass", "", name)
     for ref in obj.spec["blockDeviceRefs"]:
         namespace = "" if ref["kind"] == "ClusterVirtualImage" else obj.key.namespace
         yield "users", Key(ref["kind"], namespace, ref["name"])

@@ -12,6 +12,7 @@ from agent.core.model import Desired, Key, Manifest, Problem
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import TreeFile
 from agent.gitrepo.worktree import CommitSource, Source
+from agent.kinds.rivals import apart
 
 MAX_FILE = 1024 * 1024
 REMEMBERED = 50_000
@@ -37,7 +38,7 @@ class ManifestReader:
         files = _manifests(source.files())
         if self._full:
             self._forget(files)
-        return assemble(source.revision, self._files(source, files))
+        return apart(assemble(source.revision, self._files(source, files)))
 
     def follow(self, source: CommitSource, branch: str) -> Desired:
         """The same of a branch's next commit, at the cost of what has changed since the last."""
@@ -67,7 +68,8 @@ class ManifestReader:
         new = _manifests(new for _, new in pairs if new)
         if any(file.kind == "file" and file.blob not in self._results for file in gone):
             return None  # forgotten, or too large
-        return amend(last, source.revision, self._files(source, gone), self._files(source, new))
+        found = amend(last, source.revision, self._files(source, gone), self._files(source, new))
+        return None if found is None else apart(found)
 
     def _files(self, source: Source, files: Iterable[TreeFile]) -> Iterator[tuple[str, FileResult]]:
         for file in files:

@@ -14,6 +14,7 @@ import pytest
 from agent.core.ledger import PLANS
 from agent.gitrepo.refs import Spaces
 from agent.gitrepo.repository import RepositoryError
+from agent.kinds.virtual_machine_class.validation import IS_DEFAULT
 from agent.reconcile.plans import process
 from agent.reconcile.plans.branches import path_of
 from tests.memory_repository import MemoryRepository
@@ -175,6 +176,20 @@ def test_problems_stand_in_the_plan_with_their_place(on: Rig) -> None:
     )
     assert "declared in other.yaml too" in page
     assert "No changes" not in page
+
+
+def test_a_branch_that_marks_a_second_default_class_is_told(on: Rig) -> None:
+    def marked(name: str) -> dict[str, Any]:
+        cpu = {"cpu": {"type": "Host"}}
+        return manifest("VirtualMachineClass", name, cpu, annotations={IS_DEFAULT: "true"})
+
+    on.push({"class.yaml": marked("first")})
+    on.settle()
+    branch(on, "second", {"more.yaml": marked("second")})
+    settle(on)
+    page = plans(on)["second.md"]
+    assert "marks a second default class beside first" in page
+    assert "create" not in page
 
 
 def test_a_secret_is_in_no_plan(on: Rig) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent.kinds.virtual_machine.definition import parse, read
+from agent.kinds.virtual_machine_class.validation import IS_DEFAULT
 from tests.plans import planned
 from tests.rig import Rig, condition, disk, machine, manifest, operation
 
@@ -181,3 +182,105 @@ def test_listed_features_are_shown_beside_those_that_are_left(rig: Rig) -> None:
         "notEnabledCommon": ["avx", "sse4.2"],
     }
     assert condition(the_class(rig), "Discovered") == {}
+
+
+def marked(name: str, model: str = "Nehalem") -> dict[str, Any]:
+    """A class for machines that name none."""
+    policy = {"cores": {"min": 1, "max": 4}, "coreFractions": [20], "defaultCoreFraction": 20}
+    spec = {"cpu": {"type": "Model", "model": model}, "sizingPolicies": [policy]}
+    return manifest("VirtualMachineClass", name, spec, annotations={IS_DEFAULT: "true"})
+
+
+def classless(**spec: Any) -> dict[str, Any]:
+    made = machine(**spec)
+    del made["spec"]["virtualMachineClassName"]
+    return made
+
+
+@pytest.mark.parametrize("blank", [{}, {"virtualMachineClassName": ""}])
+def test_a_machine_without_a_class_gets_the_one_that_is_marked(
+    rig: Rig, blank: dict[str, Any]
+) -> None:
+    vm = classless()
+    vm["spec"].update(blank)
+    rig.push({"a.yaml": [marked("office"), vm, disk()]})
+    rig.settle()
+    assert rig.running()
+    assert rig.vm()["spec"]["virtualMachineClassName"] == "office"
+    assert rig.vm()["spec"]["cpu"] == {"cores": 1, "coreFraction": "20%"}
+
+
+def test_it_keeps_that_class_when_another_one_is_marked(rig: Rig) -> None:
+    rig.push({"a.yaml": [marked("office"), classless(), disk()]})
+    rig.settle()
+    plain = marked("office")
+    del plain["metadata"]["annotations"]
+    rig.push({"a.yaml": [plain, marked("other", "Westmere"), classless(), disk()]})
+    rig.settle()
+    assert rig.vm()["spec"]["virtualMachineClassName"] == "office"
+    assert "restartAwaitingChanges" not in rig.vm()["status"]
+
+
+def test_a_machine_waits_for_a_class_and_says_how_it_gets_one(rig: Rig) -> None:
+    rig.push({"a.yaml": [classless(), disk()]})
+    rig.settle()
+    assert not rig.running()
+    assert rig.vm()["status"]["phase"] == "Pending"
+    assert "virtualMachineClassName" not in rig.vm()["spec"]
+    told = condition(rig.vm(), "VirtualMachineClassReady")
+    assert told["status"] == "False"
+    assert "none is marked as the default one" in told["message"]
+    assert IS_DEFAULT in told["message"]
+    rig.push({"class.yaml": marked("office")})
+    rig.settle()
+    assert rig.running()
+    assert rig.vm()["spec"]["virtualMachineClassName"] == "office"
+    assert rig.vm()["spec"]["cpu"]["coreFraction"] == "20%"
+
+
+def test_a_plan_knows_the_class_that_a_new_machine_gets(rig: Rig) -> None:
+    rig.push({"disk.yaml": disk(), "vm.yaml": None})
+    rig.settle()
+    without = planned(rig, {"vm.yaml": classless()})["vm"]
+    assert without.actions == []
+    assert "marked as the default one" in without.reason
+    with_one = planned(rig, {"vm.yaml": classless(), "class.yaml": marked("office")})["vm"]
+    assert with_one.actions == ["DefineDomain", "StartDomain"]
+
+
+def test_a_second_default_class_is_refused_and_the_first_one_stays(rig: Rig) -> None:
+    rig.push({"a.yaml": marked("a"), "vm.yaml": [classless(), disk()]})
+    rig.settle()
+    late = [classless(name="late", disks=("late",)), disk("late")]
+    rig.push({"b.yaml": marked("b", "Westmere"), "late.yaml": late})
+    rig.settle()
+    told = {each.file: each.message for each in rig.agent.reconciler.summary().problems}
+    assert told == {
+        "a.yaml": "marks a second default class beside b: mark only one of them",
+        "b.yaml": "marks a second default class beside a: mark only one of them",
+    }
+    assert "cluster/virtualmachineclasses/b.yaml" not in rig.documents()
+    assert rig.vm("late")["spec"]["virtualMachineClassName"] == "a"
+    assert rig.running("late")
+    rig.push({"b.yaml": None})
+    rig.settle()
+    assert rig.agent.reconciler.summary().problems == ()
+
+
+def test_of_two_default_classes_from_the_start_neither_counts(rig: Rig) -> None:
+    rig.push({"a.yaml": [marked("a"), marked("b")], "vm.yaml": [classless(), disk()]})
+    rig.settle()
+    assert len(rig.agent.reconciler.summary().problems) == 2
+    assert not rig.running()
+    rig.push({"a.yaml": marked("b")})
+    rig.settle()
+    assert rig.vm()["spec"]["virtualMachineClassName"] == "b"
+
+
+def test_a_machine_takes_from_the_last_good_version_of_its_class(rig: Rig) -> None:
+    rig.push({"a.yaml": marked("office")})
+    rig.settle()
+    rig.push({"a.yaml": {**marked("office"), "spec": {}}, "vm.yaml": [classless(), disk()]})
+    rig.settle()
+    assert rig.vm()["spec"]["virtualMachineClassName"] == "office"
+    assert rig.vm()["spec"]["cpu"]["coreFraction"] == "20%"

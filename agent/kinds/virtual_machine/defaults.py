@@ -10,33 +10,39 @@ from dataclasses import replace
 from agent.core.model import Json, Key, Manifest
 from agent.kinds.virtual_machine.resources import FULL
 from agent.kinds.virtual_machine_class.sizing import default_core_fraction
+from agent.kinds.virtual_machine_class.validation import is_default
 
 KIND = "VirtualMachineClass"
-IS_DEFAULT = "virtualmachineclass.virtualization.deckhouse.io/is-default-class"
+CLASS = "virtualMachineClassName"
 
 
 def complete(
     manifest: Manifest, earlier: Mapping[str, Json], manifests: Mapping[Key, Manifest]
 ) -> Manifest:
-    """`earlier` is the spec as it was last accepted, empty for a new VM."""
+    """`earlier` is the spec as it was last accepted, empty for a new VM. Without any class the VM
+    has none, and takes nothing for good.
+    """
     spec = dict(manifest.spec)
-    name = spec.get("virtualMachineClassName") or earlier.get("virtualMachineClassName")
-    spec["virtualMachineClassName"] = name or _default_class(manifests)
+    known = earlier.get(CLASS, "")
+    name = spec.get(CLASS) or known or _default_class(manifests)
+    if name:
+        spec[CLASS] = name
     cpu = spec["cpu"]
     if not cpu.get("coreFraction"):
-        kept = earlier.get("cpu", {}).get("coreFraction")
-        found = manifests.get(Key(KIND, "", spec["virtualMachineClassName"]))
+        kept = earlier["cpu"].get("coreFraction") if known else ""
+        found = manifests.get(Key(KIND, "", name))
         policies = found.spec.get("sizingPolicies", ()) if found else ()
         fraction = kept or default_core_fraction(policies, cpu["cores"]) or FULL
         spec["cpu"] = {**cpu, "coreFraction": fraction}
     return replace(manifest, content={**manifest.content, "spec": spec})
 
 
+def awaits_class(manifest: Manifest) -> bool:
+    """True for a VM that a later class may complete, without a change of its own."""
+    return manifest.key.kind == "VirtualMachine" and not manifest.spec.get(CLASS)
+
+
 def _default_class(manifests: Mapping[Key, Manifest]) -> str:
-    """The class that is marked as the default one; a name that exists nowhere if there is none."""
-    marked = sorted(
-        key.name
-        for key, each in manifests.items()
-        if key.kind == KIND and each.annotations.get(IS_DEFAULT) == "true"
-    )
-    return marked[0] if marked else "(none)"
+    """The class that is marked as the default one; empty if there is none."""
+    marked = sorted(key.name for key, each in manifests.items() if is_default(each))
+    return marked[0] if marked else ""

@@ -12,14 +12,23 @@ from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.local import place
 from agent.kinds.virtual_disk.plan import DiskData, users
 from agent.kinds.virtual_image.source import ImageData
+from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.provisioning import Medium, provisioning
 from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
 from agent.kinds.virtual_machine.wanted import LEGACY, Device, GuestCpu
 from agent.kinds.virtual_machine_class.plan import ClassData
 from agent.kinds.virtual_machine_class.sizing import violations
+from agent.kinds.virtual_machine_class.validation import IS_DEFAULT
 
 READY = "BlockDevicesReady"
 NOT_READY = "BlockDevicesNotReady"
+CLASS_READY = "VirtualMachineClassReady"
+CLASS_NOT_READY = "VirtualMachineClassNotReady"
+NO_CLASS = (
+    "No class is named in spec.virtualMachineClassName, and none is marked as the default one: "
+    "name one (`host` and `generic` always exist), or give a VirtualMachineClass the annotation "
+    f'{IS_DEFAULT}: "true".'
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,9 @@ def _shortage(vm: Object, view: View) -> str:
 
 
 def _class(vm: Object, view: View) -> tuple[GuestCpu | None, Condition, tuple[Condition, ...]]:
-    name = vm.spec["virtualMachineClassName"]
+    name = vm.spec.get(CLASS, "")
+    if not name:
+        return None, Condition(CLASS_READY, "False", CLASS_NOT_READY, NO_CLASS), ()
     key = Key("VirtualMachineClass", "", name)
     data: ClassData | None = view.export(key)
     if data is None:
@@ -97,15 +108,12 @@ def _class(vm: Object, view: View) -> tuple[GuestCpu | None, Condition, tuple[Co
                 f"VirtualMachineClass {name} is being deleted: its manifest is gone. Put it "
                 "back, or name another one in spec.virtualMachineClassName."
             )
-        missing = Condition(
-            "VirtualMachineClassReady", "False", "VirtualMachineClassNotReady", message
-        )
-        return None, missing, ()
+        return None, Condition(CLASS_READY, "False", CLASS_NOT_READY, message), ()
     cpu = vm.spec["cpu"]
     wrong = violations(
         data.sizing_policies, cpu["cores"], cpu["coreFraction"], to_bytes(vm.spec["memory"]["size"])
     )
-    ready = Condition("VirtualMachineClassReady", "True", "VirtualMachineClassReady")
+    ready = Condition(CLASS_READY, "True", CLASS_READY)
     if not wrong:
         return data.cpu, ready, ()
     message = (

@@ -8,13 +8,21 @@ from itertools import combinations
 
 from agent.core.documents import Path
 from agent.core.manifests import Check
-from agent.core.model import Json
+from agent.core.model import Json, Manifest
 from agent.core.quantity import parse
 from agent.kinds.content import at, integer, items, mapping
 from agent.kinds.virtual_machine_class.sizing import percent
 
+KIND = "VirtualMachineClass"
+IS_DEFAULT = "virtualmachineclass.virtualization.deckhouse.io/is-default-class"
+
 Problems = Iterable[tuple[Path, str]]
 Content = Mapping[str, Json]
+
+
+def is_default(manifest: Manifest) -> bool:
+    """True for the class of machines that name none."""
+    return manifest.key.kind == KIND and manifest.annotations.get(IS_DEFAULT) == "true"
 
 
 def _policies(content: Content) -> Iterator[tuple[Path, dict[str, Json]]]:

@@ -30,6 +30,7 @@ from agent.core.ledger import Record, is_redacted, record, same_content
 from agent.core.model import Desired, Json, Key, Manifest, Problem
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import TreeFile
+from agent.kinds.rivals import apart
 from agent.kinds.validation import CHECKS
 from agent.kinds.virtual_machine import defaults
 from agent.kinds.virtual_machine_class.builtin import SOURCE
@@ -144,7 +145,7 @@ def merged(change: Changed, records: Mapping[Key, Record], folder: str) -> Desir
         if key not in change.removed and not each.obj.deleted and each.obj.source != SOURCE
     }
     manifests |= {key: each for key, each in change.new.items() if key not in twice}
-    return Desired(
+    whole = Desired(
         revision=change.after.revision,
         manifests=manifests,
         paths=change.after.paths,
@@ -152,6 +153,7 @@ def merged(change: Changed, records: Mapping[Key, Record], folder: str) -> Desir
         problems=tuple(sorted([*problems, *twice.values()])),
         broken=change.after.broken,
     )
+    return apart(whole)
 
 
 def _declared_elsewhere(

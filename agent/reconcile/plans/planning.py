@@ -268,7 +268,8 @@ def named(manifest: Manifest) -> Iterator[Key]:
     """All that a manifest refers to."""
     key, spec = manifest.key, manifest.spec
     if key.kind == VM:
-        yield Key("VirtualMachineClass", "", spec.get("virtualMachineClassName", ""))
+        if name := spec.get(defaults.CLASS):
+            yield Key("VirtualMachineClass", "", name)
         for ref in spec["blockDeviceRefs"]:
             yield _target(key, ref)
         for field in FROM_SECRET:

@@ -208,7 +208,7 @@ BAD: dict[str, Callable[[dict[str, Any]], Any]] = {
     "odd cores": _changed(cpu={"cores": 19}),
     "cores in words": _changed(cpu={"cores": "two"}),
     "no memory": _without("memory"),
-    "no class": _without("virtualMachineClassName"),
+    "no processor": _without("cpu"),
     "less than no memory": _changed(memory={"size": "-1Gi"}),
     "unknown field": _changed(color="red"),
     "unknown policy": _changed(runPolicy="Sometimes"),
