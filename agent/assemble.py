@@ -37,6 +37,7 @@ IMPORT_THREADS = 4
 LAST_WORK = 5.0
 """Seconds that work under way gets when the agent ends; then it is left."""
 READ_THREADS = 2
+GUEST_THREADS = 4
 
 
 class AlreadyRunning(Exception):  # says what it is
@@ -170,6 +171,7 @@ class Agent:
             "reads": READ_THREADS,
             "actions": ACTION_THREADS,
             "imports": IMPORT_THREADS,
+            "guests": GUEST_THREADS,
             "plans": 1,
         }
         self._workers = {name: Workers(name, count) for name, count in counts.items()}

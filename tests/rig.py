@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +88,15 @@ class Rig:
         self.host.clock = lambda: self.now
         self.repo = self.repository or MemoryRepository(lambda: self.now)
         self._tasks: deque[Callable[[], None]] = deque()
+        self.downloads: deque[Callable[[], None]] | None = None
+        """Where downloads wait for a test to carry them out, where a test says so."""
         self.agent = self.start()
 
     def start(self, instance: str = "agent") -> Agent:
         """A new agent, as after a kill: nothing is left of the old one but Git and the host."""
         self._tasks.clear()
         self.host._subscribers.clear()
-        lanes = Lanes(*(self._tasks.append for _ in range(5)))
+        lanes = Lanes(**{each.name: self._lane(each.name) for each in fields(Lanes)})
         plan = Plan(self.fleet, Branches(), self.folder, 30.0, self.status_interval, 10 * GIB)
         self.agent = Agent(
             plan,
@@ -107,6 +109,13 @@ class Rig:
             uptime=lambda: self.now,
         )
         return self.agent
+
+    def _lane(self, name: str) -> Callable[[Callable[[], None]], None]:
+        def submit(task: Callable[[], None]) -> None:
+            held = self.downloads if name == "imports" else None
+            (self._tasks if held is None else held).append(task)
+
+        return submit
 
     # -- Git ------------------------------------------------------------------------------------
 

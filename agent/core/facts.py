@@ -32,7 +32,9 @@ class Decision:
     them). None keeps what the ledger holds.
     """
     actions: tuple[Action, ...] = ()
-    """Carried out in this order by one worker, until one fails."""
+    """Carried out in this order by one worker, until one fails. A download under way goes on while
+    it stands here.
+    """
     export: Any = None
     """What later kinds may know of it, compared by value."""
     publish: Mapping[Fact, Any] = field(default_factory=dict)

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from agent.core.actions import Action, StartDomain
+from agent.core.actions import Action, ImportImage, StartDomain
 from agent.core.facts import Decision, Engine
 from agent.core.jobs import IDLE, Job, backoff
 from agent.core.model import Key
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
-from agent.reconcile.news import Lanes, Post, ProgressNews
+from agent.reconcile.news import Lanes, Post, ProgressNews, reported
 
 log = logging.getLogger("gitvirt")
 
@@ -37,7 +37,7 @@ class Acting:
         self._lanes, self._post, self._jitter = lanes, post, jitter
         self.ready: dict[Key, Decision] = {}
         """Decisions with actions that have not been started."""
-        self.busy: dict[Key, tuple[str, tuple[Action, ...]]] = {}
+        self.busy: dict[Key, tuple[str, Ticket]] = {}
         """What is under way, and the uid of the object that it is for."""
         self._done: dict[Key, tuple[tuple[Action, ...], float]] = {}
         """What ended a moment ago, and when, oldest first."""
@@ -50,6 +50,8 @@ class Acting:
             self.ready.pop(key, None)
         if decision is None:
             self._done.pop(key, None)
+        if key in self.busy:
+            self._call_off(self.busy[key][1], decision)
 
     def act(self, now: float) -> None:
         """Start what is ready. An object that the status branch does not know yet waits for the
@@ -72,7 +74,8 @@ class Acting:
     def ended(self, outcome: Outcome, now: float) -> None:
         """A sequence has ended; what it saw has been taken in."""
         key = outcome.key
-        uid, actions = self.busy.pop(key)
+        uid, ticket = self.busy.pop(key)
+        actions = ticket.actions
         each = self._book.records.get(key)
         if each is None or each.obj.uid != uid:
             self._engine.put("job", key, None)
@@ -86,7 +89,7 @@ class Acting:
             starts = (*starts, now)[-KEPT_STARTS:]
         done = {**job.done, **dict.fromkeys(outcome.done, now)}
         job = replace(job, busy=(), done=done, starts=starts, result=outcome.result or job.result)
-        if outcome.failed:
+        if outcome.failed and not ticket.called_off.is_set():
             log.error("%s: %s failed: %s", key, outcome.failed, outcome.message)
             self._fail(key, job, outcome, now)
             return
@@ -108,11 +111,21 @@ class Acting:
         log.info("%s: %s", key, ", ".join(verbs))
         self.ready.pop(key)
         obj = self._book.records[key].obj
-        self.busy[key] = obj.uid, decision.actions
         self._engine.put("job", key, replace(job, busy=verbs, progress=0))
         ticket = Ticket(key, obj.generation, decision.actions)
+        self.busy[key] = obj.uid, ticket
         lane = self._lanes.imports if "ImportImage" in verbs else self._lanes.actions
-        lane(lambda: self._post(self._executor.run(ticket)))
+        lane(reported(self._post, lambda: self._executor.run(ticket), ticket.failed))
+
+    def _call_off(self, ticket: Ticket, decision: Decision | None) -> None:
+        """End a download that is not wanted any more."""
+        wanted = decision.actions if decision is not None else ()
+        sources = [each.source for each in wanted if isinstance(each, ImportImage)]
+        for each in ticket.actions:
+            if isinstance(each, ImportImage) and each.source not in sources:
+                if not ticket.called_off.is_set():
+                    log.info("%s: the download is called off: nothing needs it now", ticket.key)
+                ticket.called_off.set()
 
     def _repeats(self, key: Key, decision: Decision, job: Job, now: float) -> bool:
         """True if just this succeeded a moment ago and is wanted again: it would go on for ever."""

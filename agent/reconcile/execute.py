@@ -27,10 +27,11 @@ from agent.core.host import Host, HostError, RawVolume
 from agent.core.metadata import from_domain
 from agent.core.model import Json, Key
 from agent.core.volumes import users_of, volume_xml
-from agent.images.errors import ImageError
+from agent.images.errors import CancelledError, ImageError
 from agent.images.pipeline import HttpSource, fetch
 from agent.images.seed import nocloud, sysprep
 from agent.kinds.virtual_machine.definition import parse
+from agent.reconcile.news import INTERNAL
 from agent.reconcile.world import DomainRead, Observation, VolumeRead
 
 STARTS_AT_ONCE = 4
@@ -50,6 +51,8 @@ class Outcome:
     retry: bool = True
     result: Mapping[str, Json] = field(default_factory=dict)
     seen: list[Observation] = field(default_factory=list)
+    called_off: threading.Event = field(default_factory=threading.Event)
+    """Set, at any time, once a download that is part of it is not wanted any more."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,13 @@ class Ticket:
     key: Key
     generation: int
     actions: tuple[Action, ...]
+    called_off: threading.Event = field(default_factory=threading.Event)
+    """As in Outcome."""
+
+    def failed(self, message: str) -> Outcome:
+        """How it ended where it should never have."""
+        verb = self.actions[0].verb
+        return Outcome(self.key, self.generation, failed=verb, reason=INTERNAL, message=message)
 
 
 class Executor:
@@ -88,11 +98,11 @@ class Executor:
 
     def run(self, ticket: Ticket) -> Outcome:
         """Carry out a sequence until one action fails, then look at what was touched."""
-        outcome = Outcome(ticket.key, ticket.generation)
+        outcome = Outcome(ticket.key, ticket.generation, called_off=ticket.called_off)
         try:
             for action in ticket.actions:
                 outcome.failed = action.verb
-                self._check()
+                self._check(outcome)
                 self._do(action, outcome)
                 outcome.done.append(action.verb)
                 outcome.failed = ""
@@ -102,12 +112,16 @@ class Executor:
         self._look(ticket, outcome)
         return outcome
 
-    def _check(self) -> None:
-        """Nothing is begun once the agent ends, or once another one may act in its place."""
+    def _check(self, outcome: Outcome) -> None:
+        """Nothing is begun once the agent ends, once another one may act in its place, or once
+        nobody wants it.
+        """
         if self._stopping():
             raise HostError("Stopping", "the agent is ending")
         if not self._may_act():
             raise HostError("LeaseLost", "another agent may act by now: waiting for the lease")
+        if outcome.called_off.is_set():
+            raise CancelledError
 
     def _look(self, ticket: Ticket, outcome: Outcome) -> None:
         """Read every domain that was touched."""
@@ -213,12 +227,20 @@ class Executor:
     def _(self, action: ImportImage, outcome: Outcome) -> None:
         source = HttpSource(action.url, action.checksums, action.ca_bundle)
 
-        def progress(done: int, total: int | None) -> None:
-            self._progress(outcome.key, done * 10 // total * 10 if total else 0)
+        percent = 0
 
-        prepared = fetch(source, self._spool, progress, self._stopping, self._image_limit)
+        def progress(done: int, total: int | None) -> None:
+            nonlocal percent
+            if (now := done * 10 // total * 10 if total else 0) != percent:
+                percent = now
+                self._progress(outcome.key, percent)
+
+        def cancelled() -> bool:
+            return self._stopping() or outcome.called_off.is_set()
+
+        prepared = fetch(source, self._spool, progress, cancelled, self._image_limit)
         try:
-            self._check()
+            self._check(outcome)
             name = f"{action.volume_prefix}{prepared.digest}.{prepared.format}"
             with self._import_lock(action.node + name):
                 self._store(

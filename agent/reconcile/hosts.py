@@ -9,7 +9,7 @@ from agent.core.facts import Engine
 from agent.core.host import Host, HostError, HostEvent
 from agent.core.identity import POOL
 from agent.reconcile.guests import Guests
-from agent.reconcile.news import Lanes, Post
+from agent.reconcile.news import Lanes, Post, reported
 from agent.reconcile.workers import Counter
 from agent.reconcile.world import (
     DomainRead,
@@ -64,12 +64,12 @@ class HostSide:
         """Start the reads that are due."""
         if not self._reading and now >= self._read_at:
             self._reading = True
-            self._lanes.reads(self._read_all)
+            self._lanes.reads(reported(self._post, self._read_all, self._unread))
         for node, uuid in self._changed:
             self._lanes.reads(self._read_one(node, uuid))
         self._changed = set()
         for node, uuid in self._guests.take_due(now):
-            self._lanes.imports(self._ask_guest(node, uuid))
+            self._lanes.guests(self._ask_guest(node, uuid))
 
     def take(self, news: Observation, now: float) -> None:
         """Turn an observation into facts."""
@@ -100,23 +100,27 @@ class HostSide:
             log.error("node: %s", message)
         self.error = message
 
-    def _read_all(self) -> None:
+    def _read_all(self) -> Observation:
         number = self._numbers.next()
         try:
             self._host.ensure_pool(POOL)
-            self._post(FullRead(number, self._host.read(frozenset({POOL}))))
+            return FullRead(number, self._host.read(frozenset({POOL})))
         except HostError as error:
-            self._post(NodeLost(self._host.name, str(error)))
+            return self._unread(str(error))
+
+    def _unread(self, message: str) -> NodeLost:
+        return NodeLost(self._host.name, message)
 
     def _read_one(self, node: str, uuid: str) -> Callable[[], None]:
-        def read() -> None:
+        def read() -> DomainRead | HostEvent:
             number = self._numbers.next()
             try:
-                self._post(DomainRead(number, node, uuid, self._host.read_domain(uuid)))
+                return DomainRead(number, node, uuid, self._host.read_domain(uuid))
             except HostError:
-                self._post(HostEvent(node, "", "unreadable"))
+                return unreadable
 
-        return read
+        unreadable = HostEvent(node, "", "unreadable")
+        return reported(self._post, read, lambda _: unreadable)
 
     def _look_for_agent(self, domain: tuple[str, str], now: float) -> None:
         known = self._world.domains().get(domain)
@@ -126,12 +130,11 @@ class HostSide:
             self._guests.closed(domain)
 
     def _ask_guest(self, node: str, uuid: str) -> Callable[[], None]:
-        def ask() -> None:
+        def ask() -> GuestRead | None:
             try:
                 info = self._host.guest_info(uuid)
             except HostError:
-                return  # it is asked again
-            if info is not None:
-                self._post(GuestRead(node, uuid, info))
+                return None  # it is asked again
+            return None if info is None else GuestRead(node, uuid, info)
 
-        return ask
+        return reported(self._post, ask, lambda _: None)

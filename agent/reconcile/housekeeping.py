@@ -19,7 +19,7 @@ from agent.kinds.virtual_image.garbage import needed
 from agent.kinds.virtual_machine_operation.retention import outlived
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
-from agent.reconcile.news import Post, Submit
+from agent.reconcile.news import Post, Submit, reported
 from agent.reconcile.world import World
 
 log = logging.getLogger("gitvirt")
@@ -149,7 +149,7 @@ class Housekeeping:
             return
         self.busy.add(name)
         ticket = Ticket(Key(VOLUME, node, name), 0, (EraseVolume(node, POOL, name),))
-        self._lane(lambda: self._post(self._executor.run(ticket)))
+        self._lane(reported(self._post, lambda: self._executor.run(ticket), ticket.failed))
 
     # -- image data --------------------------------------------------------------------------
 

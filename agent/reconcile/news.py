@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.core.model import Key
+
+log = logging.getLogger("gitvirt")
 
 Submit = Callable[[Callable[[], None]], None]
 Post = Callable[[object], None]
@@ -19,7 +22,33 @@ class Lanes:
     reads: Submit
     actions: Submit
     imports: Submit
+    guests: Submit
+    """Questions to guest agents."""
     plans: Submit
+
+
+INTERNAL = "InternalError"
+"""Reason of what failed by a mistake in this program."""
+
+
+def reported(
+    post: Post, work: Callable[[], object], failed: Callable[[str], object]
+) -> Callable[[], None]:
+    """A lane's task: does the work and posts what it found out; None is no news. Whoever waits for
+    its end waits never in vain: of an error that nobody foresaw, `failed` makes the news.
+    """
+
+    def task() -> None:
+        try:
+            news = work()
+        except Exception as error:
+            log.exception("a mistake in gitvirt itself")
+            kind = type(error).__name__  # its text may hold anything
+            news = failed(f"a mistake in gitvirt itself ({kind}): report it with the agent's log")
+        if news is not None:
+            post(news)
+
+    return task
 
 
 @dataclass(frozen=True)

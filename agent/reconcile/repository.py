@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 
 from agent.core.model import Desired, Json, Key
 from agent.core.status import timestamp
-from agent.gitrepo.repository import StaleTip
+from agent.gitrepo.repository import RepositoryError, StaleTip
 from agent.reconcile.git import GitWorker, Pushed, Synced, Withdrawn
 from agent.reconcile.lease import TERM
-from agent.reconcile.news import Post, Submit
+from agent.reconcile.news import INTERNAL, Post, Submit, reported
 
 log = logging.getLogger("gitvirt")
 
@@ -66,7 +66,7 @@ class RepositorySide:
         if self.syncing or self.pushing or not self._old(now):
             return
         self.syncing, self.wanted, self._wrote = True, False, False
-        self._lane(lambda: self._post(self._git.sync(clock())))
+        self._start(lambda: self._git.sync(clock()), Synced)
 
     def writable(self, now: float) -> bool:
         """True if a branch may be written now. Reads and writes take turns, so that neither many
@@ -82,12 +82,19 @@ class RepositorySide:
 
     def push(self, changes: Mapping[str, bytes | None], message: str) -> None:
         self.pushing = self._wrote = True
-        self._lane(lambda: self._post(self._git.push(changes, message)))
+        self._start(lambda: self._git.push(changes, message), Pushed)
 
     def withdraw(self, finished: frozenset[Key]) -> None:
         """Have the files of finished operations removed."""
         self.pushing = self._wrote = True
-        self._lane(lambda: self._post(self._git.withdraw(finished)))
+        self._start(lambda: self._git.withdraw(finished), Withdrawn)
+
+    def _start(self, work: Callable[[], object], news: type[Synced | Pushed | Withdrawn]) -> None:
+        def failed(message: str) -> Synced | Pushed | Withdrawn:
+            self._git.reload()  # what was read on the way is lost
+            return news(error=RepositoryError(INTERNAL, message))
+
+        self._lane(reported(self._post, work, failed))
 
     def withdrawn(self, news: Withdrawn) -> None:
         self.pushing = False

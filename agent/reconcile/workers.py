@@ -4,14 +4,19 @@ program from ending.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable
 
+log = logging.getLogger("gitvirt")
+
 
 class Workers:
-    """A few threads that do one task after another. A task must not raise."""
+    """A few threads that do one task after another. Whatever a task raises is logged, and ends
+    nothing but the task.
+    """
 
     def __init__(self, name: str, count: int) -> None:
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -38,7 +43,10 @@ class Workers:
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
-            task()
+            try:
+                task()
+            except Exception:
+                log.exception("a mistake in gitvirt itself, in %s", threading.current_thread().name)
 
 
 class Counter:

@@ -11,14 +11,18 @@ from typing import Any
 import pytest
 
 from agent.core.actions import ImportImage
+from agent.core.facts import Decision
 from agent.core.host import RawVolume
 from agent.core.identity import POOL, image_volume
+from agent.core.jobs import Job
+from agent.core.model import Key
 from agent.reconcile.execute import Outcome, Ticket
 from agent.reconcile.world import VolumeRead
 from tests.rig import Rig, manifest
 
 OLD, NEW = "http://127.0.0.1:9/old", "http://127.0.0.1:9/new"
 GIB = 1 << 30
+EMPTY = {"persistentVolumeClaim": {"size": "1Gi"}}
 
 
 def source(url: str) -> dict[str, Any]:
@@ -45,13 +49,16 @@ class Downloads:
     def __init__(self, rig: Rig) -> None:
         self.started: list[str] = []
         self._rig, self._waiting = rig, deque[Callable[[], None]]()
+        rig.downloads = self._waiting
         executor: Any = rig.agent.reconciler._acting._executor
         self._run = executor.run
         executor.run = self._carried_out
+        self._start = rig.agent.reconciler._acting._start
+        rig.agent.reconciler._acting._start = self._starts  # type: ignore[method-assign]
 
     def _carried_out(self, ticket: Ticket) -> Outcome:
         action = ticket.actions[0]
-        if not isinstance(action, ImportImage):
+        if not isinstance(action, ImportImage) or ticket.called_off.is_set():
             outcome: Outcome = self._run(ticket)
             return outcome
         size = 2 * GIB if action.url == OLD else GIB
@@ -73,24 +80,17 @@ class Downloads:
         for _ in range(20):
             self._rig.agent.reconciler.run()
             while self._rig._tasks:
-                task: Any = self._rig._tasks.popleft()
-                if "ticket" in task.__code__.co_freevars and self._is_download(task):
-                    self._waiting.append(task)
-                else:
-                    task()
+                self._rig._tasks.popleft()()
 
-    def _is_download(self, task: Any) -> bool:
-        ticket: Ticket = dict(
-            zip(
-                task.__code__.co_freevars,
-                (cell.cell_contents for cell in task.__closure__),
-                strict=True,
-            )
-        )["ticket"]
-        action = ticket.actions[0]
-        if isinstance(action, ImportImage):
-            self.started.append(action.url)
-        return isinstance(action, ImportImage)
+    def _starts(self, key: Key, decision: Decision, job: Job) -> None:
+        self.started += [each.url for each in decision.actions if isinstance(each, ImportImage)]
+        self._start(key, decision, job)
+
+    @property
+    def called_off(self) -> list[bool]:
+        """Of those that have not ended, whether they are to end early."""
+        under_way = self._rig.agent.reconciler._acting.busy.values()
+        return [ticket.called_off.is_set() for _, ticket in under_way]
 
     def end(self) -> None:
         """End downloads, the newest first, until none is left."""
@@ -161,3 +161,51 @@ def test_the_certificates_of_a_source_are_decoded_also_when_wrapped(rig: Rig) ->
     rig.push({"image.yaml": wrapped})
     rig.settle()
     assert [each.ca_bundle for each in asked] == [pem]
+
+
+@pytest.mark.parametrize("kind", [image, disk])
+@pytest.mark.parametrize("after", [None, NEW])
+def test_a_download_that_nothing_needs_any_more_is_called_off(
+    rig: Rig,
+    kind: Callable[[str], dict[str, Any]],
+    after: str | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rig.push({"other.yaml": disk(NEW) | {"metadata": {"name": "other"}}})
+    downloads = Downloads(rig)
+    downloads.hold({"image.yaml": kind(OLD)})
+    assert downloads.called_off == [False, False]
+    downloads.hold({"image.yaml": kind(after) if after else None})
+    assert downloads.called_off.count(True) == 1
+    downloads.end()
+    rig.settle()
+    assert image_volume("default", digest(OLD), "qcow2") not in rig.host.pools[POOL]
+    assert downloads.started.count(OLD) == 1
+    assert all(record.levelname == "INFO" for record in caplog.records)  # it is no failure
+    if after:
+        name = "virtualimages" if kind is image else "virtualdisks"
+        assert status(rig, name)["phase"] == "Ready"
+
+
+@pytest.mark.parametrize("kind", [image, disk])
+def test_a_download_goes_on_whatever_else_changes(
+    rig: Rig, kind: Callable[[str], dict[str, Any]]
+) -> None:
+    rig.push({"other.yaml": manifest("VirtualDisk", "other", EMPTY)})
+    rig.settle()
+    downloads = Downloads(rig)
+    downloads.hold({"image.yaml": kind(NEW)})
+    labelled = kind(NEW)
+    labelled["metadata"]["labels"] = {"app": "web"}
+    downloads.hold({"image.yaml": labelled})
+    rig.host.disconnect()
+    rig.now += 10
+    downloads.hold()
+    assert downloads.called_off == [False]
+    rig.host.reconnect()
+    rig.now += 10
+    downloads.hold()
+    downloads.end()
+    assert downloads.started == [NEW]
+    name = "virtualimages" if kind is image else "virtualdisks"
+    assert status(rig, name)["phase"] == "Ready"

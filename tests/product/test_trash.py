@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -345,30 +346,23 @@ def imported(rig: Rig, kind: str) -> str:
     rig.push({"image.yaml": manifest(kind, "image", http)})
     rig.agent.reconciler.look_at_git()
     rig._tasks.clear()
+    rig.downloads = deque()
     facts = {"digest": DIGEST, "format": "qcow2", "storedBytes": 1, "unpackedBytes": 1}
     reconciler = rig.agent.reconciler
     for _ in range(5):
-        reconciler.run()
-        _only_git(rig)
+        rig.step()
         key = Key(kind, "" if kind == "ClusterVirtualImage" else "default", "image")
         job = reconciler._engine.get("job", key)
         if job is not None and job.busy:
-            _, (download,) = reconciler._acting.busy.pop(key)
+            (download,) = reconciler._acting.busy.pop(key)[1].actions
             assert isinstance(download, ImportImage)
             result = {**facts, "source": download.source}
             reconciler._engine.put("job", key, replace(job, busy=(), result=result))
     rig._tasks.clear()
+    rig.downloads = None
     reconciler.post(_full_read(rig))
     rig.settle()
     return name
-
-
-def _only_git(rig: Rig) -> None:
-    """Carry out what is no download."""
-    while rig._tasks:
-        task = rig._tasks.popleft()
-        if "Executor" not in repr(task) and "_start" not in task.__qualname__:
-            task()
 
 
 def _full_read(rig: Rig) -> object:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 
+import pytest
 from lxml import etree
 
+from agent.assemble import IMPORT_THREADS
 from agent.core.host import GuestInfo
 from agent.reconcile.guests import SETTLED, Guests
-from tests.rig import Rig, disk, machine
+from tests.rig import Rig, disk, machine, manifest
 
 DOMAIN = ("node", "uuid")
 ADDRESS = GuestInfo(os={"id": "test"}, addresses={"52:00:00:00:00:01": ("fe80::1", "10.0.2.15")})
@@ -40,7 +43,9 @@ def test_a_guest_that_said_all_is_left_alone_for_a_while() -> None:
     assert guests.take_due(10 * SETTLED) == []
 
 
-def test_an_address_that_comes_later_is_shown(tmp_path: Path) -> None:
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    """A machine whose agent's channel is open."""
     rig = Rig(tmp_path)
     rig.push({"vm.yaml": [machine(), disk()]})
     rig.settle()
@@ -52,10 +57,43 @@ def test_an_address_that_comes_later_is_shown(tmp_path: Path) -> None:
         target.set("state", "connected")
 
     rig.host.edit(rig.uuid(), connect, live=True)
-    rig.settle()
-    assert rig.vm()["status"].get("ipAddress") is None
-    rig.host.guests[rig.uuid()] = ADDRESS
+    return rig
+
+
+def steps(rig: Rig) -> None:
     for _ in range(8):
         rig.now += 2
         rig.step()
+
+
+def test_an_address_that_comes_later_is_shown(rig: Rig) -> None:
+    rig.settle()
+    assert rig.vm()["status"].get("ipAddress") is None
+    rig.host.guests[rig.uuid()] = ADDRESS
+    steps(rig)
+    assert rig.vm()["status"]["ipAddress"] == "10.0.2.15"
+
+
+def test_downloads_keep_no_address_waiting(rig: Rig) -> None:
+    rig.downloads = deque()
+    http = {"type": "HTTP", "http": {"url": "http://127.0.0.1:9/x"}}
+    names = [f"image-{number}" for number in range(IMPORT_THREADS)]
+    rig.push(
+        {"images.yaml": [manifest("VirtualImage", name, {"dataSource": http}) for name in names]}
+    )
+    rig.host.guests[rig.uuid()] = ADDRESS
+    rig.agent.reconciler.look_at_git()
+    steps(rig)
+    assert len(rig.downloads) == IMPORT_THREADS
+    assert rig.vm()["status"]["ipAddress"] == "10.0.2.15"
+
+
+def test_a_question_that_failed_is_asked_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: str) -> GuestInfo:
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(rig.host, "guest_info", fails)
+    rig.host.guests[rig.uuid()] = ADDRESS
+    steps(rig)
     assert rig.vm()["status"]["ipAddress"] == "10.0.2.15"

@@ -75,7 +75,12 @@ def imported(
     if "ImportImage" in job.busy:
         message = "The image is being downloaded and checked."
         return Imported(
-            known, reason="Provisioning", message=message, progress=f"{job.progress}%", waiting=True
+            known,
+            action=action,  # it goes on as long as it is wanted
+            reason="Provisioning",
+            message=message,
+            progress=f"{job.progress}%",
+            waiting=True,
         )
     if held(job, obj.generation, view.now):
         wake = job.retry_at if job.retry else None

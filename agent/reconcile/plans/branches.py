@@ -11,10 +11,11 @@ from urllib.parse import quote
 
 from agent.core.ledger import PLANS
 from agent.core.model import Json, Key
-from agent.reconcile.news import Lanes, Post
+from agent.gitrepo.repository import RepositoryError
+from agent.reconcile.news import INTERNAL, Lanes, Post, reported
 from agent.reconcile.plans.open_branches import BranchChange, OpenBranches, Surveyed
 from agent.reconcile.plans.planning import part
-from agent.reconcile.plans.process import Known, Planned
+from agent.reconcile.plans.process import Known, Planned, unplanned
 from agent.reconcile.status_branch import Ledger
 
 log = logging.getLogger("gitvirt")
@@ -106,7 +107,13 @@ class BranchPlans:
             for ref, each in self._plans.items()
             if self._again.get(ref, now + CALM) > now
         }
-        self._lanes.git(lambda: self._post(self._branches.survey(main, heads, planned, now)))
+        self._lanes.git(
+            reported(
+                self._post,
+                lambda: self._branches.survey(main, heads, planned, now),
+                lambda message: Surveyed(main, error=RepositoryError(INTERNAL, message)),
+            )
+        )
 
     def surveyed(self, news: Surveyed, ledger: Callable[[], Ledger], now: float) -> None:
         """Forget what is closed, and have the next one planned."""
@@ -127,7 +134,13 @@ class BranchPlans:
         if change is not None:
             self.busy = True
             known = ledger()
-            self._lanes.plans(lambda: self._post(self._make(change, known)))
+            self._lanes.plans(
+                reported(
+                    self._post,
+                    lambda: self._make(change, known),
+                    lambda message: unplanned(change, message),
+                )
+            )
 
     def planned(self, news: Planned, now: float) -> None:
         self.busy, self._look_at = False, AT_ONCE

@@ -101,10 +101,15 @@ def plan_branch(
             child.say(_second(catalogue, ledger, keys))
             page = child.rest()
         except _ChildFailedError:
-            why = child.failure()
-            page = planprint.refused(FAILED.format(planprint.escape(why)), about)
-            return made(page, set(), why)
+            return unplanned(change, child.failure())
     return made(page, keys)
+
+
+def unplanned(change: BranchChange, why: str) -> Planned:
+    """A plan that failed. `why` is the end of a sentence."""
+    about = planprint.branch(change.ref, change.tip)
+    page = planprint.refused(FAILED.format(planprint.escape(why)), about)
+    return Planned(change.ref, change.tip, change.main, page, {}, why)
 
 
 class _Child:
