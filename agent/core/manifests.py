@@ -20,7 +20,7 @@ from agent.core.spelling import nearest
 
 Check = Callable[[Mapping[str, Json]], Iterable[tuple[Path, str]]]
 """One rule about one object: takes the top-level fields except apiVersion, kind, metadata and
-status, which may be of any shape, and says what is wrong where.
+status, which may be of any shape, and says what is wrong where, or is to be noted.
 """
 
 Checks = Mapping[str, Sequence[Check]]
@@ -72,6 +72,12 @@ NOT_YET = frozenset(
 """Kinds of the API that are left to later."""
 _OWN_GROUP = "virtualization.deckhouse.io"
 _TEMPLATE = "looks like a template (`{{`): render it first, templates are not applied"
+
+
+class Note(str):
+    """What a rule says of content that holds: it is told, and stops nothing."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -184,16 +190,23 @@ def read_document(
         *catalogue.problems(kind, value),
         *(problem for check in checks.get(kind.name, ()) for problem in check(content)),
     ]
-    if found or key is None:
-        return _refused(document, key, found)
-    return _manifest(catalogue, kind, key, document, content)
+    wrong = [problem for problem in found if not isinstance(problem[1], Note)]
+    if wrong or key is None:
+        return _refused(document, key, wrong)
+    told = [f"{_dotted(path)} {note}" for path, note in found]
+    return _manifest(catalogue, kind, key, document, content, told)
 
 
 def _manifest(
-    catalogue: Catalogue, kind: Kind, key: Key, document: Document, content: Mapping[str, Json]
+    catalogue: Catalogue,
+    kind: Kind,
+    key: Key,
+    document: Document,
+    content: Mapping[str, Json],
+    told: list[str],
 ) -> Manifest:
     metadata = document.value["metadata"]
-    notes = catalogue.notes(kind, content)
+    notes = [*catalogue.notes(kind, content), *told]
     if not kind.namespaced and metadata.get("namespace"):
         notes.append(f"metadata.namespace is ignored: a {kind.name} belongs to no namespace")
     annotations = {

@@ -149,9 +149,10 @@ def _known(_: Any, wanted: bool | list[str], value: Json, schema: Schema) -> Err
     """What is unknown is accepted, but for what is nearly one of the known names: it is a slip."""
     if isinstance(value, dict):
         known = schema["properties"]
-        for name in value:
-            near = nearest(name, [field for field in known if field not in value])
-            if name not in known and near:
+        free = [field for field in known if field not in value]
+        for name in islice((name for name in value if name not in known), MAX_PROBLEMS):
+            near = nearest(name, free)
+            if near:
                 yield ValidationError(f"is no known field: did you mean {near}?", path=(name,))
     elif isinstance(value, str) and isinstance(wanted, list) and value not in wanted:
         near = nearest(value, wanted)

@@ -14,12 +14,13 @@ from agent.core.encoded import decoded
 from agent.core.facts import View
 from agent.core.identity import seed_volume
 from agent.core.model import Condition, Json, Key, Object
+from agent.kinds.secret.validation import CLOUD_INIT
+from agent.kinds.secret.validation import USER_DATA as USER_DATA_KEYS
 
 READY = "ProvisioningReady"
-CLOUD_INIT = "provisioning.virtualization.deckhouse.io/cloud-init"
 SYSPREP = "provisioning.virtualization.deckhouse.io/sysprep"
 _KEYS = {
-    "UserDataRef": ("userDataRef", CLOUD_INIT, ("userData", "userdata")),
+    "UserDataRef": ("userDataRef", CLOUD_INIT, USER_DATA_KEYS),
     "SysprepRef": ("sysprepRef", SYSPREP, ("unattend.xml", "autounattend.xml")),
 }
 USER_DATA = "user-data"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from agent.core.documents import Path
-from agent.core.manifests import Check
+from agent.core.manifests import Check, Note
 from agent.core.model import Json
 from agent.core.quantity import parse
+from agent.kinds.cloud_config import notes as cloud_config_notes
 from agent.kinds.content import at, integer, items, mapping, repeated, text
 from agent.kinds.virtual_machine.topology import problem
 
@@ -77,6 +78,11 @@ def user_data(content: Content) -> Problems:
             ("spec", "provisioning", "userData"),
             f"must be at most {USER_DATA_BYTES} bytes, not {size}: {hint}",
         )
+
+
+def cloud_config(content: Content) -> Problems:
+    for note in cloud_config_notes(text(content, "spec", "provisioning", "userData")):
+        yield ("spec", "provisioning", "userData"), Note(note)
 
 
 def usb_devices(content: Content) -> Problems:
@@ -151,6 +157,7 @@ CHECKS: tuple[Check, ...] = (
     block_devices,
     legacy,
     user_data,
+    cloud_config,
     usb_devices,
     networks,
     address,
