@@ -19,16 +19,21 @@
 #   GITVIRT_CACHE   downloads and the guest's image
 #   PATH            begins with the virtual environment
 # What may be set before:
+#   gitvirt_group   by the script: `development` for one that needs the tools of gitvirt's build and
+#                   tests, too. An environment that has them keeps them
 #   GITVIRT_VENV    the virtual environment (.venv; as root /var/cache/gitvirt/venv)
-#   GITVIRT_PYTHON  the interpreter to make it with (/usr/bin/python3)
+#   GITVIRT_PYTHON  the interpreter to make it with (/usr/bin/python3), for the group development
 #   GITVIRT_USER    whom root's scripts become (nobody)
 #   GITVIRT_KEEP    not empty: what runs at the end of a script that went well is left running
 # shellcheck shell=sh
 
-gitvirt_packages="python3 python3-venv python3-dev gcc libc6-dev pkg-config libvirt-dev
-libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils ovmf swtpm
-swtpm-tools tini ca-certificates git openssl busybox-static mtools syslinux cpio zstd xz-utils
-kmod
+# To run gitvirt, and to build the guest. libvirt's module for Python is the distribution's: one
+# from PyPI has to be compiled, and gets along with no older libvirt than its own.
+gitvirt_packages="python3 python3-venv python3-libvirt libvirt-daemon libvirt-daemon-driver-qemu
+qemu-system-x86 qemu-utils tini ca-certificates git mtools syslinux cpio zstd xz-utils kmod"
+# To build and test it beside that.
+gitvirt_packages_for_development="python3-dev gcc libc6-dev pkg-config libvirt-dev libvirt-clients
+ovmf swtpm swtpm-tools openssl busybox-static
 iproute2 iptables nftables dnsmasq-base"
 # Parts of libvirt that newer releases have in packages of their own.
 gitvirt_packages_if_known="libvirt-daemon-common libvirt-daemon-log libvirt-daemon-lock
@@ -39,6 +44,10 @@ libvirt-daemon-config-nwfilter"
 gitvirt_fail() {
     echo "$(basename "$0"): $*" >&2
     exit 1
+}
+
+gitvirt_say() {
+    echo "# $*" >&2
 }
 
 # Root runs a command as it is, others through sudo.
@@ -65,28 +74,46 @@ gitvirt_known() {
     return 0
 }
 
-# A libvirt that was not there before is for our own daemons: the system's stay off.
-gitvirt_disable_services() {
+# The unit files that libvirt's daemons bring: none, or many, by the distribution.
+gitvirt_units() {
+    dpkg-query -W -f '${db:Status-Status} ${Package}\n' 'libvirt-daemon*' 2>/dev/null \
+        | sed -n 's/^installed //p' | xargs -r dpkg -L \
+        | sed -n 's:.*/systemd/system/\([^/@]*[.]\(service\|socket\)\)$:\1:p' | sort -u
+}
+
+# Daemons that were not there before are for our own sessions: the system's stay off.
+gitvirt_disable_units_except() {  # UNIT…
     command -v systemctl >/dev/null || return 0
+    for unit in $(gitvirt_units); do
+        case " $* " in
+            *" $unit "*) ;;
+            *) set -- "$@" "$unit"; new="${new:-} $unit" ;;
+        esac
+    done
+    [ -n "${new:-}" ] || return 0
     now=
     [ ! -d /run/systemd/system ] || now=--now
-    # shellcheck disable=SC2046,SC2086  # lists of names
-    gitvirt_privileged systemctl -q disable $now $(dpkg-query -W -f '${Package}\n' 'libvirt-daemon*' \
-        | xargs dpkg -L 2>/dev/null | grep -E '/systemd/system/[^/@]+[.](service|socket)$' \
-        | xargs -n 1 basename)
+    # shellcheck disable=SC2086  # a list of names
+    gitvirt_privileged systemctl -q disable $now $new
 }
 
 gitvirt_install_packages() {
     command -v apt-get >/dev/null || gitvirt_fail "this set-up is for Debian and Ubuntu"
+    wanted=$gitvirt_packages
+    [ "$gitvirt_group" = run ] || wanted="$wanted $gitvirt_packages_for_development"
     # shellcheck disable=SC2046,SC2086  # lists of names
-    set -- $(gitvirt_missing $gitvirt_packages)
+    set -- $(gitvirt_missing $wanted)
     # shellcheck disable=SC2046,SC2086
     if [ $# -gt 0 ] || [ -n "$(gitvirt_missing $(gitvirt_known $gitvirt_packages_if_known))" ]; then
+        gitvirt_say "asking the distribution for its packages"
         gitvirt_privileged apt-get -q update
         set -- "$@" $(gitvirt_missing $(gitvirt_known $gitvirt_packages_if_known))
+        units=$(gitvirt_units | tr '\n' ' ')
+        gitvirt_say "downloading and installing packages:" "$@"
         gitvirt_privileged env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
-            --no-install-recommends install "$@" </dev/null
-        case " $* " in *" libvirt-daemon "*) gitvirt_disable_services ;; esac
+            -o Dpkg::Use-Pty=0 --no-install-recommends install "$@" </dev/null
+        # shellcheck disable=SC2086
+        gitvirt_disable_units_except $units
     fi
     # The guest's packages are downloaded, for which apt has to know them.
     apt-cache show qemu-guest-agent >/dev/null 2>&1 || gitvirt_privileged apt-get -q update
@@ -97,29 +124,59 @@ gitvirt_locked() {
     sed -n "/^$1==/,/[^\\\\]\$/p" "$gitvirt_origin/requirements.lock"
 }
 
-gitvirt_pip() {
-    "$GITVIRT_VENV/bin/python" -m pip --disable-pip-version-check --no-input -q "$@"
+# The lock file's first part, without what the distribution has.
+gitvirt_locked_to_run() {
+    sed -e '/^# == what its build/,$d' -e '/^libvirt-python==/,/[^\\]$/d' \
+        "$gitvirt_origin/requirements.lock"
 }
 
-# Two marks say what the environment holds: the locked packages, and which project they serve.
+gitvirt_pip() {
+    PYTHONNOUSERSITE=1 "$GITVIRT_VENV/bin/python" -m pip --disable-pip-version-check --no-input \
+        install --progress-bar off --no-deps "$@"
+}
+
+gitvirt_make_environment_to_run() {
+    "$gitvirt_python" -m venv --clear --system-site-packages "$GITVIRT_VENV"
+    gitvirt_locked_to_run >"$GITVIRT_VENV/run.lock"
+    gitvirt_pip --require-hashes -r "$GITVIRT_VENV/run.lock"
+    # Nothing is built: the program is what PYTHONPATH says, as for all scripts here.
+    printf '#!/bin/sh\nexec "%s/bin/python" -m agent "$@"\n' "$GITVIRT_VENV" \
+        >"$GITVIRT_VENV/bin/gitvirt"
+    chmod +x "$GITVIRT_VENV/bin/gitvirt"
+}
+
+gitvirt_make_environment_for_development() {
+    "$gitvirt_python" -m venv --clear "$GITVIRT_VENV"
+    # libvirt-python is built here, against this machine's libvirt, by a pinned setuptools.
+    gitvirt_locked setuptools >"$GITVIRT_VENV/setuptools.lock"
+    gitvirt_pip --require-hashes -r "$GITVIRT_VENV/setuptools.lock"
+    gitvirt_pip --require-hashes --no-build-isolation -r "$gitvirt_origin/requirements.lock"
+}
+
+# Marks say what the environment holds: the group, the locked packages, and which project they
+# serve.
 gitvirt_make_environment() {
-    lock=$(cat "$gitvirt_origin/requirements.lock" "$gitvirt_python" | sha256sum)
-    project=$( (cat "$gitvirt_origin/pyproject.toml"; echo "$gitvirt_origin $lock") | sha256sum)
     mkdir -p "$(dirname "$GITVIRT_VENV")"
     exec 9<"$(dirname "$GITVIRT_VENV")"
     flock 9  # two scripts may start at the same time
+    if [ "$(cat "$GITVIRT_VENV/group" 2>/dev/null)" = development ]; then
+        gitvirt_group=development
+    fi
+    lock=$( (cat "$gitvirt_origin/requirements.lock" "$gitvirt_python"; echo "$gitvirt_group") \
+        | sha256sum)
+    project=$( (cat "$gitvirt_origin/pyproject.toml"; echo "$gitvirt_origin $lock") | sha256sum)
     if [ "$lock" != "$(cat "$GITVIRT_VENV/locked" 2>/dev/null)" ]; then
-        echo "installing Python packages into $GITVIRT_VENV" >&2
-        "$gitvirt_python" -m venv --clear "$GITVIRT_VENV"
-        # libvirt-python is built here, against this machine's libvirt, by a pinned setuptools.
-        gitvirt_locked setuptools >"$GITVIRT_VENV/setuptools.lock"
-        gitvirt_pip install --require-hashes --no-deps -r "$GITVIRT_VENV/setuptools.lock"
-        gitvirt_pip install --require-hashes --no-deps --no-build-isolation \
-            -r "$gitvirt_origin/requirements.lock"
+        gitvirt_say "downloading and installing Python packages into $GITVIRT_VENV"
+        case $gitvirt_group in
+            run) gitvirt_make_environment_to_run ;;
+            *) gitvirt_make_environment_for_development ;;
+        esac
+        echo "$gitvirt_group" >"$GITVIRT_VENV/group"
         echo "$lock" >"$GITVIRT_VENV/locked"
     fi
-    if [ "$project" != "$(cat "$GITVIRT_VENV/project" 2>/dev/null)" ]; then
-        gitvirt_pip install --no-deps --no-build-isolation -e "$gitvirt_origin"
+    if [ "$gitvirt_group" = development ] \
+        && [ "$project" != "$(cat "$GITVIRT_VENV/project" 2>/dev/null)" ]; then
+        gitvirt_pip -q --no-build-isolation -e "$gitvirt_origin"
         echo "$project" >"$GITVIRT_VENV/project"
     fi
     exec 9>&-
@@ -190,6 +247,9 @@ gitvirt_setup() {
     gitvirt_origin=$(dirname "$(dirname "$gitvirt_script")")
     gitvirt_script=${gitvirt_script#"$gitvirt_origin"/}
     gitvirt_python=${GITVIRT_PYTHON:-/usr/bin/python3}
+    gitvirt_group=${gitvirt_group:-run}
+    # The distribution's libvirt module is for its own interpreter.
+    [ "$gitvirt_python" = /usr/bin/python3 ] || gitvirt_group=development
     GITVIRT_USER=${GITVIRT_USER:-nobody}
     if [ "$(id -u)" -eq 0 ]; then
         GITVIRT_VENV=${GITVIRT_VENV:-/var/cache/gitvirt/venv}
@@ -227,23 +287,47 @@ gitvirt_enter() {
     exit
 }
 
+# What of the caller's environment scripts may see: how it prints, how it gets to the network, and
+# what they tell one another. Anything else may lead to what is not theirs, as
+# LIBVIRT_DEFAULT_URI to the machine's libvirt, GITVIRT_FLEET to somebody's fleet and
+# GIT_CONFIG_GLOBAL to somebody's configuration.
+gitvirt_kept="TERM COLUMNS LANG LC_ALL CI http_proxy https_proxy all_proxy no_proxy
+HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY SSL_CERT_FILE SSL_CERT_DIR
+PATH GITVIRT_TREE GITVIRT_RUN GITVIRT_CACHE GITVIRT_VENV GITVIRT_USER GITVIRT_KEEP
+GITVIRT_GUEST_IMAGE GITVIRT_GUEST_KERNEL PROPERTY_EXAMPLES PROPERTY_STEPS PYTEST_ADDOPTS"
+
+# As gitvirt_as_user and gitvirt_as_root, for arguments of env.
+gitvirt_in_environment() {  # [PREFIX…] -- [NAME=VALUE…] COMMAND…
+    prefix=
+    while [ "$1" != -- ]; do
+        prefix="$prefix $1"
+        shift
+    done
+    shift
+    # Without a file of ours the machine's and the user's settings of gitvirt would be read.
+    set -- GITVIRT_CONFIG=/dev/null PYTHONPATH="$GITVIRT_TREE" PYTHONNOUSERSITE=1 "$@"
+    for name in $gitvirt_kept; do
+        eval "value=\${$name:-}"
+        [ -z "$value" ] || set -- "$name=$value" "$@"
+    done
+    # shellcheck disable=SC2086  # a list of words
+    $prefix env -i "$@"
+}
+
 # Runs a command with a home, XDG folders and temporary files of its own: what the user has, and
 # his libvirt session above all, is left alone.
 gitvirt_as_user() {
-    set -- env HOME="$GITVIRT_RUN/home" TMPDIR="$GITVIRT_RUN/tmp" PYTHONPATH="$GITVIRT_TREE" \
+    set -- -- HOME="$GITVIRT_RUN/home" TMPDIR="$GITVIRT_RUN/tmp" \
         XDG_RUNTIME_DIR="$GITVIRT_RUN/run" XDG_CONFIG_HOME="$GITVIRT_RUN/config" \
         XDG_DATA_HOME="$GITVIRT_RUN/data" XDG_CACHE_HOME="$GITVIRT_RUN/cache" \
         XDG_STATE_HOME="$GITVIRT_RUN/data" "$@"
     if [ "$(id -u)" -eq 0 ]; then
-        setpriv --reuid="$GITVIRT_USER" --regid="$(id -g "$GITVIRT_USER")" --clear-groups "$@"
-    else
-        "$@"
+        set -- setpriv --reuid="$GITVIRT_USER" --regid="$(id -g "$GITVIRT_USER")" --clear-groups "$@"
     fi
+    gitvirt_in_environment "$@"
 }
 
 # Runs a command as root that writes nothing into the project.
 gitvirt_as_root() {
-    gitvirt_privileged env PATH="$PATH" PYTHONPATH="$GITVIRT_TREE" PYTHONDONTWRITEBYTECODE=1 \
-        GITVIRT_TREE="$GITVIRT_TREE" GITVIRT_RUN="$GITVIRT_RUN" GITVIRT_CACHE="$GITVIRT_CACHE" \
-        GITVIRT_GUEST_IMAGE="${GITVIRT_GUEST_IMAGE:-}" CI="${CI:-}" "$@"
+    gitvirt_in_environment gitvirt_privileged -- HOME=/root PYTHONDONTWRITEBYTECODE=1 "$@"
 }

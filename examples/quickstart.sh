@@ -18,6 +18,11 @@ gitvirt_enter "$0" "$@"
 started=$(date +%s)
 cd "$GITVIRT_RUN/home"
 export GITVIRT_REPO="$PWD/vms.git"
+# This session and no other, also for who goes on in a shell that says otherwise.
+export LIBVIRT_DEFAULT_URI=qemu:///session VIRSH_DEFAULT_CONNECT_URI=qemu:///session
+# The image comes from this machine, past every proxy.
+export no_proxy="127.0.0.1${no_proxy:+,$no_proxy}"
+export NO_PROXY="$no_proxy"
 pids=
 
 finish() {
@@ -77,12 +82,12 @@ printf '$ git push\n'
 push "A virtual machine"
 
 say "It comes up"
-gitvirt wait vm/linux-vm --for='jsonpath={.status.phase}' --timeout 20s >/dev/null
+gitvirt wait vm/linux-vm --for='jsonpath={.status.phase}' --timeout 5m >/dev/null
 printf '$ gitvirt get vm -o wide -w\n'
 gitvirt get vm -o wide -w 2>/dev/null &
 watcher=$!
 pids="$pids $watcher"
-gitvirt wait vm/linux-vm --for=condition=AgentReady --timeout 50s >/dev/null
+gitvirt wait vm/linux-vm --for=condition=AgentReady --timeout 5m >/dev/null
 kill "$watcher"
 
 say "The guest's own words, on its serial console"
@@ -95,14 +100,14 @@ sed -i 's/cores: 1/cores: 2/' vms/virtual-machine.yaml
 run gitvirt plan vms || [ $? -eq 2 ]
 push "Two cores for linux-vm"
 revision=$(git -C vms rev-parse HEAD)
-gitvirt wait --revision "$revision" --timeout 30s >/dev/null
+gitvirt wait --revision "$revision" --timeout 5m >/dev/null
 run gitvirt get vm linux-vm -o wide
 run gitvirt get vm linux-vm -o "jsonpath={.status.restartAwaitingChanges}"
 echo
 
 say "Restart it when it suits you"
-run gitvirt restart linux-vm --wait --timeout 50s
-gitvirt wait vm/linux-vm --for='jsonpath={.status.ipAddress}' --timeout 50s >/dev/null
+run gitvirt restart linux-vm --wait --timeout 5m
+gitvirt wait vm/linux-vm --for='jsonpath={.status.ipAddress}' --timeout 5m >/dev/null
 console 'gitvirt guest:' 1
 run gitvirt get vm linux-vm -o wide
 run gitvirt get vmop
@@ -115,7 +120,8 @@ if [ -n "${GITVIRT_KEEP:-}" ]; then
     say "Everything is left running (after $took s)"
     echo "The repository: $GITVIRT_REPO; the clone: $PWD/vms; the agent's log: $PWD/agent.log"
     echo "Go on as this user ($(id -un)) with:"
-    for name in HOME XDG_RUNTIME_DIR XDG_CONFIG_HOME XDG_DATA_HOME XDG_CACHE_HOME XDG_STATE_HOME GITVIRT_REPO PATH; do
+    for name in HOME XDG_RUNTIME_DIR XDG_CONFIG_HOME XDG_DATA_HOME XDG_CACHE_HOME XDG_STATE_HOME \
+        LIBVIRT_DEFAULT_URI VIRSH_DEFAULT_CONNECT_URI GITVIRT_CONFIG GITVIRT_REPO PYTHONPATH PATH; do
         eval "printf 'export %s=%s\n' $name \"\$$name\""
     done
 else

@@ -9,6 +9,7 @@
 set -eu
 # shellcheck source=examples/install.sh
 . "$(dirname -- "$0")/../examples/install.sh"
+gitvirt_group=development
 gitvirt_setup "$0" "$@"
 
 summary=
@@ -28,6 +29,7 @@ FAILED  $name (exit code $?)"
 }
 
 # pytest's exit code 5: its arguments, if there are any, left no test in this stage.
+# shellcheck disable=SC2317
 none_asked_for() { [ "$1" -eq 5 ] && [ "$arguments" -gt 0 ]; }
 
 # shellcheck disable=SC2317  # called by step

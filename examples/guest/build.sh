@@ -166,7 +166,9 @@ if [ ! -e "$image" ]; then
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     trap 'exit 1' HUP INT TERM
+    echo "# downloading the packages that the guest is made of" >&2
     fetch
+    echo "# building the guest's disk" >&2
     initramfs
     disk
     cp "$work/image" "$image.$$"
