@@ -19,10 +19,12 @@ import pytest
 from agent.core.host import Host, HostEvent
 from agent.hypervisor.host import Deadlines, LibvirtHost
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 """Seconds after which something that must happen is missing. Nothing is proved by its length."""
 
 _PR_SET_CHILD_SUBREAPER = 36
+_ELSEWHERE = ("LIBVIRT_", "VIRSH_")
+"""How variables begin that choose a libvirt."""
 _OURS = ("libvirtd", "virtlogd", "qemu-system-", "swtpm")
 
 
@@ -102,6 +104,20 @@ def end_process(pid: int, number: int = signal.SIGKILL) -> None:
             os.kill(pid, number)
 
 
+def enter(session: Session, patch: pytest.MonkeyPatch) -> None:
+    """Let a session's directories be those of this process, and nothing lead to another libvirt."""
+    for name in [each for each in os.environ if each.startswith(_ELSEWHERE)]:
+        patch.delenv(name)
+    for name, folder in (
+        ("RUNTIME_DIR", "run"),
+        ("CONFIG_HOME", "config"),
+        ("DATA_HOME", "data"),
+        ("CACHE_HOME", "cache"),
+    ):
+        (session.root / folder).mkdir(mode=0o700)
+        patch.setenv(f"XDG_{name}", str(session.root / folder))
+
+
 @pytest.fixture(scope="session")
 def session() -> Iterator[Session]:
     if os.geteuid() == 0:
@@ -112,14 +128,7 @@ def session() -> Iterator[Session]:
     # and so is a TMPDIR, for the guest agent's socket has the domain's name in its path.
     session = Session(Path(tempfile.mkdtemp(prefix="gv", dir="/tmp")))
     with pytest.MonkeyPatch.context() as patch, reaping():
-        for name, folder in (
-            ("RUNTIME_DIR", "run"),
-            ("CONFIG_HOME", "config"),
-            ("DATA_HOME", "data"),
-            ("CACHE_HOME", "cache"),
-        ):
-            (session.root / folder).mkdir(mode=0o700)
-            patch.setenv(f"XDG_{name}", str(session.root / folder))
+        enter(session, patch)
         try:
             yield session
         finally:

@@ -25,6 +25,7 @@ from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.hypervisor.host import LibvirtHost
 from agent.kinds.virtual_machine.definition import parse
+from agent.settings import PREFIX
 from tests.gitrepo.git import ENVIRONMENT, bare, put
 from tests.hosts import Session, end_process
 from tests.images.server import Faulty
@@ -32,9 +33,9 @@ from tests.rig import encoded
 
 T = TypeVar("T")
 
-PATIENCE = 90.0
-"""Seconds after which something that must happen is missing, on a machine that is busy."""
-ENDING = 30.0
+PATIENCE = 300.0
+"""Seconds after which something that must happen is missing, on a machine that is busy. Nothing is proved by its length."""
+ENDING = 60.0
 """Seconds after which an agent that was asked to end hangs."""
 LOOK = 250
 """Milliseconds without an event after which a condition is looked at again."""
@@ -87,10 +88,12 @@ class Stand:
 
     @property
     def environment(self) -> dict[str, str]:
+        settings = {each for each in os.environ if each.startswith(PREFIX)}
         return {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in settings},
             "PYTHONPATH": str(_TREE),
             "PYTHONFAULTHANDLER": "1",
+            "GITVIRT_CONFIG": os.devnull,  # and no file of the machine's
             "GITVIRT_REPO": self.address,
             "GITVIRT_FLEET": self.fleet,
             "GITVIRT_DATA_DIR": str(self.folder / "data"),
