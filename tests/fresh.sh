@@ -1,0 +1,193 @@
+#!/bin/sh
+# Proves the quickstart on a fresh machine: makes a minimal Debian with systemd and sudo, and runs
+# it there as a user with sudo. As root, on Debian or Ubuntu; installs mmdebstrap where it is missing.
+#
+#   sh tests/fresh.sh [SUITE]     bookworm (the default), trixie, …
+#
+# Everything happens in mount, process, IPC and UTS namespaces, which end with this script. How
+# packages are reached is taken over from this machine: apt's mirror and settings, pip's index and
+# certificate, proxies, certificates of its own. Packages are kept for the next time in
+# /var/cache/gitvirt/fresh.
+set -eu
+
+suite=${1:-bookworm}
+tree=$(dirname "$(dirname "$(readlink -f "$0")")")
+cache=/var/cache/gitvirt/fresh/$suite
+root=$cache/root
+user=founder
+
+fail() { echo "fresh.sh: $*" >&2; exit 1; }
+say() { echo "# $*" >&2; }
+
+# What this machine's apt and pip know about the way to their packages.
+
+# The mirror of Debian that this machine uses; empty where it is no Debian.
+# shellcheck disable=SC2016  # for apt
+mirror() {
+    apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null \
+        | sed -n 's/^Debian //p' | grep -v -- security | head -n 1
+}
+
+apt_settings() { apt-config dump | grep -E '^Acquire::(https?|ftp|Retries|Check-)' || true; }
+
+pip_settings() {
+    for python in "${GITVIRT_VENV:-/var/cache/gitvirt/venv}/bin/python" python3; do
+        "$python" -m pip config list 2>/dev/null && return
+    done
+    return 0
+}
+
+# One of pip's settings as a line of its configuration; folders of this machine are left out.
+pip_setting() {  # NAME
+    value=$(pip_settings | sed -n "s/^[^=]*[.]$1='\(.*\)'\$/\1/p" | tail -n 1)
+    case $value in
+        '' | /* | file:*) ;;
+        *) echo "$1 = $value" ;;
+    esac
+}
+
+certificate() { pip_settings | sed -n "s/^[^=]*[.]cert='\(.*\)'\$/\1/p" | tail -n 1; }
+
+# The new system, as PID 1 of namespaces of its own.
+
+make_system() {
+    apt_settings >"$cache/apt.conf"
+    source=$(mirror)
+    # The kept packages are mounted, for apt to find them and to add to them.
+    # shellcheck disable=SC2016  # for mmdebstrap's shell
+    CACHE=$cache mmdebstrap --mode=root --variant=minbase --include=systemd,sudo \
+        --aptopt="$cache/apt.conf" --dpkgopt=force-unsafe-io \
+        --setup-hook='mkdir -p "$1/var/cache/apt/archives" \
+            && mount --bind "$CACHE/archives" "$1/var/cache/apt/archives"' \
+        --skip=download/empty,essential/unlink,cleanup/apt/cache,cleanup/tmp \
+        "$suite" "$root" ${source:+"$source"}
+}
+
+mount_devices() {
+    mount -t proc proc "$root/proc"
+    mount -t sysfs -o ro sysfs "$root/sys"
+    mount -t tmpfs -o mode=0755 tmpfs "$root/run"
+    mount -t tmpfs -o mode=0755 tmpfs "$root/dev"
+    for device in null zero full random urandom tty; do
+        : >"$root/dev/$device"
+        mount --bind "/dev/$device" "$root/dev/$device"
+    done
+    mkdir "$root/dev/pts" "$root/dev/shm"
+    mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts "$root/dev/pts"
+    mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+    ln -s pts/ptmx "$root/dev/ptmx"
+    ln -s /proc/self/fd "$root/dev/fd"
+}
+
+make_user() {
+    hostname fresh
+    echo "127.0.0.1 localhost fresh" >"$root/etc/hosts"
+    chroot "$root" useradd --create-home --shell /bin/sh "$user"
+    echo "$user ALL=(ALL) NOPASSWD: ALL" >"$root/etc/sudoers.d/$user"
+    for folder in packages:.cache/gitvirt/packages pip:.cache/pip; do
+        mkdir -p "$cache/${folder%%:*}" "$root/home/$user/${folder#*:}"
+        mount --bind "$cache/${folder%%:*}" "$root/home/$user/${folder#*:}"
+    done
+    mkdir "$root/home/$user/gitvirt"
+    tar -C "$tree" --exclude=./.git --exclude='./.venv*' --exclude=__pycache__ \
+        --exclude='.*_cache' -cf - . | tar -C "$root/home/$user/gitvirt" -xf - --no-same-owner
+    chroot "$root" chown -R "$user:" "/home/$user"
+}
+
+# The network is this machine's, and so is the way to it.
+take_settings_over() {
+    [ ! -d /usr/local/share/ca-certificates ] \
+        || cp -R /usr/local/share/ca-certificates "$root/usr/local/share/"
+    {
+        echo '[global]'
+        for name in index-url extra-index-url trusted-host proxy timeout; do
+            pip_setting "$name"
+        done
+        if [ -e "$(certificate)" ]; then
+            cp -L "$(certificate)" "$root/etc/pip-certificates.pem"
+            echo 'cert = /etc/pip-certificates.pem'
+        fi
+    } >"$root/etc/pip.conf"
+}
+
+# All that could lead the quickstart to another libvirt than its own: this one is not there.
+set_traps() {
+    elsewhere=qemu:///system
+    mkdir -p "$root/etc/gitvirt" "$root/home/$user/.config/libvirt"
+    echo "connect: $elsewhere" >"$root/etc/gitvirt/config.yaml"
+    echo "uri_default = \"$elsewhere\"" >"$root/home/$user/.config/libvirt/libvirt.conf"
+}
+
+quickstart() {
+    for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+        eval "value=\${$name:-}"
+        [ -z "$value" ] || set -- "$@" "$name=$value"
+    done
+    chroot "$root" setpriv --reuid "$user" --regid "$user" --init-groups \
+        env -i HOME="/home/$user" USER="$user" LOGNAME="$user" LANG=C.UTF-8 TERM="${TERM:-dumb}" \
+        PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games \
+        LIBVIRT_DEFAULT_URI="$elsewhere" VIRSH_DEFAULT_CONNECT_URI="$elsewhere" \
+        GITVIRT_CONNECT="$elsewhere" GITVIRT_FLEET=somebodys "$@" \
+        sh "/home/$user/gitvirt/examples/quickstart.sh"
+}
+
+look_afterwards() {
+    ! grep -lE '^(libvirtd|virt[a-z]+d|qemu-system.*|tini)$' /proc/[0-9]*/comm \
+        || fail "the quickstart has left processes"
+    ! find "$root/etc/systemd/system" -name '*virt*' | grep . \
+        || fail "the quickstart has left units of libvirt's switched on"
+    ! chroot "$root" sh -c 'command -v gcc' || fail "the quickstart has installed a compiler"
+    [ ! -e "$root/home/$user/gitvirt/.venv/bin/pytest" ] \
+        || fail "the quickstart has installed tools for development"
+    ! find "$root/tmp" -name 'gv.*' | grep . || fail "the quickstart has left its folder"
+}
+
+inside() {
+    mount -t proc proc /proc
+    say "making a fresh $suite"
+    make_system >"$cache/mmdebstrap.log" 2>&1 || { cat "$cache/mmdebstrap.log" >&2; exit 1; }
+    mount_devices
+    make_user
+    take_settings_over
+    set_traps
+    started=$(date +%s)
+    quickstart || fail "the quickstart ended with exit code $?"
+    look_afterwards
+    chroot "$root" apt-get -q autoclean >/dev/null
+    say "the quickstart works on a fresh $suite ($(($(date +%s) - started)) s)"
+}
+
+clean_up() {
+    status=$?
+    trap - EXIT
+    [ -z "${child:-}" ] || kill -KILL "$child" 2>/dev/null || true
+    wait
+    rm -rf --one-file-system "$root"
+    exit "$status"
+}
+
+outside() {
+    [ "$(id -u)" -eq 0 ] || fail "must be root, to make a system of its own"
+    command -v mmdebstrap >/dev/null || {
+        apt-get -q update
+        DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install mmdebstrap
+    } </dev/null
+    umask 022
+    mkdir -p "$cache/archives"
+    exec 9<"$cache"
+    flock 9  # one at a time: the packages and the folder are there once
+    rm -rf --one-file-system "$root"
+    trap clean_up EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' HUP TERM
+    # Whatever ends unshare ends all that runs in its namespaces, and with them go their mounts.
+    unshare --mount --pid --ipc --uts --fork --kill-child sh "$tree/tests/fresh.sh" "$suite" inside \
+        </dev/null 9<&- &
+    child=$!
+    wait "$child"
+}
+
+case ${2:-} in
+    inside) inside ;;
+    *) outside ;;
+esac
