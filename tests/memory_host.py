@@ -58,7 +58,9 @@ class MemoryHost:
     """Implements `Host`. What the tests turn and pull stands below the fields.
 
     `on_effect(verb, phase)` is called with phase "before" and "after" around every verb that changes something; whatever it
-    raises comes out of the verb.
+    raises comes out of the verb. A start has a "middle", too: its QEMU process is there, and its guest does not run yet. A
+    HostError that is raised there makes the start fail; an agent that is killed there leaves it to the host, until the test
+    says by `comes_up` or `start_fails` how it ends.
     """
 
     node: RawNode = NODE
@@ -129,24 +131,12 @@ class MemoryHost:
     def start(self, uuid: str, *, reset_nvram: bool = False) -> None:
         with self._effect("start", uuid):
             domain = self._get(uuid)
-            if domain.active:
+            if domain.active and not domain.starting:
                 return
-            if uuid in self.starting_fails:
-                self._put(replace(domain, reason="failed"))
-                raise HostError(
-                    "HypervisorError", f"cannot start domain {uuid}: QEMU ended at once"
-                )
-            self._put(
-                replace(
-                    domain,
-                    state="running",
-                    reason="booted",
-                    active_xml=domain.inactive_xml,
-                    stopped_by="",
-                    rebooted=0.0,
-                )
-            )
-        self._tell(uuid, "lifecycle")
+            if not domain.starting:
+                self._spawn(domain)
+                self._start(uuid)
+            self.comes_up(uuid)
 
     def shutdown(self, uuid: str) -> None:
         with self._effect("shutdown", uuid):
@@ -238,6 +228,14 @@ class MemoryHost:
 
     # What happens to a host.
 
+    def comes_up(self, uuid: str) -> None:
+        """A domain that starts up lets its guest run."""
+        self._set(uuid, "running", "booted")
+
+    def start_fails(self, uuid: str) -> None:
+        """The QEMU process of a domain that starts up ends. libvirt tells nobody but who asked for the start."""
+        self._stop(uuid, "failed", "")
+
     def guest_poweroff(self, uuid: str) -> None:
         """The guest powers itself off."""
         self._stop(uuid, "shutdown", "guest")
@@ -301,6 +299,21 @@ class MemoryHost:
         with self._lock:
             self._put(replace(self._get(uuid), state=state, reason=reason))
         self._tell(uuid, "lifecycle")
+
+    def _spawn(self, domain: RawDomain) -> None:
+        new = replace(domain, state="paused", reason="starting-up", stopped_by="", rebooted=0.0)
+        self._put(replace(new, active_xml=domain.inactive_xml))
+
+    def _start(self, uuid: str) -> None:
+        """What may go wrong before the guest runs."""
+        try:
+            self.on_effect("start", "middle")
+        except HostError:
+            self.start_fails(uuid)
+            raise
+        if uuid in self.starting_fails:
+            self.start_fails(uuid)
+            raise HostError("HypervisorError", f"cannot start domain {uuid}: QEMU ended at once")
 
     def _forget(self, domain: RawDomain) -> None:
         self._drop(domain.uuid)

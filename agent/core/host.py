@@ -41,7 +41,15 @@ class RawDomain:
 
     @property
     def active(self) -> bool:
+        """True while there is a QEMU process."""
         return self.state not in ("shutoff", "crashed")
+
+    @property
+    def starting(self) -> bool:
+        """True while its new QEMU process does not let the guest run yet. It may still fail: then
+        there was no instance.
+        """
+        return self.state == "paused" and self.reason == "starting-up"
 
 
 @dataclass(frozen=True)

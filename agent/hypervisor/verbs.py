@@ -36,12 +36,10 @@ def define(connection: libvirt.virConnect, xml: str) -> None:
 
 def start(connection: libvirt.virConnect, uuid: str, reset_nvram: bool) -> None:
     domain = connection.lookupByUUIDString(uuid)
-    if domain.isActive():
-        return
     try:
+        # An active one may still be starting up, for somebody else: libvirt waits for the end.
         domain.createWithFlags(libvirt.VIR_DOMAIN_START_RESET_NVRAM if reset_nvram else 0)
     except libvirt.libvirtError as error:
-        # Somebody else started it meanwhile.
         if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID or not domain.isActive():
             raise
 

@@ -26,6 +26,8 @@ log = logging.getLogger("gitvirt")
 FULL_READ_EVERY = 300.0
 RETRY = 5.0
 """Seconds until a host that could not be read is read again."""
+STARTING = 1.0
+"""Seconds until a domain that starts up is read again: libvirt tells of no start that fails."""
 
 
 class HostSide:
@@ -41,6 +43,8 @@ class HostSide:
         self._reading = False
         self._read_at = 0.0
         self._changed: set[tuple[str, str]] = set()
+        self._starting: dict[tuple[str, str], float] = {}
+        """When each domain that starts up is to be read again."""
         self._guests = Guests()
         host.subscribe(post)
 
@@ -65,7 +69,9 @@ class HostSide:
         if not self._reading and now >= self._read_at:
             self._reading = True
             self._lanes.reads(reported(self._post, self._read_all, self._unread))
-        for node, uuid in self._changed:
+        due = {domain for domain, at in self._starting.items() if at <= now}
+        for node, uuid in self._changed | due:
+            self._starting.pop((node, uuid), None)
             self._lanes.reads(self._read_one(node, uuid))
         self._changed = set()
         for node, uuid in self._guests.take_due(now):
@@ -84,16 +90,16 @@ class HostSide:
         self._world.take(news)
         if isinstance(news, FullRead):
             for domain in self._world.domains():
-                self._look_for_agent(domain, now)
+                self._look_at(domain, now)
         elif isinstance(news, DomainRead):
-            self._look_for_agent((news.node, news.uuid), now)
+            self._look_at((news.node, news.uuid), now)
         elif isinstance(news, GuestRead) and news.info is not None:
             self._guests.answered((news.node, news.uuid), news.info, now)
 
     def due(self, now: float) -> float:
         """When it is to be read again."""
         due = now + FULL_READ_EVERY if self._reading else self._read_at
-        return min(due, self._guests.due)
+        return min(due, self._guests.due, *self._starting.values())
 
     def _lost(self, message: str) -> None:
         if message != self.error:
@@ -122,8 +128,13 @@ class HostSide:
         unreadable = HostEvent(node, "", "unreadable")
         return reported(self._post, read, lambda _: unreadable)
 
-    def _look_for_agent(self, domain: tuple[str, str], now: float) -> None:
+    def _look_at(self, domain: tuple[str, str], now: float) -> None:
+        """What a read of this domain gives rise to."""
         known = self._world.domains().get(domain)
+        if known is not None and known[1].starting:
+            self._starting[domain] = now + STARTING
+        else:
+            self._starting.pop(domain, None)
         if known is not None and wants_guest(known[1]):
             self._guests.opened(domain, now)
         else:

@@ -64,6 +64,10 @@ class WatchedHost(MemoryHost):
     targets: dict[str, set[str]] = field(default_factory=dict)
     """Instances that each operation was ever written down for, by its uid."""
 
+    def starting(self) -> list[str]:
+        """UUIDs of domains that start up."""
+        return [uuid for uuid, raw in self._domains.items() if raw.starting]
+
     def instance(self, uuid: str) -> str:
         raw = self._domains.get(uuid)
         if raw is None or not raw.active:
@@ -77,13 +81,9 @@ class WatchedHost(MemoryHost):
         for entry in memory.operations if memory else ():
             self.targets.setdefault(entry.uid, set()).add(entry.target)
 
-    def start(self, uuid: str, *, reset_nvram: bool = False) -> None:
-        before = self.instance(uuid)
-        try:
-            super().start(uuid, reset_nvram=reset_nvram)
-        finally:
-            if not before and self.instance(uuid):
-                self.turns.append(Turn(uuid, True, self.instance(uuid)))
+    def comes_up(self, uuid: str) -> None:
+        super().comes_up(uuid)
+        self.turns.append(Turn(uuid, True, self.instance(uuid)))
 
     def shutdown(self, uuid: str) -> None:
         self._ending(uuid, super().shutdown)
@@ -92,9 +92,9 @@ class WatchedHost(MemoryHost):
         self._ending(uuid, super().destroy)
 
     def _ending(self, uuid: str, verb: Callable[[str], None]) -> None:
-        before = self.instance(uuid)
+        raw, before = self._domains.get(uuid), self.instance(uuid)
         try:
             verb(uuid)
         finally:
-            if before and not self.instance(uuid):
+            if raw is not None and not raw.starting and before and not self.instance(uuid):
                 self.turns.append(Turn(uuid, False, before))

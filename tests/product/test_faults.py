@@ -48,14 +48,30 @@ class Told:
     took: float
 
 
-def tell(folder: Path, fault: Callable[[int, str, str], None], *, heir: str = "agent") -> Told:
-    """Tell the story with a fault; whenever the agent dies, `heir` takes over."""
+def tell(
+    folder: Path,
+    fault: Callable[[int, str, str], None],
+    *,
+    heir: str = "agent",
+    fate: str = "comes_up",
+    looks: bool = False,
+) -> Told:
+    """Tell the story with a fault; whenever the agent dies, `heir` takes over. A start that it leaves half done ends as `fate`
+    says, under the heir's eyes. With `looks` the agent reads the host in the middle of every start.
+    """
     effects = Effects(fault)
     host = WatchedHost()
     rig = Rig(folder, host=host)
     repository = FragileRepository(lambda: rig.now)
     rig.repo = repository
-    host.on_effect = effects
+
+    def effect(what: str, when: str) -> None:
+        if looks and when == "middle":
+            host._tell(rig.uuid(), "lifecycle")
+            passes(rig, 3)
+        effects(what, when)
+
+    host.on_effect = effect
     repository.effects = effects
     rig.start()
     chapters: list[tuple[bool, bool]] = []
@@ -67,6 +83,9 @@ def tell(folder: Path, fault: Callable[[int, str, str], None], *, heir: str = "a
                 break
             except Killed:
                 rig.start(heir)
+            for uuid in host.starting():
+                passes(rig, 8)
+                getattr(host, fate)(uuid)
         chapters.append((rig.running(), rig.uuid() in host._domains))
     phases = {
         path.rsplit("/", 1)[-1]: rig.document(path)["status"]["phase"]
@@ -82,6 +101,13 @@ def tell(folder: Path, fault: Callable[[int, str, str], None], *, heir: str = "a
     return Told(
         effects.done, host.turns, len(host.pools["gitvirt"]), phases, chapters, rig.now - START
     )
+
+
+def passes(rig: Rig, count: int) -> None:
+    """Passes of an agent that looks at everything first, as one does that takes over."""
+    rig.agent.reconciler.look_at_git()
+    for _ in range(count):
+        rig.step()
 
 
 def nothing(_number: int, _what: str, _phase: str) -> None:
@@ -178,3 +204,43 @@ def test_the_agent_is_killed_again_and_again(tmp_path: Path, told: Told, heir: s
 
         found = tell(tmp_path / str(offset), kill, heir=heir)
         same(found, told)
+
+
+def starts(told: Told) -> list[int]:
+    """The numbers of the story's starts."""
+    return [number for number, verb in enumerate(told.effects, 1) if verb == "start"]
+
+
+@pytest.mark.parametrize("heir", ["agent", "another"])
+@pytest.mark.parametrize("fate", ["comes_up", "start_fails"])
+def test_the_agent_is_killed_in_the_middle_of_a_start(
+    tmp_path: Path, told: Told, heir: str, fate: str
+) -> None:
+    assert len(starts(told)) == 4
+    for number in starts(told):
+
+        def kill(at: int, _what: str, when: str, number: int = number) -> None:
+            if (at, when) == (number, "middle"):
+                raise Killed
+
+        same(tell(tmp_path / str(number), kill, heir=heir, fate=fate), told)
+
+
+@pytest.mark.parametrize("looks", [False, True])
+@pytest.mark.parametrize("times", [1, 5])
+def test_a_start_fails_in_its_middle(tmp_path: Path, told: Told, times: int, looks: bool) -> None:
+    """Every start of the story, and so many of the attempts after it."""
+    failed: dict[int, int] = {}
+    for number in starts(told):
+        left = [times]
+
+        def fail(
+            at: int, what: str, when: str, number: int = number, left: list[int] = left
+        ) -> None:
+            if what == "start" and when == "middle" and at >= number and left[0]:
+                left[0] -= 1
+                raise HostError("HypervisorError", "QEMU ended at once")
+
+        same(tell(tmp_path / str(number), fail, looks=looks), told)
+        failed[number] = times - left[0]
+    assert set(failed.values()) == {times}

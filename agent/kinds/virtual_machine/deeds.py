@@ -103,8 +103,8 @@ def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View)
 
 def _live(case: Situation, made: Intent) -> tuple[Action, ...]:
     """Write what changed without a restart into the running instance's metadata."""
-    if case.deleted:
-        return ()
+    if case.deleted or case.running is None or case.running.starting:
+        return ()  # QEMU answers nothing before it is up
     active = case.seen.running
     if active is None:
         defined = case.seen.memory or made.memory

@@ -160,7 +160,7 @@ def _older(case: Situation, present: DomainFacts) -> bool:
 def _active(case: Situation) -> tuple[str, ...]:
     """Elements of the running instance that are not as it was started."""
     active, memory = case.seen.active, case.seen.running
-    if active is None:
+    if active is None or (case.running is not None and case.running.starting):
         return ()
     if memory is None:
         return ("metadata",)

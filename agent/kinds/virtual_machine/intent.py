@@ -97,6 +97,8 @@ def _asked(case: Situation, view: View) -> tuple[DomainMetadata, operations.Outc
         phase=current_phase(case, memory),
         ready=case.needs.ready,
         deleted=case.deleted,
+        completed=operations.completed_operations(case.vm.key, view),
+        trouble=case.job.error if case.job.failed else "",
         now=case.now,
     )
     return outcome.memory, outcome

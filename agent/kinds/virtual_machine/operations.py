@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from agent.core.facts import View
@@ -36,6 +36,13 @@ def open_operations(vm: Key, view: View) -> list[Object]:
     found = [view.object(key) for key in view.read("operations", vm) or ()]
     live = [each for each in found if each is not None and not each.deleted]
     return [each for each in live if view.previous(each.key).get("phase") not in ENDED]
+
+
+def completed_operations(vm: Key, view: View) -> frozenset[str]:
+    """Uids of the operations on the VM that the ledger calls completed."""
+    keys = view.read("operations", vm) or ()
+    found = [view.object(key) for key in keys if view.previous(key).get("phase") == "Completed"]
+    return frozenset(each.uid for each in found if each is not None)
 
 
 def without_domain(
@@ -72,14 +79,17 @@ def take(
     phase: str,
     ready: bool,
     deleted: bool,
+    completed: Set[str],
+    trouble: str,
     now: float,
 ) -> Outcome:
     """Take up what may act now, withdraw what was deleted, and say of each where it is. `written`
-    is what the domain holds: an operation is only called completed once it stands there.
+    is what the domain holds: an operation is only called completed once it is finished by that.
+    `completed` are uids of those that were called so, `trouble` is what failed last.
     """
     operations = list(operations)
     names = {each.uid: each.key.name for each in operations}
-    memory = _cancelled(memory, running, {each.uid for each in operations}, now)
+    memory = _cancelled(memory, running, {each.uid for each in operations} | completed, now)
     progress: dict[str, Progress] = {}
     wake: float | None = None
     for each in operations:
@@ -100,7 +110,7 @@ def take(
         overruled = _overruled(each, memory, running, policy, deleted=deleted)
         if overruled is not None:
             memory = cancel(memory, running, each.uid, now)
-        progress[each.uid] = overruled or _progress(each, memory, running, written)
+        progress[each.uid] = overruled or _progress(each, memory, running, written, trouble)
     return Outcome(memory, progress, wake)
 
 
@@ -164,18 +174,22 @@ def _name(entry: Recorded, names: Mapping[str, str]) -> str:
 
 
 def _progress(
-    each: Object, memory: DomainMetadata, running: Running, written: DomainMetadata | None
+    each: Object,
+    memory: DomainMetadata,
+    running: Running,
+    written: DomainMetadata | None,
+    trouble: str,
 ) -> Progress:
     entry = memory.recorded(each.uid)
     assert entry is not None  # noqa: S101  # recorded by now
     if entry.cancelled:
         return Progress("Superseded", "Superseded", "A later operation took its place.", sent=True)
-    if finished(entry, memory, running) and written and written.recorded(each.uid) == entry:
+    if written and written.recorded(each.uid) == entry and finished(entry, written, running):
         return Progress("Completed", "OperationCompleted", sent=True)
-    kind = each.spec["type"]
-    return Progress(
-        "InProgress", _REASONS[kind], "Waiting for the operation to complete.", sent=True
-    )
+    message = "Waiting for the operation to complete."
+    if trouble:
+        message += f" What it needs has failed and is tried again: {trouble}"
+    return Progress("InProgress", _REASONS[each.spec["type"]], message, sent=True)
 
 
 def _cancelled(

@@ -6,10 +6,6 @@ from agent.core.jobs import Job, held
 from agent.core.metadata import DomainMetadata
 from agent.kinds.virtual_machine.power import Running, ending, start_due
 
-STARTING = ("starting-up",)
-"""Reasons for which a paused domain is one whose new QEMU process does not let its guest run yet.
-"""
-
 
 def phase(
     memory: DomainMetadata | None,
@@ -23,13 +19,11 @@ def phase(
     """`memory` and `running` are None while there is no domain."""
     if memory is None or running is None:
         return "Starting" if ready and not held(job, generation, now) else "Pending"
-    if running.on:
-        if ending(memory, running) is not None:
-            return "Stopping"
-        if running.raw.state == "paused" and running.raw.reason in STARTING:
-            return "Starting"
+    if running.on and ending(memory, running) is not None:
+        return "Stopping"
+    if running.on and not running.starting:
         return "Pause" if running.raw.state in ("paused", "pmsuspended") else "Running"
-    if not start_due(memory, running):
+    if not running.on and not start_due(memory, running):
         return "Stopped"
     failing = job.failed != "" and job.attempts > 0
-    return "Starting" if ready and not failing else "Pending"
+    return "Starting" if (ready or running.starting) and not failing else "Pending"

@@ -48,6 +48,11 @@ class Running:
     def on(self) -> bool:
         return self.raw.active
 
+    @property
+    def starting(self) -> bool:
+        """True while it is on and may still fail to come up."""
+        return self.raw.starting
+
 
 def first(policy: str, instance: str, now: float, *, was_stopped: bool) -> Power:
     """Power of a domain that is about to be defined. `was_stopped`: it is known to be off."""
@@ -66,28 +71,47 @@ def observed(
         return _off(memory, running, BY_DELETION, now)
     if policy == ALWAYS_OFF:
         return _off(memory, running, BY_POLICY, now)
+    if running.starting:
+        return memory  # whether anything has been started is not known yet
     if running.on:
-        return _started_by_hand(memory, running, now)
+        return _came_up(memory, running, now)
     return _stopped(memory, running.raw, policy, now)
 
 
 def _renewed(memory: DomainMetadata, running: Running, now: float) -> DomainMetadata:
-    """Every start uses up an instance id."""
-    if running.on and running.instance == memory.instance:
-        return replace(memory, instance=next_instance(memory.uid, memory.instance, now))
-    return memory
+    """Every start that is seen uses up an instance id, also one that fails then: what was due
+    stays due, with the next id, until an instance has come up.
+    """
+    if not running.on or running.instance != memory.instance:
+        return memory
+    power, instance = memory.power, next_instance(memory.uid, memory.instance, now)
+    if running.starting and _due(memory):
+        power = replace(power, instance=instance)
+    return replace(memory, instance=instance, power=power)
 
 
 def _off(memory: DomainMetadata, running: Running, by: str, now: float) -> DomainMetadata:
     target = running.instance if running.on else memory.power.instance
     if memory.power.on or memory.power.by != by or memory.power.instance != target:
-        return replace(memory, power=Power(on=False, by=by, at=int(now), instance=target))
+        overruled = tuple(
+            replace(each, cancelled=True)
+            if each.type != "Stop" and not finished(each, memory, running)
+            else each
+            for each in memory.operations
+        )
+        power = Power(on=False, by=by, at=int(now), instance=target)
+        return replace(memory, power=power, operations=overruled)
     return memory
 
 
-def _started_by_hand(memory: DomainMetadata, running: Running, now: float) -> DomainMetadata:
-    """A running instance that nobody asked to end is wanted, whoever started it."""
-    if not memory.power.on and memory.power.instance != running.instance:
+def _came_up(memory: DomainMetadata, running: Running, now: float) -> DomainMetadata:
+    """A running instance that nobody asked to end is the one that was to be started. Where none
+    was, somebody else has started it, and it is wanted.
+    """
+    power = memory.power
+    if _due(memory) and ending(memory, running) is None:
+        return replace(memory, power=replace(power, instance=running.instance))
+    if not power.on and power.instance != running.instance:
         power = Power(on=True, by=BY_HOST, at=int(now), instance=running.instance)
         return replace(memory, power=power)
     return memory
@@ -98,8 +122,8 @@ def _stopped(memory: DomainMetadata, raw: RawDomain, policy: str, now: float) ->
         return memory  # saved by hand: it is somebody's to go on with
     power = memory.power
     before = memory.spec.get("runPolicy", policy)
-    if power.on and power.instance == memory.instance:
-        return memory  # its start is still due
+    if _due(memory):
+        return memory
     if policy == ALWAYS_ON or (policy == UNLESS_STOPPED and before == ALWAYS_OFF):
         why = BY_END if power.on else BY_POLICY
         return replace(memory, power=Power(True, why, int(now), memory.instance))
@@ -133,9 +157,14 @@ def ending(memory: DomainMetadata, running: Running) -> Recorded | Power | None:
     return None
 
 
+def _due(memory: DomainMetadata) -> bool:
+    """True from the decision to start the next instance until one has come up."""
+    return memory.power.on and memory.power.instance == memory.instance
+
+
 def start_due(memory: DomainMetadata, running: Running) -> bool:
     """True if the next instance is to be started."""
-    return not running.on and memory.power.on and memory.power.instance == memory.instance
+    return not running.on and _due(memory)
 
 
 def goes_on(memory: DomainMetadata) -> bool:
@@ -147,11 +176,13 @@ def goes_on(memory: DomainMetadata) -> bool:
 
 
 def finished(entry: Recorded, memory: DomainMetadata, running: Running) -> bool:
-    """True if an operation has nothing left to do."""
+    """True if an operation has nothing left to do. What it starts has come up then: once that is
+    written down, an operation stays finished whatever happens.
+    """
     ended = not running.on or running.instance != entry.target
     if entry.type == "Stop":
         return ended
-    due = memory.power.by == entry.uid and start_due(memory, running)
+    due = memory.power.by == entry.uid and _due(memory)
     if entry.type == "Start":
         return not due
     return ended and not due
@@ -177,7 +208,9 @@ def accept(
 
 
 def cancel(memory: DomainMetadata, running: Running, uid: str, now: float) -> DomainMetadata:
-    """Somebody has withdrawn an operation: what it has done stays, what it would do is not done."""
+    """Somebody has withdrawn an operation: what it has done stays, what it would do is not done.
+    A machine that a restart has ended already is not left off.
+    """
     entry = memory.recorded(uid)
     if entry is None or entry.cancelled:
         return memory
@@ -186,7 +219,11 @@ def cancel(memory: DomainMetadata, running: Running, uid: str, now: float) -> Do
     )
     power = memory.power
     if power.by == uid and not finished(entry, memory, running):
-        power = Power(on=running.on, by=BY_HOST, at=int(now), instance=running.instance)
+        ended = not running.on or running.instance != entry.target
+        if entry.type in RESTARTS and ended:
+            power = replace(power, by=BY_END)
+        else:
+            power = Power(on=running.on, by=BY_HOST, at=int(now), instance=running.instance)
     return replace(memory, operations=others, power=power)
 
 

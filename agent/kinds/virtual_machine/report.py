@@ -52,7 +52,7 @@ class Report:
 
     @property
     def seen_active(self) -> DomainFacts | None:
-        return self.case.seen.active
+        return self.case.seen.active if self.on else None
 
     @property
     def pending(self) -> tuple[Change, ...]:
@@ -71,7 +71,10 @@ class Report:
 
     @property
     def on(self) -> bool:
-        return self.raw is not None and self.raw.active
+        """True while an instance runs. One that only starts up may fail, again and again, and is
+        shown once it has come up.
+        """
+        return self.raw is not None and self.raw.active and not self.raw.starting
 
     def status(self) -> dict[str, Any]:
         ip = self._address()
