@@ -84,36 +84,36 @@ gitvirt_units() {
 # Daemons that were not there before are for our own sessions: the system's stay off.
 gitvirt_disable_units_except() {  # UNIT…
     command -v systemctl >/dev/null || return 0
-    for unit in $(gitvirt_units); do
+    for gitvirt_unit in $(gitvirt_units); do
         case " $* " in
-            *" $unit "*) ;;
-            *) set -- "$@" "$unit"; new="${new:-} $unit" ;;
+            *" $gitvirt_unit "*) ;;
+            *) set -- "$@" "$gitvirt_unit"; gitvirt_new="${gitvirt_new:-} $gitvirt_unit" ;;
         esac
     done
-    [ -n "${new:-}" ] || return 0
-    now=
-    [ ! -d /run/systemd/system ] || now=--now
+    [ -n "${gitvirt_new:-}" ] || return 0
+    gitvirt_now=
+    [ ! -d /run/systemd/system ] || gitvirt_now=--now
     # shellcheck disable=SC2086  # a list of names
-    gitvirt_privileged systemctl -q disable $now $new
+    gitvirt_privileged systemctl -q disable $gitvirt_now $gitvirt_new
 }
 
 gitvirt_install_packages() {
     command -v apt-get >/dev/null || gitvirt_fail "this set-up is for Debian and Ubuntu"
-    wanted=$gitvirt_packages
-    [ "$gitvirt_group" = run ] || wanted="$wanted $gitvirt_packages_for_development"
+    gitvirt_wanted=$gitvirt_packages
+    [ "$gitvirt_group" = run ] || gitvirt_wanted="$gitvirt_wanted $gitvirt_packages_for_development"
     # shellcheck disable=SC2046,SC2086  # lists of names
-    set -- $(gitvirt_missing $wanted)
+    set -- $(gitvirt_missing $gitvirt_wanted)
     # shellcheck disable=SC2046,SC2086
     if [ $# -gt 0 ] || [ -n "$(gitvirt_missing $(gitvirt_known $gitvirt_packages_if_known))" ]; then
         gitvirt_say "asking the distribution for its packages"
         gitvirt_privileged apt-get -q update
         set -- "$@" $(gitvirt_missing $(gitvirt_known $gitvirt_packages_if_known))
-        units=$(gitvirt_units | tr '\n' ' ')
+        gitvirt_before=$(gitvirt_units | tr '\n' ' ')
         gitvirt_say "downloading and installing packages:" "$@"
         gitvirt_privileged env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
             -o Dpkg::Use-Pty=0 --no-install-recommends install "$@" </dev/null
         # shellcheck disable=SC2086
-        gitvirt_disable_units_except $units
+        gitvirt_disable_units_except $gitvirt_before
     fi
     # The guest's packages are downloaded, for which apt has to know them.
     apt-cache show qemu-guest-agent >/dev/null 2>&1 || gitvirt_privileged apt-get -q update
@@ -298,20 +298,20 @@ GITVIRT_GUEST_IMAGE GITVIRT_GUEST_KERNEL PROPERTY_EXAMPLES PROPERTY_STEPS PYTEST
 
 # As gitvirt_as_user and gitvirt_as_root, for arguments of env.
 gitvirt_in_environment() {  # [PREFIX…] -- [NAME=VALUE…] COMMAND…
-    prefix=
+    gitvirt_prefix=
     while [ "$1" != -- ]; do
-        prefix="$prefix $1"
+        gitvirt_prefix="$gitvirt_prefix $1"
         shift
     done
     shift
     # Without a file of ours the machine's and the user's settings of gitvirt would be read.
     set -- GITVIRT_CONFIG=/dev/null PYTHONPATH="$GITVIRT_TREE" PYTHONNOUSERSITE=1 "$@"
-    for name in $gitvirt_kept; do
-        eval "value=\${$name:-}"
-        [ -z "$value" ] || set -- "$name=$value" "$@"
+    for gitvirt_name in $gitvirt_kept; do
+        eval "gitvirt_value=\${$gitvirt_name:-}"
+        [ -z "$gitvirt_value" ] || set -- "$gitvirt_name=$gitvirt_value" "$@"
     done
     # shellcheck disable=SC2086  # a list of words
-    $prefix env -i "$@"
+    $gitvirt_prefix env -i "$@"
 }
 
 # Runs a command with a home, XDG folders and temporary files of its own: what the user has, and
