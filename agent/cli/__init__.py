@@ -37,6 +37,7 @@ COMMANDS = {
     "stop": "operation",
     "restart": "operation",
     "doctor": "doctor",
+    "systemd-unit": "systemd_unit",
 }
 """The module of each command, in the order in which `--help` lists them."""
 
