@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import MakeStand
-from tests.e2e.stand import Stand, find
+from tests.e2e.stand import PATIENCE, Stand, find
 from tests.images.server import hangs_after, serve, status
 from tests.rig import disk, manifest
 
@@ -196,7 +196,7 @@ def test_a_download_that_stalls_delays_nobody_else(stand: Stand) -> None:
     stand.images.routes["/stalls"] = hangs_after(DISK[:MIB], reached)
     stalled = [image(stand, "stalls", "/stalls"), overlay("stalls", "stalls"), machine("stalls")]
     stand.push({"stalls.yaml": stalled})
-    assert reached.wait(60), "the agent asked for no image"
+    assert reached.wait(PATIENCE), "the agent asked for no image"
     stand.push({"quick.yaml": [disk("quick", "8Mi"), machine("quick")]})
     stand.wait_for_phase("VirtualMachine", "quick", "Running")
     assert stand.phase("VirtualImage", "stalls") == "Provisioning"

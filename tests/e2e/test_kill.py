@@ -18,7 +18,7 @@ import pytest
 from agent.core.metadata import from_domain
 from agent.kinds.virtual_machine.definition import parse
 from tests.e2e.conftest import MakeStand
-from tests.e2e.stand import Stand, find
+from tests.e2e.stand import PATIENCE, Stand, find
 from tests.gitrepo.git import GitServer
 from tests.hosts import end_process
 from tests.images.server import hangs_after, serve
@@ -107,7 +107,7 @@ def test_killed_while_it_downloads(stand: Stand, guest: bytes) -> None:
         "VirtualImage", "image", {"storage": "ContainerRegistry", "dataSource": source}
     )
     stand.push({"image.yaml": image})
-    assert reached.wait(60), "the agent asked for no image"
+    assert reached.wait(PATIENCE), "the agent asked for no image"
     stand.kill()
     stand.images.routes["/guest.qcow2"] = serve(guest)
     stand.start()

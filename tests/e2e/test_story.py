@@ -1,10 +1,12 @@
-"""The main job as people live it: one machine from its first push to its last, in the order in which the tests stand here."""
+"""The main job as people live it. Each test has a machine that is up and as its manifest says, whatever became of others."""
 
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,8 @@ from tests.e2e.stand import Stand, find, key
 from tests.images.server import serve
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-VM = "linux-vm"
-FILE = "virtual-machine.yaml"
+NAME = "linux-vm"
+MORE = {"cores": 2, "coreFraction": "10%"}
 CORES = {"currentValue": 1, "desiredValue": 2, "operation": "replace", "path": "cpu.cores"}
 
 
@@ -29,75 +31,134 @@ def example(name: str) -> dict[str, Any]:
     return found
 
 
+@dataclass(frozen=True)
+class Machine:
+    """The machine of the examples under a name of its own, with less memory."""
+
+    stand: Stand
+    name: str
+
+    @property
+    def file(self) -> str:
+        return f"{self.name}.yaml"
+
+    def files(self) -> dict[str, Any]:
+        """Its manifest and its disk's."""
+        manifests = example("virtual-machine.yaml"), example("virtual-disk.yaml")
+        machine, disk = json.loads(json.dumps(manifests).replace(NAME, self.name))
+        machine["spec"]["memory"]["size"] = "160Mi"
+        return {self.file: machine, f"{self.name}-disk.yaml": disk}
+
+    def change(self, **spec: Any) -> str:
+        """Push it with some fields of its spec changed."""
+        machine = self.files()[self.file]
+        return self.stand.push({self.file: {**machine, "spec": {**machine["spec"], **spec}}})
+
+    def status(self) -> dict[str, Any]:
+        return self.stand.status("VirtualMachine", self.name)
+
+    def pending(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.status().get("restartAwaitingChanges", [])
+        return found
+
+    def row(self) -> dict[str, str]:
+        """Its line of the wide table, by column."""
+        head, line = self.stand.gitvirt("get", "vm", self.name, "-o", "wide").splitlines()
+        return dict(zip(re.split(r"  +", head), re.split(r"  +", line), strict=True))
+
+    def phases(self) -> list[str]:
+        return self.stand.phases("VirtualMachine", self.name)
+
+    def instances(self) -> int:
+        return self.stand.instances(self.name)
+
+    def boots(self) -> list[int]:
+        return self.stand.boots(self.name)
+
+    def said(self, words: str) -> int:
+        """How often the guest has said something."""
+        return self.stand.console(self.name).count(words)
+
+    def wait_for_boots(self, *cores: int) -> None:
+        """Wait until the guest has booted with these numbers of CPUs, and its agent answers."""
+        self.stand.wait_for(lambda: self.boots() == [*cores], f"boots with {cores} CPUs")
+        self.stand.wait_for_condition("VirtualMachine", self.name, "AgentReady")
+
+    def is_as_new(self) -> bool:
+        """It was started once and runs, with a manifest that nobody has touched."""
+        return (
+            self.stand.files.get(self.file) == self.files()[self.file]
+            and bool(find(self.status(), "AgentReady"))
+            and (self.instances(), self.boots(), self.pending()) == (1, [1], [])
+        )
+
+
 @pytest.fixture(scope="module")
 def stand(make_stand: MakeStand, guest: bytes) -> Iterator[Stand]:
-    """The examples, with our image server's address and less memory."""
+    """An image, and room for machines made from it."""
     with make_stand("default") as stand:
         stand.images.routes["/guest.qcow2"] = serve(guest)
         image = example("virtual-image.yaml")
         image["spec"]["dataSource"]["http"]["url"] = stand.images.url("/guest.qcow2")
-        machine = example(FILE)
-        machine["spec"]["memory"]["size"] = "160Mi"
-        stand.files = {
-            "image.yaml": image,
-            "disk.yaml": example("virtual-disk.yaml"),
-            FILE: machine,
-        }
-        stand.start()
+        stand.files = {"image.yaml": image}
         yield stand
 
 
-def change(stand: Stand, **spec: Any) -> str:
-    """Push the VM with some fields of its spec changed."""
-    machine = stand.files[FILE]
-    return stand.push({FILE: {**machine, "spec": {**machine["spec"], **spec}}})
+@pytest.fixture(autouse=True)
+def agent(stand: Stand) -> None:
+    """An agent runs whatever has become of the test before."""
+    if not stand.started:
+        stand.start()
 
 
-def vm(stand: Stand) -> dict[str, Any]:
-    return stand.status("VirtualMachine", VM)
+@pytest.fixture(scope="module")
+def machines() -> list[Machine]:
+    """All there were."""
+    return []
 
 
-def pending(stand: Stand) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = vm(stand).get("restartAwaitingChanges", [])
-    return found
-
-
-def row(stand: Stand) -> dict[str, str]:
-    """The VM's line of the wide table, by column."""
-    head, line = stand.gitvirt("get", "vm", VM, "-o", "wide").splitlines()
-    return dict(zip(re.split(r"  +", head), re.split(r"  +", line), strict=True))
+@pytest.fixture
+def vm(stand: Stand, machines: list[Machine], agent: None) -> Machine:
+    """A machine that has been up once and waits for nothing: the last test's if that left it so."""
+    if machines and machines[-1].is_as_new():
+        return machines[-1]
+    before = {machines[-1].file: None} if machines else {}
+    machine = Machine(stand, f"{NAME}-{len(machines) + 1}" if machines else NAME)
+    machines.append(machine)
+    stand.push({**machine.files(), **{path: None for path in before if path in stand.files}})
+    machine.wait_for_boots(1)
+    return machine
 
 
 @pytest.mark.promise("S9", "S10", "S19", "S20", "S21", "S22", "S41", "S42", "S69", "S113", "S133")
-def test_a_push_brings_a_machine_up(stand: Stand) -> None:
-    stand.push()
-    stand.wait_for_condition("VirtualMachine", VM, "AgentReady")
-    assert stand.phases("VirtualMachine", VM) == ["Pending", "Starting", "Running"]
-    assert find(vm(stand), "Running")["message"] == ""
-    assert stand.instances(VM) == 1
-    assert [path for path, _ in stand.images.requests] == ["/guest.qcow2"]
+def test_a_push_brings_a_machine_up(vm: Machine) -> None:
+    assert vm.phases() == ["Pending", "Starting", "Running"]
+    assert find(vm.status(), "Running")["message"] == ""
+    assert vm.instances() == 1
+    assert [path for path, _ in vm.stand.images.requests] == ["/guest.qcow2"]
 
 
 @pytest.mark.promise("S11", "S15", "S159", "S160", "S163")
-def test_user_data_reaches_the_guest_as_it_is_written(stand: Stand) -> None:
-    (medium,) = stand.volumes("seed_*.iso")
+def test_user_data_reaches_the_guest_as_it_is_written(vm: Machine) -> None:
+    uid = vm.stand.object("VirtualMachine", vm.name)["metadata"]["uid"]
+    (medium,) = vm.stand.volumes(f"seed_{uid}_*.iso")
     iso = pycdlib.PyCdlib()
     iso.open(str(medium))
     written = io.BytesIO()
     iso.get_file_from_iso_fp(written, rr_path="/user-data")
     iso.close()
-    text = stand.files[FILE]["spec"]["provisioning"]["userData"]
+    text = vm.stand.files[vm.file]["spec"]["provisioning"]["userData"]
     assert "$UPTIME" in text
     assert written.getvalue().decode() == text
-    said = r"linux-vm is ready, \d+\.\d+ seconds after it was started\n"
-    stand.wait_for(lambda: re.search(said, stand.console(VM)), "the guest's final message")
+    said = rf"{vm.name} is ready, \d+\.\d+ seconds after it was started\n"
+    vm.stand.wait_for(lambda: re.search(said, vm.stand.console(vm.name)), "the final message")
 
 
 @pytest.mark.promise("S14", "S103", "S144", "S205", "S206")
-def test_a_person_logs_in_with_the_hashed_password(stand: Stand) -> None:
-    with stand.terminal(VM) as terminal:
+def test_a_person_logs_in_at_the_console(vm: Machine) -> None:
+    with vm.stand.terminal(vm.name) as terminal:
         terminal.type("")
-        terminal.expect(r"linux-vm login: ")
+        terminal.expect(rf"{vm.name} login: ")
         terminal.type("cloud")
         terminal.expect("Password: ")
         terminal.type("cloud")
@@ -111,19 +172,19 @@ def test_a_person_logs_in_with_the_hashed_password(stand: Stand) -> None:
         terminal.expect(r"cpus=1\n")
         terminal.type("exit")
         terminal.expect("login: ")
-    disks = dict(re.findall(r"disk: (sd.) (\S+ r[wo])", stand.console(VM)))
+    disks = dict(re.findall(r"disk: (sd.) (\S+ r[wo])", vm.stand.console(vm.name)))
     assert set(disks) == {"sda", "sdb"}
     assert sorted(size.split()[0] for size in disks.values()) == ["1M", "20M"]
 
 
 @pytest.mark.promise("S16", "S17", "S29", "S43", "S62", "S64", "S65", "S66", "S67", "S98", "S99")
-def test_the_status_describes_the_machine(stand: Stand) -> None:
-    status = vm(stand)
-    assert status["nodeName"] == stand.host.name
-    guest_os = status["guestOSInfo"]
+def test_the_status_describes_the_machine(vm: Machine) -> None:
+    guest_os = vm.stand.wait_for(lambda: vm.status().get("guestOSInfo", {}), "the guest's system")
     assert guest_os["id"] == "gitvirt-guest"
     assert {"kernelRelease", "kernelVersion", "machine", "name", "prettyName"} <= set(guest_os)
     assert all(isinstance(value, str) for value in guest_os.values())
+    status = vm.status()
+    assert status["nodeName"] == vm.stand.host.name
     assert status["resources"]["cpu"] == {
         "coreFraction": "10%",
         "cores": 1,
@@ -132,124 +193,122 @@ def test_the_status_describes_the_machine(stand: Stand) -> None:
         "topology": {"coresPerSocket": 1, "sockets": 1},
     }
     assert status["resources"]["memory"]["size"] == "160Mi"
-    assert 96 < stand.memory(VM)[0] < 160
+    assert 96 < vm.stand.memory(vm.name)[0] < 160
     (disk,) = status["blockDeviceRefs"]
-    assert (disk["kind"], disk["name"], disk["target"]) == ("VirtualDisk", "linux-vm-root", "sda")
+    assert (disk["kind"], disk["name"], disk["target"]) == (
+        "VirtualDisk",
+        f"{vm.name}-root",
+        "sda",
+    )
     assert disk["attached"] is True
-    assert pending(stand) == []
-    assert stand.wait_for(lambda: vm(stand)["ipAddress"], "the guest's address") == "10.0.2.15"
-    line = row(stand)
+    assert vm.pending() == []
+    address = vm.stand.wait_for(lambda: vm.status()["ipAddress"], "the guest's address")
+    assert address == "10.0.2.15"
+    line = vm.row()
     assert (line["PHASE"], line["CORES"], line["COREFRACTION"]) == ("Running", "1", "10%")
     assert (line["MEMORY"], line["NEED RESTART"], line["AGENT"]) == ("160Mi", "False", "True")
     assert line["MIGRATABLE"] == "False"
 
 
 @pytest.mark.promise("S136", "S143", "S145", "S147", "S148", "S149", "S150", "S151", "S152", "S153")
-def test_two_cores_wait_for_a_restart(stand: Stand) -> None:
-    revision = change(stand, cpu={"cores": 2, "coreFraction": "10%"})
-    stand.wait_for(lambda: stand.applied(revision), "the change")
-    assert pending(stand) == [CORES]
-    assert find(vm(stand), "AwaitingRestartToApplyConfiguration")
-    assert find(vm(stand), "ConfigurationApplied", "False")
-    assert vm(stand)["resources"]["cpu"]["cores"] == 1
-    line = row(stand)
+def test_two_cores_wait_for_a_restart_and_a_revert_leaves_nothing_to_wait_for(vm: Machine) -> None:
+    revision = vm.change(cpu=MORE)
+    vm.stand.wait_for(lambda: vm.stand.applied(revision), "the change")
+    assert vm.pending() == [CORES]
+    assert find(vm.status(), "AwaitingRestartToApplyConfiguration")
+    assert find(vm.status(), "ConfigurationApplied", "False")
+    assert vm.status()["resources"]["cpu"]["cores"] == 1
+    line = vm.row()
     assert (line["CORES"], line["NEED RESTART"], line["AGENT"]) == ("2", "True", "True")
-    assert stand.boots(VM) == [1]
-    assert stand.instances(VM) == 1
 
-
-def test_a_revert_leaves_nothing_to_wait_for(stand: Stand) -> None:
-    revision = change(stand, cpu={"cores": 1, "coreFraction": "10%"})
-    stand.wait_for(lambda: stand.applied(revision), "the revert")
-    assert pending(stand) == []
-    assert not find(vm(stand), "AwaitingRestartToApplyConfiguration")
-    assert stand.instances(VM) == 1
+    revision = vm.change()
+    vm.stand.wait_for(lambda: vm.stand.applied(revision), "the revert")
+    assert vm.pending() == []
+    assert not find(vm.status(), "AwaitingRestartToApplyConfiguration")
+    assert (vm.boots(), vm.instances()) == ([1], 1)
 
 
 @pytest.mark.promise("S48", "S128", "S131", "S154", "S155", "S156")
-def test_a_restart_applies_them(stand: Stand) -> None:
-    revision = change(stand, cpu={"cores": 2, "coreFraction": "10%"})
-    stand.wait_for(lambda: stand.applied(revision) and pending(stand) == [CORES], "the change")
-    stand.gitvirt("restart", VM, "--wait", "--timeout", "60s")
-    stand.wait_for_condition("VirtualMachine", VM, "AgentReady")
-    assert stand.boots(VM) == [1, 2]
-    assert stand.instances(VM) == 2
-    assert pending(stand) == []
-    assert "gitvirt guest: poweroff" in stand.console(VM)
-    assert stand.phases("VirtualMachine", VM)[2:] == ["Running", "Stopping", "Starting", "Running"]
+def test_a_restart_applies_them(vm: Machine) -> None:
+    revision = vm.change(cpu=MORE)
+    vm.stand.wait_for(lambda: vm.stand.applied(revision), "the change")
+    assert vm.pending() == [CORES]
+    vm.stand.gitvirt("restart", vm.name, "--wait", "--timeout", "5m")
+    vm.wait_for_boots(1, 2)
+    assert vm.instances() == 2
+    assert vm.pending() == []
+    assert vm.said("gitvirt guest: poweroff") == 1
+    assert vm.phases()[2:] == ["Running", "Stopping", "Starting", "Running"]
 
 
-def test_a_reboot_from_inside_applies_what_waits(stand: Stand) -> None:
-    revision = change(stand, cpu={"cores": 1, "coreFraction": "10%"})
-    stand.wait_for(lambda: stand.applied(revision) and pending(stand), "the change")
-    stand.domain(VM).reboot(libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT)
-    stand.wait_for(lambda: stand.boots(VM)[2:] == [1], "a boot with one core again")
-    stand.wait_for_condition("VirtualMachine", VM, "AgentReady")
-    assert "gitvirt guest: reboot" in stand.console(VM)
-    assert stand.instances(VM) == 3
-    assert pending(stand) == []
+def test_a_reboot_from_inside_applies_what_waits(vm: Machine) -> None:
+    revision = vm.change(cpu=MORE)
+    vm.stand.wait_for(lambda: vm.stand.applied(revision) and vm.pending(), "the change")
+    vm.stand.domain(vm.name).reboot(libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT)
+    vm.wait_for_boots(1, 2)
+    assert vm.said("gitvirt guest: reboot") == 1
+    assert vm.instances() == 2
+    vm.stand.wait_for(lambda: not vm.pending(), "what it was told")
 
 
-def test_a_reboot_where_nothing_waits_stays_one_and_applies_no_later_change(stand: Stand) -> None:
-    stand.domain(VM).reset()
-    revision = change(stand, cpu={"cores": 2, "coreFraction": "10%"})
-    stand.wait_for(lambda: stand.applied(revision), "the change")
-    assert [each["desiredValue"] for each in pending(stand)] == [2]
-    stand.wait_for(lambda: stand.boots(VM)[3:] == [1], "the guest after its reboot")
-    assert stand.instances(VM) == 3
+def test_a_reboot_where_nothing_waits_stays_one_and_applies_no_later_change(vm: Machine) -> None:
+    vm.stand.domain(vm.name).reset()
+    vm.stand.wait_for(lambda: vm.boots() == [1, 1], "the guest after its reboot")
+    revision = vm.change(cpu=MORE)
+    vm.stand.wait_for(lambda: vm.stand.applied(revision), "the change")
+    assert vm.pending() == [CORES]
+    assert (vm.boots(), vm.instances()) == ([1, 1], 1)
 
 
 @pytest.mark.promise("S158")
-def test_with_approval_the_machine_restarts_by_itself(stand: Stand) -> None:
-    change(
-        stand,
-        cpu={"cores": 1, "coreFraction": "10%"},
-        memory={"size": "192Mi"},
-        disruptions={"restartApprovalMode": "Automatic"},
-    )
-    stand.wait_for(lambda: stand.boots(VM)[4:] == [1], "a restart by itself")
-    stand.wait_for_condition("VirtualMachine", VM, "AgentReady")
-    assert stand.memory(VM)[-1] > stand.memory(VM)[0]
-    assert stand.instances(VM) == 4
-    assert stand.console(VM).count("gitvirt guest: poweroff") == 2  # asked, not cut off
-    assert pending(stand) == []
+def test_with_approval_the_machine_restarts_by_itself(vm: Machine) -> None:
+    vm.change(memory={"size": "192Mi"}, disruptions={"restartApprovalMode": "Automatic"})
+    vm.wait_for_boots(1, 1)
+    first, second = vm.stand.memory(vm.name)
+    assert second > first
+    assert vm.instances() == 2
+    assert vm.said("gitvirt guest: poweroff") == 1  # asked, not cut off
+    vm.stand.wait_for(lambda: not vm.pending(), "what it was told")
 
 
 @pytest.mark.promise("S23", "S24", "S123", "S129", "S135")
-def test_a_stop_is_graceful_and_lasts(stand: Stand) -> None:
-    said = stand.console(VM).count("gitvirt guest: poweroff")
-    stand.gitvirt("stop", VM, "--wait", "--timeout", "60s")
-    assert stand.phase("VirtualMachine", VM) == "Stopped"
-    assert stand.phases("VirtualMachine", VM)[-3:] == ["Running", "Stopping", "Stopped"]
-    assert stand.console(VM).count("gitvirt guest: poweroff") == said + 1
-    revision = change(stand, cpu={"cores": 2, "coreFraction": "10%"})
-    stand.wait_for(lambda: stand.applied(revision), "a change while it is off")
-    assert not stand.runs(VM)
-    assert pending(stand) == []
+def test_a_stop_is_graceful_and_lasts(vm: Machine) -> None:
+    vm.stand.gitvirt("stop", vm.name, "--wait", "--timeout", "5m")
+    assert vm.phases()[-3:] == ["Running", "Stopping", "Stopped"]
+    assert vm.said("gitvirt guest: poweroff") == 1
+    revision = vm.change(cpu=MORE)
+    vm.stand.wait_for(lambda: vm.stand.applied(revision), "a change while it is off")
+    assert not vm.stand.runs(vm.name)
+    assert vm.pending() == []
 
 
 @pytest.mark.promise("S130", "S135")
-def test_a_start_brings_it_back_with_what_was_changed(stand: Stand) -> None:
-    stand.gitvirt("start", VM, "--wait", "--timeout", "60s")
-    stand.wait_for_condition("VirtualMachine", VM, "AgentReady")
-    assert stand.boots(VM)[5:] == [2]
-    assert stand.instances(VM) == 5
-    assert stand.phase("VirtualMachine", VM) == "Running"
+def test_a_start_brings_it_back_with_what_was_changed(vm: Machine) -> None:
+    vm.stand.gitvirt("stop", vm.name, "--wait", "--timeout", "5m")
+    revision = vm.change(cpu=MORE)
+    vm.stand.wait_for(lambda: vm.stand.applied(revision), "a change while it is off")
+    vm.stand.gitvirt("start", vm.name, "--wait", "--timeout", "5m")
+    vm.wait_for_boots(1, 2)
+    assert vm.instances() == 2
+    assert vm.stand.phase("VirtualMachine", vm.name) == "Running"
 
 
 @pytest.mark.promise("S25", "S50")
-def test_without_its_manifest_the_machine_goes_and_its_disk_stays(stand: Stand) -> None:
-    uid = stand.object("VirtualDisk", "linux-vm-root")["metadata"]["uid"]
-    assert len(stand.volumes("console_*.log")) == len(stand.volumes("seed_*.iso")) == 1
-    stand.push({FILE: None})
-    stand.wait_for(lambda: stand.phases("VirtualMachine", VM)[-1] == "", "its end")
-    assert stand.phases("VirtualMachine", VM)[-2:] == ["Terminating", ""]
-    assert stand.domains() == set()
-    assert stand.volumes("console_*") == stand.volumes("seed_*") == []
-    disk = stand.disk("linux-vm-root")
-    assert disk.name == disk_volume("default", key("VirtualDisk", "linux-vm-root"), uid)
-    assert stand.phase("VirtualDisk", "linux-vm-root") == "Ready"
+def test_without_its_manifest_the_machine_goes_and_its_disk_stays(vm: Machine) -> None:
+    disk = f"{vm.name}-root"
+    uid = vm.stand.object("VirtualMachine", vm.name)["metadata"]["uid"]
+    disk_uid = vm.stand.object("VirtualDisk", disk)["metadata"]["uid"]
+    own = (f"console_{uid}*", f"seed_{uid}_*")
+    assert [len(vm.stand.volumes(pattern)) for pattern in own] == [1, 1]
+    vm.stand.push({vm.file: None})
+    vm.stand.wait_for(lambda: vm.phases()[-1] == "", "its end")
+    assert vm.phases()[-2:] == ["Terminating", ""]
+    assert f"default.{vm.name}" not in vm.stand.domains()
+    assert [vm.stand.volumes(pattern) for pattern in own] == [[], []]
+    volume = disk_volume("default", key("VirtualDisk", disk), disk_uid)
+    assert vm.stand.disk(disk).name == volume
+    assert vm.stand.phase("VirtualDisk", disk) == "Ready"
 
 
-def test_the_agent_ends_when_asked(stand: Stand) -> None:
+def test_the_agent_ends_when_asked(stand: Stand, vm: Machine) -> None:
     assert stand.stop() == 0
