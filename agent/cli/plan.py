@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from agent.cli.command import CommandError, Subparsers
@@ -24,6 +26,8 @@ from agent.hypervisor.host import LibvirtHost
 from agent.kinds.validation import CHECKS
 from agent.reconcile.desired import ManifestReader, together
 from agent.reconcile.plans.items import PlanReport, lines
+from agent.reconcile.plans.merging import MergedSource, merge
+from agent.reconcile.plans.open_branches import OpenBranches
 from agent.reconcile.plans.planning import plan
 from agent.reconcile.recall import recall
 from agent.reconcile.status_branch import Ledger, StatusBranch
@@ -35,7 +39,7 @@ FORMATS = ("text", "markdown", "json")
 _EPILOG = """\
 examples:
   gitvirt plan                            the manifests of the clone one stands in
-  gitvirt plan --revision my-branch       a branch, as it would be after a merge
+  gitvirt plan --revision my-branch       what a merge of that branch would do
   gitvirt plan --live                     against the hosts as they are now, with drift
   gitvirt plan -o markdown                for a pull request's comment
 
@@ -101,8 +105,8 @@ def _desired(
     below: str,
 ) -> Desired:
     """What is asked for; `below` is the folder in which manifests lie."""
+    main = refs.get(f"refs/heads/{settings.branch}")
     if not args.revision:
-        main = refs.get(f"refs/heads/{settings.branch}")
         where = address(settings, Path.cwd())
         return _of_folder(manifests_folder(args.folder, below, repository, where, main), reader)
     commit = repository.resolve(args.revision)
@@ -116,7 +120,29 @@ def _desired(
             f"{args.revision} has no folder {below!r}: name the one that holds the "
             "manifests with --path"
         )
-    return reader.read(source)
+    return reader.read(source) if main is None else _merged(args.revision, source, main, reader)
+
+
+def _merged(revision: str, source: CommitSource, main: str, reader: ManifestReader) -> Desired:
+    """What is asked for once a branch is merged into main."""
+    branches = OpenBranches(source.repository, source.folder)
+    commit = source.revision
+    base = branches.base(commit, main)
+    if base == commit != main:
+        print(
+            f"note: {revision} is a part of main already: this is what going back to it would do",
+            file=sys.stderr,
+        )
+    if base in (commit, main):
+        return reader.read(source)
+    change = branches.change(revision, commit, main)
+    if change.refusal:
+        raise CommandError(f"{revision} cannot be merged by a plan: {change.refusal}")
+    made = merge(change)
+    desired = reader.read(
+        MergedSource(CommitSource(source.repository, main, source.folder), made, commit)
+    )
+    return replace(desired, problems=(*made.problems, *desired.problems))
 
 
 def _below(settings: Settings, ledger: Ledger) -> str:

@@ -40,24 +40,24 @@ class CommitSource:
     """The files of a commit, below one of its folders."""
 
     def __init__(self, repository: Repository, commit: str, folder: str = "") -> None:
-        self._repository = repository
-        self._folder = folder
+        self.repository = repository
+        self.folder = folder
         self.revision = commit
 
     def files(self) -> Iterator[TreeFile]:
-        listed = self._repository.files(self.revision, self._folder)
+        listed = self.repository.files(self.revision, self.folder)
         return (file for file in listed if not _in_dot_folder(file.path))
 
     def tree(self) -> str | None:
         """Id of the folder's tree; None if there is no such folder."""
-        return self._repository.tree_id(self.revision, self._folder)
+        return self.repository.tree_id(self.revision, self.folder)
 
     def changed(self, before: str | None) -> list[tuple[TreeFile | None, TreeFile | None]] | None:
         """Files that are not as they were in the tree `before`, as `files` names them; None where
         they are too many to tell.
         """
         try:
-            pairs = self._repository.changed(before, self.tree(), _MAX_CHANGES)
+            pairs = self.repository.changed(before, self.tree(), _MAX_CHANGES)
         except RepositoryError:
             return None
         return [
@@ -65,10 +65,10 @@ class CommitSource:
         ]
 
     def size(self, file: TreeFile) -> int:
-        return self._repository.size(file.blob)
+        return self.repository.size(file.blob)
 
     def read(self, file: TreeFile) -> bytes:
-        content = self._repository.read(file.blob)
+        content = self.repository.read(file.blob)
         if len(content) > _MAX_BYTES:
             _too_large(file.path)
         return content

@@ -177,13 +177,14 @@ def test_what_is_surely_not_all_manifests_is_no_plan_of_deletion(
 
 
 def test_a_commit_may_empty_its_folder(gitvirt: Gitvirt, there: Fleet) -> None:
-    put(there.root, {"vms/README": "none left\n"}, "refs/heads/topic")
+    diverged(there, {"README": "manifests\n"}, {"vms/README": "none left\n"})
     result = gitvirt("plan", "--path", "vms", "--revision", "topic")
     assert (result.code, result.err) == (2, "")
     assert "linux-vm" in result.out
 
 
 def test_a_revision(gitvirt: Gitvirt, there: Fleet, folder: Path) -> None:
+    git(there.root, "update-ref", "refs/heads/topic", "main")
     commit = put(there.root, files(vm(), disk(), disk("data")), "refs/heads/topic")
     for revision in ("topic", commit, commit[:10]):
         result = gitvirt("plan", "--revision", revision)
@@ -193,6 +194,70 @@ def test_a_revision(gitvirt: Gitvirt, there: Fleet, folder: Path) -> None:
     unknown = gitvirt("plan", "--revision", "nothing")
     assert unknown.code == 1
     assert "no branch, tag or commit 'nothing'" in unknown.err
+
+
+def diverged(fleet: Fleet, main: dict[str, str], topic: dict[str, str]) -> None:
+    """A branch `topic` and a main that has gone on since."""
+    git(fleet.root, "update-ref", "refs/heads/topic", git(fleet.root, "rev-parse", "main"))
+    put(fleet.root, topic, "refs/heads/topic")
+    put(fleet.root, main)
+
+
+def test_a_branch_that_is_behind_is_planned_as_its_merge(gitvirt: Gitvirt, there: Fleet) -> None:
+    both = files(vm(), disk())
+    put(there.root, both)
+    late = vm()
+    late["metadata"]["labels"] = {"a": "b"}
+    topic = {**both, **files(vm(memory={"size": "2Gi"}), disk("mine"))}
+    diverged(there, {**both, **files(late, disk("late"))}, topic)
+    result = gitvirt("plan", "--revision", "topic")
+    assert (result.code, result.err) == (2, "")
+    assert result.lines[0] == "2 to create, 1 to change, 1 needs a restart."
+    assert "    restart     memory.size: 1Gi → 2Gi" in result.lines
+    assert "    immediate   metadata.labels.a: + b" in result.lines
+
+
+def test_a_branch_that_does_not_merge_says_so(gitvirt: Gitvirt, there: Fleet) -> None:
+    both = files(vm(), disk(), disk("gone"))
+    put(there.root, both)
+    edited = disk("gone")
+    edited["metadata"]["labels"] = {"a": "b"}
+    topic = {**both, **files(vm(memory={"size": "2Gi"}))}
+    del topic["gone.yaml"]
+    diverged(there, {**both, **files(vm(memory={"size": "3Gi"}), edited)}, topic)
+    result = gitvirt("plan", "--revision", "topic")
+    assert result.code == 1
+    assert "problem: linux-vm.yaml: does not merge: its lines are changed here and" in result.out
+    assert "problem: gone.yaml: does not merge: it is removed here and changed on" in result.out
+    assert "memory.size: 1Gi → 2Gi" in result.out
+
+
+def test_a_renamed_file_takes_the_changes_of_main_along(gitvirt: Gitvirt, there: Fleet) -> None:
+    both = files(vm(), disk())
+    put(there.root, both)
+    topic = {"moved/linux-vm.yaml": both["linux-vm.yaml"], "root.yaml": both["root.yaml"]}
+    diverged(there, {**both, **files(vm(memory={"size": "2Gi"}))}, topic)
+    result = gitvirt("plan", "--revision", "topic")
+    assert (result.code, result.lines[0]) == (2, "1 to change, 1 needs a restart.")
+    assert "    restart     memory.size: 1Gi → 2Gi" in result.lines
+
+
+def test_going_back_is_planned_as_it_is_and_says_so(gitvirt: Gitvirt, there: Fleet) -> None:
+    old = put(there.root, files(vm(), disk()))
+    put(there.root, files(vm(memory={"size": "2Gi"}), disk()))
+    result = gitvirt("plan", "--revision", old)
+    assert (result.code, result.out) == (0, "No changes.\n")
+    assert result.err == (
+        f"note: {old} is a part of main already: this is what going back to it would do\n"
+    )
+    assert gitvirt("plan", "--revision", "main").err == ""
+
+
+def test_a_branch_without_common_history_says_so(gitvirt: Gitvirt, there: Fleet) -> None:
+    put(there.root, files(vm(), disk()), "refs/heads/alone")
+    result = gitvirt("plan", "--revision", "alone")
+    assert (result.code, result.out) == (1, "")
+    assert "shares no recent history" in result.err
 
 
 def test_problems_are_told_and_are_an_error(gitvirt: Gitvirt, there: Fleet, folder: Path) -> None:

@@ -107,6 +107,33 @@ def test_a_branch_that_has_merged_main_is_compared_from_there(on: Rig) -> None:
     assert "late" not in plans(on)["topic.md"]
 
 
+def test_a_branch_and_main_that_change_one_machine_are_planned_together(on: Rig) -> None:
+    start = refs(on)[MAIN]
+    on.push({"vm.yaml": [disk(), machine(metadata={"labels": {"a": "b"}})]})
+    on.settle()
+    branch(on, "topic", {"vm.yaml": [disk(), machine(memory={"size": "512Mi"})]}, start)
+    settle(on)
+    page = plans(on)["topic.md"]
+    assert page.startswith("### Plan: 1 to change, 1 needs a restart\n")
+    assert "labels" not in page
+    assert "memory.size: 256Mi → 512Mi" in page
+
+
+def test_a_branch_that_does_not_merge_says_so(on: Rig) -> None:
+    start = refs(on)[MAIN]
+    on.push({"vm.yaml": [disk(), machine(cpu={"cores": 2})], "other.yaml": None})
+    on.settle()
+    topic = {"vm.yaml": [disk(), machine(cpu={"cores": 4})], "other.yaml": disk("other", "2Gi")}
+    branch(on, "topic", topic, start)
+    settle(on)
+    page = plans(on)["topic.md"]
+    assert page.startswith("### Plan: 1 to bring back, 1 to change, 1 needs a restart, 2 problems")
+    assert "- **problem** vm.yaml: does not merge: its lines are changed here and" in page
+    assert "- **problem** other.yaml: does not merge: it is changed here and removed" in page
+    assert "cpu.cores: 2 → 4" in page
+    assert on.verbs().count("start") == 0
+
+
 def merge(rig: Rig, name: str, files: dict[str, Any]) -> None:
     """A merge of main into a branch, whose tree is the branch's with these files."""
     from dulwich.objects import Commit, ObjectID

@@ -3,8 +3,9 @@ cost the agent nothing.
 
 It reads two lines of JSON and answers the first with a line, the second with Markdown:
 
-1. {"ref", "tip", "fleet", "folder", "now", "before": files, "after": files}, each file
-   [path, kind, size, content in Base64], the latter empty where it is too large; answered by
+1. {"ref", "tip", "fleet", "folder", "now", "before": files, "after": files, "both": paths,
+   "theirs": files} as in BranchChange, each file [path, kind, size, content in Base64], the latter
+   empty where it is too large; answered by
    {"changed": keys, "named": keys}, each key [kind, namespace, name]: what the branch changes or
    removes, and what its manifests refer to.
 2. {"records": documents of the status branch, "trash": those of deleted objects that can come
@@ -36,6 +37,7 @@ from agent.kinds.virtual_machine import defaults
 from agent.kinds.virtual_machine_class.builtin import SOURCE
 from agent.reconcile.desired import ManifestReader
 from agent.reconcile.plans.items import lines
+from agent.reconcile.plans.merging import File, United, united
 from agent.reconcile.plans.planning import named, plan
 from agent.reconcile.status_branch import Ledger
 
@@ -75,12 +77,7 @@ class _Given:
     """Files that came as JSON."""
 
     revision: str
-    content: Mapping[str, tuple[str, int, bytes]]
-
-    @classmethod
-    def of(cls, revision: str, files: Json) -> _Given:
-        content = {path: (kind, size, base64.b64decode(data)) for path, kind, size, data in files}
-        return cls(revision, content)
+    content: Mapping[str, File]
 
     def files(self) -> Iterator[TreeFile]:
         return (TreeFile(path, "", kind) for path, (kind, _, _) in sorted(self.content.items()))
@@ -109,17 +106,28 @@ class Changed:
         return {target for each in self.new.values() for target in named(each)}
 
 
-def changed(reader: ManifestReader, tip: str, old_files: Json, new_files: Json) -> Changed:
-    old, new = _Given.of("", old_files), _Given.of(tip, new_files)
-    before, after = reader.read(old), reader.read(new)
+def changed(reader: ManifestReader, tip: str, files: United) -> Changed:
+    before, after = reader.read(_Given("", files.before)), reader.read(_Given(tip, files.after))
+    after = replace(after, problems=(*files.problems, *after.problems))
     manifests = {
         key: each
         for key, each in after.manifests.items()
         if not _same(each, before.manifests.get(key))
     }
     removed = before.manifests.keys() - after.manifests.keys() - after.invalid
-    files = frozenset(old.content.keys() | new.content.keys())
-    return Changed(before, after, manifests, frozenset(removed), files)
+    touched = frozenset(files.before.keys() | files.after.keys())
+    return Changed(before, after, manifests, frozenset(removed), touched)
+
+
+def united_of(first: Mapping[str, Json]) -> United:
+    """The branch's files, merged with main's."""
+
+    def files(name: str) -> dict[str, File]:
+        return {
+            path: (kind, size, base64.b64decode(data)) for path, kind, size, data in first[name]
+        }
+
+    return united(files("before"), files("after"), files("theirs"), first["both"])
 
 
 def _same(new: Manifest, old: Manifest | None) -> bool:
@@ -205,7 +213,7 @@ def main() -> None:
     catalogue = Catalogue.load()
     first = json.loads(sys.stdin.buffer.readline())
     reader = ManifestReader(catalogue, CHECKS)
-    change = changed(reader, first["tip"], first["before"], first["after"])
+    change = changed(reader, first["tip"], united_of(first))
     keys = {"changed": sorted({*change.new, *change.removed}), "named": sorted(change.named)}
     sys.stdout.write(json.dumps(keys) + "\n")
     sys.stdout.flush()

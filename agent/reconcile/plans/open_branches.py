@@ -5,7 +5,7 @@ may be hostile: all that is read of a branch is bounded, and none of it is remem
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from agent.core.manifests import is_manifest_file
@@ -25,6 +25,8 @@ AHEAD = 1_000
 """Commits that are looked through, of main and of a branch."""
 MOST_FILES = 1_000
 MOST_BYTES = 4 * 1024**2
+MOST_MOVED = 50_000
+"""Files that main may have changed since a branch left it."""
 
 Files = tuple[tuple[str, str, int, bytes], ...]
 """Path below the folder of manifests, kind as in TreeFile, size, content; none where it is too
@@ -43,6 +45,10 @@ class BranchChange:
     main: str
     before: Files = ()
     after: Files = ()
+    both: tuple[str, ...] = ()
+    """Paths of those that main has changed too, into something else."""
+    theirs: Files = ()
+    """These, as main has them; those that it has removed are not among them."""
     refusal: str = ""
     """Why it cannot be planned, as a sentence."""
 
@@ -82,7 +88,7 @@ class OpenBranches:
             found = self._open(heads, now)
             for ref in found:
                 if planned.get(ref) != (main, heads[ref]):
-                    return Surveyed(main, frozenset(found), self._change(ref, heads[ref], main))
+                    return Surveyed(main, frozenset(found), self.change(ref, heads[ref], main))
         except RepositoryError as error:
             return Surveyed(main, error=error)
         return Surveyed(main, frozenset(found))
@@ -107,29 +113,54 @@ class OpenBranches:
             return None if info is None else float(min(max(info.time, 0), LATEST))
         return self._times[tip]
 
-    def _change(self, ref: str, tip: str, main: str) -> BranchChange:
+    def base(self, tip: str, main: str) -> str | None:
+        """The newest commit of main that a branch contains."""
+        self._mainline.take(main)
+        return self._mainline.base(tip)
+
+    def change(self, ref: str, tip: str, main: str) -> BranchChange:
+        """What a branch changes. One that is damaged or changes too much is refused."""
         try:
-            base = self._mainline.base(tip)
+            base = self.base(tip, main)
             if base is None:
                 return BranchChange(ref, tip, main, refusal=NO_BASE)
-            trees = [self._repository.tree_id(commit, self._folder) for commit in (base, tip)]
-            changed = self._repository.changed(trees[0], trees[1], MOST_FILES)
+            changed = self._changed(base, tip, MOST_FILES)
+            moved = self._changed(base, main, MOST_MOVED)
+            names = [
+                path
+                for path, (_, new) in changed.items()
+                if is_manifest_file(path) and path in moved and moved[path][1] != new
+            ]
             room = [MOST_BYTES]
-            before = self._files([old for old, _ in changed if old], room)
-            after = self._files([new for _, new in changed if new], room)
+            before, after, theirs = (
+                self._files(files, room)
+                for files in (
+                    (old for old, _ in changed.values()),
+                    (new for _, new in changed.values()),
+                    (moved[path][1] for path in names),
+                )
+            )
         except RepositoryError as error:
             if error.reason not in BAD:
                 raise
             refusal = TOO_MUCH if error.reason == "TooManyFiles" else DAMAGED
             return BranchChange(ref, tip, main, refusal=refusal)
-        if before is None or after is None:
+        if before is None or after is None or theirs is None:
             return BranchChange(ref, tip, main, refusal=TOO_MUCH)
-        return BranchChange(ref, tip, main, before, after)
+        return BranchChange(ref, tip, main, before, after, tuple(names), theirs)
 
-    def _files(self, files: list[TreeFile], room: list[int]) -> Files | None:
+    def _changed(
+        self, before: str, after: str, limit: int
+    ) -> dict[str, tuple[TreeFile | None, TreeFile | None]]:
+        """Files that are not the same in two commits, by path."""
+        trees = [self._repository.tree_id(commit, self._folder) for commit in (before, after)]
+        pairs = self._repository.changed(trees[0], trees[1], limit)
+        return {each.path: (old, new) for old, new in pairs if (each := new or old)}
+
+    def _files(self, files: Iterable[TreeFile | None], room: list[int]) -> Files | None:
         found = []
         for file in files:
-            if not is_manifest_file(file.path):
+            if file is None or not is_manifest_file(file.path):
                 continue
             size = self._repository.size(file.blob) if file.kind == "file" else 0
             readable = 0 < size <= MAX_FILE

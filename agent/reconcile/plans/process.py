@@ -214,6 +214,8 @@ def _told(
         "now": now,
         "before": _encoded(change.before),
         "after": _encoded(change.after),
+        "both": change.both,
+        "theirs": _encoded(change.theirs),
     }
     child.say(first)
     try:
