@@ -44,7 +44,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             if not target.names:
                 found.extend(snapshot.entries(target.kind, settings.namespace))
             for name in target.names:
-                entry = snapshot.find(target.kind, settings.namespace, name)
+                entry = snapshot.named(target.kind, settings.namespace, name)
                 if entry is None:
                     where = f" in namespace {settings.namespace}" if target.kind.namespaced else ""
                     raise CommandError(f"there is no {target.kind.name} {name!r}{where}")

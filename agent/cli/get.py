@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.follow import news
+from agent.cli.printing import Printer, Style, printer
 from agent.cli.repositories import opened
 from agent.cli.selector import Selector, selector
 from agent.cli.snapshot import Entry, Reader, Snapshot
+from agent.cli.sorting import in_order
 from agent.cli.targets import Target, targets
-from agent.core import jsonpath, ledger, tables
 from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.settings import Settings
@@ -28,6 +27,8 @@ examples:
   gitvirt get vm,vd -A                               machines and disks of all namespaces
   gitvirt get vm/linux-vm vd/linux-vm-root -o yaml   two objects whole
   gitvirt get vm -l 'app=web,tier in (a,b)' -o name  by labels
+  gitvirt get vm linux-vm.prod                       one of another namespace
+  gitvirt get vm --sort-by .spec.memory.size -o custom-columns=VM:.metadata.name,ON:.status.nodeName
   gitvirt get vm linux-vm -o jsonpath='{.status.ipAddress}'
   gitvirt get vm -w                                  one line for each change
 
@@ -55,8 +56,16 @@ def add(subparsers: Subparsers) -> None:
         "--output",
         metavar="FORMAT",
         default="",
-        help="wide, yaml, json, name or jsonpath=TEMPLATE (default: a table)",
+        help="wide, yaml, json, name, jsonpath=TEMPLATE, custom-columns=NAME:PATH,… or "
+        "custom-columns-file=FILE (default: a table)",
     )
+    parser.add_argument(
+        "--sort-by",
+        metavar="PATH",
+        default="",
+        help="in the order of a field, such as .status.phase",
+    )
+    parser.add_argument("--show-labels", action="store_true", help="tables with a column of labels")
     parser.add_argument("--no-headers", action="store_true", help="tables without their first line")
     parser.add_argument(
         "-w", "--watch", action="store_true", help="go on, and print what changes as it changes"
@@ -71,9 +80,7 @@ class Request:
     namespace: str
     everywhere: bool
     fits: Selector
-    output: str
-    headers: bool = True
-    watch: bool = False
+    sort_by: str
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -83,24 +90,27 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         namespace=settings.namespace,
         everywhere=args.all_namespaces,
         fits=selector(args.selector),
-        output=args.output,
-        headers=not args.no_headers,
-        watch=args.watch,
+        sort_by=args.sort_by,
     )
     if request.everywhere and any(each.names for each in request.targets):
         raise CommandError("an object is named within one namespace: give -n, or leave out -A")
     if args.watch and len(request.targets) > 1:
         raise CommandError("--watch takes one kind")
-    printer = _printer(request)
+    if args.watch and args.sort_by:
+        raise CommandError("--watch prints what changes as it changes: leave out --sort-by")
+    style = _style(args, request)
+    show = printer(style)
     with opened(settings) as repository:
         reader = Reader(repository, settings, catalogue)
         if args.watch:
-            return _watch(reader, request, printer, settings.timeout)
+            return _watch(reader, request, show, settings.timeout)
         snapshot = reader.now()
         snapshot.warn_of_silence(time.time())
         found, missing = _selected(snapshot, request)
-        if found or (not missing and _always(request.output)):
-            printer(found)
+        if request.sort_by:
+            found = in_order(found, request.sort_by)
+        if found or (not missing and style.quiet):
+            show(found)
         elif not missing:
             where = "" if _nowhere(request) else f" in {request.namespace} namespace"
             print(f"No resources found{where}.", file=sys.stderr)
@@ -110,9 +120,16 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return 1 if missing else 0
 
 
-def _always(output: str) -> bool:
-    """True for formats that machines read, which are printed of nothing, too."""
-    return output not in ("", "wide", "name")
+def _style(args: argparse.Namespace, request: Request) -> Style:
+    return Style(
+        output=args.output,
+        kinds=[each.kind for each in request.targets],
+        single=len(request.targets) == 1 and len(request.targets[0].names) == 1,
+        namespaces=request.everywhere,
+        labels=args.show_labels,
+        headers=not args.no_headers,
+        watch=args.watch,
+    )
 
 
 def _nowhere(request: Request) -> bool:
@@ -126,7 +143,7 @@ def _selected(snapshot: Snapshot, request: Request) -> tuple[list[Entry], list[K
     for target in request.targets:
         if target.names:
             for name in target.names:
-                entry = snapshot.find(target.kind, request.namespace, name)
+                entry = snapshot.named(target.kind, request.namespace, name)
                 if entry is None:
                     namespace = request.namespace if target.kind.namespaced else ""
                     missing.append(Key(target.kind.name, namespace, name))
@@ -144,126 +161,10 @@ def _labels(entry: Entry) -> Mapping[str, str]:
     return labels if isinstance(labels, dict) else {}
 
 
-# -- printing ---------------------------------------------------------------------------------
-
-Printer = Callable[[Sequence[Entry]], None]
-
-
-def _printer(request: Request) -> Printer:
-    output, equals, argument = request.output.partition("=")
-    if output == "jsonpath" and equals:
-        return _jsonpath_printer(request, argument)
-    simple: dict[str, Callable[[Request], Printer]] = {
-        "": _TablePrinter,
-        "wide": _TablePrinter,
-        "name": lambda _: _print_names,
-        "json": lambda asked: (
-            lambda entries: print(
-                *(
-                    json.dumps(value, indent=4, ensure_ascii=False) + "\n"
-                    for value in _values(asked, entries)
-                ),
-                sep="",
-                end="",
-            )
-        ),
-        "yaml": _YamlPrinter,
-    }
-    if request.output not in simple:
-        raise CommandError(
-            f"{request.output!r} is no output format: use wide, yaml, json, name or "
-            "jsonpath='{.status.phase}'"
-        )
-    return simple[request.output](request)
-
-
-def _jsonpath_printer(request: Request, text: str) -> Printer:
-    try:
-        template = jsonpath.template(text)
-    except jsonpath.JSONPathError as error:
-        raise CommandError(f"the JSONPath cannot be read: {error}") from error
-
-    def show(entries: Sequence[Entry]) -> None:
-        for value in _values(request, entries):
-            print(template.render(value), end="")
-
-    return show
-
-
-def _values(request: Request, entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """What machines read: each object by itself while watching, else all as one."""
-    if request.watch:
-        return [_as_written(entry) for entry in entries]
-    return [_together(request, entries)]
-
-
-def _together(request: Request, entries: Sequence[Entry]) -> dict[str, Any]:
-    """One object where one was named, else a list."""
-    values = [_as_written(entry) for entry in entries]
-    single = len(request.targets) == 1 and len(request.targets[0].names) == 1
-    if single and len(values) == 1:
-        return values[0]
-    return {"apiVersion": "v1", "items": values, "kind": "List", "metadata": {}}
-
-
-def _as_written(entry: Entry) -> dict[str, Any]:
-    return {name: value for name, value in entry.value.items() if name != "status" or value}
-
-
-def _print_names(entries: Sequence[Entry]) -> None:
-    for entry in entries:
-        print(f"{tables.resource(entry.kind)}/{tables.printable(entry.name)}")
-
-
-@dataclass
-class _YamlPrinter:
-    """Prints one stream of documents, however often it is called."""
-
-    request: Request
-    begun: bool = False
-
-    def __call__(self, entries: Sequence[Entry]) -> None:
-        for value in _values(self.request, entries):
-            if self.begun:
-                print("---")
-            self.begun = True
-            print(ledger.dump(value).decode(), end="")
-
-
-@dataclass
-class _TablePrinter:
-    """Prints a table a kind. Called again it goes on without headers, in the columns of before."""
-
-    request: Request
-    widths: dict[str, tuple[int, ...]] = field(default_factory=dict)
-
-    def __call__(self, entries: Sequence[Entry]) -> None:
-        blocks = []
-        now = time.time()
-        for target in self.request.targets:
-            kind = target.kind
-            values = [entry.value for entry in entries if entry.kind is kind]
-            if not values:
-                continue
-            table = tables.table(
-                kind,
-                values,
-                now=now,
-                wide=self.request.output == "wide",
-                namespaces=self.request.everywhere,
-                typed=len(self.request.targets) > 1,
-            )
-            widths = self.widths.get(kind.name, ())
-            header = self.request.headers and not widths
-            blocks.append(tables.text(table, header=header, widths=widths))
-            self.widths[kind.name] = tables.fitting(table, widths)
-        print("\n".join(blocks), end="")
-
-
 # -- watching ---------------------------------------------------------------------------------
 
 
-def _watch(reader: Reader, request: Request, printer: Printer, timeout: float | None) -> int:
+def _watch(reader: Reader, request: Request, show: Printer, timeout: float | None) -> int:
     seen: dict[str, Entry] = {}
     for turn, refs in enumerate(news(reader.repository, timeout)):
         snapshot = reader.now(refs)
@@ -274,7 +175,7 @@ def _watch(reader: Reader, request: Request, printer: Printer, timeout: float | 
                 raise CommandError(f"there is no {missing[0].kind} {missing[0].name!r} to watch")
         current = {entry.path: entry for entry in found}
         for batch in _changed(seen, current, at_once=turn == 0):
-            printer(batch)
+            show(batch)
         sys.stdout.flush()
         seen = current
     return 0

@@ -12,7 +12,7 @@ from typing import Any
 from agent.cli.command import CommandError, Subparsers, warn
 from agent.cli.follow import news
 from agent.cli.repositories import opened
-from agent.cli.snapshot import Reader, Snapshot
+from agent.cli.snapshot import Reader, Snapshot, places
 from agent.core import human, ledger
 from agent.core.model import Key
 from agent.core.schema import Catalogue
@@ -101,9 +101,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def machine(snapshot: Snapshot, word: str, namespace: str) -> Key:
-    """The VM that is meant; CommandError if the status branch knows none such. A name with a dot
-    may be a whole name, or end with its namespace.
-    """
+    """The VM that is meant; CommandError if the status branch knows none such."""
     what, slash, name = word.rpartition("/")
     kind = snapshot.reader.catalogue.kinds["VirtualMachine"]
     if slash and what.lower().partition(".")[0] not in (
@@ -112,12 +110,11 @@ def machine(snapshot: Snapshot, word: str, namespace: str) -> Key:
         *kind.short_names,
     ):
         raise CommandError(f"{word!r} is no virtual machine: write NAME or vm/NAME")
-    first, dot, last = name.rpartition(".")
-    candidates = [(name, namespace), *([(first, last)] if dot else [])]
-    for candidate, place in candidates:
-        if candidate and snapshot.find(kind, place, candidate) is not None:
-            return Key(kind.name, place, candidate)
-    where = " or ".join(f"{candidate!r} in namespace {place}" for candidate, place in candidates)
+    entry = snapshot.named(kind, namespace, name)
+    if entry is not None:
+        return Key(kind.name, entry.namespace, entry.name)
+    tried = places(kind, namespace, name)
+    where = " or ".join(f"{candidate!r} in namespace {place}" for place, candidate in tried)
     raise CommandError(f"there is no VirtualMachine {where}; `gitvirt get vm -A` lists them")
 
 

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             if settings.status_ref not in refs:
                 continue  # the agent may be about to write for the first time
             snapshot = reader.now(refs)
-            entry = snapshot.find(kind, settings.namespace, name)
+            entry = snapshot.named(kind, settings.namespace, name)
             if holds(None if entry is None else entry.value):
                 print(f"{said} {'deleted' if entry is None else 'condition met'}")
                 return 0

@@ -27,24 +27,28 @@ def table(
     wide: bool = False,
     namespaces: bool = False,
     typed: bool = False,
+    labels: bool = False,
 ) -> Table:
     """One row an object. `objects` are whole, as the status branch has them.
 
     Without `now` (seconds since the epoch) there are no columns of ages. `namespaces` puts the
-    namespace first, `typed` the resource before the name (`virtualdisk.…/root`).
+    namespace first, `typed` the resource before the name (`virtualdisk.…/root`), `labels` a column
+    of labels last.
     """
     columns = [each for each in kind.columns if wide or not each.wide]
     if now is None:
         columns = [each for each in columns if each.type != "date"]
     spaced = namespaces and kind.namespaced
-    headers = (*(("NAMESPACE",) if spaced else ()), "NAME", *(each.name for each in columns))
+    last = ("LABELS",) if labels else ()
+    headers = (*(("NAMESPACE",) if spaced else ()), "NAME", *(each.name for each in columns), *last)
     rows = []
     for each in objects:
         metadata = each["metadata"]
         name = f"{resource(kind)}/{metadata['name']}" if typed else metadata["name"]
         cells = (_cell(column, each, now) for column in columns)
         first = (printable(metadata.get("namespace", "")),) if spaced else ()
-        rows.append((*first, printable(name), *cells))
+        told = (_labels(metadata.get("labels")),) if labels else ()
+        rows.append((*first, printable(name), *cells, *told))
     return Table(headers, tuple(rows))
 
 
@@ -94,6 +98,11 @@ def _cell(column: Column, value: Mapping[str, Json], now: float | None) -> str:
     if column.type == "integer" and isinstance(first, dict | list):
         return str(len(first))
     return printable(jsonpath.shown(first))
+
+
+def _labels(labels: Json) -> str:
+    found = labels.items() if isinstance(labels, dict) else ()
+    return ",".join(printable(f"{key}={value}") for key, value in sorted(found)) or "<none>"
 
 
 def _age(value: Json, now: float | None) -> str:

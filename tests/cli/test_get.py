@@ -5,11 +5,12 @@ import re
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import yaml
 
-from agent.cli import get
+from agent.cli import printing
 from agent.cli.snapshot import Entry
 from tests.cli.conftest import Gitvirt
 from tests.fleets import Fleet, condition, machine, whole
@@ -178,6 +179,101 @@ def test_a_remote_repository_is_read_too(gitvirt: Gitvirt, fleet: Fleet) -> None
     assert result.out == "virtualmachine.virtualization.deckhouse.io/linux-vm\n"
 
 
+@pytest.mark.parametrize(
+    "argv", [["vm", "web.prod"], ["vm/web.prod"], ["vm", "web.prod", "-n", "x"]]
+)
+def test_a_name_may_end_with_its_namespace(gitvirt: Gitvirt, fleet: Fleet, argv: list[str]) -> None:
+    fleet.write(machine("web", namespace="prod"), machine("web"))
+    value = json.loads(gitvirt("get", *argv, "-o", "json").out)
+    assert value["metadata"]["namespace"] == "prod"
+    assert "Namespace:" in gitvirt("describe", *argv).out
+    assert gitvirt("wait", argv[0], *argv[1:], "--for", "phase=Running").code == 0
+
+
+def test_a_whole_name_with_a_dot_comes_first(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine("web", namespace="prod"), machine("web.prod"))
+    value = json.loads(gitvirt("get", "vm", "web.prod", "-o", "json").out)
+    assert value["metadata"]["name"] == "web.prod"
+
+
+def test_labels_are_a_column(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine("a", labels={"tier": "db", "app": "web"}), machine("b"))
+    lines = gitvirt("get", "vm", "--show-labels").lines
+    assert [line.split()[-1] for line in lines] == ["LABELS", "app=web,tier=db", "<none>"]
+    refused = gitvirt("get", "vm", "--show-labels", "-o", "yaml")
+    assert (refused.code, refused.out) == (1, "")
+
+
+SIZES = {"vm-10": "1Gi", "vm-9": "512Mi", "vm-2": "10Gi"}
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [
+        (".metadata.name", ["vm-2", "vm-9", "vm-10"]),
+        ("metadata.name", ["vm-2", "vm-9", "vm-10"]),
+        ("{.spec.memory.size}", ["vm-9", "vm-10", "vm-2"]),
+        (".metadata.labels.app", ["vm-10", "vm-2", "vm-9"]),
+    ],
+)
+def test_objects_are_sorted_by_a_field(
+    gitvirt: Gitvirt, fleet: Fleet, path: str, names: list[str]
+) -> None:
+    """Sizes by what they are worth, numbers in names by their value, those without it first."""
+    made = [machine(name, labels={"app": "x"} if name == "vm-9" else {}) for name in SIZES]
+    for each in made:
+        each["spec"] = {**each["spec"], "memory": {"size": SIZES[each["metadata"]["name"]]}}
+    fleet.write(*made)
+    for output in ([], ["-o", "name"]):
+        lines = gitvirt("get", "vm", "--sort-by", path, "--no-headers", *output).lines
+        assert [line.split()[0].rpartition("/")[2] for line in lines] == names
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--sort-by", ".status.nothing"], "none of the objects has a field '.status.nothing'"),
+        (["--sort-by", ".a["], "JSONPath cannot be read"),
+        (["--sort-by", ".a", "-w"], "leave out --sort-by"),
+        (["-o", "custom-columns=NAME"], "write HEADER:PATH"),
+        (["-o", "custom-columns="], "write HEADER:PATH"),
+        (["-o", "custom-columns=A:.a["], "JSONPath cannot be read"),
+        (["-o", "custom-columns-file=/nonexistent"], "/nonexistent cannot be read"),
+    ],
+)
+def test_what_cannot_be_sorted_or_shown_says_why(
+    gitvirt: Gitvirt, fleet: Fleet, argv: list[str], said: str
+) -> None:
+    fleet.write(machine())
+    result = gitvirt("get", "vm", *argv)
+    assert (result.code, result.out) == (1, "")
+    assert said in result.err
+
+
+def test_columns_of_ones_own(gitvirt: Gitvirt, fleet: Fleet, tmp_path: Path) -> None:
+    fleet.write(machine("a"), machine("b", "Stopped"), whole("VirtualDisk", "root", {}, {}))
+    columns = "VM:.metadata.name,STATE:{.status.phase},TYPES:.status.conditions[*].type,X:a"
+    result = gitvirt("get", "vm,vd", "-o", f"custom-columns={columns}")
+    assert result.lines[0].split() == ["VM", "STATE", "TYPES", "X"]
+    assert [line.split()[:2] for line in result.lines[1:]] == [
+        ["a", "Running"],
+        ["b", "Stopped"],
+        ["root", "<none>"],
+    ]
+    assert all(line.split()[-1] == "<none>" for line in result.lines[1:])
+    assert "," in result.lines[1].split()[2]
+    bare = gitvirt("get", "vm", "a", "-o", "custom-columns=VM:.metadata.name", "--no-headers")
+    assert bare.out == "a\n"
+    file = tmp_path / "columns"
+    file.write_text("VM     STATE\n.metadata.name  .status.phase\n")
+    assert gitvirt("get", "vm", "-o", f"custom-columns-file={file}").lines[1].split() == [
+        "a",
+        "Running",
+    ]
+    file.write_text("VM     STATE\n.metadata.name\n")
+    assert gitvirt("get", "vm", "-o", f"custom-columns-file={file}").code == 1
+
+
 def test_watching_prints_a_line_a_change(
     gitvirt: Gitvirt, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +282,7 @@ def test_watching_prints_a_line_a_change(
     printed: list[list[str]] = []
     seen = threading.Semaphore(0)
 
-    class Printer(get._TablePrinter):
+    class Printer(printing.TablePrinter):
         def __call__(self, entries: Sequence[Entry]) -> None:
             super().__call__(entries)
             printed.append([entry.name for entry in entries])
@@ -201,7 +297,7 @@ def test_watching_prints_a_line_a_change(
         seen.acquire(timeout=20)
         fleet.write(gone=(stopped,))
 
-    monkeypatch.setattr(get, "_TablePrinter", Printer)
+    monkeypatch.setattr(printing, "TablePrinter", Printer)
     agent = threading.Thread(target=act)
     agent.start()
     result = gitvirt("get", "vm", "-w", "--timeout", "20s")
