@@ -65,13 +65,19 @@ def _definition(case: Situation, made: Intent, view: View) -> tuple[Action, ...]
 
 
 def _media(case: Situation, view: View) -> tuple[Action, ...]:
-    """Store the medium of a definition that is about to be written, if it is not there whole."""
+    """Store the medium of a definition that is about to be written. Only a definition that names
+    it already proves that it is there whole: of how much there is to be, its size tells too little.
+    """
     medium = case.needs.medium
     if medium is None or not medium.known or case.deleted or not case.needs.ready:
         return ()
     name = medium.volume(case.fleet, case.vm.uid)
     volume = view.read("volume", (case.at.name, POOL, name))
-    if volume is not None and volume.physical >= MIB and volume.physical % MIB == 0:
+    defined = case.seen.defined
+    named = defined is not None and case.at.path(name) in (
+        disk.path for disk in defined.disks.disks
+    )
+    if named and volume is not None and volume.physical >= MIB and volume.physical % MIB == 0:
         return ()
     uid, host = case.vm.uid, case.vm.key.name
     return (WriteSeed(case.at.name, POOL, name, uid, host, medium.sysprep, medium.files),)
