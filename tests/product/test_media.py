@@ -15,17 +15,17 @@ SEEDED = {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "clou
 
 
 def cloud(size: int) -> dict[str, object]:
-    data = b"#cloud-config\n#" + base64.b64encode(random.Random(1).randbytes(size))
+    text = base64.b64encode(random.Random(1).randbytes(size * 3 // 4)).decode()
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": "cloud"},
         "type": "provisioning.virtualization.deckhouse.io/cloud-init",
-        "data": {"userData": base64.b64encode(data).decode()},
+        "stringData": {"userData": f"#cloud-config\n#{text}"},
     }
 
 
-@pytest.mark.parametrize(("size", "part"), [(100, 0), (100, MIB // 2), (700_000, MIB)])
+@pytest.mark.parametrize(("size", "part"), [(100, 0), (100, MIB // 2), (960_000, MIB)])
 def test_one_that_was_uploaded_in_part_is_made_anew(rig: Rig, size: int, part: int) -> None:
     wanted = {"vm.yaml": [disk(), machine(provisioning=SEEDED), cloud(size)]}
     volumes = rig.host.pools.setdefault("gitvirt", {})
