@@ -133,7 +133,10 @@ _branch = _matching(_BRANCH, "a branch's name, such as main")
 
 OPTIONS = (
     Option(
-        "repo", "URL", "the repository: https://…, or a path (default: of the clone one stands in)"
+        "repo",
+        "URL",
+        "the repository: https://…, ssh://…, host:path, or a folder (default: of the clone one "
+        "stands in)",
     ),
     Option("branch", "NAME", "the branch that says what is wanted (default: main)", _branch),
     Option(
@@ -185,6 +188,11 @@ OPTIONS = (
         "a file with a token, or lines https://USER:PASSWORD@HOST",
         _path,
     ),
+    Option(
+        "ssh-command",
+        "COMMAND",
+        "ssh for a repository behind it (default: GIT_SSH_COMMAND, else git's core.sshCommand)",
+    ),
     Option("timeout", "TIME", "how long to wait at most", _positive, short="t"),
     Option("log-format", "FORMAT", "auto, text or json (default: auto)", _log_format),
     Option(
@@ -217,6 +225,7 @@ class Settings:
     username: str = ""
     password: str = field(default="", repr=False)
     credentials_file: Path | None = None
+    ssh_command: str = ""
     timeout: float | None = None
     log_format: str = "auto"
     image_limit: int = 100 * 1024**3
@@ -264,6 +273,7 @@ def load(
             values[option.field] = _parsed(option, variables[option.variable], option.variable)
         if option.name in flags:
             values[option.field] = _parsed(option, flags[option.name], f"--{option.name}")
+    values.setdefault("ssh_command", variables.get("GIT_SSH_COMMAND", ""))
     if "data_dir" not in values:
         values["data_dir"] = _data_dir(variables, os.geteuid() == 0 if root is None else root)
     settings = Settings(**values)

@@ -87,6 +87,7 @@ def test_every_option_can_be_set_everywhere(files: Files) -> None:
         "username": "ada",
         "password": "secret",
         "credentials-file": "/etc/token",
+        "ssh-command": "ssh -i key",
         "timeout": "1h30m",
         "log-format": "json",
         "image-limit": "10Gi",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.folders import manifests_folder
-from agent.cli.repositories import address, opened
+from agent.cli.repositories import address, commit_of, opened
 from agent.cli.status import place
 from agent.core import planprint
 from agent.core.host import Reading
@@ -109,11 +109,7 @@ def _desired(
     if not args.revision:
         where = address(settings, Path.cwd())
         return _of_folder(manifests_folder(args.folder, below, repository, where, main), reader)
-    commit = repository.resolve(args.revision)
-    if commit is None:
-        raise CommandError(
-            f"{repository.address} has no branch, tag or commit {args.revision!r}: is it pushed?"
-        )
+    commit = commit_of(repository, args.revision)
     source = CommitSource(repository, commit, below)
     if source.tree() is None:
         raise CommandError(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.cli.command import CommandError
 from agent.gitrepo.credentials import Credentials, read_credentials, split_url
-from agent.gitrepo.open import open_repository, origin_of
+from agent.gitrepo.open import head_of, open_repository, origin_of, ssh_command
 from agent.gitrepo.repository import Repository
 from agent.settings import Settings
 
@@ -17,9 +17,15 @@ _NONE = (
 
 def opened(settings: Settings, folder: Path | None = None) -> Repository:
     """The repository; the caller closes it. `folder` is where one stands."""
-    where = address(settings, folder or Path.cwd())
-    cache = settings.data_dir / "repositories"
-    return open_repository(where, cache, _credentials(settings, where), settings.plan_refs)
+    here = folder or Path.cwd()
+    where = address(settings, here)
+    return open_repository(
+        where,
+        settings.data_dir / "repositories",
+        _credentials(settings, where),
+        settings.plan_refs,
+        settings.ssh_command or ssh_command(here),
+    )
 
 
 def address(settings: Settings, folder: Path) -> str:
@@ -37,6 +43,27 @@ def address(settings: Settings, folder: Path) -> str:
         if (at / "HEAD").is_file() and (at / "objects").is_dir() and (at / "refs").is_dir():
             return str(at)
     raise CommandError(_NONE)
+
+
+def commit_of(repository: Repository, revision: str) -> str:
+    """The commit that a branch, a tag or an id names in the repository; HEAD is that of the clone
+    one stands in, as Git has it. CommandError if the repository has no such commit.
+    """
+    said, wanted = repr(revision), revision
+    if revision in ("HEAD", "@"):
+        head = head_of(Path.cwd())
+        if head is None:
+            raise CommandError(
+                "HEAD is what is checked out, and this folder lies in no clone with a commit: "
+                "name a branch or a commit"
+            )
+        said, wanted = f"{head[:12]}, the HEAD of this clone", head
+    commit = repository.resolve(wanted)
+    if commit is None:
+        raise CommandError(
+            f"{repository.address} has no branch, tag or commit {said}: is it pushed?"
+        )
+    return commit
 
 
 def _credentials(settings: Settings, where: str) -> Credentials | None:

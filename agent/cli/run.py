@@ -27,7 +27,7 @@ ONCE = 600.0
 _EPILOG = """\
 examples:
   gitvirt run --repo /srv/git/vms.git                   act on a local repository, at once
-  gitvirt run --repo https://git.example.com/vms.git    poll a remote one
+  gitvirt run --repo git@git.example.com:vms.git        poll a remote one, by ssh or https
   gitvirt run --once --timeout 10m                      do what is to be done now, and end
 
 The exit code of --once is 0 only if all is as desired. SIGHUP looks at the repository at once.

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from agent.cli.command import CommandError, Subparsers
-from agent.cli.repositories import opened
+from agent.cli.repositories import commit_of, opened
 from agent.cli.status import place
 from agent.core.model import Desired, Problem
 from agent.core.schema import Catalogue
@@ -69,11 +69,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def _of_revision(reader: ManifestReader, revision: str, settings: Settings) -> Desired:
     with opened(settings) as repository:
         repository.fetch()
-        commit = repository.resolve(revision)
-        if commit is None:
-            raise CommandError(
-                f"{repository.address} has no branch, tag or commit {revision!r}: is it pushed?"
-            )
+        commit = commit_of(repository, revision)
         return reader.read(CommitSource(repository, commit, settings.folder))
 
 

@@ -3,48 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Iterator, Mapping
+from typing import NoReturn
 
 import urllib3
 from dulwich.client import Urllib3HttpGitClient, default_urllib3_manager
-from dulwich.protocol import CAPABILITY_PACKFILE_URIS
-from dulwich.refs import Ref
 
-from agent.gitrepo.credentials import Credentials
+from agent.gitrepo.client import Client, Limits
+from agent.gitrepo.credentials import Credentials, split_url
 from agent.gitrepo.repository import RepositoryError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_FETCH, _FILTER = b"fetch=", b"filter"
 _MAX_REDIRECTS = 3
 _REFS_SERVICE = "/info/refs?service="
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Seconds and bytes that a server may use up before it counts as unreachable or broken."""
-
-    connect: float = 10.0
-    read: float = 30.0
-    """Silence that is borne while an answer is expected."""
-    refs_seconds: float = 60.0
-    refs_bytes: int = 32 * 1024**2
-    pack_seconds: float = 1800.0
-    pack_bytes: int = 2 * 1024**3
-
-
-class SmartHttpClient(Urllib3HttpGitClient):
-    """dulwich's client. Failures of the server or the network are RepositoryError, whose text holds
-    no credentials.
-
-    Credentials go to the address they were given for and nowhere else, whatever a server redirects
-    to.
+class SmartHttpClient(Client, Urllib3HttpGitClient):
+    """Credentials go to the address they were given for and nowhere else, whatever a server
+    redirects to.
     """
 
-    def __init__(self, address: str, credentials: Credentials | None, limits: Limits) -> None:
+    def __init__(
+        self, url: str, credentials: Credentials | None = None, limits: Limits | None = None
+    ) -> None:
+        """Credentials that stand in the URL count where no others are given."""
+        address, in_url = split_url(url)
+        credentials = credentials or in_url
         super().__init__(
             address,
             pool_manager=default_urllib3_manager(None, base_url=address),
@@ -52,29 +35,11 @@ class SmartHttpClient(Urllib3HttpGitClient):
             password=credentials.password if credentials else None,
             quiet=True,
         )
-        self._address = address
+        self.address = address
         self._credentials = credentials
-        self._limits = limits
+        self._limits = limits or Limits()
         self._answer: _Answer | None = None
-        self.filters = False
-        """True if the server left large blobs out where it was asked to."""
-        # A server could otherwise have us download whatever address it names.
-        self._fetch_capabilities.discard(CAPABILITY_PACKFILE_URIS)
-
-    def _negotiate_upload_pack_capabilities(
-        self, server_capabilities: set[bytes]
-    ) -> tuple[set[bytes], dict[Ref, Ref], bytes | None]:
-        """Have a filter sent only to a server that knows filters: dulwich takes any feature of the
-        command for it.
-        """
-        found, symrefs, agent = super()._negotiate_upload_pack_capabilities(server_capabilities)
-        features = [each for each in found if each.startswith(_FETCH)]
-        self.filters = any(_FILTER in each[len(_FETCH) :].split() for each in features)
-        return (found if self.filters else found.difference(features)), symrefs, agent
-
-    @staticmethod
-    def _warn_filter_objects() -> None:
-        """What comes unfiltered is looked at before it is taken in."""
+        self._no_pack_from_elsewhere()
 
     def close(self) -> None:
         self._end_answer()
@@ -86,13 +51,15 @@ class SmartHttpClient(Urllib3HttpGitClient):
             self._answer.close()
             self._answer = None
 
-    def fail(self, reason: str, message: str, error: BaseException | None = None) -> NoReturn:
+    def fail(
+        self, reason: str, message: str, error: BaseException | None = None, *, retry: bool = True
+    ) -> NoReturn:
         """Raise RepositoryError; a cause that repeats the password is left out."""
         if self._credentials is not None:
             message = self._credentials.hide(message)
             if error is not None and self._credentials.hide(str(error)) != str(error):
                 error = None
-        raise RepositoryError(reason, f"{self._address}: {message}") from error
+        raise RepositoryError(reason, f"{self.address}: {message}", retry=retry) from error
 
     def _http_request(
         self,

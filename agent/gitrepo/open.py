@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from dulwich.config import StackedConfig
 from dulwich.errors import NotGitRepository
+from dulwich.refs import SymrefLoop
 from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
 
 from agent.gitrepo.credentials import Credentials
 from agent.gitrepo.disk import DAMAGE
+from agent.gitrepo.http import SmartHttpClient
 from agent.gitrepo.local import LocalRepository
 from agent.gitrepo.refs import Spaces
 from agent.gitrepo.remote import RemoteRepository
 from agent.gitrepo.repository import Repository, RepositoryError
+from agent.gitrepo.ssh import SCHEMES, SSH, SshClient, is_scp
 
-__all__ = ["Credentials", "open_repository", "origin_of"]
+__all__ = ["Credentials", "head_of", "open_repository", "origin_of", "ssh_command"]
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_SCP = re.compile(r"(?:[^/@:\s]+@)?[^/@:\s]{2,}:(?!//)\S")
-"""`git@host:path`, as Git reads it: a colon before any slash."""
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:://|::)")
+"""Of a URL, or of what Git hands to a program of that name."""
 
 
 def open_repository(
@@ -28,28 +34,29 @@ def open_repository(
     cache_dir: Path,
     credentials: Credentials | None = None,
     refs: tuple[str, ...] = (),
+    ssh: str = SSH,
 ) -> Repository:
-    """The repository at a path, a `file://` URL, or an http(s) URL, which may hold credentials.
-    `refs` are patterns of refs that a fetch brings beside branches.
+    """The repository at a path, a `file://` URL, an http(s) URL, which may hold credentials, or
+    one of ssh's two forms. `refs` are patterns of refs that a fetch brings beside branches, `ssh`
+    is the command for ssh, a line of shell.
 
     Nothing is read yet. RepositoryError InvalidAddress or TransportNotSupported says what is wrong
     with the address itself.
     """
+    spaces = Spaces(refs)
     scheme = _SCHEME.match(address)
-    if scheme is None:
-        if _SCP.match(address) and not Path(address).exists():
-            raise _ssh()
-        return LocalRepository(_absolute(address), spaces=Spaces(refs))
-    name = scheme[1].lower()
+    name = scheme[1].lower() if scheme else ""
+    if name in SCHEMES or (not scheme and is_scp(address) and not Path(address).exists()):
+        return RemoteRepository(SshClient(address, ssh), cache_dir, spaces=spaces)
+    if not name:
+        return LocalRepository(_absolute(address), spaces=spaces)
     if name in ("http", "https"):
-        return RemoteRepository(address, cache_dir, credentials, spaces=Spaces(refs))
+        return RemoteRepository(SmartHttpClient(address, credentials), cache_dir, spaces=spaces)
     if name == "file":
-        return LocalRepository(_of_file_url(address), spaces=Spaces(refs))
-    if name in ("ssh", "git+ssh", "ssh+git"):
-        raise _ssh()
+        return LocalRepository(_of_file_url(address), spaces=spaces)
     raise RepositoryError(
         "TransportNotSupported",
-        f"addresses that begin with {name}:// are not supported: use https://, or a path",
+        f"addresses that begin with {name}:// are not supported: use https://, ssh://, or a path",
         retry=False,
     )
 
@@ -59,15 +66,49 @@ def origin_of(folder: Path) -> str | None:
 
     It may hold credentials: it is for `open_repository`, not for logs.
     """
-    try:
-        with Repo.discover(str(folder)) as repo:
+    with _clone(folder) as repo:
+        if repo is None:
+            return None
+        try:
             address = repo.get_config().get((b"remote", b"origin"), b"url").decode()
-            root = Path(repo.path)
-    except (NotGitRepository, UnsupportedExtension, UnsupportedVersion, KeyError, OSError, *DAMAGE):
-        return None
-    if _SCHEME.match(address) or _SCP.match(address):
+        except (KeyError, OSError, *DAMAGE):
+            return None
+        root = Path(repo.path)
+    if _SCHEME.match(address) or is_scp(address):
         return address
     return str(root / address)
+
+
+def head_of(folder: Path) -> str | None:
+    """The commit that is checked out in the clone that `folder` lies in; None if there is none."""
+    with _clone(folder) as repo:
+        try:
+            return None if repo is None else repo.head().decode()
+        except (KeyError, OSError, SymrefLoop, *DAMAGE):
+            return None
+
+
+def ssh_command(folder: Path) -> str:
+    """Git's core.sshCommand, of the clone that `folder` lies in or of this user; else `ssh`."""
+    with _clone(folder) as repo:
+        # It names a program: that of somebody else's clone is not run, as Git would not.
+        ours = repo is not None and Path(repo.controldir()).stat().st_uid == os.geteuid()
+        try:
+            config = repo.get_config_stack() if repo and ours else StackedConfig.default()
+            return config.get((b"core",), b"sshCommand").decode() or SSH
+        except (KeyError, OSError, *DAMAGE):
+            return SSH
+
+
+@contextmanager
+def _clone(folder: Path) -> Iterator[Repo | None]:
+    try:
+        repo = Repo.discover(str(folder))
+    except (NotGitRepository, UnsupportedExtension, UnsupportedVersion, KeyError, OSError, *DAMAGE):
+        yield None
+        return
+    with repo:
+        yield repo
 
 
 def _absolute(address: str) -> Path:
@@ -93,12 +134,3 @@ def _of_file_url(address: str) -> Path:
             retry=False,
         )
     return _absolute(unquote(parts.path))
-
-
-def _ssh() -> RepositoryError:
-    return RepositoryError(
-        "TransportNotSupported",
-        "repositories over ssh are not supported yet: use the https:// address of the same "
-        "repository with an access token, or a path on this machine",
-        retry=False,
-    )

@@ -1,4 +1,4 @@
-"""A repository behind http(s): what was fetched stands in a cache on disk, and a commit is pushed
+"""A repository on a server: what was fetched stands in a cache on disk, and a commit is pushed
 at once.
 """
 
@@ -24,9 +24,8 @@ from dulwich.pack import UnpackedObject, pack_objects_to_data
 from dulwich.refs import Ref
 from dulwich.repo import Repo
 
-from agent.gitrepo.credentials import Credentials, split_url
+from agent.gitrepo.client import Client
 from agent.gitrepo.disk import DAMAGE, Disk
-from agent.gitrepo.http import Limits, SmartHttpClient
 from agent.gitrepo.objects import BLOB, BRANCHES, COMMIT, ObjectRepository, usable_refs
 from agent.gitrepo.refs import TRACKED, Spaces, is_ref
 from agent.gitrepo.repository import RepositoryError, StaleTip
@@ -63,18 +62,15 @@ class RemoteRepository(ObjectRepository):
 
     def __init__(
         self,
-        url: str,
+        client: Client,
         cache_dir: Path,
-        credentials: Credentials | None = None,
         *,
         clock: Callable[[], float] = time.time,
-        limits: Limits | None = None,
         spaces: Spaces = BRANCHES,
     ) -> None:
-        address, in_url = split_url(url)
-        super().__init__(address, clock, spaces)
-        self._client = SmartHttpClient(address, credentials or in_url, limits or Limits())
-        self._path = cache_dir / _cache_name(address)
+        super().__init__(client.address, clock, spaces)
+        self._client = client
+        self._path = cache_dir / _cache_name(client.address)
         self._cache = Disk(self._path)
         self._damaged = False
         self._loose = _MAX_LOOSE
@@ -174,7 +170,7 @@ class RemoteRepository(ObjectRepository):
             return pack_objects_to_data(list(objects))
 
         try:
-            result = self._client.send_pack("", update, pack)
+            result = self._client.send_pack(b"", update, pack)
         except SendPackError as error:
             self._client.fail("PushRejected", f"the server cannot take the push: {error}", error)
         except _BROKEN as error:
@@ -198,7 +194,7 @@ class RemoteRepository(ObjectRepository):
 
     def _advertised(self, names: Iterable[str]) -> dict[str, str]:
         try:
-            found = self._client.get_refs("", ref_prefix=[name.encode() for name in names]).refs
+            found = self._client.get_refs(b"", ref_prefix=[name.encode() for name in names]).refs
         except _BROKEN as error:
             self._client.fail("UnexpectedAnswer", f"the refs cannot be read: {error}", error)
         return usable_refs(found)
@@ -230,7 +226,7 @@ class RemoteRepository(ObjectRepository):
         try:
             with TemporaryFile(dir=cache.path) as file:
                 result = self._client.fetch_pack(
-                    "",
+                    b"",
                     wanted,
                     repo.get_graph_walker(),
                     file.write,
@@ -339,6 +335,7 @@ def _only(name: str, refs: Mapping[str, str]) -> dict[str, str]:
 def _cache_name(address: str) -> str:
     """A folder name that people recognise and that no two addresses share."""
     parts = urlsplit(address)
-    words = re.sub(r"[^A-Za-z0-9]+", "-", f"{parts.hostname}{parts.path.removesuffix('.git')}")
+    host, path = parts.hostname or "", parts.path.removesuffix(".git")
+    words = re.sub(r"[^A-Za-z0-9]+", "-", f"{host}{path}")
     digest = hashlib.sha256(os.fsencode(address)).hexdigest()[:12]
     return f"{words.strip('-')[:80]}-{digest}.git"

@@ -32,7 +32,7 @@ Gitvirt = Callable[..., Result]
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody's settings but the test's."""
     for name in os.environ:
-        if name.startswith(("GITVIRT_", "XDG_")):
+        if name.startswith(("GIT_", "GITVIRT_", "XDG_")):
             monkeypatch.delenv(name)
     home = tmp_path / "home"
     home.mkdir()

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from agent.gitrepo.credentials import Credentials
+from agent.gitrepo.http import SmartHttpClient
 from agent.gitrepo.local import LocalRepository
 from agent.gitrepo.objects import ObjectRepository
 from agent.gitrepo.remote import RemoteRepository
+from agent.gitrepo.ssh import SshClient
 from tests.gitrepo.git import GitServer, bare
+from tests.gitrepo.sshd import SshServer
 from tests.memory_repository import MemoryRepository
 
 NOW = 1_700_000_000.9
@@ -55,13 +58,19 @@ def local(root: Path) -> Iterator[LocalRepository]:
 def remote(
     server: GitServer, tmp_path: Path, credentials: Credentials
 ) -> Iterator[RemoteRepository]:
-    with RemoteRepository(
-        server.url("fleet.git"), tmp_path / "cache", credentials, clock=clock
-    ) as repository:
+    client = SmartHttpClient(server.url("fleet.git"), credentials)
+    with RemoteRepository(client, tmp_path / "cache", clock=clock) as repository:
         yield repository
 
 
-@pytest.fixture(params=["local", "remote", "memory"])
+@pytest.fixture
+def ssh(sshd: SshServer, root: Path, tmp_path: Path) -> Iterator[RemoteRepository]:
+    client = SshClient(sshd.scp(root), sshd.quick)
+    with RemoteRepository(client, tmp_path / "cache", clock=clock) as repository:
+        yield repository
+
+
+@pytest.fixture(params=["local", "remote", "ssh", "memory"])
 def repository(request: pytest.FixtureRequest) -> ObjectRepository:
     if request.param == "memory":
         return MemoryRepository(clock)
@@ -70,7 +79,7 @@ def repository(request: pytest.FixtureRequest) -> ObjectRepository:
     return made
 
 
-@pytest.fixture(params=["local", "remote"])
+@pytest.fixture(params=["local", "remote", "ssh"])
 def real(request: pytest.FixtureRequest) -> ObjectRepository:
     """An adapter whose repository real Git can reach at `root`."""
     made = request.getfixturevalue(request.param)

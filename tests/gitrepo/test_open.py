@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.gitrepo import ssh
 from agent.gitrepo.credentials import Credentials, read_credentials, split_url
 from agent.gitrepo.local import LocalRepository
 from agent.gitrepo.open import open_repository, origin_of
@@ -55,11 +56,38 @@ def test_http_addresses_are_remote_and_shown_without_credentials(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    ("address", "host", "path", "user", "port"),
+    [
+        ("git@example.org:group/a.git", "example.org", "group/a.git", "git", None),
+        ("example.org:/srv/a b.git", "example.org", "/srv/a b.git", "", None),
+        ("git@[::1]:a.git", "::1", "a.git", "git", None),
+        ("ssh://git@example.org:2222/group/a.git", "example.org", "/group/a.git", "git", 2222),
+        ("ssh://example.org/~ada/a%20b.git", "example.org", "~ada/a b.git", "", None),
+        ("git+ssh://[::1]/a", "::1", "/a", "", None),
+        ("SSH://example.org/a", "example.org", "/a", "", None),
+    ],
+)
+def test_addresses_behind_ssh(
+    tmp_path: Path, address: str, host: str, path: str, user: str, port: int | None
+) -> None:
+    assert ssh.parse(address) == ssh.Address(address, host, path, user, port)
+    with open_repository(address, tmp_path) as repository:
+        assert isinstance(repository, RemoteRepository)
+        assert repository.address == address
+
+
+@pytest.mark.parametrize(
     ("address", "reason"),
     [
-        ("ssh://git@example.org/a.git", "TransportNotSupported"),
-        ("git@example.org:group/a.git", "TransportNotSupported"),
-        ("example.org:a.git", "TransportNotSupported"),
+        ("ssh://git:pass@example.org/a.git", "InvalidAddress"),
+        ("ssh://example.org", "InvalidAddress"),
+        ("ssh://example.org:port/pass", "InvalidAddress"),
+        ("ssh://example.org/a?b=pass", "InvalidAddress"),
+        ("ssh://-oProxyCommand=pass/a.git", "InvalidAddress"),
+        ("ssh://-oProxyCommand=pass@example.org/a.git", "InvalidAddress"),
+        ("-oProxyCommand=pass:a.git", "InvalidAddress"),
+        ("example.org:--upload-pack=pass", "InvalidAddress"),
+        ("example.org:a\npass", "InvalidAddress"),
         ("git://example.org/a.git", "TransportNotSupported"),
         ("ext::sh -c id", "TransportNotSupported"),
         ("ftp://example.org/a", "TransportNotSupported"),

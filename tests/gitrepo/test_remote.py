@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from agent.gitrepo import remote as remote_module
+from agent.gitrepo.client import Limits
 from agent.gitrepo.credentials import Credentials
-from agent.gitrepo.http import Limits
+from agent.gitrepo.http import SmartHttpClient
 from agent.gitrepo.remote import RemoteRepository
 from agent.gitrepo.repository import RepositoryError, StaleTip
 from tests.gitrepo.git import GitServer, Handler, bare, git, put
@@ -32,7 +33,8 @@ def make(tmp_path: Path, credentials: Credentials) -> Iterator[Make]:
     made: list[RemoteRepository] = []
 
     def one(url: str, cache: str = "cache", limits: Limits = QUICK) -> RemoteRepository:
-        made.append(RemoteRepository(url, tmp_path / cache, credentials, limits=limits))
+        client = SmartHttpClient(url, credentials, limits)
+        made.append(RemoteRepository(client, tmp_path / cache))
         return made[-1]
 
     yield one
@@ -322,7 +324,8 @@ def test_statuses_become_reasons(
 
 def test_wrong_and_missing_credentials(server: GitServer, tmp_path: Path) -> None:
     for given in (None, Credentials("agent", SECRET + "!")):
-        with RemoteRepository(server.url("fleet.git"), tmp_path / "c", given) as repository:
+        client = SmartHttpClient(server.url("fleet.git"), given)
+        with RemoteRepository(client, tmp_path / "c") as repository:
             assert failure(repository.fetch).reason == "AuthenticationFailed"
 
 
@@ -331,7 +334,7 @@ def test_credentials_in_the_url_are_used_and_not_shown(
 ) -> None:
     first = put(root, {"a": "1"})
     url = server.url("fleet.git", "agent:s3cret%2Fword")
-    with RemoteRepository(url, tmp_path / "c") as repository:
+    with RemoteRepository(SmartHttpClient(url), tmp_path / "c") as repository:
         assert repository.fetch() == {MAIN: first}
         assert repository.address == server.url("fleet.git")
         assert "s3cret" not in repr(repository)
@@ -535,7 +538,8 @@ def test_a_cache_that_cannot_be_written_is_named(
     server: GitServer, tmp_path: Path, credentials: Credentials
 ) -> None:
     (tmp_path / "file").touch()
-    with RemoteRepository(server.url("fleet.git"), tmp_path / "file", credentials) as repository:
+    client = SmartHttpClient(server.url("fleet.git"), credentials)
+    with RemoteRepository(client, tmp_path / "file") as repository:
         error = failure(repository.fetch)
     assert error.reason == "RepositoryUnusable"
     assert str(tmp_path / "file") in str(error)
@@ -544,6 +548,6 @@ def test_a_cache_that_cannot_be_written_is_named(
 def test_two_addresses_share_no_cache(tmp_path: Path) -> None:
     names = set()
     for url in ("http://h/a.git", "http://h/a", "https://h/a", "http://h:81/a", "http://h/a/b"):
-        with RemoteRepository(url, tmp_path) as repository:
+        with RemoteRepository(SmartHttpClient(url), tmp_path) as repository:
             names.add(cache_of(repository).name)
     assert len(names) == 5

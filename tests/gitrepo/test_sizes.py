@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent.gitrepo import remote as remote_module
+from agent.gitrepo.http import SmartHttpClient
 from agent.gitrepo.local import LocalRepository
 from agent.gitrepo.objects import ObjectRepository
 from agent.gitrepo.remote import LARGE, RemoteRepository
@@ -143,7 +144,7 @@ def test_a_commit_that_is_a_bomb_is_no_commit(local: LocalRepository, root: Path
 @pytest.fixture
 def served(server: GitServer, tmp_path: Path) -> RemoteRepository:
     server.user = ""
-    return RemoteRepository(server.url("fleet.git"), tmp_path / "cache")
+    return RemoteRepository(SmartHttpClient(server.url("fleet.git")), tmp_path / "cache")
 
 
 def test_a_server_that_filters_leaves_the_bomb_out(served: RemoteRepository, root: Path) -> None:
