@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import re
 import sys
 import time
@@ -12,18 +11,17 @@ from typing import Any
 
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.follow import news
-from agent.cli.repositories import opened
+from agent.cli.repositories import commit_of, opened
 from agent.cli.snapshot import Entry, Reader, Snapshot
 from agent.cli.status import place
 from agent.cli.targets import target
 from agent.core import human, jsonpath, tables
 from agent.core.model import Problem
 from agent.core.schema import Catalogue
-from agent.gitrepo.repository import Repository
+from agent.gitrepo.history import contains
 from agent.settings import Settings
 
 TIMEOUT = 300.0
-_HISTORY = 1000
 _SHOWN = 5
 _JSONPATH = re.compile(r"jsonpath=(\{.*\}|'\{.*\}')(?:=(.*))?")
 _EPILOG = """\
@@ -32,10 +30,10 @@ examples:
   gitvirt wait vm/linux-vm --for=condition=AgentReady --timeout 2m
   gitvirt wait vm/linux-vm --for=delete
   gitvirt wait vm/linux-vm --for=jsonpath='{.status.ipAddress}'
-  gitvirt wait --revision HEAD_OF_MY_BRANCH   until that commit is applied
+  gitvirt wait --revision HEAD      until the commit that is checked out here is applied
 
-The default timeout is 5m. Exit code 1 when it ends first, and when a revision is applied without
-manifests that do not hold.
+The default timeout is 5m. Exit code 1 when it ends first, when a revision is not on the branch
+that the agent applies, and when it is applied without manifests that do not hold.
 """
 
 
@@ -53,7 +51,11 @@ def add(subparsers: Subparsers) -> None:
         metavar="WHAT",
         help="phase=NAME, condition=TYPE[=STATUS], jsonpath={PATH}[=VALUE] or delete",
     )
-    parser.add_argument("--revision", metavar="SHA", help="a commit or branch of the repository")
+    parser.add_argument(
+        "--revision",
+        metavar="SHA",
+        help="a commit or branch of the repository; HEAD is that of the clone one stands in",
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -136,30 +138,56 @@ def _jsonpath(path: str, wanted: str | None) -> Condition:
 
 
 def _revision(reader: Reader, revision: str, timeout: float) -> int:
-    wanted: str | None = None
-    applied = ""
+    progress: _Progress | None = None
     snapshot: Snapshot | None = None
     for refs in news(reader.repository, timeout):
-        wanted = wanted or reader.repository.resolve(revision)
-        if wanted is None:
-            raise CommandError(
-                f"the repository has no commit or branch {revision!r}: is it pushed?"
-            )
-        if reader.settings.status_ref not in refs:
-            continue
-        snapshot = reader.now(refs)
-        part = snapshot.agent().get("applied")
-        applied = str(part.get("revision") or "") if isinstance(part, Mapping) else ""
-        if applied and _contains(reader.repository, applied, wanted):
-            print(f"{wanted[:12]} applied", flush=True)
-            return _rejected(snapshot.problems())
+        progress = progress or _Progress(reader, commit_of(reader.repository, revision))
+        if reader.settings.status_ref in refs:
+            snapshot = reader.now(refs)
+            if progress.applied(snapshot):
+                print(f"{progress.wanted[:12]} applied", flush=True)
+                return _rejected(snapshot.problems())
+        progress.check(refs)
     bad = 0 if snapshot is None else _count(_of_manifests(snapshot.problems()))
     found = f"; {_do_not_hold(bad)}, see `gitvirt status`" if bad else ""
-    raise CommandError(
-        f"timed out after {human.age(timeout)} waiting for {(wanted or revision)[:12]} to be "
-        f"applied: {'the agent has applied ' + applied[:12] if applied else 'nothing is applied'}"
-        f"{found}{_silence(snapshot)}"
-    )
+    waited = f"timed out after {human.age(timeout)} waiting for"
+    raise CommandError(f"{waited} {progress or revision}{found}{_silence(snapshot)}")
+
+
+class _Progress:
+    """How far the agent is on the way to a commit."""
+
+    def __init__(self, reader: Reader, wanted: str) -> None:
+        self._reader = reader
+        self.wanted = wanted
+        self._applied = self._branch = ""
+        """The tips that were looked at last: neither contains the commit for the agent."""
+
+    def __str__(self) -> str:
+        so_far = f"the agent has applied {self._applied[:12]}" if self._applied else ""
+        return f"{self.wanted[:12]} to be applied: {so_far or 'nothing is applied'}"
+
+    def applied(self, snapshot: Snapshot) -> bool:
+        """True if the agent has applied the commit, or one made on top of it."""
+        part = snapshot.agent().get("applied")
+        revision = str(part.get("revision") or "") if isinstance(part, Mapping) else ""
+        if not revision or revision == self._applied:
+            return False
+        self._applied = revision
+        return contains(self._reader.repository, revision, self.wanted)
+
+    def check(self, refs: Mapping[str, str]) -> None:
+        """CommandError where one would wait for ever: the branch does not hold the commit."""
+        branch = self._reader.settings.branch
+        tip = refs.get(f"refs/heads/{branch}", "")
+        if tip and tip == self._branch:
+            return
+        self._branch = tip
+        if not tip or not contains(self._reader.repository, tip, self.wanted):
+            raise CommandError(
+                f"{self.wanted[:12]} is not on branch {branch!r}, which is what the agent applies: "
+                "merge it and push, or name the right one with --branch"
+            )
 
 
 def _rejected(problems: Sequence[Problem]) -> int:
@@ -188,23 +216,6 @@ def _count(problems: Sequence[Problem]) -> int:
 
 def _do_not_hold(count: int) -> str:
     return "1 manifest does not hold" if count == 1 else f"{count} manifests do not hold"
-
-
-def _contains(repository: Repository, applied: str, wanted: str) -> bool:
-    """True if the applied commit is the wanted one, or was made on top of it."""
-    if applied == wanted:
-        return True
-    waiting, seen = [applied], {applied}
-    for _ in itertools.repeat(None, _HISTORY):
-        if not waiting:
-            return False
-        info = repository.commit_info(waiting.pop(0))
-        if info.id == wanted:
-            return True
-        fresh = [parent for parent in info.parents if parent not in seen]
-        seen.update(fresh)
-        waiting.extend(fresh)
-    return False
 
 
 def _silence(snapshot: Snapshot | None) -> str:

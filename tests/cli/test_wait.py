@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from agent.gitrepo.local import LocalRepository
 from agent.gitrepo.repository import RepositoryError
 from tests.cli.conftest import Gitvirt
 from tests.fleets import Fleet, condition, machine
-from tests.gitrepo.git import put
+from tests.gitrepo.git import git, put
 
 RESOURCE = "virtualmachine.virtualization.deckhouse.io/linux-vm"
 
@@ -85,6 +86,53 @@ def test_a_revision_that_is_applied_or_contained_in_what_is(gitvirt: Gitvirt, fl
     waited = f"timed out after 0s waiting for {third[:12]} to be applied"
     assert f"{waited}: the agent has applied {second[:12]}\n" in late.err
     assert "is it pushed?" in gitvirt("wait", "--revision", "none").err
+
+
+def clone_of(fleet: Fleet, folder: Path) -> Path:
+    git(folder, "clone", "-q", str(fleet.root), "clone")
+    return folder / "clone"
+
+
+def test_head_is_what_is_checked_out_where_one_stands(
+    gitvirt: Gitvirt, fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.agent()
+    clone = clone_of(fleet, tmp_path)
+    monkeypatch.chdir(clone)
+    assert gitvirt("wait", "--revision", "HEAD").out == f"{fleet.main[:12]} applied\n"
+    git(clone, "commit", "-q", "--allow-empty", "-m", "mine")
+    head = git(clone, "rev-parse", "HEAD")
+    for command in (["wait"], ["plan"], ["validate"]):
+        unpushed = gitvirt(*command, "--revision", "HEAD")
+        assert unpushed.code == 1
+        assert f"no branch, tag or commit {head[:12]}, the HEAD of this clone" in unpushed.err
+    git(clone, "push", "-q", "origin", "HEAD:main")
+    late = gitvirt("wait", "--revision", "@", "--timeout", "0.05")
+    assert f"timed out after 0s waiting for {head[:12]} to be applied" in late.err
+    fleet.agent(applied={"revision": head, "since": "2026-01-01T00:00:00Z"})
+    assert gitvirt("wait", "--revision", "HEAD").out == f"{head[:12]} applied\n"
+    monkeypatch.chdir(tmp_path)
+    nowhere = gitvirt("wait", "--revision", "HEAD")
+    assert nowhere.code == 1
+    assert "this folder lies in no clone" in nowhere.err
+
+
+def test_a_commit_that_is_not_on_the_branch_is_not_waited_for(
+    gitvirt: Gitvirt, fleet: Fleet, tmp_path: Path
+) -> None:
+    fleet.agent()
+    clone = clone_of(fleet, tmp_path)
+    git(clone, "commit", "-q", "--allow-empty", "-m", "mine")
+    git(clone, "push", "-q", "origin", "HEAD:side")
+    head = git(clone, "rev-parse", "HEAD")
+    result = gitvirt("wait", "--revision", "side", "--timeout", "1h")
+    assert result.code == 1
+    assert result.err.startswith(f"error: {head[:12]} is not on branch 'main'")
+    git(clone, "push", "-q", "origin", "HEAD:production")
+    git(fleet.root, "update-ref", "-d", "refs/heads/main")
+    assert gitvirt("wait", "--revision", "side", "--timeout", "1h").code == 1
+    late = gitvirt("wait", "--revision", "side", "--branch", "production", "--timeout", "0.05")
+    assert "timed out" in late.err
 
 
 def problem(file: str, resource: str, message: str, path: str = "spec") -> dict[str, object]:
