@@ -25,7 +25,7 @@ def cloud(size: int) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize(("size", "part"), [(100, 0), (100, MIB // 2), (960_000, MIB)])
+@pytest.mark.parametrize(("size", "part"), [(100, 0), (100, MIB // 2), (1_010_000, MIB)])
 def test_one_that_was_uploaded_in_part_is_made_anew(rig: Rig, size: int, part: int) -> None:
     wanted = {"vm.yaml": [disk(), machine(provisioning=SEEDED), cloud(size)]}
     volumes = rig.host.pools.setdefault("gitvirt", {})
