@@ -15,11 +15,15 @@ def main() -> int:
     signal.signal(signal.SIGINT, outside)  # stays ignored where a shell started it so
     from agent import cli
 
-    signal.signal(signal.SIGINT, handler)
     try:
-        return cli.main()
-    finally:
+        signal.signal(signal.SIGINT, handler)
+        try:
+            return cli.main()
+        finally:
+            signal.signal(signal.SIGINT, outside)
+    except KeyboardInterrupt:  # a second one, while the first was dealt with
         signal.signal(signal.SIGINT, outside)
+        return cli.INTERRUPTED
 
 
 if __name__ == "__main__":

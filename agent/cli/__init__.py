@@ -7,15 +7,13 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-import io
-import os
 import sys
 from collections.abc import Iterable, Sequence
 
 from agent import settings as configuration
+from agent.cli import streams
 from agent.cli.command import (
     INTERRUPTED,
-    PIPE_CLOSED,
     Command,
     CommandError,
     Parser,
@@ -24,6 +22,8 @@ from agent.cli.command import (
 )
 from agent.core.host import HostError
 from agent.gitrepo.repository import RepositoryError
+
+__all__ = ["COMMANDS", "INTERRUPTED", "main"]
 
 COMMANDS = {
     "run": "run",
@@ -55,20 +55,19 @@ The repository is --repo, else GITVIRT_REPO, else the origin of the clone one st
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Never raises for what a user or the world did wrong."""
+    streams.prepare()
     try:
         code = _main(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
     except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        _silence(sys.stdout)
-        return PIPE_CLOSED
-    return code
+        code = INTERRUPTED
+    except OSError as error:
+        if not streams.lost(error):
+            raise
+        return streams.finish(streams.FAILED, error)
+    return streams.finish(code)
 
 
 def _main(argv: Sequence[str]) -> int:
-    _encodable(sys.stdout)
-    _encodable(sys.stderr)
     parser, commands = _parser(_modules(argv))
     try:
         args, unknown = parser.parse_known_args(argv)
@@ -139,17 +138,3 @@ def _version() -> str:
         return importlib.metadata.version("gitvirt")
     except importlib.metadata.PackageNotFoundError:
         return "(not installed)"
-
-
-def _encodable(stream: object) -> None:
-    """What the terminal's encoding lacks is written out instead of being an error."""
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="backslashreplace")
-
-
-def _silence(stream: object) -> None:
-    """Let the flush at exit go nowhere: whoever read the output has left."""
-    if isinstance(stream, io.TextIOWrapper):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)

@@ -12,7 +12,6 @@ from agent.core.spelling import nearest
 from agent.settings import OPTIONS, Settings
 
 INTERRUPTED = 130
-PIPE_CLOSED = 141
 _CHOICE = re.compile(r"argument COMMAND: invalid choice: '([^']*)'")
 
 

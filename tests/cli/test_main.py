@@ -169,6 +169,29 @@ def test_ctrl_c_leaves_no_trace_while_the_program_loads_and_ends(
     assert done.returncode == code
 
 
+TWICE = """\
+import signal, sys
+from agent import cli
+from agent.__main__ import main
+
+def interrupted(argv=None):
+    try:
+        raise KeyboardInterrupt
+    finally:
+        signal.raise_signal(signal.SIGINT)
+
+cli.main = interrupted
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main())
+"""
+
+
+def test_a_second_ctrl_c_leaves_no_trace_either() -> None:
+    done = subprocess.run([sys.executable, "-c", TWICE], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.returncode == 130
+
+
 def test_a_data_folder_that_cannot_be_used_is_one_error(
     gitvirt: Gitvirt, fleet: Fleet, tmp_path: Path
 ) -> None:
@@ -203,6 +226,44 @@ def test_whoever_leaves_early_is_not_told_off(fleet: Fleet) -> None:
     os.close(writing)
     assert done.stderr == ""
     assert done.returncode == 141
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.parametrize("argv", [["get", "vm"], ["get", "vm", "-o", "yaml"], ["--help"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_device_is_one_error(fleet: Fleet, argv: list[str], unbuffered: str) -> None:
+    fleet.write(*(machine(f"vm-{index}") for index in range(20)))
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "agent",
+                *argv,
+                *([] if argv == ["--help"] else ["--repo", str(fleet.root)]),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.stderr == "error: the output cannot be written: No space left on device\n"
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "closed", [">&-", "2>&-", ">&- 2>&-", "2>/dev/full", ">/dev/full 2>/dev/full"]
+)
+def test_an_output_that_is_closed_or_full_leaves_no_trace(fleet: Fleet, closed: str) -> None:
+    fleet.write(machine())
+    command = f"{sys.executable} -m agent get vm nothing --repo {fleet.root} {closed}"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == ("2>" not in closed)
 
 
 def test_one_command_loads_no_other(fleet: Fleet) -> None:

@@ -1,0 +1,74 @@
+"""The output that may end, fill up or be closed at any moment, and is no reason for a trace."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import sys
+
+PIPE_CLOSED = 141
+FAILED = 1
+_OF_OUTPUT = frozenset(
+    (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
+)
+
+
+def prepare() -> None:
+    """Have something to print to; what the terminal's encoding lacks is written out instead of
+    being an error. Python has no stream where a descriptor was closed from the start.
+    """
+    if sys.stdout is None:
+        sys.stdout = _nowhere()
+    if sys.stderr is None:
+        sys.stderr = _nowhere()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def lost(error: OSError) -> bool:
+    """True if this is the output's: errors of files name them, and others are translated."""
+    return error.filename is None and error.errno in _OF_OUTPUT
+
+
+def finish(code: int, error: OSError | None = None) -> int:
+    """Write what was printed; the exit code, which is another one if that fails or has failed with
+    `error`. Nothing is left that could fail when the interpreter ends.
+    """
+    try:
+        if error is not None:
+            raise error
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence(sys.stdout)
+        code = PIPE_CLOSED
+    except OSError as failure:
+        _silence(sys.stdout)
+        code = FAILED
+        _complain(f"error: the output cannot be written: {failure.strerror}\n")
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _silence(sys.stderr)
+        code = code or FAILED
+    return code
+
+
+def _complain(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+    except OSError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: object) -> None:
+    """Let whatever is still to be written go nowhere."""
+    if isinstance(stream, io.TextIOWrapper):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _nowhere() -> io.TextIOWrapper:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  # open to the end
