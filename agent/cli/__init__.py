@@ -23,7 +23,7 @@ from agent.cli.command import (
 from agent.core.host import HostError
 from agent.gitrepo.repository import RepositoryError
 
-__all__ = ["COMMANDS", "INTERRUPTED", "main"]
+__all__ = ["COMMANDS", "INTERRUPTED", "main", "whole_parser"]
 
 COMMANDS = {
     "run": "run",
@@ -36,8 +36,11 @@ COMMANDS = {
     "start": "operation",
     "stop": "operation",
     "restart": "operation",
+    "explain": "explain",
     "doctor": "doctor",
+    "completion": "completion",
     "systemd-unit": "systemd_unit",
+    "help": "help",
 }
 """The module of each command, in the order in which `--help` lists them."""
 
@@ -49,7 +52,7 @@ examples:
   gitvirt restart linux-vm --wait         restart one and wait for it
 
 The repository is --repo, else GITVIRT_REPO, else the origin of the clone one stands in.
-`gitvirt COMMAND --help` says more about a command.
+`gitvirt help COMMAND` says more about a command.
 """
 
 
@@ -92,7 +95,12 @@ def _main(argv: Sequence[str]) -> int:
         return 1
 
 
-def _parser(modules: Iterable[str]) -> tuple[Parser, dict[str, Command]]:
+def whole_parser() -> Parser:
+    """Of all commands, with all options in sight."""
+    return _parser(_modules(()), shown=True)[0]
+
+
+def _parser(modules: Iterable[str], *, shown: bool = False) -> tuple[Parser, dict[str, Command]]:
     parser = Parser(
         prog="gitvirt",
         usage="gitvirt [SETTINGS] COMMAND …",
@@ -109,9 +117,9 @@ def _parser(modules: Iterable[str]) -> tuple[Parser, dict[str, Command]]:
         module = importlib.import_module(f"agent.cli.{name}")
         module.add(subparsers)
         for new in subparsers.choices.keys() - commands.keys():
-            add_settings(subparsers.choices[new])
+            add_settings(subparsers.choices[new], shown=shown)
             commands[new] = module
-    add_settings(parser)
+    add_settings(parser, shown=shown)
     parser.commands = COMMANDS
     parser.parsers = subparsers.choices
     return parser, commands

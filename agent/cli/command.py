@@ -12,6 +12,10 @@ from agent.core.spelling import nearest
 from agent.settings import OPTIONS, Settings
 
 INTERRUPTED = 130
+_ABOUT_SETTINGS = """\
+Each is also an environment variable and a line of a configuration file:
+--data-dir, GITVIRT_DATA_DIR, data-dir. A password stands in GITVIRT_PASSWORD or in
+a file, never in the arguments."""
 _CHOICE = re.compile(r"argument COMMAND: invalid choice: '([^']*)'")
 
 
@@ -50,6 +54,14 @@ class Parser(argparse.ArgumentParser):
         self.commands: Iterable[str] = ()
         self.parsers: Mapping[str, Parser] = {}
 
+    @property
+    def arguments(self) -> Sequence[argparse.Action]:
+        """All that may stand behind the command."""
+        return self._actions
+
+    def format_help(self) -> str:
+        return f"{super().format_help()}\n{_settings_help()}"
+
     def error(self, message: str) -> NoReturn:
         wrong = _CHOICE.match(message)
         if wrong:
@@ -71,34 +83,42 @@ class Parser(argparse.ArgumentParser):
         )
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
+def add_settings(parser: argparse.ArgumentParser, *, shown: bool = False) -> None:
     """The options of settings.py. What is not given leaves no trace in the namespace, so that they
-    may stand before and after the command.
+    may stand before and after the command. They are the same for every command: unless they are to
+    be `shown`, the help tells of them behind the command's own.
     """
-    group = parser.add_argument_group(
-        "settings",
-        "Each is also an environment variable and a line of a configuration file:\n"
-        "--data-dir, GITVIRT_DATA_DIR, data-dir. A password stands in GITVIRT_PASSWORD or in\n"
-        "a file, never in the arguments.",
-    )
-    group.add_argument(
-        "--config",
-        metavar="FILE",
-        dest="setting:config",
-        default=argparse.SUPPRESS,
-        help="read this file instead of ~/.config/gitvirt/config.yaml and /etc/gitvirt/config.yaml",
-    )
-    for option in OPTIONS:
-        if option.secret:
-            continue
-        names = ([f"-{option.short}"] if option.short else []) + [f"--{option.name}"]
+    group = parser.add_argument_group("settings", _ABOUT_SETTINGS)
+
+    def add(*names: str, metavar: str, dest: str, text: str) -> None:
         group.add_argument(
             *names,
-            metavar=option.metavar,
-            dest=f"setting:{option.name}",
+            metavar=metavar,
+            dest=f"setting:{dest}",
             default=argparse.SUPPRESS,
-            help=option.help,
+            help=text if shown else argparse.SUPPRESS,
         )
+
+    add(
+        "--config",
+        metavar="FILE",
+        dest="config",
+        text="read this file instead of ~/.config/gitvirt/config.yaml and /etc/gitvirt/config.yaml",
+    )
+    for option in OPTIONS:
+        if not option.secret:
+            names = ([f"-{option.short}"] if option.short else []) + [f"--{option.name}"]
+            add(*names, metavar=option.metavar, dest=option.name, text=option.help)
+
+
+def _settings_help() -> str:
+    """What help says of the settings."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    alone = argparse.ArgumentParser(
+        usage=argparse.SUPPRESS, add_help=False, formatter_class=formatter
+    )
+    add_settings(alone, shown=True)
+    return alone.format_help()
 
 
 def given_settings(args: argparse.Namespace) -> dict[str, str]:

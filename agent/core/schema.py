@@ -130,6 +130,11 @@ class Kind:
     schema: Mapping[str, Any] = field(repr=False)
     """The schema with its references filled in."""
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What people may call it."""
+        return (self.singular, self.plural, *self.short_names)
+
     def rule(self, path: Path) -> FieldRule:
         """What is known of the field at a path such as ("spec", "cpu", "cores"); indexes of lists
         may be left out. Below what the schema knows, the nearest ancestor's word counts.
@@ -218,17 +223,13 @@ class Catalogue:
         without its group. Raises ValueError with a sentence that lists what there is.
         """
         word = text.lower().partition(".")[0]
-        found = [
-            kind
-            for kind in self.kinds.values()
-            if word in (kind.singular, kind.plural, kind.name.lower(), *kind.short_names)
-        ]
+        found = [kind for kind in self.kinds.values() if word in (*kind.words, kind.name.lower())]
         if len(found) == 1:
             return found[0]
         if found:
             names = ", ".join(kind.plural for kind in found)
             raise ValueError(f"{text!r} could mean {names}: write which one")
-        meant = nearest(word, [name for kind in self.kinds.values() for name in _words(kind)])
+        meant = nearest(word, [name for kind in self.kinds.values() for name in kind.words])
         hint = f"did you mean {meant}?" if meant else f"known are {', '.join(self._plurals())}"
         raise ValueError(f"there is no kind {text!r}: {hint}")
 
@@ -262,10 +263,6 @@ def _folder() -> FilePath:
 
 def _group(api_version: str) -> str:
     return api_version.rpartition("/")[0]
-
-
-def _words(kind: Kind) -> tuple[str, ...]:
-    return (kind.singular, kind.plural, *kind.short_names)
 
 
 def _base64(text: str) -> str:

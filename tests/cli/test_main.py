@@ -27,12 +27,15 @@ def test_help_lists_every_command_and_each_has_examples(gitvirt: Gitvirt) -> Non
         single = gitvirt(command, "--help")
         assert single.code == 0
         assert f"gitvirt {command}" in single.out.splitlines()[0]
-        assert "examples:" in single.out
-        assert "--repo" in single.out
+        own, _, settings = single.out.partition("\nexamples:\n")
+        assert "--repo" not in own
+        assert settings.index("\nsettings:\n") < settings.index("--repo")
 
 
 def test_without_a_command_there_is_help(gitvirt: Gitvirt) -> None:
-    assert gitvirt().out == gitvirt("--help").out
+    assert gitvirt().out == gitvirt("--help").out == gitvirt("help").out
+    assert gitvirt("help", "get").out == gitvirt("get", "--help").out
+    assert "did you mean get?" in gitvirt("help", "gte").err
 
 
 def test_a_password_is_no_flag(gitvirt: Gitvirt) -> None:
@@ -231,7 +234,9 @@ def test_whoever_leaves_early_is_not_told_off(fleet: Fleet) -> None:
 FULL = Path("/dev/full")
 
 
-@pytest.mark.parametrize("argv", [["get", "vm"], ["get", "vm", "-o", "yaml"], ["--help"]])
+@pytest.mark.parametrize(
+    "argv", [["get", "vm"], ["get", "vm", "-o", "yaml"], ["--help"], ["explain", "vm"]]
+)
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_device_is_one_error(fleet: Fleet, argv: list[str], unbuffered: str) -> None:
     fleet.write(*(machine(f"vm-{index}") for index in range(20)))
