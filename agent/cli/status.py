@@ -14,13 +14,15 @@ from agent.cli.repositories import opened
 from agent.cli.snapshot import Reader, Snapshot
 from agent.core import human, ledger
 from agent.core.model import Problem
-from agent.core.overview import Concern, concerns, phases, restarts
+from agent.core.overview import Concern, Weight, concerns, phases, restarts
 from agent.core.schema import Catalogue
 from agent.core.status import seconds, timestamp
 from agent.core.tables import printable
 from agent.settings import Settings
 
 _SHOWN = 20
+_NAMED = 3
+"""Objects that are named before one sentence."""
 
 
 def add(subparsers: Subparsers) -> None:
@@ -56,7 +58,17 @@ class Glance:
     def fine(self) -> bool:
         node = _part(self.agent, "node")
         healthy = not self.silence and not self.problems and bool(node.get("ready", True))
-        return healthy and not self.concerns and not self.restarts
+        calm = all(each.weight is Weight.NOTE for each in self.concerns)
+        return healthy and calm and not self.restarts
+
+    def said(self, weight: Weight) -> dict[str, list[str]]:
+        """Who says what of that weight: each sentence once, with all that it is about."""
+        found: dict[str, list[str]] = {}
+        for each in self.concerns:
+            for one in each.said:
+                if one.weight is weight:
+                    found.setdefault(one.message or f"{each.phase}.", []).append(each.resource)
+        return found
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -100,7 +112,12 @@ def _machine(glance: Glance) -> dict[str, Any]:
         "phases": glance.phases,
         "restartAwaiting": glance.restarts,
         "concerns": [
-            {"resource": each.resource, "phase": each.phase, "messages": list(each.messages)}
+            {
+                "resource": each.resource,
+                "phase": each.phase,
+                "weight": each.weight.name.lower(),
+                "messages": list(each.messages),
+            }
             for each in glance.concerns
         ],
     }
@@ -116,23 +133,26 @@ def _lines(glance: Glance, now: float) -> Iterator[str]:
         yield f"            warning: {glance.silence}"
     yield from _node(_part(agent, "node"))
     yield from _revisions(agent, now)
-    yield from _phases(glance.phases)
+    yield from _said("Somebody has to look at", glance.said(Weight.ACT))
     yield from _listed("Manifests that do not hold", [place(each) for each in glance.problems])
     yield from _listed(
         "Waiting for a restart",
         [f"{name}: {', '.join(paths)}" for name, paths in glance.restarts.items()],
     )
-    yield from _listed(
-        "Objects with something to say",
-        [_concern(each) for each in glance.concerns],
-    )
+    yield from _said("Under way", glance.said(Weight.UNDER_WAY))
+    yield from _said("Good to know", glance.said(Weight.NOTE))
+    yield from _phases(glance.phases)
     if glance.fine:
         yield "All is as it should be."
 
 
-def _concern(concern: Concern) -> str:
-    subject = f"{concern.resource} {concern.phase}".rstrip()
-    return ": ".join([subject, *(["; ".join(concern.messages)] if concern.messages else [])])
+def _said(title: str, said: Mapping[str, list[str]]) -> Iterator[str]:
+    names = {name for by in said.values() for name in by}
+    lines = []
+    for message, by in said.items():
+        more = f" and {len(by) - _NAMED} more" if by[_NAMED:] else ""
+        lines.append(f"{', '.join(by[:_NAMED])}{more}: {message}")
+    yield from _listed(title, lines, len(names))
 
 
 def _node(node: Mapping[str, Any]) -> Iterator[str]:
@@ -166,9 +186,9 @@ def _phases(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
         yield f"{printable(kind)}: {total}{' (' + ', '.join(named) + ')' if named else ''}"
 
 
-def _listed(title: str, items: list[str]) -> Iterator[str]:
+def _listed(title: str, items: list[str], count: int | None = None) -> Iterator[str]:
     if items:
-        yield f"{title} ({len(items)}):"
+        yield f"{title} ({len(items) if count is None else count}):"
         yield from (f"  {printable(item)}" for item in items[:_SHOWN])
         if items[_SHOWN:]:
             yield f"  … and {len(items) - _SHOWN} more"

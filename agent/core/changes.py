@@ -61,6 +61,13 @@ class Change:
         return f"{self.path}: {_shown(self.current)} → {_shown(self.desired)}"
 
 
+def sentence(listed: Mapping[str, Json]) -> str:
+    """An entry of `.status.restartAwaitingChanges`: `cpu.cores: 1 → 2`."""
+    values = (listed.get("currentValue"), listed.get("desiredValue"))
+    operation, path = str(listed.get("operation", "")), str(listed.get("path", ""))
+    return str(Change(operation, path, *values, Disposition.RESTART))
+
+
 def _shown(value: Json) -> str:
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 

@@ -1,60 +1,143 @@
-"""What is worth knowing of a fleet at a glance."""
+"""What is worth knowing of a fleet at a glance, and how much it asks of people."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 from agent.core.model import Json
 
-CALM = frozenset(("", "Ready", "Running", "Stopped", "Completed", "Superseded"))
+CALM = frozenset(("", "Ready", "Running", "Stopped"))
 """Phases in which nothing is wrong and nothing is under way."""
+STUCK = frozenset(("Failed", "ImageLost", "Lost", "Pause", "PVCLost"))
+"""Phases that no object leaves by itself."""
+MOVING = frozenset(
+    ("InProgress", "Migrating", "Provisioning", "Resizing", "Starting", "Stopping", "Terminating")
+)
+"""Phases of what gets somewhere by itself."""
+ENDED = frozenset(("Completed", "Failed", "Superseded"))
+"""Phases of operations that are history: whoever asked was told."""
+OPERATION = "VirtualMachineOperation"
 FIRST = (
     "VirtualMachine",
     "VirtualDisk",
     "VirtualImage",
     "ClusterVirtualImage",
     "VirtualMachineClass",
-    "VirtualMachineOperation",
+    OPERATION,
 )
 """The kinds of virtualization, in the order in which people look at them."""
 LEFT_OUT = frozenset(("Secret", "ModuleConfig"))
 """Kinds that have no state."""
 
-
+RESTARTS = frozenset(("AwaitingRestartToApplyConfiguration", "ConfigurationApplied"))
+NOTES = frozenset(
+    (
+        "AgentReady",
+        "CoreFractionEnforced",
+        "FieldsSupported",
+        "HardwareVirtualization",
+        "ParavirtualizationSupported",
+        "Suspended",
+    )
+)
+"""Conditions that say how things are here, and keep nothing from being as it should be."""
 LIMITS = frozenset(("Migratable",))
 """Conditions that say what cannot be done here, of objects that lack nothing."""
+_ABNORMAL = frozenset(("DriftDetected", "Terminating"))
+"""Conditions that are true where something is wrong."""
+
+
+class Weight(IntEnum):
+    """How much a sentence about an object asks of people, the most urgent first."""
+
+    ACT = 0
+    """Somebody has to do something."""
+    RESTART = 1
+    """A change waits until somebody restarts a machine."""
+    UNDER_WAY = 2
+    """It gets there by itself."""
+    NOTE = 3
+    """Good to know."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one condition says. `message` is empty where nothing but the phase tells."""
+
+    weight: Weight
+    type: str
+    message: str
 
 
 @dataclass(frozen=True, order=True)
 class Concern:
-    """An object that is not as it should be, or not yet."""
+    """An object that has something to say."""
 
+    weight: Weight
+    """Of the weightiest that it says."""
     resource: str
     """`VirtualMachine default/linux-vm`."""
     phase: str
-    messages: tuple[str, ...]
-    """`Type: message` of the conditions that have something to say."""
+    said: tuple[Said, ...]
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """`Type: message` of the conditions that have something to say."""
+        return tuple(f"{each.type}: {each.message}" for each in self.said if each.message)
+
+
+def said(kind: str, status: Mapping[str, Json]) -> tuple[Said, ...]:
+    """What an object has to say, each sentence once, the weightiest first; nothing if it is as it
+    should be.
+    """
+    phase = str(status.get("phase", ""))
+    if kind == OPERATION and phase in ENDED:
+        return ()
+    found: dict[str, Said] = {}
+    for condition in _conditions(status):
+        message = str(condition.get("message") or "")
+        if message and condition.get("type") not in LIMITS:
+            new = Said(_weight(condition, phase), str(condition.get("type", "")), message)
+            old = found.setdefault(message, new)
+            if new.weight < old.weight:
+                found[message] = new
+    urgent = any(each.weight in (Weight.ACT, Weight.UNDER_WAY) for each in found.values())
+    if phase not in CALM and not urgent:
+        found[""] = Said(Weight.ACT if phase in STUCK else Weight.UNDER_WAY, "", "")
+    return tuple(sorted(found.values(), key=lambda each: each.weight))
+
+
+def _weight(condition: Mapping[str, Json], phase: str) -> Weight:
+    kind, state = condition.get("type"), condition.get("status")
+    if kind in RESTARTS:
+        return Weight.RESTART
+    if kind in NOTES:
+        return Weight.NOTE
+    if state == "True" and kind not in _ABNORMAL:
+        return Weight.NOTE
+    reason = str(condition.get("reason", ""))
+    if "Fail" in reason or phase in STUCK or kind in _ABNORMAL:
+        return Weight.ACT
+    moving = phase in MOVING or reason.startswith("Wait")
+    return Weight.UNDER_WAY if moving else Weight.ACT
 
 
 def concerns(objects: Iterable[Mapping[str, Any]]) -> list[Concern]:
-    """Objects that are in no calm phase, and those whose conditions have a message."""
-    return sorted(concern(each) for each in objects if is_concern(status_of(each)))
-
-
-def is_concern(status: Mapping[str, Any]) -> bool:
-    """True for the status of an object that is in no calm phase or has something to say."""
-    return str(status.get("phase", "")) not in CALM or any(_said(status))
+    """Objects that have something to say, the most urgent first."""
+    return sorted(each for each in map(concern, objects) if each.said)
 
 
 def concern(value: Mapping[str, Any]) -> Concern:
     """What there is to say of one whole object."""
     status = status_of(value)
-    messages = tuple(f"{each.get('type', '')}: {each['message']}" for each in _said(status))
-    resource = f"{value.get('kind', '')} {_label(value)}"
-    return Concern(resource, str(status.get("phase", "")), messages)
+    kind = str(value.get("kind", ""))
+    found = said(kind, status)
+    weight = found[0].weight if found else Weight.NOTE
+    return Concern(weight, f"{kind} {_label(value)}", str(status.get("phase", "")), found)
 
 
 def phases(objects: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
@@ -78,6 +161,15 @@ def restarts(objects: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     return dict(sorted(found.items()))
 
 
+def last_change(status: Mapping[str, Json]) -> str:
+    """When the object last became something else (RFC 3339); empty if nothing tells."""
+    stats = status.get("stats")
+    past = stats.get("phasesTransitions") if isinstance(stats, Mapping) else None
+    entries = [*_mappings(past), *_conditions(status)]
+    names = ("timestamp", "lastTransitionTime")
+    return max((str(each.get(name) or "") for each in entries for name in names), default="")
+
+
 def _label(value: Mapping[str, Any]) -> str:
     metadata = value["metadata"]
     namespace = metadata.get("namespace", "")
@@ -90,14 +182,10 @@ def status_of(value: Mapping[str, Any]) -> Mapping[str, Any]:
     return status if isinstance(status, Mapping) else {}
 
 
-def _said(status: Mapping[str, Any]) -> Iterator[Mapping[str, Json]]:
-    """Conditions that have something to say."""
-    for each in _conditions(status):
-        if each.get("message") and each.get("type") not in LIMITS:
-            yield each
-
-
 def _conditions(status: Mapping[str, Json]) -> list[Mapping[str, Json]]:
-    conditions = status.get("conditions")
-    items = conditions if isinstance(conditions, list | tuple) else ()
+    return _mappings(status.get("conditions"))
+
+
+def _mappings(value: Json) -> list[Mapping[str, Json]]:
+    items = value if isinstance(value, list | tuple) else ()
     return [item for item in items if isinstance(item, Mapping)]

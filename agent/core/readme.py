@@ -4,34 +4,52 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 from agent.core import tables
+from agent.core.changes import sentence
+from agent.core.fleetmap import FleetMap
+from agent.core.ledger import path_of
 from agent.core.model import Key, Problem
-from agent.core.overview import FIRST, LEFT_OUT, concern, is_concern, status_of
+from agent.core.overview import FIRST, LEFT_OUT, Weight, last_change, said, status_of
+from agent.core.picture import Machine
+from agent.core.quantity import to_bytes
 from agent.core.schema import Catalogue, Kind
 
+PICTURE = "fleet.svg"
+MACHINE = "VirtualMachine"
 MAX_ROWS = 100
 MAX_TEXT = 300
+NAMES = 5
+"""Objects that are named behind one sentence."""
 
+Sortable = TypeVar("Sortable", bound=tuple[Any, ...])
 Whole = Callable[[], Mapping[str, Any]]
 """Gives an object as the status branch has it. Called only for objects that are shown."""
 
 
 @dataclass(slots=True)
 class _Entry:
-    kind: str
+    key: Key
     label: str
-    running: bool
-    restarts: bool
-    troubled: bool
+    phase: str
+    changed: str
+    """When it last became something else."""
+    said: tuple[tuple[Weight, str], ...]
+    """What it has to say."""
+    drawn: tuple[str, Machine] | None
+    """A machine as the picture shows it, and its node."""
     whole: Whole
     row: str = ""
     """Its line in the table of its kind, once it was shown."""
-    concern: str = ""
-    """Its line among those with something to say, once it was shown."""
+
+    @property
+    def resource(self) -> str:
+        return f"{self.key.kind} {self.label}"
 
 
 class Readme:
@@ -42,26 +60,37 @@ class Readme:
         self._entries: dict[Key, _Entry] = {}
         self._labels: dict[str, list[tuple[str, Key]]] = {}
         """Objects of each kind in the order of their labels."""
-        self._troubled: list[tuple[str, Key]] = []
-        self._running = self._restarts = 0
+        self._said: dict[tuple[Weight, str], list[tuple[str, Key]]] = {}
+        """Who says what: a sentence stands there once, whoever it is about."""
+        self._sentences: list[tuple[Weight, str]] = []
+        self._changes: list[tuple[str, str, Key]] = []
+        self._running = 0
+        self._weights: Counter[Weight] = Counter()
+        self._map = FleetMap()
 
     def put(self, key: Key, status: Mapping[str, Any], whole: Whole) -> None:
-        """An object is there, or is another one than before."""
+        """An object is there, or is not the same as before."""
         self.drop(key)
+        label = f"{key.namespace}/{key.name}" if key.namespace else key.name
         entry = _Entry(
-            kind=key.kind,
-            label=f"{key.namespace}/{key.name}" if key.namespace else key.name,
-            running=key.kind == "VirtualMachine" and status.get("phase") == "Running",
-            restarts=bool(status.get("restartAwaitingChanges")),
-            troubled=is_concern(status),
+            key=key,
+            label=label,
+            phase=str(status.get("phase", "")),
+            changed=last_change(status),
+            said=_sentences(key.kind, status),
+            drawn=_drawn(key, status),
             whole=whole,
         )
         self._entries[key] = entry
-        insort(self._labels.setdefault(key.kind, []), (entry.label, key))
-        if entry.troubled:
-            insort(self._troubled, (f"{key.kind} {entry.label}", key))
-        self._running += entry.running
-        self._restarts += entry.restarts
+        insort(self._labels.setdefault(key.kind, []), (label, key))
+        for each in entry.said:
+            if each not in self._said:
+                self._said[each] = []
+                insort(self._sentences, each)
+            insort(self._said[each], (entry.resource, key))
+        if entry.changed:
+            insort(self._changes, (entry.changed, entry.resource, key))
+        self._count(entry, 1)
 
     def drop(self, key: Key) -> None:
         """An object is gone."""
@@ -69,67 +98,112 @@ class Readme:
         if entry is None:
             return
         _remove(self._labels[key.kind], (entry.label, key))
-        if entry.troubled:
-            _remove(self._troubled, (f"{key.kind} {entry.label}", key))
-        self._running -= entry.running
-        self._restarts -= entry.restarts
+        for each in entry.said:
+            _remove(self._said[each], (entry.resource, key))
+            if not self._said[each]:
+                del self._said[each]
+                _remove(self._sentences, each)
+        if entry.changed:
+            _remove(self._changes, (entry.changed, entry.resource, key))
+        self._count(entry, -1)
+
+    def _count(self, entry: _Entry, step: int) -> None:
+        self._running += step * (entry.key.kind == MACHINE and entry.phase == "Running")
+        for weight in {weight for weight, _ in entry.said}:
+            self._weights[weight] += step
+        if entry.drawn is not None:
+            (self._map.put if step > 0 else self._map.drop)(*entry.drawn)
+
+    def picture(self, agent: Mapping[str, Any]) -> bytes:
+        """fleet.svg. As long as nothing in it changes it is the same object."""
+        return self._map.picture(_mapping(agent, "node"))
 
     def text(self, problems: Sequence[Problem], agent: Mapping[str, Any]) -> str:
-        """A line of summary, problems, and a table a kind. Equal input gives equal text, and
-        nothing in it moves by itself.
+        """A line of summary, what asks for somebody, the picture, what else there is to know, and
+        a table a kind. Equal input gives equal text, and nothing in it moves by itself.
         """
         parts = [
             f"# Fleet {markdown(str(agent.get('fleet', 'default')))}",
-            self._summary(problems, agent),
+            self._summary(problems),
             *_node(agent),
+            *self._weighing(Weight.ACT, "Somebody has to look at"),
             *_problems(problems),
-            *self._concerns(),
+            *self._weighing(Weight.RESTART, "Waiting for a restart"),
+            f"![Nodes, and the machines on them by phase]({PICTURE})",
+            *self._times(agent),
+            *self._weighing(Weight.UNDER_WAY, "Under way"),
+            *self._weighing(Weight.NOTE, "Good to know"),
             *(part for kind in _kinds(self._catalogue) for part in self._kind(kind)),
         ]
         return "\n\n".join(parts) + "\n"
 
-    def _summary(self, problems: Sequence[Problem], agent: Mapping[str, Any]) -> str:
-        machines = len(self._labels.get("VirtualMachine", ()))
+    def _summary(self, problems: Sequence[Problem]) -> str:
+        machines, weights = len(self._labels.get(MACHINE, ())), self._weights
+        act, restart, moving = (
+            weights[each] for each in (Weight.ACT, Weight.RESTART, Weight.UNDER_WAY)
+        )
         counts = [
-            f"{self._running} of {_count(machines, 'virtual machine')} running",
-            f"{_count(len(problems), 'problem')} in manifests",
-            f"{_count(len(self._troubled), 'object')} with something to say",
+            f"**{self._running} of {_count(machines, 'virtual machine')} running**",
+            f"{_count(act, 'object')} for somebody to look at" if act else "",
+            f"{_count(len(problems), 'problem')} in manifests" if problems else "",
+            f"{restart} waiting for a restart" if restart else "",
+            f"{moving} under way" if moving else "",
         ]
-        if self._restarts:
-            counts.append(f"{self._restarts} waiting for a restart")
-        applied = _revision(agent, "applied")
-        attempted = _revision(agent, "attempted")
+        if not (act or problems or restart or moving):
+            counts.append("all is as it should be")
+        return f"{', '.join(each for each in counts if each)}."
+
+    def _times(self, agent: Mapping[str, Any]) -> list[str]:
+        said = []
+        applied, attempted = _revision(agent, "applied"), _revision(agent, "attempted")
         if applied:
-            counts.append(f"`{applied}` applied")
+            said.append(f"Commit `{applied}` in force{_since(agent, 'applied')}.")
         if attempted and attempted != applied:
-            counts.append(f"`{attempted}` under way")
-        return f"**{counts[0]}**, {', '.join(counts[1:])}."
+            said.append(f"Commit `{attempted}` under way{_since(agent, 'attempted')}.")
+        if self._changes:
+            when, _, key = self._changes[-1]
+            entry = self._entries[key]
+            what = f" {markdown(entry.phase)}" if entry.phase else ""
+            said.append(f"Last change: {self._link(entry, key.kind)}{what}, {_moment(when)}.")
+        return [" ".join(said)] if said else []
 
-    def _concerns(self) -> list[str]:
-        if not self._troubled:
+    def _weighing(self, weight: Weight, title: str) -> list[str]:
+        first = bisect_left(self._sentences, (weight, ""))
+        last = (
+            bisect_left(self._sentences, (Weight(weight + 1), "")) if weight < max(Weight) else None
+        )
+        found = self._sentences[first:last]
+        if not found:
             return []
-        lines = [self._concern(self._entries[key]) for _, key in self._troubled[:MAX_ROWS]]
-        table = _table(("OBJECT", "PHASE", "WHAT"), lines, len(self._troubled))
-        return ["## Objects with something to say", *table]
+        lines = [self._sentence(each) for each in found[:MAX_ROWS]]
+        what = "CHANGES" if weight is Weight.RESTART else "WHAT"
+        table = _table((what, "OF"), lines, len(found))
+        return [f"## {title} ({self._weights[weight]})", *table]
 
-    def _concern(self, entry: _Entry) -> str:
-        if not entry.concern:
-            found = concern(entry.whole())
-            said = "; ".join(found.messages[:3]) + ("; …" if found.messages[3:] else "")
-            entry.concern = _row((found.resource, found.phase, said))
-        return entry.concern
+    def _sentence(self, said: tuple[Weight, str]) -> str:
+        by = self._said[said]
+        names = [self._link(self._entries[key], key.kind) for _, key in by[:NAMES]]
+        more = f" and {len(by) - NAMES} more" if by[NAMES:] else ""
+        return _line((markdown(said[1]), f"{', '.join(names)}{more}"))
+
+    def _link(self, entry: _Entry, kind: str = "") -> str:
+        """The object's name, which leads to its file."""
+        shown = f"{kind} {entry.label}" if kind else entry.key.name
+        return f"[{markdown(shown)}]({quote(path_of(self._catalogue, entry.key))})"
 
     def _kind(self, kind: Kind) -> list[str]:
         found = self._labels.get(kind.name)
         if not found:
             return []
-        lines = [self._line(kind, self._entries[key]) for _, key in found[:MAX_ROWS]]
-        headers = _cells(kind, ()).headers
+        lines = [self._row(kind, self._entries[key]) for _, key in found[:MAX_ROWS]]
+        headers = (*_cells(kind, ()).headers, "LAST CHANGE")
         return [f"## {kind.name} ({len(found)})", *_table(headers, lines, len(found))]
 
-    def _line(self, kind: Kind, entry: _Entry) -> str:
+    def _row(self, kind: Kind, entry: _Entry) -> str:
         if not entry.row:
-            entry.row = _row(_cells(kind, [entry.whole()]).rows[0])
+            cells = [markdown(cell) for cell in _cells(kind, [entry.whole()]).rows[0]]
+            cells[1 if kind.namespaced else 0] = self._link(entry)
+            entry.row = _line((*cells, _moment(entry.changed)))
         return entry.row
 
 
@@ -172,10 +246,47 @@ def _escaped(line: str, at: int) -> str:
     return f"\\{sign}" if at == 0 and sign in "-+=" else sign
 
 
+def _sentences(kind: str, status: Mapping[str, Any]) -> tuple[tuple[Weight, str], ...]:
+    """What an object has to say. What waits for a restart is told by the changes themselves."""
+    phase = str(status.get("phase", ""))
+    found = {(each.weight, each.message or f"{phase}.") for each in said(kind, status)}
+    changes = status.get("restartAwaitingChanges")
+    if isinstance(changes, list) and changes:
+        found = {each for each in found if each[0] is not Weight.RESTART}
+        listed = (sentence(each) for each in changes if isinstance(each, Mapping))
+        found.add((Weight.RESTART, "; ".join(listed)))
+    return tuple(sorted(found))
+
+
+def _drawn(key: Key, status: Mapping[str, Any]) -> tuple[str, Machine] | None:
+    if key.kind != MACHINE:
+        return None
+    label = key.name if key.namespace == "default" else f"{key.namespace}/{key.name}"
+    memory = _mapping(_mapping(status, "resources"), "memory").get("size", "0")
+    try:
+        count = to_bytes(memory)
+    except (TypeError, ValueError):
+        count = 0
+    return str(status.get("nodeName", "")), Machine(label, str(status.get("phase", "")), count)
+
+
+def _mapping(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = value.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
 def _revision(agent: Mapping[str, Any], name: str) -> str:
-    part = agent.get(name)
-    revision = part.get("revision") if isinstance(part, Mapping) else None
-    return re.sub("[^0-9a-f]", "", str(revision or ""))[:12]
+    return re.sub("[^0-9a-f]", "", str(_mapping(agent, name).get("revision") or ""))[:12]
+
+
+def _since(agent: Mapping[str, Any], name: str) -> str:
+    moment = _moment(str(_mapping(agent, name).get("since") or ""))
+    return f" since {moment}" if moment else ""
+
+
+def _moment(when: str) -> str:
+    """A time as people read it: `2026-01-01 12:00:00 UTC`."""
+    return markdown(when.replace("T", " ").replace("Z", " UTC"))
 
 
 def _node(agent: Mapping[str, Any]) -> list[str]:
@@ -211,7 +322,7 @@ def _cells(kind: Kind, objects: Iterable[Mapping[str, Any]]) -> tables.Table:
     return tables.table(kind, objects, now=None, wide=wide, namespaces=True)
 
 
-def _remove(values: list[tuple[str, Key]], value: tuple[str, Key]) -> None:
+def _remove(values: list[Sortable], value: Sortable) -> None:
     del values[bisect_left(values, value)]
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from agent.core.facts import Engine
-from agent.core.host import Host, HostEvent
+from agent.core.host import Host, HostEvent, RawNode
 from agent.core.ledger import Record
 from agent.core.model import Desired, Json, Key, Problem
+from agent.core.quantity import format_bytes
 from agent.core.schema import Catalogue
 from agent.core.status import timestamp
 from agent.reconcile.acting import REPEATED, Acting
@@ -325,11 +326,18 @@ class Reconciler:
             "path": self._identity.branches.folder or ".",
             "attempted": attempted,
             "applied": self._applied,
-            "node": {
-                "name": next(iter(self._world.nodes), ""),
-                "ready": not self._hosts.error,
-                "message": self._hosts.error,
-            },
+            "node": self._node(),
+        }
+
+    def _node(self) -> dict[str, Json]:
+        name = next(iter(self._world.nodes), "")
+        node: RawNode | None = self._engine.get("node", name)
+        memory = {"memory": format_bytes(node.memory)} if node is not None else {}
+        return {
+            "name": name,
+            "ready": not self._hosts.error,
+            "message": self._hosts.error,
+            **memory,
         }
 
     def _due(self, now: float) -> float:

@@ -8,7 +8,7 @@ from functools import partial
 
 from agent.core.ledger import FLEET_FILE, PLANS, document, dump
 from agent.core.model import Json, Key, Problem
-from agent.core.readme import Readme
+from agent.core.readme import PICTURE, Readme
 from agent.core.schema import Catalogue
 from agent.reconcile.book import Book
 from agent.reconcile.message import compose
@@ -40,6 +40,7 @@ class Writing:
         self._agent: Mapping[str, Json] = {}
         self._problems: tuple[Problem, ...] | None = None
         self._fleet: Readme | None = None
+        self._picture = b""
         self._batch = Batch()
         self.files: dict[str, bytes | None] = {}
         """What else is to be written, by path; None removes."""
@@ -47,7 +48,7 @@ class Writing:
 
     def forget(self) -> None:
         """The branch was read anew: nothing is known to be written."""
-        self._agent, self._problems, self._fleet = {}, None, None
+        self._agent, self._problems, self._fleet, self._picture = {}, None, None, b""
 
     def news(self, agent: Mapping[str, Json]) -> bool:
         """True if there is something to write."""
@@ -84,7 +85,11 @@ class Writing:
         changes |= batch.files
         changes[FLEET_FILE] = dump(agent)
         changes[PROBLEMS_FILE] = dump([_listed(each) for each in problems])
-        changes[README_FILE] = self._readme(problems, agent, batch).encode()
+        fleet = self._up_to_date(batch)
+        changes[README_FILE] = fleet.text(problems, agent).encode()
+        picture = fleet.picture(agent)
+        if picture != self._picture:
+            changes[PICTURE] = self._picture = picture
         message = compose(book.events, revision, self._said(agent) or _plans(batch.files))
         self.files.clear()
         book.unsaved, book.removed, book.trash.unsaved, book.events = set(), set(), {}, []
@@ -103,14 +108,12 @@ class Writing:
         book.removed |= batch.removed - book.records.keys()
         self.files.update({**batch.files, **self.files})
         book.trash.unsaved = {**batch.trash, **book.trash.unsaved}
-        self._agent = {}
+        self._agent, self._picture = {}, b""
 
     def _found(self) -> tuple[Problem, ...]:
         return (*self._book.problems, *self._book.held)
 
-    def _readme(
-        self, problems: tuple[Problem, ...], agent: Mapping[str, Json], batch: Batch
-    ) -> str:
+    def _up_to_date(self, batch: Batch) -> Readme:
         changed = batch.changed.keys()
         if self._fleet is None:
             self._fleet, changed = Readme(self._catalogue), self._book.records.keys()
@@ -119,7 +122,7 @@ class Writing:
         for key in changed:
             record = self._book.records[key]
             self._fleet.put(key, record.status, partial(document, self._catalogue, record))
-        return self._fleet.text(problems, agent)
+        return self._fleet
 
     def _said(self, agent: Mapping[str, Json]) -> str:
         new = agent.get("applied", {}).get("revision", "")

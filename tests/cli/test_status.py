@@ -56,13 +56,34 @@ def test_everything_that_is_wrong_is_named(gitvirt: Gitvirt, fleet: Fleet) -> No
         "  vms/a.yaml:7: VirtualMachine default/a: spec.cpu: is required",
         "Waiting for a restart (1):",
         "  default/waits: cpu.cores",
-        "Objects with something to say (1):",
-        "  VirtualMachine default/bad Pending: BlockDevicesReady: No disk root.",
+        "Somebody has to look at (1):",
+        "  VirtualMachine default/bad: No disk root.",
     ):
         assert line in result.lines
     assert "Attempted:  bbbbbbbbbbbb, " in result.out
     assert "warning: the agent was last seen 10m ago" in result.out
     assert "All is as it should be." not in result.out
+
+
+def test_what_is_only_good_to_know_is_said_once_and_is_no_failure(
+    gitvirt: Gitvirt, fleet: Fleet
+) -> None:
+    slow = condition("HardwareVirtualization", "False", "Node host-a is slow.")
+    failed = whole(
+        "VirtualMachineOperation",
+        "restart-1",
+        {"type": "Restart", "virtualMachineName": "vm-0"},
+        {"phase": "Failed", "conditions": [condition("Completed", "False", "Too late.")]},
+    )
+    fleet.write(failed, *(machine(f"vm-{at}", conditions=(slow,)) for at in range(5)))
+    fleet.agent()
+    result = gitvirt("status", "--exit-code")
+    assert result.code == 0
+    names = ", ".join(f"VirtualMachine default/vm-{at}" for at in range(3))
+    at = result.lines.index("Good to know (5):")
+    assert result.lines[at + 1] == f"  {names} and 2 more: Node host-a is slow."
+    assert result.out.count("slow") == 1
+    assert "Too late." not in result.out
 
 
 def test_for_machines(gitvirt: Gitvirt, fleet: Fleet) -> None:

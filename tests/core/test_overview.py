@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from agent.core import overview
+from agent.core.overview import Weight
 from tests.fleets import condition, machine
 
 
@@ -17,6 +20,35 @@ def test_only_conditions_with_a_message_and_phases_that_are_not_calm_are_a_conce
     assert [(each.resource, each.phase, each.messages) for each in overview.concerns(objects)] == [
         ("VirtualMachine default/starting", "Starting", ()),
         ("VirtualMachine default/told", "Running", ("AgentReady: No agent.",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("phase", "said", "weight"),
+    [
+        ("Pending", condition("BlockDevicesReady", "False", "No disk."), Weight.ACT),
+        ("Running", condition("DriftDetected", "True", "Changed by hand."), Weight.ACT),
+        ("Terminating", condition("Terminating", "True", "It is used."), Weight.ACT),
+        ("Pause", condition("Running", "False", "Paused."), Weight.ACT),
+        ("Provisioning", {**condition("Ready", "False", "404."), "reason": "ImportFailed"}, Weight.ACT),
+        ("Provisioning", condition("Ready", "False", "It is downloaded."), Weight.UNDER_WAY),
+        ("Pending", {**condition("BlockDevicesReady", "False", "Soon."), "reason": "WaitingFor"}, Weight.UNDER_WAY),
+        ("Running", condition("AwaitingRestartToApplyConfiguration", "True", "Later."), Weight.RESTART),
+        ("Running", condition("HardwareVirtualization", "False", "Slow."), Weight.NOTE),
+        ("Running", condition("ProvisioningReady", "True", "The Secret has changed."), Weight.NOTE),
+    ],
+)  # fmt: skip
+def test_each_sentence_has_its_weight(phase: str, said: dict[str, Any], weight: Weight) -> None:
+    found = overview.said("VirtualMachine", {"phase": phase, "conditions": [said]})
+    assert [each.weight for each in found] == [weight]
+
+
+def test_an_object_that_is_stuck_or_on_its_way_says_so_by_its_phase() -> None:
+    assert [each.weight for each in overview.said("VirtualDisk", {"phase": "PVCLost"})] == [0]
+    starting = {"phase": "Starting", "conditions": [condition("AgentReady", "False", "No agent.")]}
+    assert [each.weight for each in overview.said("VirtualMachine", starting)] == [
+        Weight.UNDER_WAY,
+        Weight.NOTE,
     ]
 
 

@@ -14,37 +14,108 @@ AGENT = {
 }
 
 
-def test_a_calm_fleet_is_a_line_and_its_tables() -> None:
+def test_a_calm_fleet_is_a_line_its_picture_and_its_tables() -> None:
     text = readme(CATALOGUE, [machine()], [], {**AGENT, "attempted": AGENT["applied"]})
-    columns = "NAMESPACE NAME PHASE CORES COREFRACTION MEMORY NEED_RESTART AGENT MIGRATABLE NODE IPADDRESS"
-    row = "default linux-vm Running 1 100% 1Gi False True True host-a 10.66.10.12"
-    calm = "0 problems in manifests, 0 objects with something to say, `aaaaaaaaaaaa` applied."
+    columns = "NAMESPACE NAME PHASE CORES COREFRACTION MEMORY NEED_RESTART AGENT MIGRATABLE NODE IPADDRESS LAST_CHANGE"
+    link = "(namespaces/default/virtualmachines/linux-vm.yaml)"
+    row = f"default [linux-vm]{link} Running 1 100% 1Gi False True True host-a 10.66.10.12"
     assert text.splitlines() == [
         "# Fleet default",
         "",
-        f"**1 of 1 virtual machine running**, {calm}",
+        "**1 of 1 virtual machine running**, all is as it should be.",
+        "",
+        "![Nodes, and the machines on them by phase](fleet.svg)",
+        "",
+        (
+            "Commit `aaaaaaaaaaaa` in force since 2026-01-01 00:00:00 UTC. "
+            f"Last change: [VirtualMachine default/linux-vm]{link} Running, 2026-01-01 00:00:00 UTC."
+        ),
         "",
         "## VirtualMachine (1)",
         "",
         f"| {' | '.join(columns.split()).replace('_', ' ')} |",
-        f"| {' | '.join(['---'] * 11)} |",
-        f"| {' | '.join(row.split())} |",
+        f"| {' | '.join(['---'] * 12)} |",
+        f"| {' | '.join(row.split())} | 2026-01-01 00:00:00 UTC |",
     ]
 
 
-def test_problems_come_first() -> None:
-    troubled = machine(
-        "bad", "Pending", conditions=(condition("BlockDevicesReady", "False", "No disk root."),)
-    )
+def test_what_asks_for_somebody_comes_first_and_what_is_only_good_to_know_last() -> None:
+    change = {"operation": "replace", "path": "cpu.cores", "currentValue": 1, "desiredValue": 2}
+    objects = [
+        machine(conditions=(condition("AgentReady", "False", "No agent."),)),
+        machine(
+            "bad", "Pending", conditions=(condition("BlockDevicesReady", "False", "No disk root."),)
+        ),
+        machine(
+            "waits",
+            conditions=(condition("ConfigurationApplied", "False", "Changed: cpu.cores."),),
+            status={"restartAwaitingChanges": [change]},
+        ),
+        machine("new", "Starting", conditions=()),
+    ]
     problem = Problem("vms/a.yaml", 7, "VirtualMachine default/a", "spec.cpu", "is required")
-    text = readme(CATALOGUE, [machine(), troubled], [problem], AGENT)
-    order = [
-        text.index(part) for part in ("do not hold", "something to say\n", "## VirtualMachine")
+    text = readme(CATALOGUE, objects, [problem], AGENT)
+    heads = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
+    assert heads == [
+        "Somebody has to look at (1)",
+        "Manifests that do not hold",
+        "Waiting for a restart (1)",
+        "Under way (1)",
+        "Good to know (1)",
+        "VirtualMachine (4)",
     ]
-    assert order == sorted(order)
     assert "| vms/a.yaml:7 | VirtualMachine default/a | spec.cpu | is required |" in text
-    assert "| VirtualMachine default/bad | Pending | BlockDevicesReady: No disk root. |" in text
-    assert "`bbbbbbbbbbbb` under way" in text
+    for what, name in (
+        ("No disk root.", "bad"),
+        ("cpu.cores: 1 → 2", "waits"),
+        ("Starting.", "new"),
+        ("No agent.", "linux-vm"),
+    ):
+        file = f"(namespaces/default/virtualmachines/{name}.yaml)"
+        assert f"| {what} | [VirtualMachine default/{name}]{file} |" in text
+    assert "2 of 4 virtual machines running**, 1 object for somebody to look at, " in text
+    assert "1 problem in manifests, 1 waiting for a restart, 1 under way." in text
+    assert "Commit `bbbbbbbbbbbb` under way since" in text
+
+
+def test_no_sentence_stands_there_twice() -> None:
+    slow = condition("HardwareVirtualization", "False", "Node host-a is slow.")
+    objects = [machine(f"vm-{at:02}", conditions=(slow,)) for at in range(30)]
+    twice = (condition("A", "False", "Said twice."), condition("B", "False", "Said twice."))
+    text = readme(CATALOGUE, [*objects, machine("odd", conditions=twice)], [], AGENT)
+    assert text.count("Node host-a is slow.") == 1
+    assert text.count("Said twice.") == 1
+    row = next(line for line in text.splitlines() if "Node host-a is slow." in line)
+    assert row.endswith("vm-04.yaml) and 25 more |")
+
+
+def test_an_operation_that_has_ended_is_history() -> None:
+    failed = whole(
+        "VirtualMachineOperation",
+        "restart-1",
+        {"type": "Restart", "virtualMachineName": "linux-vm"},
+        {"phase": "Failed", "conditions": [condition("Completed", "False", "Too late.")]},
+    )
+    text = readme(CATALOGUE, [machine(), failed], [], AGENT)
+    assert "all is as it should be" in text
+    assert "Too late." not in text
+    going = {**failed, "status": {**failed["status"], "phase": "InProgress"}}
+    assert "## Under way (1)" in readme(CATALOGUE, [machine(), going], [], AGENT)
+
+
+def test_the_last_change_is_the_newest_one_of_all_objects() -> None:
+    late = {**condition("Running"), "lastTransitionTime": "2026-03-01T00:00:00Z"}
+    past = [{"phase": "Stopped", "timestamp": "2026-02-01T00:00:00Z"}]
+    objects = [
+        machine("a", conditions=(late,)),
+        machine("b", "Stopped", conditions=(), status={"stats": {"phasesTransitions": past}}),
+    ]
+    text = readme(CATALOGUE, objects, [], AGENT)
+    assert (
+        "[VirtualMachine default/a](namespaces/default/virtualmachines/a.yaml) Running, 2026-03"
+        in text
+    )
+    assert "| 2026-02-01 00:00:00 UTC |" in text
 
 
 def test_text_from_people_is_never_markup() -> None:
@@ -56,19 +127,27 @@ def test_text_from_people_is_never_markup() -> None:
         ),
     )
     text = readme(CATALOGUE, [evil], [], AGENT)
-    row = next(line for line in text.splitlines() if line.startswith("| VirtualMachine default/x"))
+    row = next(line for line in text.splitlines() if line.startswith("| &lt;img"))
+    said = row.partition(" | [VirtualMachine")[0]
     assert "<" not in row
-    assert row.count("|") - row.count("\\|") == 4
+    assert row.count("|") - row.count("\\|") == 3
     for live in ("http://", "@", "www.", "[a]", " `", " **"):
-        assert live not in row
+        assert live not in said
     assert "\n# **c**" not in text
-    assert "&lt;img src=x&gt;" in row
+
+
+def test_the_path_of_a_link_ends_it_nowhere() -> None:
+    evil = machine("x")
+    evil["metadata"]["name"] = "a](http://e.vil) b"
+    text = readme(CATALOGUE, [evil], [], AGENT)
+    assert "/a%5D%28http%3A//e.vil%29%20b.yaml)" in text
+    assert "](http://" not in text
 
 
 def test_at_most_a_hundred_rows_a_kind() -> None:
     many = [machine(f"vm-{index:03}") for index in range(MAX_ROWS + 5)]
     text = readme(CATALOGUE, many, [], AGENT)
-    assert text.count("| default | vm-") == MAX_ROWS
+    assert text.count("| default | [vm-") == MAX_ROWS
     assert "… and 5 more." in text
     assert "## VirtualMachine (105)" in text
 
@@ -77,7 +156,7 @@ def test_the_order_of_the_objects_does_not_matter() -> None:
     objects = [machine("b"), machine("a"), whole("VirtualDisk", "root", {}, {"phase": "Ready"})]
     one = readme(CATALOGUE, objects, [], AGENT)
     assert readme(CATALOGUE, objects[::-1], [], AGENT) == one
-    assert one.index("| a |") < one.index("| b |")
+    assert one.index("| default | [a]") < one.index("| default | [b]")
 
 
 def test_secrets_have_no_table_and_a_node_that_is_away_is_named() -> None:

@@ -29,6 +29,8 @@ NO_CLASS = (
     "name one (`host` and `generic` always exist), or give a VirtualMachineClass the annotation "
     f'{IS_DEFAULT}: "true".'
 )
+ON_THEIR_WAY = "WaitingForTheProvisioningToPersistentVolumeClaim"
+"""DVP's reason where all that is missing is being made."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,8 @@ def _devices(
         return tuple(found), Condition(READY, "True", READY), False
     first = problems[0]
     count = f" ({len(found)} of {len(refs)} block devices are ready.)" if len(refs) > 1 else ""
-    return tuple(found), Condition(READY, "False", NOT_READY, first + count), waiting
+    reason = ON_THEIR_WAY if waiting else NOT_READY
+    return tuple(found), Condition(READY, "False", reason, first + count), waiting
 
 
 def _device(
