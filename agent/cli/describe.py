@@ -11,10 +11,13 @@ from agent.cli.command import CommandError, Subparsers
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Entry, Reader, Snapshot
 from agent.cli.targets import targets
-from agent.core import human, jsonpath, ledger, status
+from agent.core import human, ledger, status
+from agent.core.changes import sentence
+from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.core.tables import Table, printable, text
 from agent.gitrepo.repository import CommitInfo
+from agent.reconcile.message import about
 from agent.settings import Settings
 
 EVENTS = 20
@@ -85,7 +88,8 @@ def describe(value: Mapping[str, Any], log: Sequence[CommitInfo], now: float) ->
     yield from _block("Status", {key: each for key, each in state.items() if key not in _APART})
     yield from _waiting(state.get("restartAwaitingChanges"))
     yield from _conditions(state.get("conditions"), now)
-    yield from _events(log, now)
+    key = Key(str(value.get("kind", "")), metadata.get("namespace", ""), metadata["name"])
+    yield from _events(key, log, now)
 
 
 def _fields(values: Mapping[str, Any]) -> Iterator[str]:
@@ -135,17 +139,6 @@ def _waiting(changes: Any) -> Iterator[str]:
             yield f"  {printable(sentence(change))}"
 
 
-def sentence(change: Mapping[str, Any]) -> str:
-    """An entry of `restartAwaitingChanges`: `cpu.cores: 1 → 2`."""
-    path, current, wanted = (change.get(name) for name in ("path", "currentValue", "desiredValue"))
-    match change.get("operation"):
-        case "add":
-            return f"{path}: + {jsonpath.shown(wanted)}"
-        case "remove":
-            return f"{path}: - {jsonpath.shown(current)}"
-    return f"{path}: {jsonpath.shown(current)} → {jsonpath.shown(wanted)}"
-
-
 def _conditions(conditions: Any, now: float) -> Iterator[str]:
     items = conditions if isinstance(conditions, list) else []
     rows = tuple(
@@ -162,9 +155,13 @@ def _conditions(conditions: Any, now: float) -> Iterator[str]:
         yield from _indented(Table(("TYPE", "STATUS", "REASON", "AGE", "MESSAGE"), rows))
 
 
-def _events(log: Sequence[CommitInfo], now: float) -> Iterator[str]:
+def _events(key: Key, log: Sequence[CommitInfo], now: float) -> Iterator[str]:
     rows = tuple(
-        (human.age(now - commit.time), commit.id[:12], printable(commit.subject))
+        (
+            human.age(now - commit.time),
+            commit.id[:12],
+            printable(about(key, commit.subject, commit.body)),
+        )
         for commit in reversed(log)
     )
     yield "Events:"

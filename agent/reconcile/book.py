@@ -331,7 +331,7 @@ class Book:
         self._state_indexes()
         self.unsaved.discard(key)
         self.removed.add(key)
-        self.events.append(Event(key, each.status.get("phase", ""), "", gone=True))
+        self.events.append(Event(key, (each.status.get("phase", ""),), gone=True))
 
     def report(self, key: Key, report: Mapping[str, Any], now: float) -> None:
         """Take a decision's report as the object's status."""
@@ -342,7 +342,7 @@ class Book:
         if status == each.status:
             return
         before, after = each.status.get("phase", ""), status.get("phase", "")
-        self.events.append(Event(key, before, after, detail=news(each.status, status)))
+        self.events.append(Event(key, (before, after), news=news(each.status, status)))
         self.records[key] = Record(each.obj, status)
         self._engine.put("status", key, status)
         self.unsaved.add(key)

@@ -2,62 +2,251 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
 
+from agent.core.changes import sentence
 from agent.core.model import Json, Key
+from agent.core.overview import LIMITS, NOTES, RESTARTS
+from agent.core.tables import printable
 
 LONGEST = 72
+LISTED = 50
+"""Objects that the body of one commit names."""
+LONG_FACT = 160
+FACTS = 3
+"""Facts of one object in one line."""
+
+
+@dataclass(frozen=True)
+class News:
+    """What is new about one object, in facts: `10.0.2.15`, `ended by hand, started again`."""
+
+    facts: tuple[str, ...] = ()
+    telling: bool = False
+    """True if people wait for it, as opposed to a mere detail."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """One object's news. `before` and `after` are phases; empty where there is none."""
+    """One object's news. `phases` are those that it went through, the one before first; empty
+    where there is none.
+    """
 
     key: Key
-    before: str
-    after: str
+    phases: tuple[str, ...]
     gone: bool = False
-    detail: str = ""
-    """What else is new, where the phase is the same."""
+    news: News = field(default_factory=News)
+
+    @property
+    def moved(self) -> bool:
+        return self.gone or len(set(self.phases)) > 1
 
     @property
     def telling(self) -> bool:
-        """True if people wait for it: a phase, an end, a condition; not a mere detail."""
-        return self.gone or self.before != self.after or " " in self.detail
+        """True if people wait for it."""
+        return self.moved or self.news.telling
 
     def __str__(self) -> str:
-        name = (
-            self.key.name
-            if self.key.namespace in ("", "default")
-            else f"{self.key.namespace}/{self.key.name}"
-        )
+        return f"{label(self.key)}: {', '.join(self._said())}"
+
+    def _said(self) -> Iterator[str]:
         if self.gone:
-            return f"{name}: deleted"
-        if self.before != self.after:
-            return (
-                f"{name}: {self.before} → {self.after}"
-                if self.before
-                else f"{name}: {self.after or 'accepted'}"
-            )
-        return f"{name}: {self.detail or 'status'}"
+            yield "deleted"
+            return
+        facts = self.news.facts[:FACTS]
+        back = self.phases[:1] == self.phases[-1:]
+        if self.moved and not (back and facts):
+            yield " → ".join(phase for phase in self.phases if phase) or "accepted"
+        elif not facts:
+            yield "status brought up to date"
+        yield from facts
 
 
-def news(before: Mapping[str, Json], after: Mapping[str, Json]) -> str:
-    """The first condition that is another one than before: `AgentReady True`; else the field that
-    changed.
-    """
-    known = {each["type"]: each["status"] for each in before.get("conditions", ())}
-    for each in after.get("conditions", ()):
-        if known.pop(each["type"], None) != each["status"]:
-            return f"{each['type']} {each['status']}"
-    if known:
-        return f"{min(known)} gone"
-    changed = sorted(
-        name for name in after if after[name] != before.get(name) and name != "conditions"
+def label(key: Key) -> str:
+    """How an object is named in a line: a machine by its name, all else by kind and name."""
+    kind = "" if key.kind == "VirtualMachine" else f"{_SHORT.get(key.kind, key.kind.lower())}/"
+    space = "" if key.namespace in ("", "default") else f"{key.namespace}/"
+    return f"{kind}{space}{key.name}"
+
+
+_SHORT = {
+    "VirtualMachineOperation": "vmop",
+    "VirtualDisk": "vd",
+    "VirtualImage": "vi",
+    "ClusterVirtualImage": "cvi",
+    "VirtualMachineClass": "vmclass",
+}
+
+
+def joined(events: Iterable[Event]) -> list[Event]:
+    """One event an object: the way that it went, and what is new in the end."""
+    found: dict[Key, Event] = {}
+    for each in events:
+        known = found.get(each.key)
+        found[each.key] = each if known is None or each.gone else _after(known, each)
+    return list(found.values())
+
+
+def _after(one: Event, other: Event) -> Event:
+    steps = [*one.phases, *other.phases]
+    way = tuple(step for step, before in zip(steps, [None, *steps], strict=False) if step != before)
+    facts = tuple(dict.fromkeys((*one.news.facts, *other.news.facts)))
+    news = News(facts, one.news.telling or other.news.telling)
+    return Event(other.key, way, other.gone, news)
+
+
+# -- facts ------------------------------------------------------------------------------------
+
+
+def news(before: Mapping[str, Json], after: Mapping[str, Json]) -> News:
+    """What is new in a status, as somebody would tell it."""
+    told = tuple(_conditions(before, after))
+    facts = dict.fromkeys(each for each, _ in told)
+    for name, tell in _FIELDS.items():
+        if before.get(name) != after.get(name):
+            facts |= dict.fromkeys(tell(before.get(name), after.get(name)))
+    if not facts and before and before.get("observedGeneration") != after.get("observedGeneration"):
+        facts["changed by its manifest"] = None
+    return News(tuple(facts), any(telling for _, telling in told))
+
+
+def _conditions(
+    before: Mapping[str, Json], after: Mapping[str, Json]
+) -> Iterator[tuple[str, bool]]:
+    """Facts, and whether people wait for each."""
+    old = {each["type"]: each for each in before.get("conditions", ())}
+    new = {each["type"]: each for each in after.get("conditions", ())}
+    for kind in sorted(old.keys() | new.keys()):
+        was, now = old.get(kind), new.get(kind)
+        turned = (was or {}).get("status") != (now or {}).get("status")
+        if turned:
+            yield from ((fact, True) for fact in _turned(kind, was, now))
+        elif was and now and was["message"] != now["message"] and kind not in _QUIET:
+            yield from ((fact, False) for fact in _phrase(now["message"]))
+
+
+_QUIET = RESTARTS | NOTES | LIMITS
+"""Conditions that are told otherwise, or stand there from the start to the end."""
+_TURNED = {
+    ("AgentReady", "True"): "the guest agent answers",
+    ("AgentReady", "False"): "the guest agent is gone",
+    ("InUse", "True"): "in use",
+    ("InUse", "False"): "not in use any more",
+    ("Running", "True"): "",
+    ("SignalSent", "True"): "",
+    ("Suspended", "True"): "suspended",
+    ("Suspended", ""): "no longer suspended",
+    ("DriftDetected", ""): "as its manifest says again",
+}
+
+
+def _turned(
+    kind: str, was: Mapping[str, Json] | None, now: Mapping[str, Json] | None
+) -> Iterator[str]:
+    state = now["status"] if now else ""
+    known = _TURNED.get((kind, state))
+    if known is not None:
+        if known and (was or state == "True"):
+            yield known
+    elif kind in _QUIET:
+        return
+    elif now is not None and now["message"]:
+        yield from _phrase(now["message"])
+    elif was is not None and was["message"] and (now is None or state == "True"):
+        yield f"{_words(kind)}: no problem any more" if now is None else _words(kind)
+
+
+def _phrase(message: str) -> Iterator[str]:
+    """A sentence as it stands behind a name and a colon."""
+    text = printable(" ".join(message.split()))
+    if len(text) > LONG_FACT:
+        text = text[: LONG_FACT - 1] + "…"
+    if text:
+        first = text.split(" ")[0]
+        plain = first[:1].isupper() and first[1:].islower()
+        yield (text[0].lower() + text[1:] if plain else text).removesuffix(".")
+
+
+def _words(name: str) -> str:
+    """A condition's type in words: `BlockDevicesReady` is `block devices ready`."""
+    marks = [sign.isupper() and not before.isupper() for before, sign in pairwise(name)]
+    spaced = "".join(
+        f" {sign}" if mark else sign for sign, mark in zip(name, [False, *marks], strict=True)
     )
-    return changed[0] if changed else ""
+    return spaced.lower()
 
+
+def _address(_: Json, now: Json) -> Iterator[str]:
+    yield printable(str(now)) if now else "without an address"
+
+
+def _system(_: Json, now: Json) -> Iterator[str]:
+    name = now.get("prettyName") or now.get("name") if isinstance(now, Mapping) else ""
+    if name:
+        yield f"runs {printable(str(name))}"
+
+
+def _waiting(before: Json, now: Json) -> Iterator[str]:
+    if not now:
+        yield "waits for no restart any more"
+    for change in now or ():
+        if change not in (before or ()):
+            yield f"{printable(sentence(change))} waits for a restart"
+
+
+def _attached(before: Json, now: Json) -> Iterator[str]:
+    known = {each["name"] for each in before or ()}
+    there = {each["name"] for each in now or ()}
+    yield from (f"used by {name}" for name in sorted(there - known))
+    yield from (f"not used by {name} any more" for name in sorted(known - there))
+
+
+def _devices(before: Json, now: Json) -> Iterator[str]:
+    old, new = (
+        {f"{each['kind']} {each['name']}" for each in refs or () if each.get("attached")}
+        for refs in (before, now)
+    )
+    yield from (f"{name} attached" for name in sorted(new - old) if old)
+    yield from (f"{name} detached" for name in sorted(old - new) if new)
+
+
+def _versions(before: Json, now: Json) -> Iterator[str]:
+    if before and now:
+        yield ", ".join(f"{name} {version}" for name, version in sorted(now.items()))
+
+
+def _progress(_: Json, now: Json) -> Iterator[str]:
+    if now not in ("", None, "0%", "100%"):
+        yield f"{now} downloaded"
+
+
+def _capacity(before: Json, now: Json) -> Iterator[str]:
+    if now:
+        yield f"{before} → {now}" if before else str(now)
+
+
+def _node(before: Json, now: Json) -> Iterator[str]:
+    if before and now:
+        yield f"now on {now}"
+
+
+_FIELDS = {
+    "ipAddress": _address,
+    "guestOSInfo": _system,
+    "restartAwaitingChanges": _waiting,
+    "nodeName": _node,
+    "progress": _progress,
+    "capacity": _capacity,
+    "blockDeviceRefs": _devices,
+    "attachedToVirtualMachines": _attached,
+    "versions": _versions,
+}
+"""What is told of a field, from its values before and after."""
+
+
+# -- the commit -------------------------------------------------------------------------------
 
 RANK = (
     "VirtualMachine",
@@ -68,23 +257,33 @@ RANK = (
 )
 
 
-def compose(events: list[Event], revision: str, extra: str = "") -> str:
-    """Subject, the rest of the events, and trailers."""
+def compose(events: Iterable[Event], revision: str, extra: str = "") -> str:
+    """Subject, all that happened where that is more, and trailers."""
     told = sorted(
-        events,
-        key=lambda event: (event.before == event.after and not event.gone, _rank(event), event.key),
+        joined(events), key=lambda event: (not event.moved, not event.telling, _rank(event))
     )
     lines = [str(event) for event in told]
     if extra:
         lines.append(extra)
-    subject = lines[0] if lines else "Agent"
-    if len(lines) > 1:
-        more = f" (+{len(lines) - 1} more)"
-        subject = subject[: LONGEST - len(more)] + more
-    body = "\n".join(f"- {line}" for line in lines[1:51])
+    more = f" (+{len(lines) - 1} more)" if len(lines) > 1 else ""
+    subject = _cut(lines[0] if lines else "Agent", LONGEST - len(more)) + more
+    body = "\n".join(f"- {line}" for line in lines[:LISTED]) if [subject] != lines else ""
     trailers = f"Source-Revision: {revision}" if revision else ""
     return "\n\n".join(part for part in (subject, body, "[skip ci]", trailers) if part) + "\n"
 
 
-def _rank(event: Event) -> int:
-    return RANK.index(event.key.kind) if event.key.kind in RANK else len(RANK)
+def about(key: Key, subject: str, body: str) -> str:
+    """What a commit says of one object; its subject where it names the object nowhere."""
+    start = f"{label(key)}: "
+    for line in body.splitlines():
+        if line.startswith(f"- {start}"):
+            return line.removeprefix(f"- {start}")
+    return subject.removeprefix(start)
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _rank(event: Event) -> tuple[int, Key]:
+    return (RANK.index(event.key.kind) if event.key.kind in RANK else len(RANK)), event.key

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import time
 
+from agent.core.model import Key
 from agent.core.status import timestamp
+from agent.reconcile.message import Event, News, compose
 from tests.cli.conftest import Gitvirt
 from tests.fleets import Fleet, condition, machine, whole
 
@@ -43,9 +45,21 @@ def test_one_object_in_all_its_parts(gitvirt: Gitvirt, fleet: Fleet) -> None:
     assert words[conditions + 1] == ["AgentReady", "False", "AgentReady", "4h", "No", "agent."]
     events = words.index(["AGE", "COMMIT", "WHAT"])
     assert [(line[0], " ".join(line[2:])) for line in words[events + 1 :]] == [
-        ("4h", "linux-vm: Pending → Starting"),
-        ("150m", "linux-vm: Starting → Running"),
+        ("4h", "Pending → Starting"),
+        ("150m", "Starting → Running"),
     ]
+
+
+def test_an_event_is_what_a_commit_says_of_this_object(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    key = Key("VirtualMachine", "default", "linux-vm")
+    news = News(("ended by hand, started again", "10.0.2.15"))
+    events = [
+        Event(key._replace(name="a"), ("Starting", "Running")),
+        Event(key, ("Running", "Running"), news=news),
+    ]
+    fleet.write(machine(), at=time.time() - 4 * HOUR, message=compose(events, "c0ffee"))
+    lines = gitvirt("describe", "vm", "linux-vm").lines
+    assert lines[-1].split(maxsplit=2)[2] == "ended by hand, started again, 10.0.2.15"
 
 
 def test_several_objects_stand_apart(gitvirt: Gitvirt, fleet: Fleet) -> None:

@@ -211,6 +211,8 @@ class Report:
         if self.raw is not None and self.raw.reason == "crashed" and not self.raw.active:
             message = "The last instance ended in a crash."
             return Condition("Running", "False", "InternalVirtualMachineError", message)
+        if self.phase == "Starting" and self.intent.memory.power.by == power.BY_END:
+            return Condition("Running", "False", "NotRunning", _ended(self.raw))
         return Condition("Running", "False", "NotRunning")
 
     def _configuration(self) -> list[Condition]:
@@ -280,6 +282,17 @@ class Report:
         return found
 
 
+def _ended(raw: RawDomain | None) -> str:
+    """How an instance ended that nobody asked to end, and that another one follows."""
+    if raw is None or raw.active:
+        return ""
+    how = _ENDS.get(raw.reason, "Lost with its host")
+    if raw.reason == "shutdown":
+        how = "QEMU ended by a signal" if raw.stopped_by == "host" else "Powered off by its guest"
+    return f"{how}, started again."
+
+
+_ENDS = {"destroyed": "Ended by hand", "crashed": "Crashed", "failed": "Start failed"}
 _OLDER = Condition(
     "ProvisioningReady",
     "True",

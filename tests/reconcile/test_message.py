@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agent.core.model import Key
+from agent.reconcile.message import Event, News, about, compose, joined, news
+from tests.fleets import condition
+
+VM = Key("VirtualMachine", "default", "linux-vm")
+DISK = Key("VirtualDisk", "default", "linux-vm")
+CHANGE = {"operation": "replace", "path": "cpu.cores", "currentValue": 1, "desiredValue": 2}
+
+
+def status(*conditions: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"phase": "Running", "conditions": list(conditions), "observedGeneration": 1, **fields}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "facts"),
+    [
+        (status(), status(ipAddress="10.0.2.15"), ("10.0.2.15",)),
+        (status(ipAddress="10.0.2.15"), status(), ("without an address",)),
+        (
+            status(condition("Running")),
+            status(condition("Running", "False", "Ended by hand, started again.")),
+            ("ended by hand, started again",),
+        ),
+        (
+            status(),
+            status(restartAwaitingChanges=[CHANGE]),
+            ("cpu.cores: 1 → 2 waits for a restart",),
+        ),
+        (status(restartAwaitingChanges=[CHANGE]), status(), ("waits for no restart any more",)),
+        (
+            status(condition("BlockDevicesReady", "False", "VirtualDisk default/a is not there.")),
+            status(condition("BlockDevicesReady")),
+            ("block devices ready",),
+        ),
+        (
+            status(),
+            status(guestOSInfo={"prettyName": "Debian GNU/Linux 12"}),
+            ("runs Debian GNU/Linux 12",),
+        ),
+        (status(progress="30%"), status(progress="40%"), ("40% downloaded",)),
+        (status(capacity="1Gi"), status(capacity="2Gi"), ("1Gi → 2Gi",)),
+        (status(), {**status(), "observedGeneration": 2}, ("changed by its manifest",)),
+        (
+            status(condition("DriftDetected", "True", "CPU changed by hand.")),
+            status(),
+            ("as its manifest says again",),
+        ),
+        (
+            status(condition("AgentReady", "False", "No agent.")),
+            status(condition("AgentReady")),
+            ("the guest agent answers",),
+        ),
+        (status(condition("AgentReady")), status(condition("AgentReady", "False", "No.")), (
+            "the guest agent is gone",
+        )),
+    ],
+)  # fmt: skip
+def test_what_is_new_is_told_in_facts_and_never_by_the_name_of_a_field(
+    before: dict[str, Any], after: dict[str, Any], facts: tuple[str, ...]
+) -> None:
+    assert news(before, after).facts == facts
+
+
+def test_what_stands_there_from_the_start_is_no_news() -> None:
+    first = status(
+        condition("AgentReady", "False", "No agent."),
+        condition("HardwareVirtualization", "False", "Slow."),
+        condition("Running"),
+        nodeName="host-a",
+        versions={"qemu": "7.2.0"},
+    )
+    assert news({}, first) == News()
+
+
+def test_people_wait_for_conditions_and_not_for_details() -> None:
+    assert not news(status(), status(ipAddress="10.0.2.15")).telling
+    trouble = status(condition("BlockDevicesReady", "False", "No disk."))
+    assert news(status(condition("BlockDevicesReady")), trouble).telling
+    assert Event(VM, ("Starting", "Running")).telling
+    assert not Event(VM, ("Running", "Running"), news=News(("two words",))).telling
+    assert Event(VM, ("Running", "Running"), gone=True).telling
+
+
+def test_what_happened_to_one_object_between_two_commits_is_one_line() -> None:
+    ended = News(("ended by hand, started again",), telling=True)
+    events = [
+        Event(VM, ("Running", "Starting"), news=ended),
+        Event(DISK, ("", "Ready")),
+        Event(VM, ("Starting", "Running"), news=News(("10.0.2.15",))),
+    ]
+    assert [str(each) for each in joined(events)] == [
+        "linux-vm: ended by hand, started again, 10.0.2.15",
+        "vd/linux-vm: Ready",
+    ]
+    assert str(joined(events[::2][:1])[0]) == (
+        "linux-vm: Running → Starting, ended by hand, started again"
+    )
+    gone = [Event(VM, ("", "Running")), Event(VM, ("Running",), gone=True)]
+    assert [str(each) for each in joined(gone)] == ["linux-vm: deleted"]
+
+
+def test_each_object_finds_its_own_line_in_a_commit() -> None:
+    long = News(("a fact that is far too long for a subject of seventy-two signs, in fact",))
+    other = Key("VirtualMachine", "prod", "linux-vm")
+    message = compose(
+        [
+            Event(VM, ("Running", "Running"), news=long),
+            Event(DISK, ("Provisioning", "Ready")),
+            Event(other, ("Running", "Stopped")),
+        ],
+        "c0ffee",
+    )
+    subject, _, body = message.partition("\n")
+    assert subject == "prod/linux-vm: Running → Stopped (+2 more)"
+    assert about(VM, subject, body) == long.facts[0]
+    assert about(DISK, subject, body) == "Provisioning → Ready"
+    assert about(other, subject, body) == "Running → Stopped"
+    assert body.endswith("\n\n[skip ci]\n\nSource-Revision: c0ffee\n")
+    alone = compose([Event(VM, ("Running", "Running"), news=long)], "")
+    assert len(alone.splitlines()[0]) == 72
+    assert about(VM, alone.splitlines()[0], alone) == long.facts[0]
+
+
+def test_one_thing_that_happened_is_said_once() -> None:
+    message = compose([Event(VM, ("Starting", "Running"))], "")
+    assert message == "linux-vm: Starting → Running\n\n[skip ci]\n"
+    assert about(VM, "linux-vm: Starting → Running", "") == "Starting → Running"
+    assert about(DISK, "an old commit", "") == "an old commit"
+
+
+def test_texts_from_people_and_guests_stay_on_their_line() -> None:
+    evil = status(guestOSInfo={"prettyName": "x\n- other: deleted\u202e"})
+    (fact,) = news(status(), evil).facts
+    assert fact == "runs x\\n- other: deleted\\u202e"
