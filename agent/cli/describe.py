@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.cli.command import CommandError, Subparsers
+from agent.cli.objects import listed, named
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Entry, Reader, Snapshot
 from agent.cli.targets import targets
@@ -45,9 +46,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         found: list[Entry] = []
         for target in wanted:
             if not target.names:
-                found.extend(snapshot.entries(target.kind, settings.namespace))
+                found.extend(listed(snapshot, target.kind, settings.namespace))
             for name in target.names:
-                entry = snapshot.named(target.kind, settings.namespace, name)
+                entry = named(snapshot, target.kind, settings.namespace, name)
                 if entry is None:
                     where = f" in namespace {settings.namespace}" if target.kind.namespaced else ""
                     raise CommandError(f"there is no {target.kind.name} {name!r}{where}")

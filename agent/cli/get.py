@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.follow import news
+from agent.cli.objects import listed, named
 from agent.cli.printing import Printer, Style, printer
 from agent.cli.repositories import opened
 from agent.cli.selector import Selector, selector
@@ -143,7 +144,7 @@ def _selected(snapshot: Snapshot, request: Request) -> tuple[list[Entry], list[K
     for target in request.targets:
         if target.names:
             for name in target.names:
-                entry = snapshot.named(target.kind, request.namespace, name)
+                entry = named(snapshot, target.kind, request.namespace, name)
                 if entry is None:
                     namespace = request.namespace if target.kind.namespaced else ""
                     missing.append(Key(target.kind.name, namespace, name))
@@ -151,7 +152,7 @@ def _selected(snapshot: Snapshot, request: Request) -> tuple[list[Entry], list[K
                     found.append(entry)
         else:
             within = None if request.everywhere else request.namespace
-            entries = snapshot.entries(target.kind, within)
+            entries = listed(snapshot, target.kind, within)
             found.extend(entry for entry in entries if request.fits(_labels(entry)))
     return found, missing
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from agent.cli.command import CommandError, Subparsers, warn
 from agent.cli.follow import news
+from agent.cli.objects import named, places
 from agent.cli.repositories import opened
-from agent.cli.snapshot import Reader, Snapshot, places
+from agent.cli.snapshot import Reader, Snapshot
 from agent.core import human, ledger
 from agent.core.model import Key
 from agent.core.schema import Catalogue
@@ -110,7 +111,7 @@ def machine(snapshot: Snapshot, word: str, namespace: str) -> Key:
         *kind.short_names,
     ):
         raise CommandError(f"{word!r} is no virtual machine: write NAME or vm/NAME")
-    entry = snapshot.named(kind, namespace, name)
+    entry = named(snapshot, kind, namespace, name)
     if entry is not None:
         return Key(kind.name, entry.namespace, entry.name)
     tried = places(kind, namespace, name)

@@ -126,14 +126,6 @@ class Snapshot:
                 return self._entry(kind, f"{root}/{wanted}", file.blob)
         return None
 
-    def named(self, kind: Kind, namespace: str, word: str) -> Entry | None:
-        """What a person means by `name`, or by `name.namespace`, of what belongs to one."""
-        for place, name in places(kind, namespace, word):
-            entry = self.find(kind, place, name)
-            if entry is not None:
-                return entry
-        return None
-
     def agent(self) -> Mapping[str, Any]:
         """agent.yaml; empty if there is none."""
         data = self.reader.repository.read_path(self.commit, ledger.FLEET_FILE)
@@ -168,15 +160,6 @@ class Snapshot:
     def _entry(self, kind: Kind, path: str, blob: str) -> Entry | None:
         value = self.reader.value(blob, path)
         return None if value is None else Entry(kind, path, blob, value)
-
-
-def places(kind: Kind, namespace: str, word: str) -> list[tuple[str, str]]:
-    """Namespace and name that a word may mean: a name with a dot may be a whole name, or end with
-    its namespace.
-    """
-    name, dot, last = word.rpartition(".")
-    ending = [(last, name)] if kind.namespaced and dot and name and last else []
-    return [(namespace, word), *ending]
 
 
 def problems(data: bytes) -> list[Problem]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.follow import news
+from agent.cli.objects import named
 from agent.cli.repositories import commit_of, opened
 from agent.cli.snapshot import Entry, Reader, Snapshot
 from agent.cli.status import place
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             if settings.status_ref not in refs:
                 continue  # the agent may be about to write for the first time
             snapshot = reader.now(refs)
-            entry = snapshot.named(kind, settings.namespace, name)
+            entry = named(snapshot, kind, settings.namespace, name)
             if holds(None if entry is None else entry.value):
                 print(f"{said} {'deleted' if entry is None else 'condition met'}")
                 return 0

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -272,6 +273,38 @@ def test_columns_of_ones_own(gitvirt: Gitvirt, fleet: Fleet, tmp_path: Path) -> 
     ]
     file.write_text("VM     STATE\n.metadata.name\n")
     assert gitvirt("get", "vm", "-o", f"custom-columns-file={file}").code == 1
+
+
+def node(name: str, **spec: object) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": spec}
+
+
+def rows(gitvirt: Gitvirt, *argv: str) -> list[list[str]]:
+    return [line.split() for line in gitvirt("get", *argv, "--no-headers").lines]
+
+
+def test_a_node_is_there_without_a_manifest(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.agent(node={"name": "host-a", "ready": True, "message": "", "libvirt": "9.0.0"})
+    assert rows(gitvirt, "nodes") == [["host-a", "Ready", "<none>", "9.0.0"]]
+    found = json.loads(gitvirt("get", "node", "host-a", "-o", "json").out)
+    assert found["status"]["conditions"][0]["type"] == "Ready"
+    assert "Phase:" in gitvirt("describe", "node", "host-a").out
+    assert gitvirt("wait", "node/host-a", "--for", "condition=Ready").code == 0
+    assert gitvirt("get", "node", "host-b").code == 1
+
+
+def test_a_node_says_whether_it_is_reached_and_takes_machines(
+    gitvirt: Gitvirt, fleet: Fleet
+) -> None:
+    fleet.write(node("host-a", unschedulable=True), node("other"))
+    fleet.agent()
+    states = {row[0]: row[1] for row in rows(gitvirt, "nodes")}
+    assert states == {"host-a": "Ready,SchedulingDisabled", "other": "Unknown"}
+    fleet.agent(node={"name": "host-a", "ready": False, "message": "libvirt is gone"})
+    assert rows(gitvirt, "nodes")[0][1] == "NotReady,SchedulingDisabled"
+    assert "libvirt is gone" in gitvirt("get", "node", "host-a", "-o", "yaml").out
+    fleet.agent(node={"name": "", "ready": False, "message": "never seen"})
+    assert {row[1] for row in rows(gitvirt, "nodes")} == {"Unknown"}
 
 
 def test_watching_prints_a_line_a_change(

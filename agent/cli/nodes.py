@@ -1,0 +1,61 @@
+"""Nodes as tables show them: one is there also without a manifest, and whether it can be reached
+stands in agent.yaml, for it is the agent that reaches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from agent.cli.snapshot import Entry, Snapshot
+from agent.core import ledger
+from agent.core.model import Key
+from agent.core.schema import Catalogue
+
+KIND = "Node"
+CORDONED = "SchedulingDisabled"
+
+
+def nodes(snapshot: Snapshot) -> list[Entry]:
+    """Those of manifests, and the one that the agent knows, by name."""
+    catalogue = snapshot.reader.catalogue
+    found = {entry.name: entry for entry in snapshot.entries(catalogue.kinds[KIND])}
+    known = snapshot.agent().get("node")
+    name = known.get("name") if isinstance(known, Mapping) else None
+    if isinstance(known, Mapping) and isinstance(name, str) and name:
+        found[name] = _with_state(found.get(name) or _bare(catalogue, name), known)
+    return [found[each] for each in sorted(found)]
+
+
+def _bare(catalogue: Catalogue, name: str) -> Entry:
+    """A node without a manifest."""
+    kind = catalogue.kinds[KIND]
+    value = {"apiVersion": kind.api_versions[0], "kind": KIND, "metadata": {"name": name}}
+    path = ledger.path_of(catalogue, Key(KIND, "", name))
+    return Entry(kind, path, "", {**value, "spec": {}, "status": {}})
+
+
+def _with_state(entry: Entry, known: Mapping[str, Any]) -> Entry:
+    ready = known.get("ready") is True
+    spec = entry.value.get("spec")
+    cordoned = isinstance(spec, Mapping) and spec.get("unschedulable") is True
+    words = ["Ready" if ready else "NotReady", *([CORDONED] if cordoned else [])]
+    message = str(known.get("message") or "")
+    condition = {
+        "type": "Ready",
+        "status": "True" if ready else "False",
+        "reason": words[0],
+        "message": message,
+    }
+    version = known.get("libvirt")
+    status = {
+        **entry.status,
+        "phase": ",".join(words),
+        "conditions": [*entry.status.get("conditions", ()), condition],
+        **({"nodeInfo": {"libvirtVersion": str(version)}} if version else {}),
+        **({"capacity": {"memory": str(known["memory"])}} if known.get("memory") else {}),
+    }
+    # what is shown is another one when the state is
+    blob = f"{entry.blob} {status['phase']} {message} {version}"
+    return replace(entry, blob=blob, value={**entry.value, "status": status})

@@ -1,0 +1,36 @@
+"""The objects that commands list, and those that people name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agent.cli import nodes
+from agent.cli.snapshot import Entry, Snapshot
+from agent.core.schema import Kind
+
+
+def listed(snapshot: Snapshot, kind: Kind, namespace: str | None) -> Iterable[Entry]:
+    """All of a kind, in one namespace or in all."""
+    if kind.name == nodes.KIND:
+        return nodes.nodes(snapshot)
+    return snapshot.entries(kind, namespace)
+
+
+def named(snapshot: Snapshot, kind: Kind, namespace: str, word: str) -> Entry | None:
+    """What a person means by `name`, or by `name.namespace`, of what belongs to one."""
+    if kind.name == nodes.KIND:
+        return next((node for node in nodes.nodes(snapshot) if node.name == word), None)
+    for place, name in places(kind, namespace, word):
+        entry = snapshot.find(kind, place, name)
+        if entry is not None:
+            return entry
+    return None
+
+
+def places(kind: Kind, namespace: str, word: str) -> list[tuple[str, str]]:
+    """Namespace and name that a word may mean: a name with a dot may be a whole name, or end with
+    its namespace.
+    """
+    name, dot, last = word.rpartition(".")
+    ending = [(last, name)] if kind.namespaced and dot and name and last else []
+    return [(namespace, word), *ending]
