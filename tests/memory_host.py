@@ -287,6 +287,43 @@ class MemoryHost:
             )
         self._tell(uuid, "lifecycle")
 
+    def snapshot(self, uuid: str, path: str, serial: str = "") -> None:
+        """`virsh snapshot-create-as --disk-only --no-metadata`: a disk goes on in a file of its own, and no event tells of it.
+        Without a serial number it is the first disk. A path in a pool is a volume there.
+        """
+        with self._lock:
+            domain = self._get(uuid)
+            inactive = _parse(domain.inactive_xml)
+            base = _moved(inactive, path, serial)
+            active = _parse(domain.active_xml) if domain.active_xml else None
+            if active is not None:
+                _moved(active, path, serial, layered=True)
+            pool, _, name = path.removeprefix("/var/lib/libvirt/").partition("/")
+            if pool in self.pools:
+                self.pools[pool][name] = Volume(path, 0, base, allocated=_EMPTY_QCOW2)
+            self._put(
+                replace(
+                    domain,
+                    inactive_xml=_canonical(inactive),
+                    active_xml="" if active is None else _canonical(active),
+                )
+            )
+
+    def merge(self, uuid: str, serial: str = "") -> None:
+        """`virsh blockcommit --active --pivot`: a running disk is on the file below again, and an event tells of it."""
+        with self._lock:
+            domain = self._get(uuid)
+            active, inactive = _parse(domain.active_xml), _parse(domain.inactive_xml)
+            below = _disk(active, serial).find("backingStore/source")
+            assert below is not None
+            base = below.get("file", "")
+            _moved(active, base, serial)
+            _moved(inactive, base, serial)
+            self._put(
+                replace(domain, inactive_xml=_canonical(inactive), active_xml=_canonical(active))
+            )
+        self._tell(uuid, "block-job")
+
     def pause(self, uuid: str, reason: str = "user") -> None:
         self._set(uuid, "paused", reason)
 
@@ -436,6 +473,33 @@ def _parse(xml: str) -> etree._Element:
         )
     except etree.XMLSyntaxError as error:
         raise HostError("InvalidDefinition", f"not well-formed: {error}", retry=False) from error
+
+
+def _disk(root: etree._Element, serial: str) -> etree._Element:
+    found = [
+        disk for disk in root.iterfind("devices/disk") if serial in ("", disk.findtext("serial"))
+    ]
+    return found[0]
+
+
+def _moved(root: etree._Element, path: str, serial: str, *, layered: bool = False) -> str:
+    """Put a disk on another file; with `layered` on top of the one that it had. Returns that one."""
+    disk = _disk(root, serial)
+    source, driver = disk.find("source"), disk.find("driver")
+    assert source is not None
+    assert driver is not None
+    old = source.get("file", "")
+    source.set("file", path)
+    driver.set("type", "qcow2")
+    store = disk.find("backingStore")
+    if store is not None:
+        disk.remove(store)
+    if layered:
+        below = etree.SubElement(disk, "backingStore", type="file")
+        etree.SubElement(below, "format", type="qcow2")
+        etree.SubElement(below, "source", file=old)
+        below.append(etree.Element("backingStore") if store is None else store)
+    return old
 
 
 def _canonical(root: etree._Element) -> str:

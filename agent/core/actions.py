@@ -2,12 +2,18 @@
 host.
 
 What is shown to people is made from the same values that are carried out.
+
+People and backup tools work on the same host, and not all that they do is told by an event. So a
+verb that replaces or deletes something names what it relies on (`over`, `if_instance`,
+`unless_in`); the executor looks once more right before, and where that does not hold any more the
+deed is left and decided anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,30 @@ class Action:
     @property
     def verb(self) -> str:
         return type(self).__name__
+
+    @property
+    def effect(self) -> Action:
+        """What it does, whatever it relies on: equal for deeds that come to the same."""
+        return self
+
+
+@dataclass(frozen=True)
+class DomainAction(Action):
+    """One verb on one domain, which is read again afterwards."""
+
+    uuid: str
+
+
+@dataclass(frozen=True)
+class DefinitionAction(DomainAction):
+    """Replaces or removes a definition. Not done if the domain is another one than it was."""
+
+    over: str = field(repr=False)
+    """`core.host.version` of the domain that it was decided on."""
+
+    @property
+    def effect(self) -> Self:
+        return replace(self, over="")
 
 
 @dataclass(frozen=True)
@@ -65,8 +95,12 @@ class WriteSeed(Action):
 
 @dataclass(frozen=True)
 class DeleteVolume(Action):
+    """Delete what belongs to one VM alone: a seed, a console log."""
+
     pool: str
     name: str
+    unless_in: str
+    """UUID of the VM's domain. Not done if that refers to the volume by then."""
 
 
 @dataclass(frozen=True)
@@ -85,25 +119,22 @@ class ResizeVolume(Action):
 
 
 @dataclass(frozen=True)
-class DefineDomain(Action):
-    uuid: str
+class DefineDomain(DefinitionAction):
     xml: str = field(repr=False)
     why: str = ""
     """What the definition changes, for logs."""
 
 
 @dataclass(frozen=True)
-class SetLiveMetadata(Action):
+class SetLiveMetadata(DomainAction):
     """Write the running instance's metadata. Not done if another instance runs by then."""
 
-    uuid: str
     xml: str = field(repr=False)
     if_instance: str = ""
 
 
 @dataclass(frozen=True)
-class StartDomain(Action):
-    uuid: str
+class StartDomain(DomainAction):
     memory: int = 0
     """Bytes that the guest will need."""
     reset_nvram: bool = False
@@ -114,21 +145,19 @@ class StartDomain(Action):
 
 
 @dataclass(frozen=True)
-class ShutdownDomain(Action):
+class ShutdownDomain(DomainAction):
     """Press the power button of just this instance."""
 
-    uuid: str
     if_instance: str
 
 
 @dataclass(frozen=True)
-class DestroyDomain(Action):
+class DestroyDomain(DomainAction):
     """End just this instance at once."""
 
-    uuid: str
     if_instance: str
 
 
 @dataclass(frozen=True)
-class UndefineDomain(Action):
-    uuid: str
+class UndefineDomain(DefinitionAction):
+    """Remove a definition, with its NVRAM, and no volume."""

@@ -6,6 +6,7 @@ out.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -50,6 +51,15 @@ class RawDomain:
         there was no instance.
         """
         return self.state == "paused" and self.reason == "starting-up"
+
+
+def version(raw: RawDomain | None) -> str:
+    """A name for just these definitions of a domain, the next start's and the running one: another
+    one as soon as anybody changes either. Empty where there is no domain.
+    """
+    if raw is None:
+        return ""
+    return hashlib.sha256(f"{raw.inactive_xml}\0{raw.active_xml}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -65,11 +65,24 @@ def disk_prefix(fleet: str, key: Key) -> str:
     """What the volume names of a disk start with, whatever its uid: the ledger may be lost, the
     disk is not.
     """
-    return f"{fleet}_disk_{_token(key.namespace)}_{_token(key.name)}_"
+    return f"{disk_volumes(fleet)}{_token(key.namespace)}_{_token(key.name)}_"
+
+
+def disk_volumes(fleet: str) -> str:
+    """What the volume names of all disks start with."""
+    return f"{fleet}_disk_"
 
 
 def disk_volume(fleet: str, key: Key, uid: str) -> str:
     return f"{disk_prefix(fleet, key)}{uid}{DISK_FORMAT}"
+
+
+def is_disk_volume(fleet: str, name: str, serial_number: str) -> bool:
+    """True for the volume name that this fleet gives to the disk that guests see with that serial
+    number.
+    """
+    uid = name[-UID_LENGTH - len(DISK_FORMAT) : -len(DISK_FORMAT)]
+    return name.startswith(disk_volumes(fleet)) and serial(uid) == serial_number
 
 
 def prefix_of(name: str) -> str:

@@ -36,6 +36,8 @@ class Job:
     """Generation of the object at the time of the failure: a newer one tries at once."""
     done: Mapping[str, float] = field(default_factory=dict)
     """When each verb last succeeded, in seconds since the epoch."""
+    outdated: int = 0
+    """How often in a row it was left alone since its host had changed meanwhile."""
     starts: tuple[float, ...] = ()
     """When a domain was last started after an end that nobody asked for, at most ten times."""
 

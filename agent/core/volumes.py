@@ -30,18 +30,21 @@ def volume_xml(
     return etree.tostring(root, encoding="unicode")
 
 
+def mentions(domain: RawDomain, name: str) -> bool:
+    """True if a domain, on or off, refers to a volume of that name. One that merely looks alike
+    counts too.
+    """
+    marks = tuple(before + name for before in "/'\">")
+    return any(mark in xml for xml in (domain.inactive_xml, domain.active_xml) for mark in marks)
+
+
 def users_of(
     name: str, domains: Iterable[RawDomain], volumes: Iterable[RawVolume]
 ) -> tuple[str, ...]:
     """Whoever refers to a volume of that name, in words: any domain, whosever it is, on or off, and
     volumes that are based on it. A name that merely looks alike counts too.
     """
-    marks = tuple(before + name for before in "/'\">")
-    found = [
-        f"domain {domain.name}"
-        for domain in domains
-        if any(mark in xml for xml in (domain.inactive_xml, domain.active_xml) for mark in marks)
-    ]
+    found = [f"domain {domain.name}" for domain in domains if mentions(domain, name)]
     found += [
         f"volume {volume.name}"
         for volume in volumes

@@ -19,6 +19,8 @@ log = logging.getLogger("gitvirt")
 KEPT_STARTS = 10
 REPEATED = 1.0
 """The same actions again within so many seconds of their success achieve nothing."""
+MOST_OUTDATED = 5
+"""How often in a row something is decided anew at once because its host has changed meanwhile."""
 
 
 class Acting:
@@ -40,7 +42,7 @@ class Acting:
         self.busy: dict[Key, tuple[str, Ticket]] = {}
         """What is under way, and the uid of the object that it is for."""
         self._done: dict[Key, tuple[tuple[Action, ...], float]] = {}
-        """What ended a moment ago, and when, oldest first."""
+        """What ended a moment ago had for effects, and when, oldest first."""
 
     def decided(self, key: Key, decision: Decision | None) -> None:
         """An object's decision is another one."""
@@ -80,20 +82,30 @@ class Acting:
         if each is None or each.obj.uid != uid:
             self._engine.put("job", key, None)
             return
-        self._done.pop(key, None)
-        self._done[key] = actions, now
-        job = self._job(key)
-        starts = job.starts
+        known = self._job(key)
+        starts = known.starts
         again = any(isinstance(each, StartDomain) and each.again for each in actions)
         if again and "StartDomain" in outcome.done:
             starts = (*starts, now)[-KEPT_STARTS:]
-        done = {**job.done, **dict.fromkeys(outcome.done, now)}
-        job = replace(job, busy=(), done=done, starts=starts, result=outcome.result or job.result)
-        if outcome.failed and not ticket.called_off.is_set():
+        done = {**known.done, **dict.fromkeys(outcome.done, now)}
+        result = outcome.result or known.result
+        job = replace(known, busy=(), done=done, starts=starts, result=result, outdated=0)
+        self._done.pop(key, None)
+        if outcome.outdated and known.outdated < MOST_OUTDATED:
+            log.info("%s: %s: %s", key, outcome.failed, outcome.message)
+            self._engine.put("job", key, replace(job, outdated=known.outdated + 1))
+        elif outcome.failed and not ticket.called_off.is_set():
             log.error("%s: %s failed: %s", key, outcome.failed, outcome.message)
             self._fail(key, job, outcome, now)
             return
-        self._engine.put("job", key, replace(job, error="", reason="", failed="", attempts=0))
+        else:
+            if not outcome.failed:
+                self._done[key] = _effects(actions), now
+            self._engine.put("job", key, replace(job, error="", reason="", failed="", attempts=0))
+        self._again(key)
+
+    def _again(self, key: Key) -> None:
+        """What is still decided is to be done, also where the decision stays the same."""
         if (decision := self._engine.decisions.get(key)) is not None and decision.actions:
             self.ready[key] = decision
 
@@ -130,7 +142,7 @@ class Acting:
     def _repeats(self, key: Key, decision: Decision, job: Job, now: float) -> bool:
         """True if just this succeeded a moment ago and is wanted again: it would go on for ever."""
         last = self._done.get(key)
-        if last is None or job.failed or last[0] != decision.actions:
+        if last is None or job.failed or last[0] != _effects(decision.actions):
             return False
         verbs = ", ".join(action.verb for action in decision.actions)
         message = f"{verbs} succeeded and changed nothing: something on the host undoes it."
@@ -160,3 +172,7 @@ class Acting:
             generation=outcome.generation,
         )
         self._engine.put("job", key, failed)
+
+
+def _effects(actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    return tuple(action.effect for action in actions)

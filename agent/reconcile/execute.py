@@ -12,8 +12,10 @@ from agent.core.actions import (
     Action,
     CreateVolume,
     DefineDomain,
+    DefinitionAction,
     DeleteVolume,
     DestroyDomain,
+    DomainAction,
     EraseVolume,
     ImportImage,
     ResizeVolume,
@@ -23,10 +25,10 @@ from agent.core.actions import (
     UndefineDomain,
     WriteSeed,
 )
-from agent.core.host import Host, HostError, RawVolume
+from agent.core.host import Host, HostError, RawDomain, RawVolume, version
 from agent.core.metadata import from_domain
 from agent.core.model import Json, Key
-from agent.core.volumes import users_of, volume_xml
+from agent.core.volumes import mentions, users_of, volume_xml
 from agent.images.errors import CancelledError, ImageError
 from agent.images.pipeline import HttpSource, fetch
 from agent.images.seed import nocloud, sysprep
@@ -53,6 +55,12 @@ class Outcome:
     seen: list[Observation] = field(default_factory=list)
     called_off: threading.Event = field(default_factory=threading.Event)
     """Set, at any time, once a download that is part of it is not wanted any more."""
+    outdated: bool = False
+    """True if what failed was left alone: the host is another one than it was decided on."""
+
+
+class _OutdatedError(HostError):
+    """What an action relies on does not hold any more."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,7 @@ class Executor:
         except (HostError, ImageError) as error:
             outcome.reason, outcome.message = error.reason, str(error)
             outcome.retry = error.retry or not isinstance(error, ImageError)
+            outcome.outdated = isinstance(error, _OutdatedError)
         self._look(ticket, outcome)
         return outcome
 
@@ -125,7 +134,9 @@ class Executor:
 
     def _look(self, ticket: Ticket, outcome: Outcome) -> None:
         """Read every domain that was touched."""
-        domains = {(each.node, each.uuid) for each in ticket.actions if hasattr(each, "uuid")}
+        domains = {
+            (each.node, each.uuid) for each in ticket.actions if isinstance(each, DomainAction)
+        }
         for node, uuid in sorted(domains):
             number = self._number()
             try:
@@ -158,6 +169,11 @@ class Executor:
     @_do.register
     def _(self, action: DeleteVolume, outcome: Outcome) -> None:
         host = self._hosts[action.node]
+        raw = host.read_domain(action.unless_in)
+        if raw is not None and mentions(raw, action.name):
+            raise _OutdatedError(
+                "VolumeInUse", f"volume {action.name} is kept: domain {raw.name} refers to it"
+            )
         with self._pools[action.node]:
             host.read_volumes(action.pool)  # a log file is no volume until the pool is refreshed
             host.delete_volume(action.pool, action.name)
@@ -187,10 +203,12 @@ class Executor:
 
     @_do.register
     def _(self, action: DefineDomain, outcome: Outcome) -> None:
+        self._as_decided(action)
         self._hosts[action.node].define(action.xml)
 
     @_do.register
     def _(self, action: UndefineDomain, outcome: Outcome) -> None:
+        self._as_decided(action)
         self._hosts[action.node].undefine(action.uuid)
 
     @_do.register
@@ -212,6 +230,16 @@ class Executor:
     def _(self, action: SetLiveMetadata, outcome: Outcome) -> None:
         if self._runs(action.node, action.uuid, action.if_instance):
             self._hosts[action.node].set_live_metadata(action.uuid, action.xml)
+
+    def _as_decided(self, action: DefinitionAction) -> None:
+        """Fails if somebody changed the domain since the action was decided: a snapshot taken by
+        hand puts its disks on other files, and no event tells of it.
+        """
+        raw: RawDomain | None = self._hosts[action.node].read_domain(action.uuid)
+        if version(raw) != action.over:
+            raise _OutdatedError(
+                "DomainChanged", "the domain was changed meanwhile: deciding anew", retry=True
+            )
 
     def _runs(self, node: str, uuid: str, instance: str) -> bool:
         """True if just that instance runs: between decision and deed somebody may have started

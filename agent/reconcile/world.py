@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from agent.core.facts import Engine
 from agent.core.host import GuestInfo, RawDomain, RawVolume, Reading
-from agent.core.identity import POOL, is_image_data, prefix_of
+from agent.core.identity import POOL, disk_volumes, is_image_data, prefix_of
 
 _AGENT_CONNECTED = re.compile(r"name=.org\.qemu\.guest_agent\.0. state=.connected.")
 """Found without parsing: this is asked of every domain at every read."""
@@ -144,6 +144,10 @@ class World:
 
     def _volume(self, node: str, pool: str, name: str, volume: RawVolume | None) -> None:
         key = (node, pool, name)
+        known = self._volumes.get(key)
+        if known is not volume:
+            self._base(node, name, known.backing_path if known else "", there=False)
+            self._base(node, name, volume.backing_path if volume else "", there=True)
         if volume is None:
             self._volumes.pop(key, None)
             self.image_data.discard((node, name))
@@ -158,6 +162,13 @@ class World:
             names = set(self._engine.get("volumes-of", owner) or ())
             names = names - {name} if volume is None else names | {name}
             self._engine.put("volumes-of", owner, tuple(sorted(names)) or None)
+
+    def _base(self, node: str, name: str, path: str, *, there: bool) -> None:
+        """Remember what somebody has based on a disk; what is based on images are disks."""
+        if path and path.rpartition("/")[2].startswith(disk_volumes(self._fleet)):
+            names = set(self._engine.get("overlays", (node, path)) or ()) - {name}
+            names |= {name} if there else set()
+            self._engine.put("overlays", (node, path), tuple(sorted(names)) or None)
 
     def _name(self, name: str, *, there: bool) -> None:
         prefix = prefix_of(name)

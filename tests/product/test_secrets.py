@@ -101,7 +101,7 @@ def test_actions_do_not_show_them() -> None:
     files = {"user-data": f"password: {MARKER}".encode()}
     seed = WriteSeed("node", "pool", "name", "id", "vm", sysprep=False, files=files)
     assert MARKER not in repr(seed)
-    assert "<domain" not in repr(DefineDomain("node", "uuid", "<domain/>"))
+    assert "<domain" not in repr(DefineDomain("node", "uuid", "", "<domain/>"))
 
 
 def test_a_change_of_one_is_told_without_it(rig: Rig) -> None:

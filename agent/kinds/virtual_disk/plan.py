@@ -58,6 +58,12 @@ def users(disk: Key, view: View) -> tuple[Key, ...]:
     return referring if leaving is None or leaving in referring else (*referring, leaving)
 
 
+def overlays(view: View, at: Place, path: str) -> tuple[str, ...]:
+    """Volumes that somebody has based on a disk's volume, by name."""
+    found: tuple[str, ...] | None = view.read("overlays", (at.name, path))
+    return found or ()
+
+
 def decide(disk: Object, view: View) -> Decision:
     attached = _attached(disk, view)
     at = place(view)

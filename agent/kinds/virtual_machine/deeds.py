@@ -17,11 +17,12 @@ from agent.core.actions import (
 )
 from agent.core.changes import applied
 from agent.core.facts import View
+from agent.core.host import version
 from agent.core.identity import POOL, console_log, next_instance
 from agent.core.metadata import DomainMetadata, Recorded, to_xml
 from agent.core.quantity import to_bytes
 from agent.kinds.virtual_machine import power
-from agent.kinds.virtual_machine.definition import render
+from agent.kinds.virtual_machine.definition import DomainFacts, render, with_metadata
 from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.intent import Intent, can_start
 from agent.kinds.virtual_machine.situation import Situation
@@ -60,8 +61,18 @@ def _definition(case: Situation, made: Intent, view: View) -> tuple[Action, ...]
     if facts == case.seen.defined:
         return ()
     why = ", ".join(made.drift.defined) or "metadata"
-    define = DefineDomain(case.at.name, case.uuid, render(facts), why)
+    over = version(case.seen.raw)
+    define = DefineDomain(case.at.name, case.uuid, over, _xml(case, facts), why)
     return (*_media(case, view), define)
+
+
+def _xml(case: Situation, facts: DomainFacts) -> str:
+    """The definition as XML. Where only the metadata changes, the rest stays as it stands."""
+    known, raw = case.seen.defined, case.seen.raw
+    assert facts.metadata is not None  # noqa: S101  # what we define always has it
+    if known is None or raw is None or replace(facts, metadata=known.metadata) != known:
+        return render(facts)
+    return with_metadata(raw.inactive_xml, facts.metadata)
 
 
 def _media(case: Situation, view: View) -> tuple[Action, ...]:
@@ -96,9 +107,12 @@ def _start(case: Situation, memory: DomainMetadata) -> StartDomain:
 
 def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View) -> Deeds:
     assert case.running is not None  # noqa: S101  # there is a domain
-    if case.deleted:
-        log = DeleteVolume(case.at.name, POOL, console_log(case.fleet, case.vm.uid))
-        return Deeds((UndefineDomain(case.at.name, case.uuid), log))
+    if case.deleted and not case.leaving:
+        return Deeds(written)
+    if case.leaving:
+        name, node = console_log(case.fleet, case.vm.uid), case.at.name
+        undefine = UndefineDomain(node, case.uuid, version(case.seen.raw))
+        return Deeds((undefine, DeleteVolume(node, POOL, name, case.uuid)))
     if not power.start_due(made.memory, case.running) or not can_start(case, made.memory):
         return Deeds(written or _sweep(case, made, view))
     due = power.due_again(made.memory, case.job.starts, case.now)
@@ -162,4 +176,4 @@ def _sweep(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
         used |= {disk.path for disk in case.seen.active.disks.disks}
     names = view.read("volumes-of", case.vm.uid) or ()
     unused = [name for name in names if name.endswith(".iso") and case.at.path(name) not in used]
-    return tuple(DeleteVolume(case.at.name, POOL, name) for name in unused)
+    return tuple(DeleteVolume(case.at.name, POOL, name, case.uuid) for name in unused)

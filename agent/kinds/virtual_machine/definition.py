@@ -80,6 +80,25 @@ def render(facts: DomainFacts) -> str:
     )
 
 
+def with_metadata(xml: str, metadata: DomainMetadata) -> str:
+    """A domain's XML with other metadata of ours, and all else as it stands there, what we do not
+    know included.
+    """
+    root = parse(xml)
+    new = etree.fromstring(to_xml(metadata))  # made by us
+    parent = root.find("metadata")
+    if parent is None:
+        parent = etree.Element("metadata")
+        uuid = root.find("uuid")
+        root.insert(0 if uuid is None else root.index(uuid) + 1, parent)
+    old = parent.find(new.tag)
+    if old is None:
+        parent.append(new)
+    else:
+        parent.replace(old, new)
+    return etree.tostring(root, encoding="unicode")
+
+
 def parse(xml: str) -> Element:
     """A domain's XML as a tree. Entities and the network are off: parts of it come from people."""
     parser = etree.XMLParser(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.core.facts import View
 from agent.core.identity import serial
@@ -77,6 +77,15 @@ def dependencies(vm: Object, view: View) -> Dependencies:
         waiting=waiting,
         shortage=shortage,
     )
+
+
+def blocked(needs: Dependencies, message: str) -> Dependencies:
+    """The same needs with block devices that are there and cannot be used."""
+    conditions = tuple(
+        Condition(READY, "False", NOT_READY, message) if each.type == READY else each
+        for each in needs.conditions
+    )
+    return replace(needs, conditions=conditions, ready=False, waiting=False)
 
 
 def _shortage(vm: Object, view: View) -> str:

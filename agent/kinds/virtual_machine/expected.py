@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from agent.core.identity import console_log, domain_name, mac_address
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json
+from agent.kinds.virtual_machine import files
 from agent.kinds.virtual_machine.definition import NAMES, DomainFacts, differing, expect
-from agent.kinds.virtual_machine.elements.disks import Disk, Disks
+from agent.kinds.virtual_machine.elements.disks import Disks
 from agent.kinds.virtual_machine.elements.firmware import machine
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted
 
-MEDIA = ("cloudinit", "sysprep")
 ELSEWHERE = ("blockDeviceRefs", "provisioning", "enableParavirtualization")
 """Fields without which one cannot say what disks an instance with another spec should have."""
 CLASS = "virtualMachineClassName"
@@ -39,16 +39,15 @@ class Drift:
 def expected(case: Situation, memory: DomainMetadata) -> DomainFacts:
     """The definition that the next start should use. Everything that it needs is there."""
     facts = _facts(case, memory, case.vm.spec)
-    present = case.seen.defined
-    return replace(facts, disks=_kept_sources(facts.disks, present)) if present else facts
+    return replace(facts, disks=files.keep(facts.disks, files.present(case.seen)))
 
 
 def with_edits(case: Situation, wanted: DomainFacts) -> DomainFacts:
     """The wanted definition with all that it does not change left as it is, also where people
     changed that by hand.
     """
-    present = case.seen.defined
-    if present is None:
+    present = files.present(case.seen)
+    if present is None or case.seen.defined is None:
         return wanted
     changed = _changed(case, wanted)
     left = {name: getattr(present, name) for name in NAMES if name not in changed}
@@ -57,7 +56,7 @@ def with_edits(case: Situation, wanted: DomainFacts) -> DomainFacts:
 
 def _changed(case: Situation, wanted: DomainFacts) -> frozenset[str]:
     """Elements that the manifest, or what it refers to, changes since the domain was defined."""
-    present, memory = case.seen.defined, case.seen.memory
+    present, memory = files.present(case.seen), case.seen.memory
     if present is None or memory is None:
         return frozenset()
     before, after = memory.spec, case.sealed
@@ -65,7 +64,8 @@ def _changed(case: Situation, wanted: DomainFacts) -> frozenset[str]:
     if before == after and not older:
         return frozenset()
     facts = _facts(case, memory, {**case.vm.spec, **before})
-    found = set(differing(replace(facts, disks=_kept_sources(facts.disks, present)), wanted))
+    facts = replace(facts, disks=files.keep(facts.disks, present))
+    found = set(differing(facts, wanted))
     if older or any(before.get(name) != after.get(name) for name in ELSEWHERE):
         found.add("disks")
     if before.get(CLASS) != after.get(CLASS):
@@ -110,27 +110,13 @@ def medium_device(case: Situation) -> Device | None:
     return Device(path, "raw", medium.serial, cdrom=medium.sysprep) if path else None
 
 
-def _kept_sources(wanted: Disks, present: DomainFacts) -> Disks:
-    """The wanted disks, each on the file that it lies on now: a snapshot taken by hand puts a disk
-    on another one, and going back to the old file would lose what was written since.
-    """
-    there = {disk.serial: disk for disk in present.disks.disks}
-    return Disks(tuple(_kept(disk, there.get(disk.serial)) for disk in wanted.disks))
-
-
-def _kept(disk: Disk, present: Disk | None) -> Disk:
-    if present is None or disk.readonly or disk.serial in MEDIA or not present.path:
-        return disk
-    return replace(disk, path=present.path, format=present.format)
-
-
 def drift(case: Situation, facts: DomainFacts) -> Drift:
     """What differs from what was applied, as far as nobody asked for a change of it."""
     if case.seen.block_job:
         return Drift()
     found = _defined(case, facts)
     active = _active(case)
-    moved = _moved(case)
+    moved = files.told(case.seen, case.fleet, case.at)
     if case.seen.raw is not None and case.seen.raw.managed_save:
         moved += (
             "It has a saved state (`virsh managedsave-remove` drops it, a start goes on from it).",
@@ -182,24 +168,7 @@ def _comparable(active: DomainFacts, wanted: DomainFacts) -> DomainFacts:
     )
     sources = {disk.serial: disk for disk in wanted.disks.disks}
     disks = tuple(
-        replace(disk, path=sources[disk.serial].path, format=sources[disk.serial].format)
-        if disk.serial in sources
-        else disk
+        files.on(disk, sources[disk.serial]) if disk.serial in sources else disk
         for disk in active.disks.disks
     )
     return replace(active, cpu=cpu, firmware=wanted.firmware, disks=Disks(disks))
-
-
-def _moved(case: Situation) -> tuple[str, ...]:
-    """Disks that lie on another file than gitvirt made for them."""
-    wanted = {device.serial: device.path for device in case.needs.devices if not device.readonly}
-    found = {}
-    for facts, word in ((case.seen.defined, "will lie"), (case.seen.active, "lies")):
-        for disk in facts.disks.disks if facts else ():
-            if disk.path and wanted.get(disk.serial, disk.path) != disk.path:
-                when = "now" if word == "lies" else "from the next start on"
-                found[disk.serial, disk.path] = (
-                    f"Disk {disk.target} {word} on {disk.path} {when}, as after a snapshot; "
-                    "it is left there."
-                )
-    return tuple(found.values())

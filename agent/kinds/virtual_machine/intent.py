@@ -10,7 +10,7 @@ from agent.core.facts import View
 from agent.core.identity import next_instance
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json
-from agent.kinds.virtual_machine import operations, power
+from agent.kinds.virtual_machine import files, operations, power
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.expected import Drift, drift, expected, with_edits
@@ -57,7 +57,8 @@ def intent(case: Situation, view: View) -> Intent:
         return _kept(case, made)
     facts = expected(case, memory)
     found = drift(case, facts)
-    return replace(made, facts=with_edits(case, facts) if case.report_only else facts, drift=found)
+    made = replace(made, facts=with_edits(case, facts) if case.report_only else facts, drift=found)
+    return made if files.writable(made.facts) else _kept(case, made)
 
 
 def can_start(case: Situation, memory: DomainMetadata) -> bool:
@@ -87,7 +88,7 @@ def _asked(case: Situation, view: View) -> tuple[DomainMetadata, operations.Outc
         phase = current_phase(case, memory)
         outcome = operations.without_domain(asked, memory, case.policy, phase, case.now)
         return outcome.memory, outcome
-    memory = power.observed(memory, case.running, case.policy, deleted=case.deleted, now=case.now)
+    memory = power.observed(memory, case.running, case.policy, deleted=case.leaving, now=case.now)
     outcome = operations.take(
         asked,
         memory,
@@ -188,5 +189,7 @@ def _kept(case: Situation, made: Intent) -> Intent:
     """Nothing but the metadata of the present definition may change. Where that was removed, what
     runs is its model.
     """
-    present = case.seen.defined or case.seen.active
-    return replace(made, facts=replace(present, metadata=made.memory) if present else None)
+    there = files.present(case.seen)
+    if there is None or (case.seen.defined is None and not files.writable(there)):
+        return replace(made, facts=None)
+    return replace(made, facts=replace(there, metadata=made.memory))

@@ -21,7 +21,8 @@ from agent.kinds.virtual_machine.deeds import deeds
 from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.intent import Intent, can_start, current_phase, intent
 from agent.kinds.virtual_machine.report import Report, conflict, unreachable
-from agent.kinds.virtual_machine.situation import Seen, Situation, foreign, seen, situation
+from agent.kinds.virtual_machine.seen import Seen, seen
+from agent.kinds.virtual_machine.situation import Situation, foreign, situation
 
 GOOD = ("Running", "Stopped", "Migrating")
 
@@ -90,7 +91,8 @@ def _in_force(case: Situation, made: Intent) -> DomainMetadata:
 def _leave(vm: Object, at: Place, view: View) -> Decision:
     """The domain is gone; what only it used goes too."""
     names = view.read("volumes-of", vm.uid) or ()
-    actions = tuple(DeleteVolume(at.name, POOL, name) for name in names)
+    uuid = domain_uuid(view.setting("fleet"), vm.key)
+    actions = tuple(DeleteVolume(at.name, POOL, name, uuid) for name in names)
     job: Job = view.read("job", vm.key) or IDLE
     wait = held(job, vm.generation, view.now)
     return Decision(

@@ -24,6 +24,8 @@ _KEYS = {
     "SysprepRef": ("sysprepRef", SYSPREP, ("unattend.xml", "autounattend.xml")),
 }
 USER_DATA = "user-data"
+MEDIA = ("cloudinit", "sysprep")
+"""Serial numbers of media."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Medium:
     @property
     def serial(self) -> str:
         """What the guest sees as the disk's serial number."""
-        return "sysprep" if self.sysprep else "cloudinit"
+        return MEDIA[self.sysprep]
 
     def volume(self, fleet: str, uid: str) -> str:
         return seed_volume(fleet, uid, self.digest)

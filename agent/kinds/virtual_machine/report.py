@@ -65,6 +65,8 @@ class Report:
     @property
     def waiting(self) -> bool:
         """True while the VM gets somewhere by itself."""
+        if self.case.kept:
+            return False
         return self.phase in ("Starting", "Stopping", "Terminating") or (
             self.phase == "Pending" and self.needs.waiting
         )
@@ -174,7 +176,13 @@ class Report:
             *self._agent_ready(),
             *self._drift(),
             *self._limits(),
+            *self._kept(),
         ]
+
+    def _kept(self) -> list[Condition]:
+        """Why a deletion waits."""
+        kept = self.case.kept
+        return [Condition("Terminating", "True", "CleanupPending", kept)] if kept else []
 
     def _older_medium(self) -> bool:
         """True if the Secret has changed since the instance was started: no change of the VM

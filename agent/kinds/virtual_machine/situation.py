@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
 from agent.core.changes import sealed
 from agent.core.facts import View
-from agent.core.host import RawDomain
 from agent.core.identity import domain_name
 from agent.core.jobs import IDLE, Job
 from agent.core.ledger import is_redacted
@@ -17,72 +15,12 @@ from agent.core.metadata import DomainMetadata
 from agent.core.model import Json, Object
 from agent.core.schema import Kind
 from agent.kinds.local import Place
-from agent.kinds.virtual_machine.definition import DomainFacts, parse, read
 from agent.kinds.virtual_machine.dependencies import Dependencies, all_there, dependencies
-from agent.kinds.virtual_machine.elements.channels import agent_connected
+from agent.kinds.virtual_machine.files import elsewhere, hindrance, keeps_back
 from agent.kinds.virtual_machine.power import Running
+from agent.kinds.virtual_machine.seen import Seen
 
 REPORT_ONLY = "gitvirt.io/drift"
-
-
-@dataclass(frozen=True)
-class _Reading:
-    facts: DomainFacts
-    agent: bool
-    block_job: bool
-
-
-@lru_cache(maxsize=256)  # the few that are decided again and again; all would take much memory
-def _read(xml: str, rules: Kind) -> _Reading:
-    root = parse(xml)
-    job = root.find("devices/disk/mirror") is not None
-    return _Reading(_as_meant(read(root), rules), agent_connected(root), job)
-
-
-def _as_meant(facts: DomainFacts, rules: Kind) -> DomainFacts:
-    """An earlier version's spec with the defaults of fields that came later: it means what it
-    meant, so that an upgrade changes nothing.
-    """
-    memory = facts.metadata
-    if memory is None or not memory.spec:
-        return facts
-    spec = rules.defaulted({"spec": memory.spec})["spec"]
-    return replace(facts, metadata=replace(memory, spec=spec))
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the host shows of a VM. `raw` is None while there is no domain."""
-
-    raw: RawDomain | None
-    defined: DomainFacts | None = None
-    """The definition that the next start uses."""
-    active: DomainFacts | None = None
-    """The definition that runs."""
-    agent: bool = False
-    """True if the running guest's agent has opened its channel."""
-    block_job: bool = False
-    """True while a backup or copy of a disk is under way."""
-
-    @property
-    def memory(self) -> DomainMetadata | None:
-        """What the domain remembers."""
-        return self.defined.metadata if self.defined else None
-
-    @property
-    def running(self) -> DomainMetadata | None:
-        """What the running instance was started with."""
-        return self.active.metadata if self.active else None
-
-
-def seen(raw: RawDomain | None, rules: Kind) -> Seen:
-    if raw is None:
-        return Seen(None)
-    defined = _read(raw.inactive_xml, rules).facts if raw.inactive_xml else None
-    if not raw.active_xml:
-        return Seen(raw, defined)
-    active = _read(raw.active_xml, rules)
-    return Seen(raw, defined, active.facts, active.agent, active.block_job)
 
 
 def foreign(vm: Object, shown: Seen, taken: str | None, uuid: str, view: View) -> str:
@@ -131,6 +69,8 @@ class Situation:
     """The wanted spec as metadata holds it."""
     job: Job
     previous: Mapping[str, Json]
+    kept: str
+    """Why the deletion of the VM has to wait, in a sentence; empty where it does not."""
 
     @property
     def policy(self) -> str:
@@ -140,6 +80,11 @@ class Situation:
     @property
     def deleted(self) -> bool:
         return bool(self.vm.deleted)
+
+    @property
+    def leaving(self) -> bool:
+        """True if the VM is to go now."""
+        return self.deleted and not self.kept
 
     @property
     def saved(self) -> bool:
@@ -160,13 +105,14 @@ def _as_defined(vm: Object, shown: Seen, needs: Dependencies, view: View) -> boo
 
 def situation(rules: Kind, vm: Object, view: View, at: Place, uuid: str, shown: Seen) -> Situation:
     instance = shown.running.instance if shown.running else ""
-    needs = dependencies(vm, view)
+    fleet = view.setting("fleet")
+    needs = hindrance(dependencies(vm, view), shown, fleet, at, view)
     return Situation(
         rules=rules,
         vm=vm,
         at=at,
         uuid=uuid,
-        fleet=view.setting("fleet"),
+        fleet=fleet,
         now=view.now,
         seen=shown,
         running=Running(instance, shown.raw) if shown.raw is not None else None,
@@ -175,6 +121,7 @@ def situation(rules: Kind, vm: Object, view: View, at: Place, uuid: str, shown: 
         sealed=_sealed(rules, vm, shown.memory),
         job=view.read("job", vm.key) or IDLE,
         previous=view.previous(vm.key),
+        kept=keeps_back(vm, shown, elsewhere(shown, fleet, at)) if vm.deleted else "",
     )
 
 

@@ -27,6 +27,8 @@ from agent.reconcile.status_branch import Ledger
 from agent.reconcile.world import FullRead, VolumeRead, World
 
 NODE = "(planned)"
+FOLDER = "/pool"
+"""Where the remembered volumes lie."""
 LOST = ("PVCLost", "Failed", "Pending", "Provisioning")
 """Phases of disks and images without a volume."""
 FROM_SECRET = ("userDataRef", "sysprepRef")
@@ -154,7 +156,7 @@ def _remembered_node(world: World) -> None:
         *(NODE, "", False, "kvm", "q35", anything, anything, "", 1 << 62, 1 << 20, "", ""),
         cpu_features=frozenset({"any"}),
     )
-    world.take(FullRead(0, Reading(node, {}, {}, {POOL: "/"})))
+    world.take(FullRead(0, Reading(node, {}, {}, {POOL: FOLDER})))
 
 
 def _remembered_volumes(world: World, fleet: str, each: Record) -> None:
@@ -171,7 +173,8 @@ def _remembered_volumes(world: World, fleet: str, each: Record) -> None:
 
 
 def _volume(world: World, name: str, capacity: int, physical: int) -> None:
-    world.take(VolumeRead(NODE, POOL, name, RawVolume(POOL, name, f"/{name}", capacity, physical)))
+    volume = RawVolume(POOL, name, f"{FOLDER}/{name}", capacity, physical)
+    world.take(VolumeRead(NODE, POOL, name, volume))
 
 
 def _as_running(each: Record, wanted: Manifest | None) -> Record:

@@ -21,9 +21,15 @@ _FIRST_SLOT = 8
 _PREFIXES = {"virtio": "vd", "ide": "hd"}
 
 
+FILE, BLOCK = "file", "block"
+SOURCES = {FILE: "file", BLOCK: "dev"}
+"""Types of a disk that we can write down, and the attribute that names its source."""
+
+
 @dataclass(frozen=True)
 class Disk:
     path: str
+    """Empty where the source is of a type that we cannot write down."""
     format: str
     serial: str
     device: str
@@ -36,6 +42,15 @@ class Disk:
     """Place on the controller; of virtio-blk disks, which have none, the place among them."""
     boot: int
     """Position in the boot order from 1; 0: not booted from."""
+    type: str = FILE
+    """Of its source: file; somebody may have moved it to a block device, or to what libvirt knows
+    else (network, volume, …).
+    """
+
+    @property
+    def source(self) -> str:
+        """The attribute that names the source."""
+        return SOURCES[self.type]
 
     @property
     def position(self) -> int:
@@ -111,8 +126,9 @@ def _ordered(disks: list[Disk]) -> tuple[Disk, ...]:
 
 def _disk(element: Element) -> Disk:
     bus = attribute(element, "target", "bus")
+    source = element.get("type", FILE)
     return Disk(
-        path=attribute(element, "source", "file"),
+        path=attribute(element, "source", SOURCES[source]) if source in SOURCES else "",
         format=attribute(element, "driver", "type"),
         serial=text(element, "serial"),
         device=element.get("device", "disk"),
@@ -121,7 +137,21 @@ def _disk(element: Element) -> Disk:
         controller=0 if bus == "virtio" else number(attribute(element, "address", "controller")),
         unit=_unit(element, bus),
         boot=max(number(attribute(element, "boot", "order")), 0),
+        type=source,
     )
+
+
+def bases(root: Element) -> Mapping[str, tuple[str, ...]]:
+    """The files below the one that each disk of a running instance lies on, by serial number:
+    libvirt lists them.
+    """
+    return {
+        text(disk, "serial"): tuple(
+            source.get("file") or source.get("dev") or ""
+            for source in disk.iterfind("backingStore//source")
+        )
+        for disk in root.iterfind("devices/disk")
+    }
 
 
 def _unit(element: Element, bus: str) -> int:

@@ -1,0 +1,150 @@
+"""Which file each disk of a VM lies on.
+
+A snapshot or a copy taken by hand puts a disk on another file than the volume that was made for
+it, and nobody but the domain knows which one. So the domain is asked: a disk stays on the file that
+it lies on, and nothing is done that would forget that file while it is not the disk's own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agent.core.facts import View
+from agent.core.identity import domain_name, is_disk_volume
+from agent.core.model import Object
+from agent.kinds.local import Place
+from agent.kinds.virtual_disk.plan import overlays
+from agent.kinds.virtual_machine.definition import DomainFacts
+from agent.kinds.virtual_machine.dependencies import Dependencies, blocked
+from agent.kinds.virtual_machine.elements.disks import SOURCES, Disk, Disks
+from agent.kinds.virtual_machine.provisioning import MEDIA
+from agent.kinds.virtual_machine.seen import Seen
+
+
+def present(shown: Seen) -> DomainFacts | None:
+    """What the domain has: its definition, or what runs where that was removed by hand. Each disk
+    on the file that holds the newest data: where the running one lies on top of the defined one,
+    the next start from the defined one would lose what was written since.
+    """
+    facts = shown.defined or shown.active
+    if facts is None or shown.active is None:
+        return facts
+    running = {disk.serial: disk for disk in shown.active.disks.disks}
+    disks = tuple(_newest(disk, running.get(disk.serial), shown) for disk in facts.disks.disks)
+    return replace(facts, disks=Disks(disks))
+
+
+def _newest(disk: Disk, running: Disk | None, shown: Seen) -> Disk:
+    on_top = disk.path and disk.path in shown.bases.get(disk.serial, ())
+    return on(disk, running) if running is not None and running.path and on_top else disk
+
+
+def on(disk: Disk, there: Disk) -> Disk:
+    """A disk on the file of another one."""
+    return replace(disk, path=there.path, format=there.format, type=there.type)
+
+
+def keep(wanted: Disks, there: DomainFacts | None) -> Disks:
+    """The wanted disks, each on the file that it lies on now."""
+    known = {disk.serial: disk for disk in there.disks.disks} if there else {}
+    return Disks(tuple(_kept(disk, known.get(disk.serial)) for disk in wanted.disks))
+
+
+def _kept(disk: Disk, there: Disk | None) -> Disk:
+    if there is None or disk.readonly or disk.serial in MEDIA or not there.path:
+        return disk
+    return on(disk, there)
+
+
+def writable(facts: DomainFacts | None) -> bool:
+    """True unless a disk has a source that we cannot write down."""
+    return facts is None or all(disk.type in SOURCES for disk in facts.disks.disks)
+
+
+_OURS = re.compile("[0-9a-f]{32}")
+"""Serial numbers that `core.identity.serial` gives."""
+
+
+def elsewhere(shown: Seen, fleet: str, at: Place) -> tuple[Disk, ...]:
+    """Disks of ours that the domain has on another file than the volume that was made for them."""
+    facts = present(shown)
+    if facts is None:
+        return ()
+    return tuple(
+        disk
+        for disk in facts.disks.disks
+        if not disk.readonly and _OURS.fullmatch(disk.serial) and not _at_home(disk, fleet, at)
+    )
+
+
+def _at_home(disk: Disk, fleet: str, at: Place) -> bool:
+    name = disk.path.rpartition("/")[2]
+    return disk.path == at.path(name) and is_disk_volume(fleet, name, disk.serial)
+
+
+def hindrance(needs: Dependencies, shown: Seen, fleet: str, at: Place, view: View) -> Dependencies:
+    """The needs, not ready where a definition as wanted would lose data: it would let go of a file
+    that only this domain knows, or go on from a disk whose newest data is on another file.
+    """
+    facts = present(shown)
+    there = {disk.serial for disk in facts.disks.disks} if facts else set()
+    wanted = {device.serial for device in needs.devices}
+    moved = elsewhere(shown, fleet, at)
+    for disk in moved:
+        if disk.type not in SOURCES:
+            return blocked(needs, f"{_lies(disk)}: its definition is left as it is until {_BACK}.")
+        if needs.ready and disk.serial not in wanted:
+            return blocked(needs, f"{_lies(disk)}: it is not taken out until {_BACK}.")
+    for ref, device, _ in needs.listed:
+        found = () if device.readonly or device.serial in there else overlays(view, at, device.path)
+        if found:
+            name = f"{ref['kind']} {ref['name']}"
+            return blocked(needs, _BASE.format(name, found[0]))
+    return needs
+
+
+_BACK = "the disk lies on its own volume again"
+_BASE = (
+    "{0} has a volume {1} based on it, as after a snapshot taken by hand: a guest that wrote to "
+    "the disk would damage it, and would miss what it holds. Merge it (`qemu-img commit`) or give "
+    "it up, and delete it (`virsh vol-delete`)."
+)
+
+
+def keeps_back(vm: Object, shown: Seen, moved: Sequence[Disk]) -> str:
+    """Why a VM that is to be deleted has to wait; empty if it does not: only its domain knows where
+    the newest data of its disks is.
+    """
+    if not moved:
+        return ""
+    name, disk = domain_name(vm.key), moved[0]
+    merge = f"`qemu-img commit {disk.path}` and `virsh edit {name}`"
+    if shown.active is not None:
+        merge = f"`virsh blockcommit {name} {disk.target} --active --pivot`"
+    return (
+        f"{_lies(disk)}, as after a snapshot taken by hand: nothing is stopped or deleted until "
+        f"{_BACK}. Merge it ({merge}), or undefine the domain by hand (`virsh undefine {name}`) to "
+        "give up what was written since."
+    )
+
+
+def told(shown: Seen, fleet: str, at: Place) -> tuple[str, ...]:
+    """Sentences about disks that lie on another file than the volume that was made for them."""
+    found = {}
+    for facts, where in (
+        (replace(shown, active=None), "will lie on {} from the next start on"),
+        (replace(shown, defined=None), "lies on {} now"),
+    ):
+        for disk in elsewhere(facts, fleet, at):
+            what = where.format(disk.path or f"a source of type {disk.type}")
+            found[disk.serial, disk.path] = (
+                f"Disk {disk.target} {what}, as after a snapshot; it is left there."
+            )
+    return tuple(found.values())
+
+
+def _lies(disk: Disk) -> str:
+    where = disk.path or f"a source of type {disk.type}"
+    return f"Disk {disk.target} lies on {where}"

@@ -1,0 +1,77 @@
+"""What the host shows of a VM, read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from agent.core.host import RawDomain
+from agent.core.metadata import DomainMetadata
+from agent.core.schema import Kind
+from agent.kinds.virtual_machine.definition import DomainFacts, parse, read
+from agent.kinds.virtual_machine.elements.channels import agent_connected
+from agent.kinds.virtual_machine.elements.disks import bases
+
+
+@dataclass(frozen=True)
+class _Reading:
+    facts: DomainFacts
+    agent: bool
+    block_job: bool
+    bases: Mapping[str, tuple[str, ...]]
+
+
+@lru_cache(maxsize=256)  # the few that are decided again and again; all would take much memory
+def _read(xml: str, rules: Kind) -> _Reading:
+    root = parse(xml)
+    job = root.find("devices/disk/mirror") is not None
+    return _Reading(_as_meant(read(root), rules), agent_connected(root), job, bases(root))
+
+
+def _as_meant(facts: DomainFacts, rules: Kind) -> DomainFacts:
+    """An earlier version's spec with the defaults of fields that came later: it means what it
+    meant, so that an upgrade changes nothing.
+    """
+    memory = facts.metadata
+    if memory is None or not memory.spec:
+        return facts
+    spec = rules.defaulted({"spec": memory.spec})["spec"]
+    return replace(facts, metadata=replace(memory, spec=spec))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the host shows of a VM. `raw` is None while there is no domain."""
+
+    raw: RawDomain | None
+    defined: DomainFacts | None = None
+    """The definition that the next start uses."""
+    active: DomainFacts | None = None
+    """The definition that runs."""
+    agent: bool = False
+    """True if the running guest's agent has opened its channel."""
+    block_job: bool = False
+    """True while a backup or copy of a disk is under way."""
+    bases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Files below the one that each disk of the running instance lies on, by serial number."""
+
+    @property
+    def memory(self) -> DomainMetadata | None:
+        """What the domain remembers."""
+        return self.defined.metadata if self.defined else None
+
+    @property
+    def running(self) -> DomainMetadata | None:
+        """What the running instance was started with."""
+        return self.active.metadata if self.active else None
+
+
+def seen(raw: RawDomain | None, rules: Kind) -> Seen:
+    if raw is None:
+        return Seen(None)
+    defined = _read(raw.inactive_xml, rules).facts if raw.inactive_xml else None
+    if not raw.active_xml:
+        return Seen(raw, defined)
+    active = _read(raw.active_xml, rules)
+    return Seen(raw, defined, active.facts, active.agent, active.block_job, active.bases)
