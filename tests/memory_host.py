@@ -107,6 +107,14 @@ class MemoryHost:
         with self._lock:
             return {(pool, name): self._raw_volume(pool, name) for name in self.pools.get(pool, {})}
 
+    def read_bases(self) -> Mapping[str, str]:
+        self._reach()
+        return {
+            volume.path: volume.backing_path
+            for pool in self.pools.values()
+            for volume in pool.values()
+        }
+
     def ensure_pool(self, pool: str) -> str:
         with self._effect("ensure_pool", pool):
             self.pools.setdefault(pool, {})

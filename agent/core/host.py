@@ -178,6 +178,11 @@ class Host(Protocol):
     def read_volumes(self, pool: str) -> Mapping[tuple[str, str], RawVolume]:
         """Refresh and read one pool."""
 
+    def read_bases(self) -> Mapping[str, str]:
+        """What every volume of the host's active directory pools, whosever they are, is based on,
+        by path; empty for those that are based on nothing.
+        """
+
     def ensure_pool(self, pool: str) -> str:
         """Make the directory pool beside libvirt's default one if it is missing, start it, return
         its path.

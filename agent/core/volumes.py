@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from lxml import etree
 
 from agent.core.host import RawDomain, RawVolume
+
+_PARSER = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
+"""Parts of a domain's XML come from people."""
 
 
 def volume_xml(
@@ -36,6 +39,58 @@ def mentions(domain: RawDomain, name: str) -> bool:
     """
     marks = tuple(before + name for before in "/'\">")
     return any(mark in xml for xml in (domain.inactive_xml, domain.active_xml) for mark in marks)
+
+
+def untold(domains: Iterable[RawDomain], bases: Mapping[str, str]) -> tuple[str, ...]:
+    """Domains, in words, of which nobody can tell on what files their disks are based: these lie in
+    no storage pool that libvirt knows, and do not run. Any volume may be among them. `bases` is
+    what `Host.read_bases` says.
+    """
+    found = set()
+    for domain in domains:
+        known = {**bases, **_running_bases(domain)}
+        for path in _overlays(domain):
+            base: str | None = path
+            walked: set[str] = set()
+            while base and base not in walked:
+                walked.add(base)
+                base = known.get(base)
+            if base is None:
+                found.add(f"domain {domain.name} ({path})")
+    return tuple(sorted(found))
+
+
+def _overlays(domain: RawDomain) -> Iterator[str]:
+    """Files of a definition's disks that may be based on others."""
+    for disk in _disks(domain.inactive_xml):
+        driver = disk.find("driver")
+        layered = driver is not None and driver.get("type", "raw") != "raw"
+        if layered and (path := _file(disk)):
+            yield path
+
+
+def _running_bases(domain: RawDomain) -> Mapping[str, str]:
+    """What libvirt lists below the disks of a running instance."""
+    found = {}
+    for disk in _disks(domain.active_xml):
+        layer: etree._Element | None = disk
+        while layer is not None:
+            below = layer.find("backingStore")
+            path = _file(layer)
+            if path and below is not None:
+                found[path] = _file(below)
+            layer = below
+    return found
+
+
+def _file(layer: etree._Element) -> str:
+    source = layer.find("source")
+    return "" if source is None else source.get("file") or source.get("dev") or ""
+
+
+def _disks(xml: str) -> Iterator[etree._Element]:
+    if xml:
+        yield from etree.fromstring(xml.encode(), _PARSER).iterfind("devices/disk")
 
 
 def users_of(

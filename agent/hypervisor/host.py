@@ -85,6 +85,11 @@ class LibvirtHost:
         )
         return {} if found is None else found[1]
 
+    def read_bases(self) -> Mapping[str, str]:
+        return self._verb(
+            "read the storage pools", storage.read_bases, self._deadlines.storage, ("pools",)
+        )
+
     def ensure_pool(self, pool: str) -> str:
         return self._verb(
             f"prepare storage pool {pool}",

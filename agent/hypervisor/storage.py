@@ -57,6 +57,29 @@ class VolumeReader:
         return known[pool_name, raw.name]
 
 
+_DIRECTORIES = (
+    libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
+    | libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_DIR
+    | libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_FS
+    | libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_NETFS
+)
+
+
+def read_bases(connection: libvirt.virConnect) -> dict[str, str]:
+    """What each volume of the active directory pools is based on, by path; a pool that cannot be
+    looked through says nothing.
+    """
+    found: dict[str, str] = {}
+    for pool in connection.listAllStoragePools(_DIRECTORIES):
+        with contextlib.suppress(libvirt.libvirtError):
+            refresh(pool)
+            for volume in pool.listAllVolumes(0):
+                with _unless_gone():
+                    raw = _read_volume("", volume)
+                    found[raw.path] = raw.backing_path
+    return found
+
+
 def _read_volume(pool_name: str, volume: libvirt.virStorageVol) -> RawVolume:
     root = parse(volume.XMLDesc(0))
     return RawVolume(

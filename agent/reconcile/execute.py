@@ -28,7 +28,7 @@ from agent.core.actions import (
 from agent.core.host import Host, HostError, RawDomain, RawVolume, version
 from agent.core.metadata import from_domain
 from agent.core.model import Json, Key
-from agent.core.volumes import mentions, users_of, volume_xml
+from agent.core.volumes import mentions, untold, users_of, volume_xml
 from agent.images.errors import CancelledError, ImageError
 from agent.images.pipeline import HttpSource, fetch
 from agent.images.seed import nocloud, sysprep
@@ -37,6 +37,10 @@ from agent.reconcile.news import INTERNAL
 from agent.reconcile.world import DomainRead, Observation, VolumeRead
 
 STARTS_AT_ONCE = 4
+_UNTOLD = (
+    "Its volume is kept: nobody can tell whether a disk of {} is based on it. Start the domain, or "
+    "put the disk into a directory that is an active storage pool."
+)
 CHUNK = 1024 * 1024
 
 
@@ -189,6 +193,9 @@ class Executor:
                 raise HostError(
                     "VolumeInUse", f"Its volume is kept: {', '.join(users)} refers to it."
                 )
+            unclear = untold(seen.domains.values(), host.read_bases())
+            if unclear:
+                raise HostError("VolumeInUse", _UNTOLD.format(", ".join(unclear)))
             host.delete_volume(action.pool, action.name)
         outcome.seen.append(VolumeRead(action.node, action.pool, action.name, None))
 

@@ -243,6 +243,8 @@ def test_an_overlay_names_what_it_stands_on(full_rig: Rig) -> None:
     volumes = host.read_volumes("gitvirt")
     assert volumes["gitvirt", "top"].backing_path == f"{path}/base"
     assert volumes["gitvirt", "base"].backing_path == ""
+    bases = host.read_bases()
+    assert (bases[f"{path}/top"], bases[f"{path}/base"]) == (f"{path}/base", "")
     for name in ("top", "base"):
         host.delete_volume("gitvirt", name)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lxml import etree
 
 from agent.core.actions import ImportImage
 from agent.core.host import HostError, RawDomain
@@ -18,7 +19,7 @@ from agent.reconcile.housekeeping import EVERY, GRACE
 from tests.memory_host import Killed, Volume
 from tests.memory_repository import MemoryRepository
 from tests.product.faults import Effects, FragileRepository
-from tests.rig import STATUS, Rig, disk, machine, manifest
+from tests.rig import STATUS, Rig, condition, disk, machine, manifest
 
 DAY = 86400.0
 POOL = "gitvirt"
@@ -453,3 +454,85 @@ def test_of_two_volumes_that_may_be_a_disks_none_is_guessed(rig: Rig, kept: str)
     rig.start()
     assert rig.settle().problems == ()
     assert uid(rig) == kept
+
+
+# -- what nobody can look into -----------------------------------------------------------------
+
+
+def erased(rig: Rig) -> bool:
+    return not [path for path in rig.documents() if path.startswith("trash/")]
+
+
+@pytest.fixture
+def trashed(rig: Rig) -> Rig:
+    """A disk in the trash whose time is almost over, and a domain that is not ours."""
+    rig.push({"data.yaml": disk("data"), "other.yaml": disk("other")})
+    rig.settle()
+    rig.push({"data.yaml": None})
+    rig.settle()
+    return rig
+
+
+def define_foreign(rig: Rig, path: str, driver: str = "qcow2") -> None:
+    rig.host.define(
+        "<domain><name>theirs</name><uuid>00000000-0000-4000-8000-000000000001</uuid><devices>"
+        f"<disk><driver type='{driver}'/><source file='{path}'/></disk></devices></domain>"
+    )
+
+
+def time_is_over(rig: Rig) -> None:
+    rig.now += 8 * DAY
+    rig.settle()
+    rig.now += EVERY
+    rig.settle()
+
+
+def test_a_base_is_kept_while_nobody_can_tell_what_a_domain_lies_on(trashed: Rig) -> None:
+    define_foreign(trashed, "/srv/theirs.qcow2")
+    time_is_over(trashed)
+    (path,) = (path for path in trashed.documents() if path.startswith("trash/"))
+    assert "/srv/theirs.qcow2" in condition(trashed.document(path), "Deleted")["message"]
+    trashed.host._drop("00000000-0000-4000-8000-000000000001")
+    time_is_over(trashed)
+    assert erased(trashed)
+
+
+@pytest.mark.parametrize("driver", ["raw", "qcow2"])
+def test_a_base_goes_where_it_is_known_that_nothing_lies_on_it(trashed: Rig, driver: str) -> None:
+    if driver == "raw":
+        define_foreign(trashed, "/srv/theirs.raw", "raw")
+    else:  # one that lies in a pool, on a base there
+        trashed.host.ensure_pool("theirs")
+        for name, base in (("top", "/var/lib/libvirt/theirs/base"), ("base", "")):
+            trashed.host.create_volume(
+                "theirs",
+                f"<volume><name>{name}</name><capacity>1</capacity><target><format type='qcow2'/>"
+                f"</target><backingStore><path>{base}</path></backingStore></volume>",
+            )
+        define_foreign(trashed, "/var/lib/libvirt/theirs/top")
+    time_is_over(trashed)
+    assert erased(trashed)
+
+
+def test_a_base_goes_where_what_runs_shows_all_that_it_lies_on(trashed: Rig) -> None:
+    define_foreign(trashed, "/srv/theirs.qcow2")
+    uuid = "00000000-0000-4000-8000-000000000001"
+    trashed.host.start(uuid)
+
+    def chain(root: etree._Element) -> None:
+        element = root.find("devices/disk")
+        assert element is not None
+        etree.SubElement(element, "backingStore")
+
+    trashed.host.edit(uuid, chain, live=True)
+    time_is_over(trashed)
+    assert erased(trashed)
+
+
+def test_a_host_whose_pools_cannot_be_looked_through_keeps_all(trashed: Rig) -> None:
+    def broken() -> dict[str, str]:
+        raise HostError("HypervisorError", "cannot read the storage pools: a disk is broken")
+
+    trashed.host.read_bases = broken  # type: ignore[method-assign]
+    time_is_over(trashed)
+    assert not erased(trashed)
