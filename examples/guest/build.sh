@@ -130,6 +130,9 @@ initramfs() {
     done
     chmod 0755 "$root/init" "$root"/sbin/* "$root"/etc/acpi/PWRF/* "$root"/etc/udhcpc/*
     ln -s ../run "$root/var/run"
+    for name in halt poweroff reboot; do
+        ln -s shutdown "$root/sbin/$name"
+    done
     copy_modules
     copy_agent
     copy_busybox
