@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.core import documents, quantity
+from agent.core import quantity
 from agent.core.model import Json
+from agent.core.parsing import parse
 from agent.core.sentences import shown
 from agent.core.spelling import nearest
 from agent.gitrepo.refs import is_pattern
@@ -329,7 +330,7 @@ def _file(path: Path, *, must_be_there: bool = False) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise SettingsError(f"{path} cannot be read: {error.strerror}") from error
-    parsed = documents.parse(data)
+    parsed = parse(data)
     problems = list(parsed.errors)
     for document in parsed.documents:
         for where, said in document.problems:

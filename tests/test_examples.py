@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.core.manifests import assemble, read_file
+from agent.core.assembly import assemble
+from agent.core.manifests import read_file
 from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.kinds.validation import CHECKS

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.cli.command import CommandError, warn
-from agent.core import documents, human, ledger
+from agent.core import human, ledger
 from agent.core.model import Json, Problem
+from agent.core.parsing import parse
 from agent.core.schema import Catalogue, Kind
 from agent.gitrepo.repository import Repository
 from agent.settings import Settings
@@ -165,7 +166,7 @@ class Snapshot:
 def problems(data: bytes) -> list[Problem]:
     """The list that problems.yaml holds; entries that are none are left out."""
     found = []
-    for document in documents.parse(data).documents:
+    for document in parse(data).documents:
         items = document.value if isinstance(document.value, list) else []
         for item in items:
             try:

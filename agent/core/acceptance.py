@@ -20,6 +20,11 @@ GUARDED = ("VirtualMachine", "VirtualDisk")
 IRREVERSIBLE = ("VirtualMachine",)
 """Kinds whose deletion begins at once."""
 FREE_DELETIONS = 2
+DOUBTFUL = (
+    "its manifest is gone, but {} may be meant as it and is not applied: mend that document or "
+    f"remove it; to delete this all the same, set the annotation {CONFIRM}: {{}} on ModuleConfig "
+    "virtualization"
+)
 SHARE = 0.3
 
 
@@ -97,9 +102,10 @@ def prune(
     confirmed: str,
     others: Mapping[str, int] = {},
 ) -> Pruning:
-    """Objects that are not wanted any more. Nothing is deleted while some manifest cannot be read,
-    when none is left at all, or when too many would go without a confirmation. `others` says how
-    many objects there are, by kind, that stay and are not among these.
+    """Objects that are not wanted any more. Nothing is deleted while some manifest cannot be read
+    or when none is left at all; without a confirmation neither what a document may mean that does
+    not count, nor too many at once. `others` says how many objects there are, by kind, that stay
+    and are not among these.
     """
     missing = sorted(
         key
@@ -129,17 +135,34 @@ def prune(
     ]
     kept = {problem.resource for problem in held}
     missing = [key for key in missing if str(key) not in kept]
+    doubts = {key: place for key in missing if (place := meant_in(desired, key, records))}
+    sure = [key for key in missing if key not in doubts]
+    code = deletion_set(doubts)
+    if confirmed != code:
+        held += [_held(key, DOUBTFUL.format(place, code)) for key, place in doubts.items()]
     if {OPERATION}.issuperset([*others, *(key.kind for key in desired.manifests)]):
-        return Pruning(
-            held=(
-                *held,
-                *(
-                    _held(key, "no manifest is left in the repository: nothing is deleted")
-                    for key in missing
-                ),
-            )
-        )
-    return _guarded(missing, held, records, confirmed, others)
+        held += [
+            _held(key, "no manifest is left in the repository: nothing is deleted") for key in sure
+        ]
+        return Pruning(held=tuple(held))
+    pruning = _guarded(sure, held, records, confirmed, others)
+    return replace(pruning, delete=(*pruning.delete, *(doubts if confirmed == code else ())))
+
+
+def meant_in(desired: Desired, key: Key, known: Container[Key]) -> str:
+    """Where a document stands that does not count and may mean this object; empty if none does. One
+    that does not hold and has a name that nobody knows may mean any object of its kind.
+    """
+    strangers = {
+        str(each)
+        for each in desired.invalid
+        if each.kind == key.kind
+        and (each.namespace == key.namespace or each.name == key.name)
+        and each not in known
+    }
+    return desired.meant_in(key) or next(
+        (f"{each.file}:{each.line}" for each in desired.problems if each.resource in strangers), ""
+    )
 
 
 def suspended(manifest: Manifest) -> bool:

@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
-from agent.core import documents
 from agent.core.changes import SENSITIVE, redacted
 from agent.core.model import Json, Key, Manifest, Object
+from agent.core.parsing import parse
 from agent.core.schema import Catalogue, Kind
 
 SOURCE = "gitvirt.io/source"
@@ -96,7 +96,7 @@ _Dumper.add_representer(str, _text)
 
 def load(data: bytes) -> dict[str, Json] | None:
     """One document; None if it is not one that this program wrote."""
-    parsed = documents.parse(data)
+    parsed = parse(data)
     if (
         parsed.errors
         or len(parsed.documents) != 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from typing import Any, NamedTuple
 
 Json = Any
@@ -24,6 +25,14 @@ class Key(NamedTuple):
             if self.namespace
             else f"{self.kind} {self.name}"
         )
+
+
+class Meant(NamedTuple):
+    """What a document may mean that does not count. None stands for any."""
+
+    kind: str | None
+    namespace: str | None
+    name: str | None
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -118,6 +127,21 @@ class Desired:
     encrypted Secrets).
     """
     broken: tuple[str, ...] = ()
+    meant: Mapping[Meant, str] = field(default_factory=dict)
+    """What documents may mean that do not hold or are not applied, and where they stand
+    (`file:line`). None of it is deleted.
+    """
+
+    def meant_in(self, key: Key) -> str:
+        """Where a document stands that does not count and may mean this object; empty if none
+        does.
+        """
+        if not self.meant:
+            return ""
+        parts = product((key.kind, None), (key.namespace, None), (key.name, None))
+        return next(
+            (self.meant[each] for part in parts if (each := Meant(*part)) in self.meant), ""
+        )
 
     @cached_property
     def complete(self) -> bool:

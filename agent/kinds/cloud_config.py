@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from agent.core.documents import parse
+from agent.core.parsing import parse
 from agent.core.spelling import nearest
 
 HEADER = "#cloud-config"

@@ -258,7 +258,7 @@ class Book:
         gone = sorted(
             key
             for key in asked - manifests.keys() - desired.invalid
-            if not self.records[key].obj.deleted
+            if not self.records[key].obj.deleted and not desired.meant_in(key)
         )
         return Pruning((*pruning.delete, *gone), pruning.held)
 

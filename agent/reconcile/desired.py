@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Collection, Container, Iterable, Iterator
 from dataclasses import replace
 
-from agent.core.manifests import Checks, FileResult, amend, assemble, is_manifest_file, read_file
+from agent.core.assembly import amend, assemble
+from agent.core.manifests import Checks, FileResult, is_json, is_manifest_file, read_file
 from agent.core.model import Desired, Key, Manifest, Problem
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import TreeFile
@@ -18,7 +19,7 @@ MAX_FILE = 1024 * 1024
 REMEMBERED = 50_000
 """Results of files that may have gone meanwhile."""
 TOO_LARGE = "is larger than 1 MiB: manifests are small, split the file"
-NO_FILE = "is a {}: manifests are ordinary files, put the content here"
+NO_FILE = "is a {} and not followed: put the manifests here, or take it out of the folder"
 ODD_NAME = "has control characters in its name: rename the file"
 
 
@@ -28,7 +29,7 @@ class ManifestReader:
     def __init__(self, catalogue: Catalogue, checks: Checks) -> None:
         self._catalogue = catalogue
         self._checks = checks
-        self._results: dict[str, FileResult] = {}
+        self._results: dict[tuple[str, bool], FileResult] = {}
         self._limit = REMEMBERED
         self._last: dict[str, tuple[str | None, Desired]] = {}
         """What was read last of a branch, and from which tree."""
@@ -66,7 +67,7 @@ class ManifestReader:
             return None
         gone = _manifests(old for old, _ in pairs if old)
         new = _manifests(new for _, new in pairs if new)
-        if any(file.kind == "file" and file.blob not in self._results for file in gone):
+        if any(file.kind == "file" and _content(file) not in self._results for file in gone):
             return None  # forgotten, or too large
         found = amend(last, source.revision, self._files(source, gone), self._files(source, new))
         return None if found is None else apart(found)
@@ -86,28 +87,39 @@ class ManifestReader:
 
     def _forget(self, files: Collection[TreeFile]) -> None:
         """Keep the results of these files."""
-        blobs = {file.blob for file in files}
-        self._results = {blob: each for blob, each in self._results.items() if blob in blobs}
+        contents = {_content(file) for file in files}
+        self._results = {key: each for key, each in self._results.items() if key in contents}
         self._limit = REMEMBERED + len(self._results)
 
     def _result(self, source: Source, file: TreeFile) -> FileResult:
-        known = self._results.get(file.blob) if file.blob else None
+        content = _content(file)
+        known = self._results.get(content) if file.blob else None
         if known is None:
             if source.size(file) > MAX_FILE:
                 return _broken(TOO_LARGE)
-            known = read_file(self._catalogue, self._checks, source.read(file))
+            data = source.read(file)
+            known = read_file(self._catalogue, self._checks, data, json=is_json(file.path))
             if file.blob:
-                self._results[file.blob] = known
+                self._results[content] = known
         return known
 
 
 def _manifests(files: Iterable[TreeFile]) -> list[TreeFile]:
-    """Those that are read."""
-    return [
-        file
-        for file in files
-        if is_manifest_file(file.path) and not file.path.startswith(".") and "/." not in file.path
-    ]
+    return [file for file in files if counts(file)]
+
+
+def counts(file: TreeFile) -> bool:
+    """True for what is read, and for what may hide something that would be: manifests may lie
+    below a link to a folder or in another repository, whatever its name.
+    """
+    if file.path.startswith(".") or "/." in file.path:
+        return False
+    return file.kind != "file" or is_manifest_file(file.path)
+
+
+def _content(file: TreeFile) -> tuple[str, bool]:
+    """What is read of a file, and how."""
+    return file.blob, is_json(file.path)
 
 
 def _broken(message: str) -> FileResult:
@@ -135,6 +147,7 @@ def together(main: Desired, operations: Desired) -> Desired:
         invalid=main.invalid | operations.invalid,
         problems=tuple(problems),
         broken=main.broken + operations.broken,
+        meant={**operations.meant, **main.meant},
     )
 
 

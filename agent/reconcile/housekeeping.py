@@ -15,7 +15,7 @@ from agent.core.jobs import Job
 from agent.core.ledger import Record
 from agent.core.model import Desired, Key
 from agent.core.volumes import users_of
-from agent.kinds.virtual_image.garbage import needed
+from agent.kinds.virtual_image.garbage import IMPORTING, needed
 from agent.kinds.virtual_machine_operation.retention import outlived
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
@@ -169,12 +169,20 @@ class Housekeeping:
         there = self._world.image_data
         if not there or not desired.complete or self._importing():
             return []
-        if any(key not in self._book.records for key in desired.invalid):
+        if self._unknown(desired):
             return []
         names = needed(self._fleet, self._objects())
         if names is None:
             return []
         return [(node, name) for node, name in there if name not in names]
+
+    def _unknown(self, desired: Desired) -> bool:
+        """True if a manifest that does not hold may be one of an object that nobody knows."""
+        records = self._book.records
+        if any(key not in records for key in desired.invalid):
+            return True
+        importing = [each.name for each in desired.meant if each.kind in (None, *IMPORTING)]
+        return bool(importing) and not {key.name for key in records}.issuperset(importing)
 
     def _objects(self) -> Iterable[Record]:
         yield from self._book.records.values()

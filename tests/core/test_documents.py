@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.documents import MAX_BYTES, MAX_DEPTH, ParsedFile, parse
+from agent.core.documents import MAX_BYTES, MAX_DEPTH, ParsedFile
+from agent.core.parsing import parse, parse_json
 
 
 def values(text: str) -> list[Any]:
@@ -117,7 +118,8 @@ def test_a_list_is_taken_apart_with_lines_and_problems_of_each_item() -> None:
         (("b",), "is there twice, again in line 6: keep one of them"),
     )
     assert parsed.documents[1].line_of(("b",)) == 5
-    assert values("kind: List\nitems:\n") == []
+    assert values("kind: List\nitems: []\n") == []
+    assert values("kind: List\nitems: [~, {a: 1}]\n") == [None, {"a": 1}]
 
 
 def test_a_problem_around_a_lists_items_stops_the_file() -> None:
@@ -172,6 +174,14 @@ def test_what_yaml_allows_and_a_manifest_does_not_is_told_with_its_path(
 def test_of_two_equal_keys_the_first_counts_and_the_rest_of_the_file_is_read() -> None:
     parsed = parse(b"a: 1\na: 2\n---\nb: 3\n")
     assert [document.value for document in parsed.documents] == [{"a": 1}, {"b": 3}]
+
+
+def test_what_stands_there_again_is_kept_apart_each_time() -> None:
+    (document,) = parse(b"a: {x: 1, x: 2}\nb: 1\na: 3\nb: 4\na: 5\n").documents
+    assert document.value == {"a": {"x": 1}, "b": 1}
+    assert document.again == ((("a",), {"x": 2}), ((), {"a": 3, "b": 4}), ((), {"a": 5}))
+    listed = parse(b"kind: List\nitems:\n- {a: 1, a: 2}\n- {b: {c: 1, c: 2}}\n").documents
+    assert [each.again for each in listed] == [(((), {"a": 2}),), ((("b",), {"c": 2}),)]
 
 
 @pytest.mark.parametrize(
@@ -318,3 +328,102 @@ def test_json_comes_back_as_it_was(value: Any) -> None:
     (document,) = parse(json.dumps(value, ensure_ascii=False).encode()).documents
     assert document.value == value
     assert document.problems == ()
+
+
+# -- JSON -------------------------------------------------------------------------------------
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(JSON_VALUES.filter(lambda value: value is not None), max_size=3),
+    st.booleans(),
+    st.sampled_from((None, 1)),
+)
+def test_a_stream_of_json_comes_back_as_it_was(
+    values: list[Any], ascii_only: bool, indent: int | None
+) -> None:
+    text = "\n".join(json.dumps(value, ensure_ascii=ascii_only, indent=indent) for value in values)
+    parsed = parse_json(text.encode())
+    assert [document.value for document in parsed.documents] == values
+    assert parsed.errors == ()
+
+
+def test_json_has_lines_as_yaml_has() -> None:
+    parsed = parse_json(b'{\n "a": {"b": [\n1,\n2]}}\n\n{"c":\n3}')
+    one, two = parsed.documents
+    assert [one.line_of(path) for path in ((), ("a",), ("a", "b", 0), ("a", "b", 1))] == [
+        1,
+        2,
+        3,
+        4,
+    ]
+    assert (two.line, two.line_of(("c",))) == (6, 6)
+
+
+def test_json_knows_characters_beyond_the_basic_plane_and_no_halves_of_one() -> None:
+    (document,) = parse_json(rb'{"a": "\ud83d\ude00", "b": "\ud83d"}').documents
+    assert document.value == {"a": "\U0001f600", "b": ""}
+    ((path, message),) = document.problems
+    assert path == ("b",)
+    assert "halves" in message
+
+
+def test_of_two_equal_keys_in_json_the_first_counts() -> None:
+    (document,) = parse_json(b'{"a": 1,\n"a": 2}').documents
+    assert document.value == {"a": 1}
+    assert document.again == (((), {"a": 2}),)
+    assert "again in line 2" in document.problems[0][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ('{"a": 1,}', 1, "a key in double quotes is missing before `}`"),
+        ('{"a"\n1}', 2, "`:` is missing before `1`"),
+        ("[1\n2]", 2, "`,` or `]` is missing before `2`"),
+        ("[1,]", 1, "a value is missing before `]`"),
+        ('{"a":', 1, "a value is missing before the end of the file"),
+        ('{"a": 1', 1, "`,` or `}` is missing before the end of the file"),
+        ("{a: 1}", 1, "`a: 1}` is not expected"),
+        ("{'a': 1}", 1, "is not expected"),
+        ("[01]", 1, "is not expected"),
+        ("[.5]", 1, "is not expected"),
+        ("[NaN]", 1, "is not expected"),
+        ("[truely]", 1, "is not expected"),
+        ('["a\\x"]', 1, "is not expected"),
+        ('["open', 1, "is not expected"),
+        ("{} # comment", 1, "is not expected"),
+        ("}", 1, "a value is missing before `}`"),
+        ('{1: "x"}', 1, "a key in double quotes is missing before `1`"),
+    ],
+)
+def test_what_is_no_json_says_where_and_why(text: str, line: int, words: str) -> None:
+    ((found, message),) = parse_json(text.encode()).errors
+    assert found == line
+    assert message.startswith("is not valid JSON: ")
+    assert words in message
+
+
+def test_json_is_read_within_the_same_bounds() -> None:
+    def refused(text: str) -> str:
+        ((_, message),) = parse_json(text.encode()).errors
+        return message
+
+    assert "nested deeper" in refused("[" * 50_000)
+    assert "nested deeper" in refused('{"a":' * 50_000)
+    assert "values" in refused("[" + "1," * 200_000 + "1]")
+    assert "documents" in refused("1 " * 6_000)
+    assert "larger than" in refused('"' + "a" * MAX_BYTES + '"')
+    assert parse_json(b'"' + b"a" * 900_000 + b'"').errors == ()
+    (document,) = parse_json(b"[1e999, 99999999999999999999]").documents
+    assert [message[:30] for _, message in document.problems] == [
+        "must be a number within 64 bit"
+    ] * 2
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.binary(max_size=200) | st.text('{}[],:"\\u01eE.-+ntf \n\ufeff', max_size=60).map(str.encode)
+)
+def test_no_bytes_raise_as_json(data: bytes) -> None:
+    check(parse_json(data))

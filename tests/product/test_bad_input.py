@@ -8,7 +8,7 @@ import pytest
 from dulwich.objects import Commit, ObjectID, Tree
 
 from agent.gitrepo.repository import RepositoryError
-from tests.rig import MAIN, Rig, disk, machine, manifest
+from tests.rig import MAIN, OPERATIONS, Rig, disk, encoded, machine, manifest, operation
 
 CLASS = manifest("VirtualMachineClass", "extra", {"cpu": {"type": "Host"}})
 BOMB = "apiVersion: virtualization.deckhouse.io/v1alpha2\nkind: VirtualMachine\na: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n"
@@ -281,24 +281,129 @@ def with_entry(rig: Rig, name: bytes, mode: int, target: bytes) -> None:
     repository.refs[MAIN] = made.id.decode()  # type: ignore[attr-defined]
 
 
-def symlink(rig: Rig) -> None:
+def symlink(rig: Rig, name: bytes = b"link.yaml") -> None:
     rig.push({"target": "/etc/passwd"})
     blob = next(
         file.blob for file in rig.repo.files(rig.repo.fetch()[MAIN]) if file.path == "target"
     )
-    with_entry(rig, b"link.yaml", 0o120000, blob.encode())
+    with_entry(rig, name, 0o120000, blob.encode())
 
 
-def submodule(rig: Rig) -> None:
-    with_entry(rig, b"module.yaml", 0o160000, b"1" * 40)
+def submodule(rig: Rig, name: bytes = b"module.yaml") -> None:
+    with_entry(rig, name, 0o160000, b"1" * 40)
+
+
+@pytest.mark.parametrize("name", [b"link.yaml", b"machines", b"README.md"])
+@pytest.mark.parametrize("add", [symlink, submodule])
+def test_symlinks_and_submodules_are_refused_and_hold_deletions(
+    on: Rig, add: Callable[[Rig, bytes], None], name: bytes
+) -> None:
+    """Whatever their names: all that lies below is out of sight."""
+    on.push({"vm.yaml": None})
+    add(on, name)
+    summary = on.settle()
+    (problem,) = (each for each in summary.problems if each.file == name.decode())
+    assert add.__name__ in problem.message
+    unharmed(on)
 
 
 @pytest.mark.parametrize("add", [symlink, submodule])
-def test_symlinks_and_submodules_are_refused_and_hold_deletions(
-    on: Rig, add: Callable[[Rig], None]
+def test_a_symlink_or_submodule_that_is_hidden_is_nothing_of_ours(
+    on: Rig, add: Callable[[Rig, bytes], None]
 ) -> None:
+    add(on, b".vendor")
+    assert on.settle().problems == ()
     on.push({"vm.yaml": None})
-    add(on)
+    add(on, b".vendor")
+    on.settle()
+    assert on.host.read_domain(on.uuid()) is None
+
+
+# -- slips --------------------------------------------------------------------------------------
+
+TEXT = encoded(machine()) or b""
+SLIPS: dict[str, object] = {
+    "virtualisation": TEXT.replace(b"virtualization.", b"virtualisation."),
+    "no version": TEXT.replace(b"/v1alpha2", b""),
+    "v1": {**machine(), "apiVersion": "v1"},
+    "a space": TEXT.replace(b"/v1alpha2", b" /v1alpha2"),
+    "VM": {**machine(), "kind": "VM"},
+    "another kind": {**machine(), "kind": "VirtualDisk"},
+    "no line between": TEXT + (encoded(disk("other")) or b""),
+    "swallowed": (encoded(disk("other")) or b"") + TEXT,
+    "swallowed by a stranger": (encoded({**disk("x"), "apiVersion": "a/v1", "kind": "B"}) or b"") + TEXT,
+    "item": {"apiVersion": "v1", "kind": "List", "item": [machine()]},
+    "Lst": {"apiVersion": "v1", "kind": "Lst", "items": [machine()]},
+    "a null item": {"apiVersion": "v1", "kind": "List", "items": [None]},
+    "no items": {"apiVersion": "v1", "kind": "List", "items": None},
+    "below a key": {"vm": machine()},
+    "in a list": "- " + TEXT.decode().replace("\n", "\n  ").rstrip(" "),
+    "no name": TEXT.replace(b"  name: vm\n", b"  label: vm\n"),
+    "two names": TEXT.replace(b"  name: vm\n", b"  name: x\n  name: vm\n"),
+    "cut off": TEXT[: TEXT.index(b"metadata")],
+    "the marker": machine(provisioning={"type": "UserData", "userData": "(sensitive)"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_slip_in_a_document_stops_nothing_and_is_a_problem(on: Rig, slip: str) -> None:
+    on.push({"vm.yaml": SLIPS[slip], "class.yaml": CLASS})
     summary = on.settle()
-    assert any(add.__name__ in problem.message for problem in summary.problems)
+    assert any(problem.file == "vm.yaml" and problem.message for problem in summary.problems)
+    unharmed(on)
+    on.push({"vm.yaml": machine(cpu={"cores": 2})})
+    assert on.settle().problems == ()
+    assert on.vm()["spec"]["cpu"]["cores"] == 2
+    on.push({"vm.yaml": None})
+    on.settle()
+    assert on.host.read_domain(on.uuid()) is None
+
+
+def test_another_apis_machine_of_the_name_holds_until_it_is_confirmed(on: Rig) -> None:
+    on.push({"vm.yaml": {**machine(), "apiVersion": "kubevirt.io/v1"}, "class.yaml": CLASS})
+    (problem,) = on.settle().problems
+    assert "vm.yaml:1 may be meant as it" in problem.message
+    unharmed(on)
+    code = problem.message.partition("gitvirt.io/confirm-deletion: ")[2].split()[0]
+    config = {
+        "apiVersion": "deckhouse.io/v1alpha1",
+        "kind": "ModuleConfig",
+        "metadata": {
+            "name": "virtualization",
+            "annotations": {"gitvirt.io/confirm-deletion": code},
+        },
+        "spec": {"version": 1, "enabled": True, "settings": {}},
+    }
+    on.push({"config.yaml": config})
+    assert on.settle().problems == ()
+    assert on.host.read_domain(on.uuid()) is None
+
+
+def test_a_deployment_of_the_name_holds_nothing(on: Rig) -> None:
+    other = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "vm"}}
+    on.push({"vm.yaml": other, "class.yaml": CLASS})
+    assert on.settle().problems == ()
+    assert on.host.read_domain(on.uuid()) is None
+
+
+def test_an_operation_with_a_slip_is_not_withdrawn(on: Rig) -> None:
+    on.host.guest_obeys = False
+    asked = operation("op", "vm", "Stop")
+    on.push({"op.yaml": asked}, OPERATIONS)
+    on.agent.reconciler.look_at_git()
+    for _ in range(4):
+        on.step()
+    assert on.vmop("op")["status"]["phase"] == "InProgress"
+    on.push({"op.yaml": {**asked, "kind": "VMOP"}}, OPERATIONS)
+    on.agent.reconciler.look_at_git()
+    for _ in range(4):
+        on.step()
+    assert on.vmop("op")["status"]["phase"] == "InProgress"
+    assert "deletionTimestamp" not in on.vmop("op")["metadata"]
+
+
+def test_a_kind_that_is_not_there_yet_is_no_problem(on: Rig) -> None:
+    address = manifest("VirtualMachineIPAddress", "vm", {"type": "Auto"})
+    on.push({"address.yaml": address})
+    assert on.settle().problems == ()
     unharmed(on)

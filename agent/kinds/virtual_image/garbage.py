@@ -9,6 +9,8 @@ from agent.core.ledger import Record
 from agent.core.model import Json
 
 _IMAGES = ("VirtualImage", "ClusterVirtualImage")
+IMPORTING = (*_IMAGES, "VirtualDisk")
+"""Kinds of which an object may need image data."""
 _UNKNOWN = ("", "Pending", "Provisioning")
 
 
@@ -27,7 +29,7 @@ def needed(fleet: str, records: Iterable[Record]) -> frozenset[str] | None:
 
 
 def _imports(each: Record) -> bool:
-    if each.obj.key.kind not in (*_IMAGES, "VirtualDisk"):
+    if each.obj.key.kind not in IMPORTING:
         return False
     return bool(each.obj.spec.get("dataSource", {}).get("type") == "HTTP")
 

@@ -160,6 +160,7 @@ def merged(change: Changed, records: Mapping[Key, Record], folder: str) -> Desir
         invalid=change.after.invalid,
         problems=tuple(sorted([*problems, *twice.values()])),
         broken=change.after.broken,
+        meant=change.after.meant,
     )
     return apart(whole)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from agent.core.manifests import is_manifest_file
 from agent.gitrepo.refs import newest_first
 from agent.gitrepo.repository import CommitInfo, Repository, RepositoryError, TreeFile
-from agent.reconcile.desired import MAX_FILE
+from agent.reconcile.desired import MAX_FILE, counts
 
 FRESH = 30 * 86400.0
 """Seconds after its last commit for which a branch counts as open."""
@@ -160,7 +160,7 @@ class OpenBranches:
     def _files(self, files: Iterable[TreeFile | None], room: list[int]) -> Files | None:
         found = []
         for file in files:
-            if file is None or not is_manifest_file(file.path):
+            if file is None or not counts(file):
                 continue
             size = self._repository.size(file.blob) if file.kind == "file" else 0
             readable = 0 < size <= MAX_FILE

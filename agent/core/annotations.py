@@ -1,0 +1,64 @@
+"""The annotations of gitvirt's own, and what they may say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from agent.core.documents import Path
+from agent.core.model import Json
+from agent.core.sentences import shown
+from agent.core.spelling import nearest
+
+MAX_ANNOTATIONS = 256 * 1024
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+CHOICES: Mapping[str, Sequence[str]] = {
+    "gitvirt.io/prune": ("disabled", "enabled"),
+    "gitvirt.io/reconcile": ("disabled", "enabled"),
+    "gitvirt.io/drift": ("report",),
+}
+"""Annotations that guard an object, with what they may say: one with a slip of the pen would guard
+nothing, and nobody would know.
+"""
+NOT_AFTER = "gitvirt.io/not-after"
+OURS = "gitvirt.io/"
+ANNOTATIONS = frozenset(
+    (*CHOICES, NOT_AFTER, f"{OURS}confirm-deletion", f"{OURS}source")  # the last one is the agent's
+)
+
+
+def misused(annotations: Json) -> Iterator[tuple[Path, str]]:
+    """What is wrong with `metadata.annotations`, beside what the schema says."""
+    if not isinstance(annotations, dict):
+        return
+    for name, text in annotations.items():
+        if name.startswith(OURS) and name not in ANNOTATIONS:
+            meant = nearest(name, ANNOTATIONS)
+            hint = f": did you mean {meant}?" if meant else ""
+            yield ("metadata", "annotations", name), f"is no annotation of gitvirt's{hint}"
+        allowed = _annotation(name, text) if isinstance(text, str) else ""
+        if allowed:
+            yield ("metadata", "annotations", name), f"must be {allowed}, not {shown(text)}"
+    size = sum(
+        len(name.encode()) + len(text.encode())
+        for name, text in annotations.items()
+        if isinstance(text, str) and name != LAST_APPLIED
+    )
+    if size > MAX_ANNOTATIONS:
+        yield (
+            ("metadata", "annotations"),
+            f"must have at most {MAX_ANNOTATIONS // 1024} KiB in all, not {size // 1024} KiB",
+        )
+
+
+def _annotation(name: str, text: str) -> str:
+    """What an annotation of gitvirt's has to be; empty if it is."""
+    if name in CHOICES and text not in CHOICES[name]:
+        return " or ".join(CHOICES[name])
+    if name == NOT_AFTER:
+        try:
+            known = datetime.fromisoformat(text).tzinfo is not None
+        except ValueError:
+            known = False
+        return "" if known else "a time with its zone, such as 2030-01-31T12:00:00Z"
+    return ""
