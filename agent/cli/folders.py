@@ -7,8 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.cli.command import CommandError
-from agent.gitrepo.clone import Clone, clone_around
-from agent.gitrepo.open import origin_of
+from agent.gitrepo.clone import Clone, clone_around, origin_of
 from agent.gitrepo.repository import Repository
 
 _PART = (

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.cli.command import CommandError
+from agent.gitrepo.clone import head_of, origin_of, ssh_command
 from agent.gitrepo.credentials import Credentials, read_credentials, split_url
-from agent.gitrepo.open import head_of, open_repository, origin_of, ssh_command
+from agent.gitrepo.open import open_repository
 from agent.gitrepo.repository import Repository
 from agent.settings import Settings
 

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from dulwich.config import StackedConfig
-from dulwich.errors import NotGitRepository
-from dulwich.refs import SymrefLoop
-from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
-
 from agent.gitrepo.credentials import Credentials
-from agent.gitrepo.disk import DAMAGE
 from agent.gitrepo.http import SmartHttpClient
 from agent.gitrepo.local import LocalRepository
 from agent.gitrepo.refs import Spaces
@@ -23,9 +14,9 @@ from agent.gitrepo.remote import RemoteRepository
 from agent.gitrepo.repository import Repository, RepositoryError
 from agent.gitrepo.ssh import SCHEMES, SSH, SshClient, is_scp
 
-__all__ = ["Credentials", "head_of", "open_repository", "origin_of", "ssh_command"]
+__all__ = ["Credentials", "open_repository"]
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:://|::)")
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)(?:://|::)")
 """Of a URL, or of what Git hands to a program of that name."""
 
 
@@ -44,7 +35,7 @@ def open_repository(
     with the address itself.
     """
     spaces = Spaces(refs)
-    scheme = _SCHEME.match(address)
+    scheme = SCHEME.match(address)
     name = scheme[1].lower() if scheme else ""
     if name in SCHEMES or (not scheme and is_scp(address) and not Path(address).exists()):
         return RemoteRepository(SshClient(address, ssh), cache_dir, spaces=spaces)
@@ -59,56 +50,6 @@ def open_repository(
         f"addresses that begin with {name}:// are not supported: use https://, ssh://, or a path",
         retry=False,
     )
-
-
-def origin_of(folder: Path) -> str | None:
-    """The address of `origin` for the clone that `folder` lies in; None if there is none.
-
-    It may hold credentials: it is for `open_repository`, not for logs.
-    """
-    with _clone(folder) as repo:
-        if repo is None:
-            return None
-        try:
-            address = repo.get_config().get((b"remote", b"origin"), b"url").decode()
-        except (KeyError, OSError, *DAMAGE):
-            return None
-        root = Path(repo.path)
-    if _SCHEME.match(address) or is_scp(address):
-        return address
-    return str(root / address)
-
-
-def head_of(folder: Path) -> str | None:
-    """The commit that is checked out in the clone that `folder` lies in; None if there is none."""
-    with _clone(folder) as repo:
-        try:
-            return None if repo is None else repo.head().decode()
-        except (KeyError, OSError, SymrefLoop, *DAMAGE):
-            return None
-
-
-def ssh_command(folder: Path) -> str:
-    """Git's core.sshCommand, of the clone that `folder` lies in or of this user; else `ssh`."""
-    with _clone(folder) as repo:
-        # It names a program: that of somebody else's clone is not run, as Git would not.
-        ours = repo is not None and Path(repo.controldir()).stat().st_uid == os.geteuid()
-        try:
-            config = repo.get_config_stack() if repo and ours else StackedConfig.default()
-            return config.get((b"core",), b"sshCommand").decode() or SSH
-        except (KeyError, OSError, *DAMAGE):
-            return SSH
-
-
-@contextmanager
-def _clone(folder: Path) -> Iterator[Repo | None]:
-    try:
-        repo = Repo.discover(str(folder))
-    except (NotGitRepository, UnsupportedExtension, UnsupportedVersion, KeyError, OSError, *DAMAGE):
-        yield None
-        return
-    with repo:
-        yield repo
 
 
 def _absolute(address: str) -> Path:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from agent.gitrepo import ssh
+from agent.gitrepo.clone import origin_of
 from agent.gitrepo.credentials import Credentials, read_credentials, split_url
 from agent.gitrepo.local import LocalRepository
-from agent.gitrepo.open import open_repository, origin_of
+from agent.gitrepo.open import open_repository
 from agent.gitrepo.remote import RemoteRepository
 from agent.gitrepo.repository import RepositoryError
 from tests.gitrepo.git import git, put
@@ -173,7 +174,8 @@ def test_nothing_is_left_open_at_exit(root: Path) -> None:
     git(root, "repack", "-a", "-d", "-q")
     code = (
         "import sys\nfrom pathlib import Path\n"
-        "from agent.gitrepo.open import open_repository, origin_of\n"
+        "from agent.gitrepo.clone import origin_of\n"
+        "from agent.gitrepo.open import open_repository\n"
         "origin_of(Path(sys.argv[1]))\n"
         "with open_repository(sys.argv[1], Path('unused')) as r:\n"
         "    print(r.read_path(r.fetch()['refs/heads/main'], 'a'))\n"

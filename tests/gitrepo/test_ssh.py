@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agent.gitrepo.client import Limits
-from agent.gitrepo.open import ssh_command
+from agent.gitrepo.clone import ssh_command
 from agent.gitrepo.pipes import Ended
 from agent.gitrepo.remote import RemoteRepository
 from agent.gitrepo.repository import RepositoryError, StaleTip
