@@ -22,9 +22,10 @@ from agent.gitrepo.repository import Repository
 from agent.images.spool import sweep
 from agent.kinds.registry import ORDER, decisions
 from agent.kinds.validation import CHECKS
+from agent.reconcile.beats import Beat
 from agent.reconcile.desired import ManifestReader
 from agent.reconcile.execute import Executor
-from agent.reconcile.git import Branches, GitWorker
+from agent.reconcile.git import HEADS, Branches, GitWorker
 from agent.reconcile.lease import uptime
 from agent.reconcile.news import Lanes, ProgressNews
 from agent.reconcile.plans.open_branches import OpenBranches
@@ -137,7 +138,12 @@ class Agent:
             ManifestReader(catalogue, CHECKS),
             plan.branches,
             status,
-            instance,
+            Beat(
+                instance,
+                plan.fleet,
+                f"{HEADS}{plan.branches.status}",
+                f"{HEADS}{plan.branches.operations}",
+            ),
             uptime,
         )
         executor = Executor(

@@ -110,9 +110,8 @@ class Fleet:
             tip = repository.fetch().get("refs/heads/status")
             return repository.commit("refs/heads/status", tip, changes, message)
 
-    def beat(self, at: float) -> None:
+    def beat(self, at: float, ref: str = "refs/gitvirt/agent") -> None:
         """A sign of the agent's life."""
-        ref = "refs/gitvirt/agent"
         with LocalRepository(self.root, lambda: at) as repository:
             tip = repository.fetch().get(ref)
             repository.commit(ref, tip, {"beat": b""}, "beat", parentless=True)

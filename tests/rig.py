@@ -78,6 +78,7 @@ class Rig:
     host: MemoryHost = field(default_factory=MemoryHost)
     repository: Repository | None = None
     fleet: str = "default"
+    branches: Branches = field(default_factory=Branches)
     now: float = START
     skew: float = 0.0
     """Seconds that this agent's clock is ahead."""
@@ -97,7 +98,7 @@ class Rig:
         self._tasks.clear()
         self.host._subscribers.clear()
         lanes = Lanes(**{each.name: self._lane(each.name) for each in fields(Lanes)})
-        plan = Plan(self.fleet, Branches(), self.folder, 30.0, self.status_interval, 10 * GIB)
+        plan = Plan(self.fleet, self.branches, self.folder, 30.0, self.status_interval, 10 * GIB)
         self.agent = Agent(
             plan,
             self.repo,
@@ -128,7 +129,7 @@ class Rig:
 
     def documents(self) -> dict[str, Any]:
         """Every file of the status branch, by path."""
-        tip = self.repo.fetch().get(STATUS)
+        tip = self.repo.fetch().get(f"refs/heads/{self.branches.status}")
         if tip is None:
             return {}
         return {file.path: self.repo.read(file.blob) for file in self.repo.files(tip)}

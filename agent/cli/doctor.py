@@ -220,7 +220,7 @@ def _repository(settings: Settings) -> Iterator[Finding]:
 
 
 def _fleet(settings: Settings, snapshot: Snapshot) -> Finding:
-    fleet = str(snapshot.agent().get("fleet") or "")
+    fleet = str(snapshot.agent.get("fleet") or "")
     if fleet == settings.fleet:
         return Finding("ok", "status", f"the branch {settings.status_branch} is of fleet {fleet}")
     message = (

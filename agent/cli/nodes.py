@@ -21,7 +21,7 @@ def nodes(snapshot: Snapshot) -> list[Entry]:
     """Those of manifests, and the one that the agent knows, by name."""
     catalogue = snapshot.reader.catalogue
     found = {entry.name: entry for entry in snapshot.entries(catalogue.kinds[KIND])}
-    known = snapshot.agent().get("node")
+    known = snapshot.agent.get("node")
     name = known.get("name") if isinstance(known, Mapping) else None
     if isinstance(known, Mapping) and isinstance(name, str) and name:
         found[name] = _with_state(found.get(name) or _bare(catalogue, name), known)

@@ -12,9 +12,9 @@ from agent.core.model import Json, Problem
 from agent.core.parsing import parse
 from agent.core.schema import Catalogue, Kind
 from agent.gitrepo.repository import Repository
+from agent.reconcile.beats import DEFAULT_FLEET, lease_ref
 from agent.settings import Settings
 
-AGENT_REF = "refs/gitvirt/agent"
 SILENT = 180.0
 """Seconds without a sign of the agent after which one should know."""
 
@@ -69,7 +69,10 @@ class Reader:
                 f"{self.repository.address} has no branch {self.settings.status_branch!r} yet: "
                 "start the agent on it (`gitvirt run`), or name another with --status-branch"
             )
-        return Snapshot(self, tip, refs.get(AGENT_REF))
+        data = self.repository.read_path(tip, ledger.FLEET_FILE)
+        agent = (ledger.load(data) if data is not None else None) or {}
+        lease = lease_ref(str(agent.get("fleet") or DEFAULT_FLEET))
+        return Snapshot(self, tip, agent, refs.get(lease))
 
     def value(self, blob: str, path: str) -> Mapping[str, Any] | None:
         if blob not in self._known:
@@ -97,6 +100,8 @@ def _whole(value: dict[str, Json] | None) -> Mapping[str, Any] | None:
 class Snapshot:
     reader: Reader
     commit: str
+    agent: Mapping[str, Any]
+    """agent.yaml; empty if there is none."""
     beat: str | None
     """The commit of the agent's last sign of life."""
 
@@ -126,11 +131,6 @@ class Snapshot:
             if file.path == wanted and file.kind == "file":
                 return self._entry(kind, f"{root}/{wanted}", file.blob)
         return None
-
-    def agent(self) -> Mapping[str, Any]:
-        """agent.yaml; empty if there is none."""
-        data = self.reader.repository.read_path(self.commit, ledger.FLEET_FILE)
-        return (ledger.load(data) or {}) if data is not None else {}
 
     def problems(self) -> list[Problem]:
         """problems.yaml: the manifests that do not hold."""

@@ -92,7 +92,7 @@ def look(snapshot: Snapshot, now: float) -> Glance:
     objects = [entry.value for kind in kinds for entry in snapshot.entries(kind)]
     return Glance(
         commit=snapshot.commit,
-        agent=snapshot.agent(),
+        agent=snapshot.agent,
         seen=snapshot.last_seen(),
         silence=snapshot.silence(now),
         problems=snapshot.problems(),

@@ -170,7 +170,7 @@ class _Progress:
 
     def applied(self, snapshot: Snapshot) -> bool:
         """True if the agent has applied the commit, or one made on top of it."""
-        part = snapshot.agent().get("applied")
+        part = snapshot.agent.get("applied")
         revision = str(part.get("revision") or "") if isinstance(part, Mapping) else ""
         if not revision or revision == self._applied:
             return False

@@ -11,14 +11,13 @@ from agent.core.model import Desired, Key
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import Repository, RepositoryError, StaleTip
 from agent.gitrepo.worktree import CommitSource
+from agent.reconcile.beats import OWN, Beat
 from agent.reconcile.desired import ManifestReader, removable, together
 from agent.reconcile.lease import BEAT, Lease, uptime
 from agent.reconcile.recall import recall
 from agent.reconcile.status_branch import Ledger, StatusBranch
 
 HEADS = "refs/heads/"
-OWN = "refs/gitvirt/"
-"""The agents' own refs."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,11 @@ class Branches:
     operations: str = "operations"
     status: str = "status"
 
-    def others(self, refs: Mapping[str, str]) -> dict[str, str]:
-        """The branches that are none of these, and refs that were asked for beside branches."""
-        ours = {f"{HEADS}{name}" for name in (self.main, self.operations, self.status)}
+    def others(self, refs: Mapping[str, str], theirs: frozenset[str]) -> dict[str, str]:
+        """The branches that are none of these nor of other fleets, and refs that were asked for
+        beside branches.
+        """
+        ours = {f"{HEADS}{name}" for name in (self.main, self.operations, self.status)} | theirs
         return {
             ref: tip for ref, tip in refs.items() if ref not in ours and not ref.startswith(OWN)
         }
@@ -83,7 +84,7 @@ class GitWorker:
         reader: ManifestReader,
         branches: Branches,
         status: StatusBranch,
-        instance: str,
+        me: Beat,
         clock: Callable[[], float] = uptime,
     ) -> None:
         self._repository = repository
@@ -94,7 +95,7 @@ class GitWorker:
         self._seen: tuple[str | None, str | None] | None = None
         self._tip: str | None = None
         self._loaded = False
-        self._lease = Lease(repository, instance, clock)
+        self._lease = Lease(repository, me, clock)
         self.may_act = self._lease.may_act
 
     def sync(self, now: float) -> Synced:
@@ -116,7 +117,7 @@ class GitWorker:
                 revision=main or "",
                 desired=desired,
                 ledger=ledger,
-                heads=self._branches.others(refs),
+                heads=self._branches.others(refs, self._lease.branches()),
                 renew_in=self._lease.renew_in(),
             )
         except RepositoryError as error:

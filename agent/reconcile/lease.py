@@ -1,31 +1,40 @@
-"""Who acts: a ref that the acting agent moves every minute. Others stand by, and take over once it
-has not moved for three beats.
+"""Who acts for a fleet: a ref that the acting agent moves every minute. Others stand by, and take
+over once it has not moved for three beats.
 
 No agent believes another one's clock. How long the ref has not moved is measured from when one
 first saw it so, and the acting agent stops by its own clock before anybody may take over. While
 the repository is away, an agent that last knew of no other one goes on: virtual machines do not
 wait for Git.
+
+Each fleet has a lease of its own. An agent that knows of no fleets has the default one's, whatever
+its fleet: everybody stands by for it.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from agent.core.model import Json
 from agent.gitrepo.repository import Repository, RepositoryError, StaleTip
+from agent.reconcile.beats import (
+    BEAT_FILE,
+    LEASE,
+    STANDBY,
+    Beat,
+    is_lease,
+    lease_ref,
+    read,
+    standby_ref,
+)
 
-LEASE = "refs/gitvirt/agent"
-STANDBY = "refs/gitvirt/standby"
-"""Moved by those who stand by, so that the acting agent knows that somebody may take over."""
 BEAT = 60.0
 MISSED_BEATS = 3
 TERM = MISSED_BEATS * BEAT
 MARGIN = 30.0
 """Seconds from the last deed of an agent that cannot renew its lease to the first of its heir."""
-LEASE_FILE = "agent.json"
 NEVER = float("-inf")
 
 
@@ -34,17 +43,37 @@ def uptime() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
+class SharedBranch(RepositoryError):  # says what it is
+    """Another fleet's agent uses a branch that must be one's own."""
+
+    def __init__(self, ref: str, theirs: Beat, ours: Beat) -> None:
+        super().__init__(
+            "SharedBranch",
+            f"{theirs.instance} takes operations from {ref} for fleet {theirs.fleet}, and this "
+            f"agent is of fleet {ours.fleet}: each of them would carry out what is meant for the "
+            "other. Give each fleet in a repository an --operations-branch and a --status-branch "
+            "of its own",
+        )
+
+
 class _Watched:
-    """Since when a ref has not moved, as seen from here."""
+    """Since when a ref has not moved, as seen from here, and what it says."""
 
     def __init__(self) -> None:
         self._tip: str | None = None
         self._since = NEVER
+        self.beat = Beat()
 
     def still_for(self, tip: str | None, at: float) -> float:
         if tip != self._tip:
             self._tip, self._since = tip, at
         return at - self._since
+
+    def look(self, repository: Repository, tip: str | None, at: float) -> float:
+        """How long it has been still; what it says is in `beat`."""
+        if tip != self._tip:
+            self.beat = read(repository, tip)
+        return self.still_for(tip, at)
 
 
 class Lease:
@@ -53,10 +82,13 @@ class Lease:
     """
 
     def __init__(
-        self, repository: Repository, instance: str, clock: Callable[[], float] = uptime
+        self, repository: Repository, me: Beat, clock: Callable[[], float] = uptime
     ) -> None:
-        self._repository, self._instance, self._clock = repository, instance, clock
-        self._lease, self._standby = _Watched(), _Watched()
+        self._repository, self._me, self._clock = repository, me, clock
+        fleet = me.fleet or ""
+        self._ref, self._standby_ref = lease_ref(fleet), standby_ref(fleet)
+        self._leases: dict[str, _Watched] = {}
+        self._standby = _Watched()
         self._leading = False
         self._beaten = NEVER
         """When the ref was last moved by this agent."""
@@ -74,25 +106,36 @@ class Lease:
         return at < self._beaten + TERM - MARGIN or (self._alone and at < self._away + BEAT)
 
     def keep(self, refs: Mapping[str, str], now: float, revision: str) -> str:
-        """Keep or take the lease; who has it, where that is somebody else. `now` is only told."""
-        tip, at = refs.get(LEASE), self._clock()
-        holder = self._holder(tip)
-        still = self._lease.still_for(tip, at)
-        others = self._standby.still_for(refs.get(STANDBY), at)
-        if holder not in ("", self._instance) and still < TERM:
-            self._leading = False
-            self._announce(refs.get(STANDBY), now, at)
-            return holder
-        self._alone = STANDBY not in refs or others >= TERM
-        if self._leading and holder == self._instance and at < self._beaten + BEAT:
+        """Keep or take the lease; who has it, where that is somebody else. `now` is only told.
+        Raises SharedBranch.
+        """
+        at = self._clock()
+        alive = self._alive(refs, at)
+        others = self._standby.still_for(refs.get(self._standby_ref), at)
+        for ref, beat in alive.items():
+            if self._is_rival(ref, beat):
+                self._leading = False
+                standby = STANDBY if ref == LEASE else self._standby_ref
+                self._announce(standby, refs.get(standby), now, at)
+                return self._told(beat)
+        self._check_branches(alive.values())
+        self._alone = self._standby_ref not in refs or others >= TERM
+        tip = refs.get(self._ref)
+        mine = self._leases[self._ref].beat if self._ref in self._leases else Beat()
+        if self._leading and mine.instance == self._me.instance and at < self._beaten + BEAT:
             return ""
         try:
-            self._write(LEASE, tip, {"instance": self._instance, "time": now, "revision": revision})
+            self._write(self._ref, tip, self._me, time=now, revision=revision)
         except StaleTip:
             self._leading = False
             return "another agent that was faster"
         self._beaten, self._leading = at, True
         return ""
+
+    def branches(self) -> frozenset[str]:
+        """Branches of other fleets' agents."""
+        beats = (each.beat for each in self._leases.values())
+        return frozenset(ref for beat in beats for ref in (beat.status, beat.operations) if ref)
 
     def renew_in(self) -> float:
         """Seconds until the lease is to be looked at again."""
@@ -108,25 +151,47 @@ class Lease:
         if not leading:
             return
         with suppress(RepositoryError):  # it runs out by itself
-            tip = self._repository.fetch().get(LEASE)
-            if self._holder(tip) == self._instance:
-                self._write(LEASE, tip, {"instance": "", "time": 0.0, "revision": ""})
+            tip = self._repository.fetch().get(self._ref)
+            if read(self._repository, tip).instance == self._me.instance:
+                self._write(self._ref, tip, replace(self._me, instance=""), time=0.0, revision="")
 
-    def _announce(self, tip: str | None, now: float, at: float) -> None:
+    def _alive(self, refs: Mapping[str, str], at: float) -> dict[str, Beat]:
+        """Other agents that act, for whatever fleet, by the refs of their leases."""
+        found = {}
+        known, self._leases = self._leases, {}
+        for ref in filter(is_lease, refs):
+            each = self._leases[ref] = known.get(ref) or _Watched()
+            still = each.look(self._repository, refs[ref], at)
+            if still < TERM and each.beat.instance not in ("", self._me.instance):
+                found[ref] = each.beat
+        return found
+
+    def _is_rival(self, ref: str, beat: Beat) -> bool:
+        """True for who acts on what this agent would act on."""
+        return ref == self._ref or (ref == LEASE and beat.fleet is None)
+
+    def _told(self, beat: Beat) -> str:
+        if beat.fleet is None and self._ref != LEASE:
+            return f"{beat.instance}, of a version without fleets,"
+        if beat.status not in ("", self._me.status):
+            return f"{beat.instance}, of the same fleet, with the status in {beat.status},"
+        return beat.instance
+
+    def _check_branches(self, others: Iterable[Beat]) -> None:
+        """Of two who are there already, one goes on."""
+        for beat in others:
+            first = self._leading and (self._me.fleet or "") < (beat.fleet or "")
+            if beat.operations == self._me.operations and not first:
+                self._leading = False
+                raise SharedBranch(beat.operations, beat, self._me)
+
+    def _announce(self, ref: str, tip: str | None, now: float, at: float) -> None:
         if at < self._announced + BEAT:
             return
         with suppress(StaleTip):  # another one stands by too
-            self._write(STANDBY, tip, {"instance": self._instance, "time": now})
+            self._write(ref, tip, self._me, time=now)
         self._announced = at
 
-    def _write(self, ref: str, tip: str | None, beat: Mapping[str, Json]) -> None:
-        changes = {LEASE_FILE: (json.dumps(beat) + "\n").encode()}
+    def _write(self, ref: str, tip: str | None, beat: Beat, **more: Json) -> None:
+        changes = {BEAT_FILE: beat.data(**more)}
         self._repository.commit(ref, tip, changes, "Agent is alive", parentless=True)
-
-    def _holder(self, tip: str | None) -> str:
-        data = self._repository.read_path(tip, LEASE_FILE) if tip is not None else None
-        try:
-            value = json.loads(data or b"{}")
-        except ValueError:
-            return ""
-        return str(value.get("instance", "")) if isinstance(value, dict) else ""

@@ -95,3 +95,10 @@ def test_for_machines(gitvirt: Gitvirt, fleet: Fleet) -> None:
     assert value["phases"] == {"VirtualMachine": {"Running": 1}}
     assert value["agent"]["applied"]["revision"] == fleet.main
     assert yaml.safe_load(gitvirt("status", "-o", "yaml").out) == value
+
+
+def test_the_sign_of_life_is_that_of_the_branchs_fleet(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.agent(fleet="ours")
+    assert "no agent has been seen" in gitvirt("status", "--fleet", "ours").out
+    fleet.beat(time.time(), "refs/gitvirt/fleets/ours/agent")
+    assert "last seen" in gitvirt("status", "--fleet", "ours").lines[1]

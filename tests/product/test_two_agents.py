@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 from agent.core.ledger import load
 from agent.gitrepo.repository import RepositoryError
-from agent.reconcile.lease import BEAT, LEASE, MARGIN, STANDBY, TERM
+from agent.reconcile.beats import LEASE, STANDBY
+from agent.reconcile.lease import BEAT, MARGIN, TERM
 from tests.memory_repository import MemoryRepository
 from tests.product.faults import WatchedHost
 from tests.rig import MAIN, OPERATIONS, START, STATUS, Rig, disk, machine, operation
@@ -140,11 +142,10 @@ def test_who_comes_back_after_a_hang_notices_before_it_acts(acting: Pair) -> Non
     acting.push({"vm2.yaml": [disk("two"), machine("two", disks=("two",))]})
     first.agent.reconciler.look_at_git()
     held: list[Callable[[], None]] = []
+    acts = first.agent.reconciler._acting
+    acts._lanes = replace(acts._lanes, actions=held.append)
     for _ in range(8):
-        first.agent.reconciler.run()
-        while first._tasks:
-            task = first._tasks.popleft()
-            (held.append if "_start" in task.__qualname__ else lambda each: each())(task)
+        first.step()
     assert len(held) == 1  # the volume is about to be made
     acting.hung = [first]
     acting.push({"vm2.yaml": None})  # nobody wants it any more
@@ -226,6 +227,18 @@ def test_with_another_agent_who_cannot_reach_git_stops(tmp_path: Path) -> None:
     pair.go(600)
     assert pair.starts() == 1
     assert not pair.first.running()
+
+
+def test_one_that_stood_by_and_is_long_gone_keeps_nobody_from_acting(acting: Pair) -> None:
+    acting.hung = [acting.second]
+    acting.go(TERM + BEAT)
+    away = Away(lambda: acting.now)
+    away.reachable = False
+    acting.first.agent.git._repository = away
+    acting.go(2 * TERM)
+    acting.host.crash(acting.first.uuid())
+    acting.go(60)
+    assert acting.first.running()
 
 
 def test_a_lease_that_was_given_up_is_taken_at_once(acting: Pair) -> None:
