@@ -332,13 +332,10 @@ class Reconciler:
     def _node(self) -> dict[str, Json]:
         name = next(iter(self._world.nodes), "")
         node: RawNode | None = self._engine.get("node", name)
-        memory = {"memory": format_bytes(node.memory)} if node is not None else {}
-        return {
-            "name": name,
-            "ready": not self._hosts.error,
-            "message": self._hosts.error,
-            **memory,
-        }
+        said = {"name": name, "ready": not self._hosts.error, "message": self._hosts.error}
+        if node is None:
+            return said
+        return {**said, "memory": format_bytes(node.memory), "libvirt": node.libvirt_version}
 
     def _due(self, now: float) -> float:
         due = [now + LONGEST_WAIT, self._repository.due(now), self._hosts.due(now)]

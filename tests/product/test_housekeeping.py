@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.core.metadata import KEPT_OPERATIONS
+from agent.core.quantity import format_bytes
 from tests.rig import MAIN, OPERATIONS, STATUS, Rig, disk, machine, operation
 
 HOUR = 3600.0
@@ -173,3 +174,16 @@ def test_it_costs_no_commits_when_nothing_is_due(on: Rig) -> None:
     for _ in range(5):
         later(on, HOUR)
     assert {ref: on.repo.fetch().get(ref) for ref in refs} == refs
+
+
+def test_what_is_known_of_the_node_stands_beside_the_agent(rig: Rig) -> None:
+    rig.push({"a.yaml": disk()})
+    rig.settle()
+    raw = rig.host.node
+    assert rig.document("agent.yaml")["node"] == {
+        "name": raw.name,
+        "ready": True,
+        "message": "",
+        "memory": format_bytes(raw.memory),
+        "libvirt": raw.libvirt_version,
+    }
