@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TextIO
@@ -19,6 +19,7 @@ from agent.core.facts import Engine
 from agent.core.host import Host
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import Repository
+from agent.images.request import Reach
 from agent.images.spool import sweep
 from agent.kinds.registry import ORDER, decisions
 from agent.kinds.validation import CHECKS
@@ -27,7 +28,7 @@ from agent.reconcile.desired import ManifestReader
 from agent.reconcile.execute import Executor
 from agent.reconcile.git import HEADS, Branches, GitWorker
 from agent.reconcile.lease import uptime
-from agent.reconcile.news import Lanes, ProgressNews
+from agent.reconcile.news import Lanes
 from agent.reconcile.plans.open_branches import OpenBranches
 from agent.reconcile.reconciler import Identity, Reconciler, Timing
 from agent.reconcile.status_branch import StatusBranch
@@ -64,6 +65,8 @@ class Plan:
     """Bytes that one image may have."""
     trash_retention: float = 7 * 86400.0
     """Seconds for which what was deleted can come back."""
+    reach: Reach = field(default_factory=Reach)
+    """Where images may come from."""
 
 
 @contextmanager
@@ -151,9 +154,10 @@ class Agent:
             spool,
             plan.image_limit,
             lambda: self.reconciler.next_number(),
-            lambda key, percent: self.reconciler.post(ProgressNews(key, percent)),
+            lambda news: self.reconciler.post(news),
             self._stopping.is_set,
             self.git.may_act,
+            plan.reach,
         )
         self.reconciler = Reconciler(
             catalogue=catalogue,

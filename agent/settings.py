@@ -12,9 +12,11 @@ from typing import Any
 from agent.core import quantity
 from agent.core.model import Json
 from agent.core.parsing import parse
+from agent.core.proxies import Proxies
 from agent.core.sentences import shown
 from agent.core.spelling import nearest
 from agent.gitrepo.refs import is_pattern
+from agent.images.hosts import ImageHosts
 
 PREFIX = "GITVIRT_"
 SYSTEM_FILE = Path("/etc/gitvirt/config.yaml")
@@ -203,6 +205,13 @@ OPTIONS = (
         duration,
     ),
     Option("image-limit", "SIZE", "the largest image that is downloaded (default: 100Gi)", _bytes),
+    Option(
+        "image-hosts",
+        "HOSTS",
+        "where images may come from: names with * for any part, addresses and networks "
+        "(default: *, and loopback and link-local addresses only where they are listed)",
+        ImageHosts.parse,
+    ),
 )
 
 _BY_NAME = {option.name: option for option in OPTIONS}
@@ -232,6 +241,8 @@ class Settings:
     image_limit: int = 100 * 1024**3
     trash_retention: float = 7 * 86400.0
     plan_refs: tuple[str, ...] = ()
+    image_hosts: ImageHosts = field(default_factory=ImageHosts)
+    proxies: Proxies = field(default_factory=Proxies)
 
     @property
     def folder(self) -> str:
@@ -277,7 +288,7 @@ def load(
     values.setdefault("ssh_command", variables.get("GIT_SSH_COMMAND", ""))
     if "data_dir" not in values:
         values["data_dir"] = _data_dir(variables, os.geteuid() == 0 if root is None else root)
-    settings = Settings(**values)
+    settings = Settings(**values, proxies=Proxies.of(variables))
     if len({settings.branch, settings.status_branch, settings.operations_branch}) < 3:
         raise SettingsError("branch, status-branch and operations-branch must be three branches")
     return settings

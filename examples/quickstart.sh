@@ -75,8 +75,8 @@ run gitvirt validate vms
 run gitvirt plan vms || [ $? -eq 2 ]
 
 say "The agent, and a push"
-printf '$ gitvirt run --repo %s &\n' "$GITVIRT_REPO"
-gitvirt run >agent.log 2>&1 &
+printf '$ gitvirt run --repo %s --image-hosts 127.0.0.1 &\n' "$GITVIRT_REPO"
+gitvirt run --image-hosts 127.0.0.1 >agent.log 2>&1 &
 pids="$pids $!"
 printf '$ git push\n'
 push "A virtual machine"

@@ -91,6 +91,7 @@ def test_every_option_can_be_set_everywhere(files: Files) -> None:
         "timeout": "1h30m",
         "log-format": "json",
         "image-limit": "10Gi",
+        "image-hosts": "10.0.0.0/8, *.example.com",
         "trash-retention": "14d",
         "plan-refs": "refs/pull/*/head, refs/merge-requests/*/head",
     }

@@ -14,6 +14,7 @@ from agent.cli.repositories import opened
 from agent.gitrepo.repository import Repository
 from agent.gitrepo.watch import watch
 from agent.hypervisor.host import LibvirtHost
+from agent.images.request import Reach
 from agent.loop import Loop
 from agent.reconcile.git import Branches
 from agent.reconcile.reconciler import Summary
@@ -93,6 +94,7 @@ def _plan(settings: Settings, *, local: bool) -> Plan:
         status_interval=0.0 if local else settings.status_interval,
         image_limit=settings.image_limit,
         trash_retention=settings.trash_retention,
+        reach=Reach(settings.image_hosts, settings.proxies),
     )
 
 

@@ -21,6 +21,8 @@ class Job:
     """Verbs under way, the first one running."""
     progress: int = 0
     """Percent of a long job, in steps of ten."""
+    trouble: str = ""
+    """Why a long job gets no further just now; it tries again by itself."""
     result: Mapping[str, Json] = field(default_factory=dict)
     """What the last job found out (an image's digest, sizes, format, and what they are of)."""
     error: str = ""

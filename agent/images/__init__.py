@@ -1,3 +1,3 @@
-"""Image files: download, check, format, conversion, seed media. The only importer of the HTTP
-client; the only one to start qemu-img.
+"""Image files: download, check, format, conversion, seed media. The only one to start
+qemu-img, and, beside dulwich's client in gitrepo, to know urllib3.
 """

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import re
-import socket
 import ssl
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
 
-import httpx
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError
+from urllib3.util import Timeout
 
-from agent.images.errors import CancelledError, ImageError, address
+from agent.images.errors import ImageError, address
+from agent.images.request import (
+    Client,
+    DroppedError,
+    Reach,
+    Target,
+    UntrustedError,
+    phrase,
+    translated,
+)
 from agent.images.spool import MIB, Sink, check_limit, check_space
+from agent.images.watch import Watch
 
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 LENGTH = re.compile(r"\d{1,19}", re.ASCII)
+CHUNK = 64 * 1024
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are here and the bytes in all, None while the server does not say."""
@@ -66,10 +75,6 @@ class Patience:
 PATIENCE = Patience()
 
 
-class _DroppedError(Exception):
-    """The connection or the server failed in a way that the next try may not."""
-
-
 def download(
     source: HttpSource,
     spool: Path,
@@ -77,10 +82,13 @@ def download(
     progress: Progress,
     cancelled: Callable[[], bool],
     limit: int,
+    reach: Reach,
+    trouble: Callable[[str], None] = lambda what: None,
     patience: Patience = PATIENCE,
 ) -> Downloaded:
     """Fetch `source` into a new file in `spool`, at most `limit` bytes. Nothing is left there
-    when this raises ImageError.
+    when this raises ImageError. `trouble` is called with why a try has failed that another one
+    follows.
 
     A dropped connection is resumed where the server can do that. `cancelled` is asked at least
     every 0.2 s once connected, also from a thread of ours.
@@ -89,14 +97,15 @@ def download(
     context = _tls(source)
     with (
         Sink(spool, limit, {*expected, "sha256"}) as sink,
-        _Watch(cancelled) as watch,
-        httpx.Client(
-            verify=context,
-            timeout=httpx.Timeout(patience.read, connect=patience.connect),
-            trust_env=False,
+        Watch(cancelled) as watch,
+        Client(
+            reach,
+            context,
+            Timeout(connect=patience.connect, read=patience.read),
+            watch.connected,
         ) as client,
     ):
-        _Transfer(source, client, sink, watch, progress, patience).run()
+        _Transfer(source, client, sink, watch, progress, trouble, patience).run()
         _verify(source, sink, expected)
     return Downloaded(sink.path, sink.size, sink.hashes["sha256"].hexdigest())
 
@@ -136,10 +145,11 @@ class _Transfer:
     def __init__(
         self,
         source: HttpSource,
-        client: httpx.Client,
+        client: Client,
         sink: Sink,
-        watch: _Watch,
+        watch: Watch,
         progress: Progress,
+        trouble: Callable[[str], None],
         patience: Patience,
     ) -> None:
         self.source = source
@@ -147,6 +157,7 @@ class _Transfer:
         self.sink = sink
         self.watch = watch
         self.progress = progress
+        self.trouble = trouble
         self.patience = patience
         self.validator: str | None = None
         """What `If-Range` may carry: without it the rest of the file might be another file's."""
@@ -159,76 +170,69 @@ class _Transfer:
             try:
                 self._try_once()
                 return
-            except _DroppedError as dropped:
+            except DroppedError as error:
+                dropped = error
                 self.watch.check()
                 lasting = self.offset > 0 and self.sink.size - self.offset >= MIB
                 failures = 1 if lasting else failures + 1
                 if failures >= self.patience.attempts:
                     raise self._failed(f"{dropped}; gave up after {failures} tries") from dropped
+            self.trouble(f"{address(self.source.url)}: {dropped}")
             self.watch.pause(min(self.patience.pause * 2 ** (failures - 1), 30.0))
 
     def _try_once(self) -> None:
         self.offset = self.sink.size if self.validator else 0
         try:
             response = self._open()
-            try:
-                total = self._begin(response)
-                self._receive(response, total)
-            finally:
-                response.close()
-        except httpx.TransportError as error:
-            self.watch.check()
-            if _certificate_refused(error):
-                raise self._failed(
-                    f"the server's certificate is not trusted ({error}); give its authority in"
-                    f" caBundle"
-                ) from error
-            raise _DroppedError(str(error) or type(error).__name__) from error
-        except httpx.InvalidURL as error:
-            raise self._failed(f"this is no usable address: {error}", retry=False) from error
+            self._receive(response, self._begin(response))
+        except UntrustedError as error:
+            raise self._failed(
+                f"the server's certificate is not trusted ({error}); give its authority in caBundle"
+            ) from error
 
-    def _open(self) -> httpx.Response:
+    def _open(self) -> BaseHTTPResponse:
         headers = {"Accept-Encoding": "identity", "User-Agent": "gitvirt"}
         if self.offset and self.validator:
             headers |= {"Range": f"bytes={self.offset}-", "If-Range": self.validator}
-        url = httpx.URL(self.source.url)
+        target = first = self._target(Target.parse, self.source.url)
         for _ in range(MAX_REDIRECTS + 1):
-            if url.scheme not in ("http", "https") or not url.host:
-                raise self._failed(
-                    f"{address(str(url))} is neither http nor https, and nothing else is fetched",
-                    retry=False,
-                )
-            request = self.client.build_request(
-                "GET", url, headers=headers, extensions={"trace": self.watch.trace}
+            # credentials stay with the server that they were given for
+            told = target.authorization or (
+                first.authorization if target.origin == first.origin else {}
             )
-            response = self.client.send(request, stream=True)
-            if response.status_code not in REDIRECTS:
+            response = self.client.get(target, {**headers, **told})
+            if response.status not in REDIRECTS:
                 return response
-            response.close()
             self.watch.check()
-            url = self._redirected(url, response.headers.get("Location", ""))
+            target = self._redirected(target, response.headers.get("Location", ""))
         raise self._failed(f"more than {MAX_REDIRECTS} redirects")
 
-    def _redirected(self, url: httpx.URL, location: str) -> httpx.URL:
-        target = url.join(location)
-        if url.scheme == "https" and target.scheme == "http" and not self.source.checksums:
+    def _redirected(self, at: Target, location: str) -> Target:
+        target = self._target(at.redirected, location)
+        if (at.scheme, target.scheme) == ("https", "http") and not self.source.checksums:
             raise self._failed(
-                f"the server redirects from https to http ({address(str(target))}); give a"
+                f"the server redirects from https to http ({address(target.bare)}); give a"
                 f" checksum to allow that",
                 retry=False,
             )
         return target
 
-    def _begin(self, response: httpx.Response) -> int | None:
+    def _target(self, parse: Callable[[str], Target], text: str) -> Target:
+        try:
+            return parse(text)
+        except ImageError as error:
+            raise self._failed(error.message, retry=False) from error
+
+    def _begin(self, response: BaseHTTPResponse) -> int | None:
         """Check the answer's head, put the sink where the body belongs, return the size of the
         whole file.
         """
-        status = response.status_code
+        status = response.status
         if status in TRANSIENT:
-            raise _DroppedError(f"the server answered {status} {response.reason_phrase}")
+            raise DroppedError(f"the server answered {phrase(status)}")
         if status == 416 and self.offset:
             self.validator = None
-            raise _DroppedError("the server cannot go on where the connection broke")
+            raise DroppedError("the server cannot go on where the connection broke")
         if status == 206 and self.offset:
             total = self._resumed(response)
         elif status == 200:
@@ -237,39 +241,47 @@ class _Transfer:
             self.offset = 0
             total = _number(response.headers.get("Content-Length", ""))
         else:
-            raise self._failed(f"the server answered {status} {response.reason_phrase}")
+            raise self._failed(f"the server answered {phrase(status)}")
         if total is not None:
             check_limit(total, self.sink.limit)
             check_space(self.sink.spool, total - self.offset)
         self.validator = _validator(response.headers)
         return total
 
-    def _resumed(self, response: httpx.Response) -> int | None:
+    def _resumed(self, response: BaseHTTPResponse) -> int | None:
         found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         if found is None or int(found[1]) != self.offset:
             self.validator = None
-            raise _DroppedError("the server went on at another place than it was asked to")
+            raise DroppedError("the server went on at another place than it was asked to")
         return _number(found[3])
 
-    def _receive(self, response: httpx.Response, total: int | None) -> None:
+    def _receive(self, response: BaseHTTPResponse, total: int | None) -> None:
         """Take the body as it was sent: a Content-Encoding is the file's own compression, which
         is unpacked later.
         """
         self.progress(self.sink.size, total)
         began, since = time.monotonic(), self.sink.size
-        for chunk in response.iter_raw():
+        while chunk := self._some(response):
             self.watch.check()
             self.sink.write(chunk)
             self.progress(self.sink.size, total)
             now = time.monotonic()
             if now - began >= self.patience.window:
                 if self.sink.size - since < self.patience.floor:
-                    raise _DroppedError(f"the download stalled at {self.sink.size} bytes")
+                    raise DroppedError(f"the download stalled at {self.sink.size} bytes")
                 began, since = now, self.sink.size
         # A socket that was shut down looks like an end of the body where no length was announced.
         self.watch.check()
         if total is not None and self.sink.size != total:
-            raise _DroppedError(f"the server sent {self.sink.size} of {total} bytes")
+            raise DroppedError(f"the server sent {self.sink.size} of {total} bytes")
+
+    def _some(self, response: BaseHTTPResponse) -> bytes:
+        """What has come, at least one byte; nothing at the end."""
+        try:
+            return response.read1(CHUNK, decode_content=False)
+        except (HTTPError, OSError) as error:
+            self.watch.check()
+            raise translated(error) from error
 
     def _failed(self, what: str, *, retry: bool = True) -> ImageError:
         return ImageError("ImagePullFailed", f"{address(self.source.url)}: {what}", retry=retry)
@@ -279,87 +291,10 @@ def _number(text: str) -> int | None:
     return int(text) if LENGTH.fullmatch(text) else None
 
 
-def _validator(headers: httpx.Headers) -> str | None:
+def _validator(headers: Mapping[str, str]) -> str | None:
     if headers.get("Accept-Ranges", "").lower() == "none":
         return None
     etag = headers.get("ETag", "")
     if etag and not etag.startswith("W/"):
-        return str(etag)
-    modified: str | None = headers.get("Last-Modified")
-    return modified
-
-
-def _certificate_refused(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-class _Watch:
-    """Asks `cancelled` beside the transfer and cuts its connection, because a read from a
-    silent server blocks.
-    """
-
-    INTERVAL = 0.2
-
-    def __init__(self, cancelled: Callable[[], bool]) -> None:
-        self._cancelled = cancelled
-        self._socket: socket.socket | None = None
-        self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="image-download-watch", daemon=True)
-
-    def check(self) -> None:
-        if self._cancelled():
-            raise CancelledError
-
-    def pause(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            self.check()
-            self._over.wait(min(left, self.INTERVAL))
-        self.check()
-
-    def trace(self, name: str, info: Mapping[str, Any]) -> None:
-        """The HTTP client's trace hook. A duplicate is shut down, so that no TLS state is
-        touched from outside.
-        """
-        if name == "connection.connect_tcp.complete":
-            with self._lock:
-                self._forget()
-                self._socket = info["return_value"].get_extra_info("socket").dup()
-
-    def _run(self) -> None:
-        while not self._over.wait(self.INTERVAL):
-            if self._cancelled():
-                with self._lock:
-                    self._cut()
-
-    def _cut(self) -> None:
-        if self._socket is not None:
-            try:
-                self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return  # the other side was faster
-
-    def _forget(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
-    def __enter__(self) -> Self:
-        self.check()
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-        self._forget()
+        return etag
+    return headers.get("Last-Modified")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from agent.core.addresses import hidden
 
 
 class ImageError(Exception):
@@ -27,15 +27,5 @@ class CancelledError(ImageError):
 
 
 def address(url: str) -> str:
-    """A URL as messages may show it: without user, password, query and fragment, printable, at
-    most 200 characters.
-    """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        return "(an address that cannot be read)"
-    if ":" in host:
-        host = f"[{host}]"
-    shown = f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}"
-    return "".join(c if c.isprintable() else "?" for c in shown)[:200]
+    """A URL as messages may show it: without what is secret, printable, at most 200 characters."""
+    return "".join(c if c.isprintable() else "?" for c in hidden(url))[:200]

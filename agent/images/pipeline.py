@@ -10,10 +10,11 @@ from agent.images.convert import CONVERTED, to_qcow2
 from agent.images.download import PATIENCE, HttpSource, Patience, Progress, download
 from agent.images.errors import ImageError
 from agent.images.inspect import ImageFile, inspect
+from agent.images.request import Reach
 from agent.images.spool import new_file, sha256_of, sweep
 from agent.images.unpack import unpack
 
-__all__ = ["HttpSource", "ImageError", "Prepared", "fetch", "sweep"]
+__all__ = ["HttpSource", "ImageError", "Prepared", "Reach", "fetch", "sweep"]
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,27 @@ def fetch(
     cancelled: Callable[[], bool],
     limit: int,
     *,
+    reach: Reach,
+    trouble: Callable[[str], None] = lambda what: None,
     patience: Patience = PATIENCE,
 ) -> Prepared:
     """Bring an image into `spool`. No file, on the way or at the end, has more than `limit` bytes.
 
-    `progress` counts the bytes of the download. Raises ImageError, and whatever happens leaves
-    no file but the result's.
+    `progress` counts the bytes of the download, `trouble` hears of tries that failed. Raises
+    ImageError, and whatever happens leaves no file but the result's.
     """
     made: list[Path] = []
     kept: Path | None = None
     try:
         downloaded = download(
-            source, spool, progress=progress, cancelled=cancelled, limit=limit, patience=patience
+            source,
+            spool,
+            progress=progress,
+            cancelled=cancelled,
+            limit=limit,
+            reach=reach,
+            trouble=trouble,
+            patience=patience,
         )
         made.append(downloaded.path)
         path, digest = downloaded.path, downloaded.digest

@@ -111,8 +111,9 @@ class Acting:
 
     def progress(self, news: ProgressNews) -> None:
         job = self._job(news.key)
-        if job.busy and job.progress != news.percent:
-            self._engine.put("job", news.key, replace(job, progress=news.percent))
+        if job.busy:
+            job = replace(job, progress=news.percent, trouble=news.trouble)
+            self._engine.put("job", news.key, job)
 
     def _job(self, key: Key) -> Job:
         job: Job | None = self._engine.get("job", key)
@@ -123,7 +124,7 @@ class Acting:
         log.info("%s: %s", key, ", ".join(verbs))
         self.ready.pop(key)
         obj = self._book.records[key].obj
-        self._engine.put("job", key, replace(job, busy=verbs, progress=0))
+        self._engine.put("job", key, replace(job, busy=verbs, progress=0, trouble=""))
         ticket = Ticket(key, obj.generation, decision.actions)
         self.busy[key] = obj.uid, ticket
         lane = self._lanes.imports if "ImportImage" in verbs else self._lanes.actions

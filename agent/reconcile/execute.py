@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import singledispatchmethod
 from pathlib import Path
 
@@ -30,10 +30,10 @@ from agent.core.metadata import from_domain
 from agent.core.model import Json, Key
 from agent.core.volumes import mentions, untold, users_of, volume_xml
 from agent.images.errors import CancelledError, ImageError
-from agent.images.pipeline import HttpSource, fetch
+from agent.images.pipeline import HttpSource, Reach, fetch
 from agent.images.seed import nocloud, sysprep
 from agent.kinds.virtual_machine.definition import parse
-from agent.reconcile.news import INTERNAL
+from agent.reconcile.news import INTERNAL, ProgressNews
 from agent.reconcile.world import DomainRead, Observation, VolumeRead
 
 STARTS_AT_ONCE = 4
@@ -92,13 +92,14 @@ class Executor:
         spool: Path,
         image_limit: int,
         number: Callable[[], int],
-        progress: Callable[[Key, int], None],
+        progress: Callable[[ProgressNews], None],
         stopping: Callable[[], bool],
         may_act: Callable[[], bool],
+        reach: Reach,
     ) -> None:
         self._hosts = hosts
         self._spool = spool
-        self._image_limit = image_limit
+        self._image_limit, self._reach = image_limit, reach
         self._number = number
         self._progress = progress
         self._stopping = stopping
@@ -262,18 +263,16 @@ class Executor:
     def _(self, action: ImportImage, outcome: Outcome) -> None:
         source = HttpSource(action.url, action.checksums, action.ca_bundle)
 
-        percent = 0
-
-        def progress(done: int, total: int | None) -> None:
-            nonlocal percent
-            if (now := done * 10 // total * 10 if total else 0) != percent:
-                percent = now
-                self._progress(outcome.key, percent)
-
-        def cancelled() -> bool:
-            return self._stopping() or outcome.called_off.is_set()
-
-        prepared = fetch(source, self._spool, progress, cancelled, self._image_limit)
+        told = _Told(outcome.key, self._progress)
+        prepared = fetch(
+            source,
+            self._spool,
+            told.progress,
+            lambda: self._stopping() or outcome.called_off.is_set(),
+            self._image_limit,
+            reach=self._reach,
+            trouble=told.trouble,
+        )
         try:
             self._check(outcome)
             name = f"{action.volume_prefix}{prepared.digest}.{prepared.format}"
@@ -321,6 +320,24 @@ class Executor:
             host.create_volume(pool, volume_xml(name, "raw", 0))
             known = host.upload_volume(pool, name, chunks, size)
         _saw(outcome, node, known)
+
+
+class _Told:
+    """Tells of a download what is news."""
+
+    def __init__(self, key: Key, tell: Callable[[ProgressNews], None]) -> None:
+        self._last, self._tell = ProgressNews(key, 0), tell
+
+    def progress(self, done: int, total: int | None) -> None:
+        self._news(replace(self._last, percent=done * 10 // total * 10 if total else 0, trouble=""))
+
+    def trouble(self, what: str) -> None:
+        self._news(replace(self._last, trouble=what))
+
+    def _news(self, news: ProgressNews) -> None:
+        if news != self._last:
+            self._last = news
+            self._tell(news)
 
 
 def _saw(outcome: Outcome, node: str, volume: RawVolume) -> None:

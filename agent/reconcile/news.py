@@ -57,3 +57,5 @@ class ProgressNews:
 
     key: Key
     percent: int
+    trouble: str = ""
+    """Why it gets no further just now; it tries again by itself."""

@@ -274,7 +274,7 @@ def test_an_output_that_is_closed_or_full_leaves_no_trace(fleet: Fleet, closed: 
 def test_one_command_loads_no_other(fleet: Fleet) -> None:
     program = (
         "import sys; from agent.cli import main; main(['get', 'vm']); "
-        "sys.exit('libvirt' in sys.modules or 'httpx' in sys.modules)"
+        "sys.exit('libvirt' in sys.modules or 'agent.images.download' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr

@@ -98,6 +98,7 @@ class Stand:
             "GITVIRT_FLEET": self.fleet,
             "GITVIRT_DATA_DIR": str(self.folder / "data"),
             "GITVIRT_INTERVAL": "1s",
+            "GITVIRT_IMAGE_HOSTS": "127.0.0.1",
             "GITVIRT_STATUS_INTERVAL": "0s",
             "NO_PROXY": "*",
             "no_proxy": "*",

@@ -14,6 +14,7 @@ from agent.core.host import RawDomain
 from agent.core.identity import POOL
 from agent.core.volumes import volume_xml
 from agent.hypervisor.host import LibvirtHost
+from agent.images.request import Reach
 from agent.kinds.virtual_machine.definition import DomainFacts, parse, read
 from agent.reconcile.execute import Executor, Ticket
 from agent.reconcile.world import VolumeRead
@@ -101,9 +102,10 @@ def carried_out(
         spool=spool,
         image_limit=0,
         number=itertools.count().__next__,
-        progress=lambda _key, _percent: None,
+        progress=lambda _news: None,
         stopping=lambda: False,
         may_act=lambda: True,
+        reach=Reach(),
     )
     done: list[list[str]] = []
     decision = real.decide(host.read_domain(real.uuid), now)

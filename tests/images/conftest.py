@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from agent.images.download import Patience
+from agent.images.hosts import ImageHosts
+from agent.images.request import Reach
 from tests.images.server import Faulty
 
 MIB = 1024 * 1024
 LIMIT = 64 * MIB
+LOOPBACK = Reach(ImageHosts.parse("127.0.0.1 ::1"))
 QUICK = Patience(connect=5, read=5, window=5, attempts=3, pause=0.001)
 
 

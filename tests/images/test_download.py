@@ -15,7 +15,7 @@ import pytest
 from agent.images import download as module
 from agent.images.download import Downloaded, HttpSource, Patience, download
 from agent.images.errors import ImageError, address
-from tests.images.conftest import LIMIT, MIB, QUICK, never, nothing_left
+from tests.images.conftest import LIMIT, LOOPBACK, MIB, QUICK, never, nothing_left
 from tests.images.server import (
     Faulty,
     Handler,
@@ -41,6 +41,7 @@ def get(url: str, spool: Path, *, limit: int = LIMIT, **source: object) -> Downl
         progress=lambda done, total: None,
         cancelled=never,
         limit=limit,
+        reach=LOOPBACK,
         patience=QUICK,
     )
 
@@ -61,6 +62,7 @@ def test_a_file_arrives_whole_private_and_with_progress(server: Faulty, spool: P
         progress=lambda done, total: seen.append((done, total)),
         cancelled=never,
         limit=LIMIT,
+        reach=LOOPBACK,
     )
     assert got.path.read_bytes() == CONTENT
     assert (got.size, got.digest) == (len(CONTENT), DIGEST)
@@ -226,6 +228,7 @@ def test_a_silent_server_is_given_up(server: Faulty, spool: Path) -> None:
             progress=lambda done, total: None,
             cancelled=never,
             limit=LIMIT,
+            reach=LOOPBACK,
             patience=Patience(read=0.05, attempts=2, pause=0.001),
         )
     assert caught.value.reason == "ImagePullFailed"
@@ -247,6 +250,7 @@ def test_a_server_that_dribbles_is_given_up(server: Faulty, spool: Path) -> None
             progress=lambda done, total: None,
             cancelled=never,
             limit=LIMIT,
+            reach=LOOPBACK,
             patience=Patience(window=0.1, attempts=2, pause=0.001),
         )
     assert nothing_left(spool)
@@ -320,7 +324,43 @@ def test_credentials_stay_with_the_server_they_are_for(server: Faulty, spool: Pa
         assert get(server.url("/disk", "me:secret@"), spool).digest == DIGEST
         expected = "Basic " + base64.b64encode(b"me:secret").decode()
         assert server.requests[0][1]["Authorization"] == expected
-        assert "Authorization" not in other.requests[0][1]
+        assert "authorization" not in {name.lower() for name in other.requests[0][1]}
+
+
+def test_credentials_stay_through_a_redirect_on_their_server(server: Faulty, spool: Path) -> None:
+    server.routes |= {"/disk": redirect("there?sig=1"), "/there": serve(CONTENT)}
+    assert get(server.url("/disk", "me:p%40ss@"), spool).digest == DIGEST
+    expected = "Basic " + base64.b64encode(b"me:p@ss").decode()
+    assert [headers["Authorization"] for _, headers in server.requests] == [expected] * 2
+    assert [path for path, _ in server.requests] == ["/disk", "/there?sig=1"]
+
+
+def test_what_fails_is_told_while_it_is_tried_again(server: Faulty, spool: Path) -> None:
+    server.routes["/disk"] = in_turn(status(500), stops_at(CONTENT, MIB), serve(CONTENT))
+    told: list[str] = []
+    download(
+        HttpSource(server.url("/disk?token=hidden")),
+        spool,
+        progress=lambda done, total: None,
+        cancelled=never,
+        limit=LIMIT,
+        reach=LOOPBACK,
+        trouble=told.append,
+        patience=QUICK,
+    )
+    assert len(told) == 2
+    assert "500 Internal Server Error" in told[0]
+    assert "?***" in told[0]
+    assert "hidden" not in "".join(told)
+
+
+def test_the_client_logs_no_address(
+    server: Faulty, spool: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    server.routes["/disk"] = serve(CONTENT)
+    get(server.url("/disk?token=hidden", "me:secret@"), spool)
+    assert not [each for each in caplog.records if "hidden" in each.getMessage()]
 
 
 def test_the_environment_sends_it_nowhere_else(
@@ -346,6 +386,7 @@ def test_cancelling_does_not_wait_for_a_silent_server(server: Faulty, spool: Pat
             progress=lambda done, total: None,
             cancelled=reached.is_set,
             limit=LIMIT,
+            reach=LOOPBACK,
             patience=Patience(read=3600),
         )
     assert caught.value.reason == "Cancelled"
@@ -361,6 +402,7 @@ def test_cancelling_ends_a_pause(server: Faulty, spool: Path) -> None:
             progress=lambda done, total: None,
             cancelled=lambda: bool(server.requests),
             limit=LIMIT,
+            reach=LOOPBACK,
             patience=Patience(pause=3600),
         )
     assert caught.value.reason == "Cancelled"
@@ -380,6 +422,7 @@ def test_an_error_of_the_caller_leaves_nothing(server: Faulty, spool: Path) -> N
             progress=progress,
             cancelled=never,
             limit=LIMIT,
+            reach=LOOPBACK,
         )
     assert nothing_left(spool)
 
@@ -439,10 +482,13 @@ def test_leaving_https_takes_a_checksum(authority: Path, server: Faulty, spool: 
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("https://u:p@host.example:8443/a/b.img?sig=1#x", "https://host.example:8443/a/b.img"),
+        (
+            "https://u:p@host.example:8443/a/b.img?sig=1#x",
+            "https://***@host.example:8443/a/b.img?***",
+        ),
         ("http://[::1]:80/x", "http://[::1]:80/x"),
         ("http://h/\x1b[2J", "http://h/?[2J"),
-        ("http://h:port/", "(an address that cannot be read)"),
+        ("http://u:p/w@h/", "http://***"),
     ],
 )
 def test_addresses_show_no_secret(url: str, shown: str) -> None:

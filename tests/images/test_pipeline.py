@@ -11,7 +11,7 @@ import pytest
 
 from agent.images.pipeline import HttpSource, ImageError, Prepared, fetch, sweep
 from agent.images.spool import new_file
-from tests.images.conftest import LIMIT, MIB, QUICK, QemuImg, never, nothing_left
+from tests.images.conftest import LIMIT, LOOPBACK, MIB, QUICK, QemuImg, never, nothing_left
 from tests.images.server import Faulty, Route, endless, hangs_after, serve, status, stops_at
 
 
@@ -26,7 +26,9 @@ def get(
 ) -> Prepared:
     server.routes["/disk"] = route
     source = HttpSource(server.url("/disk"), checksums)
-    return fetch(source, spool, lambda done, total: None, cancelled, limit, patience=QUICK)
+    return fetch(
+        source, spool, lambda done, total: None, cancelled, limit, reach=LOOPBACK, patience=QUICK
+    )
 
 
 def only_the_result(spool: Path, got: Prepared) -> bool:

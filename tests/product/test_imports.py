@@ -16,9 +16,12 @@ from agent.core.host import RawVolume
 from agent.core.identity import POOL, image_volume
 from agent.core.jobs import Job
 from agent.core.model import Key
+from agent.images.errors import ImageError
+from agent.reconcile import execute
 from agent.reconcile.execute import Outcome, Ticket
+from agent.reconcile.news import ProgressNews
 from agent.reconcile.world import VolumeRead
-from tests.rig import Rig, manifest
+from tests.rig import Rig, condition, manifest
 
 OLD, NEW = "http://127.0.0.1:9/old", "http://127.0.0.1:9/new"
 GIB = 1 << 30
@@ -209,3 +212,36 @@ def test_a_download_goes_on_whatever_else_changes(
     assert downloads.started == [NEW]
     name = "virtualimages" if kind is image else "virtualdisks"
     assert status(rig, name)["phase"] == "Ready"
+
+
+def test_a_download_that_fails_says_so_while_it_is_tried_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, trouble: Callable[[str], None], **__: Any) -> Any:
+        trouble("no answer in time")
+        raise ImageError("ImagePullFailed", "gave up", retry=True)
+
+    monkeypatch.setattr(execute, "fetch", fails)
+    downloads = rig.downloads = deque()
+    rig.push({"image.yaml": image(NEW)})
+    rig.agent.reconciler.look_at_git()
+
+    def ready() -> dict[str, Any]:
+        for _ in range(5):
+            rig.step()
+        return condition({"status": rig.agent.reconciler.records()[key].status}, "Ready")
+
+    key = Key("VirtualImage", "default", "image")
+    assert ready()["reason"] == "Provisioning"
+    rig.agent.reconciler.post(ProgressNews(key, 0, "no answer in time"))
+    assert ready()["message"].endswith("is tried again: no answer in time")
+    rig.agent.reconciler.post(ProgressNews(key, 10))
+    assert ready()["reason"] == "Provisioning"
+    downloads.popleft()()
+    told = ready()
+    assert (told["reason"], told["message"][-7:]) == ("ProvisioningFailed", "gave up")
+    rig.now += 2
+    assert ready() == told  # also while it is tried again
+    assert len(downloads) == 1
+    rig.agent.reconciler.post(ProgressNews(key, 10))
+    assert ready()["reason"] == "Provisioning"

@@ -10,6 +10,7 @@ import pytest
 from agent.core.actions import WriteSeed
 from agent.core.identity import POOL
 from agent.core.model import Key
+from agent.images.request import Reach
 from agent.reconcile.execute import Executor, Outcome, Ticket
 from tests.memory_host import MemoryHost, Volume
 
@@ -32,9 +33,10 @@ def carried_out(host: MemoryHost, folder: Path) -> Outcome:
         spool=folder,
         image_limit=0,
         number=itertools.count().__next__,
-        progress=lambda _key, _percent: None,
+        progress=lambda _news: None,
         stopping=lambda: False,
         may_act=lambda: True,
+        reach=Reach(),
     )
     return executor.run(Ticket(Key("VirtualMachine", "default", "vm"), 1, (SEED,)))
 

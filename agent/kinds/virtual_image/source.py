@@ -49,6 +49,7 @@ class Imported:
     waiting: bool = False
 
 
+AGAIN = "The download fails and is tried again: {}"
 FACTS = ("digest", "format", "storedBytes", "unpackedBytes")
 
 
@@ -73,11 +74,11 @@ def imported(
         if data is not None:
             return Imported(facts, data, progress="100%")
     if "ImportImage" in job.busy:
-        message = "The image is being downloaded and checked."
+        reason, message = _under_way(job, obj.generation)
         return Imported(
             known,
             action=action,  # it goes on as long as it is wanted
-            reason="Provisioning",
+            reason=reason,
             message=message,
             progress=f"{job.progress}%",
             waiting=True,
@@ -88,7 +89,7 @@ def imported(
         return Imported(
             known,
             reason=reason,
-            message=job.error,
+            message=AGAIN.format(job.error) if job.retry else job.error,
             failed=not job.retry,
             wake=wake,
             waiting=job.retry,
@@ -97,6 +98,15 @@ def imported(
     return Imported(
         known, action=action, reason="Provisioning", message=message, progress="0%", waiting=True
     )
+
+
+def _under_way(job: Job, generation: int) -> tuple[str, str]:
+    """Reason and message while it is downloaded: what failed is told until it goes better."""
+    failed = job.error if job.failed == "ImportImage" and job.generation == generation else ""
+    trouble = job.trouble or ("" if job.progress else failed)
+    if trouble:
+        return "ProvisioningFailed", AGAIN.format(trouble)
+    return "Provisioning", "The image is being downloaded and checked."
 
 
 def _certificates(http: Mapping[str, Json]) -> str | None:
