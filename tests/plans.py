@@ -43,7 +43,8 @@ def branch(rig: Rig, name: str, files: Mapping[str, Any], start: str | None = No
     """A commit with these changes on a branch that begins at main, or at another commit."""
     assert isinstance(rig.repo, MemoryRepository)
     ref = f"refs/heads/{name}"
-    rig.repo.refs.setdefault(ref, start or rig.repo.refs[MAIN])
+    if (at := start or rig.repo.refs.get(MAIN)) is not None:
+        rig.repo.refs.setdefault(ref, at)
     return rig.push(files, ref)
 
 

@@ -195,6 +195,7 @@ def _machine(report: PlanReport) -> dict[str, Json]:
                 "operation": item.operation,
                 "immediate": [change.listed() for change in item.immediate],
                 "restart": [change.listed() for change in item.restart],
+                "restartsByItself": item.automatic,
                 "nextStart": [change.listed() for change in item.next_start],
                 "actions": item.actions,
                 "reason": item.reason,

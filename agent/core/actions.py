@@ -104,6 +104,16 @@ class DeleteVolume(Action):
 
 
 @dataclass(frozen=True)
+class DeleteSeed(DeleteVolume):
+    """Delete a medium that a guest configured itself from: it can be written again."""
+
+
+@dataclass(frozen=True)
+class DeleteConsoleLog(DeleteVolume):
+    pass
+
+
+@dataclass(frozen=True)
 class EraseVolume(Action):
     """Delete a volume for good. Not done if anything on the host refers to it by then."""
 

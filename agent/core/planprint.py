@@ -42,15 +42,21 @@ class Line:
     next_start: Sequence[Change]
     actions: Sequence[str]
     reason: str
+    automatic: bool = False
+    """True if the restart that its changes need comes by itself."""
 
 
 def summary(lines: Sequence[Line], problems: int) -> str:
     """One sentence that says it all."""
     counts = [(sum(line.operation == name for line in lines), words) for name, words in WORDS]
     parts = [f"{count} {words}" for count, words in counts if count]
-    restarts = sum(bool(line.restart) for line in lines)
-    if restarts:
-        parts.append(f"{restarts} {'needs' if restarts == 1 else 'need'} a restart")
+    for automatic, one, more in (
+        (True, "restarts by itself", "restart by themselves"),
+        (False, "needs a restart", "need a restart"),
+    ):
+        count = sum(bool(line.restart) and line.automatic is automatic for line in lines)
+        if count:
+            parts.append(f"{count} {one if count == 1 else more}")
     if problems:
         parts.append(f"{problems} {'problem' if problems == 1 else 'problems'}")
     return ", ".join(parts) if parts else "No changes"
@@ -62,9 +68,10 @@ def text(lines: Sequence[Line], problems: Sequence[str]) -> str:
     out += [f"\nproblem: {problem}" for problem in problems]
     for line in lines:
         out.append(f"\n{MARKS[line.operation]} {line.name}{_operation(line)}")
-        out += [f"    {label:<12}{change}" for label, change in _changes(line)]
+        width = 20 if line.automatic else 12
+        out += [f"    {label:<{width}}{change}" for label, change in _changes(line)]
         if line.actions:
-            out.append(f"    does        {', '.join(line.actions)}")
+            out.append(f"    {'does':<{width}}{', '.join(line.actions)}")
         if line.reason:
             out.append(f"    {line.reason}")
     return "\n".join(out) + "\n"
@@ -134,7 +141,7 @@ def _operation(line: Line) -> str:
 def _changes(line: Line) -> Iterable[tuple[str, Change]]:
     for label, changes in (
         ("immediate", line.immediate),
-        ("restart", line.restart),
+        ("restart by itself" if line.automatic else "restart", line.restart),
         ("next start", line.next_start),
     ):
         for change in changes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.core.facts import Engine
 from agent.core.host import Host, HostEvent, RawNode
@@ -195,7 +195,7 @@ class Reconciler:
             case Outcome():
                 self._ended(news, now)
             case Surveyed():
-                self._plans.surveyed(news, self._book.ledger, now)
+                self._plans.surveyed(news, self._ledger, now)
             case Planned():
                 self._plans.planned(news, now)
             case ProgressNews():
@@ -312,6 +312,9 @@ class Reconciler:
             return
         revision = str(self._repository.attempted.get("revision", ""))
         self._repository.push(*self._writing.compose(agent, revision, now))
+
+    def _ledger(self) -> Ledger:
+        return replace(self._book.ledger(), agent={"node": self._node()})
 
     def _agent(self, now: float) -> dict[str, Json]:
         """agent.yaml. A revision is applied once nothing is left to do for it."""

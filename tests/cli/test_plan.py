@@ -305,6 +305,7 @@ def test_json_is_stable(gitvirt: Gitvirt, there: Fleet, folder: Path) -> None:
                 "path": "memory.size",
             }
         ],
+        "restartsByItself": False,
         "nextStart": [],
         "actions": vm_item["actions"],
         "reason": vm_item["reason"],

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from agent.core import planprint
 from agent.images.download import PATIENCE
+from agent.reconcile.plans.items import lines
 from tests.plans import planned, touched
 from tests.rig import OPERATIONS, Rig, disk, machine, manifest, operation
 
@@ -109,6 +111,104 @@ def test_an_automatic_restart_shows_its_verbs(on: Rig, live: bool) -> None:
     assert paths(found.restart) == ["cpu.cores"]
     verbs = found.actions
     assert verbs.index("ShutdownDomain") < verbs.index("StartDomain")
+    assert found.automatic
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_automatic_restarts_are_told_apart_from_those_that_wait_for_somebody(
+    on: Rig, live: bool
+) -> None:
+    on.push({"other.yaml": [disk("data"), machine("other", disks=("data",))]})
+    on.settle()
+    by_itself = machine(cpu={"cores": 2}, disruptions={"restartApprovalMode": "Automatic"})
+    asked = machine("other", disks=("data",), cpu={"cores": 2})
+    files = {"vm.yaml": [disk(), by_itself], "other.yaml": [disk("data"), asked]}
+    report = planned(on, files, live=live).report
+    assert planprint.summary(lines(report), 0) == (
+        "2 to change, 1 restarts by itself, 1 needs a restart"
+    )
+    text = planprint.text(lines(report), ())
+    assert "    restart by itself   cpu.cores: 1 → 2" in text
+    assert "    restart     cpu.cores: 1 → 2" in text
+    assert "  - restart by itself: cpu.cores: 1 → 2" in planprint.markdown(lines(report), ())
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_machine_that_fits_on_no_node_is_blocked(on: Rig, live: bool) -> None:
+    large = machine("large", disks=("data",), memory={"size": "900Gi"})
+    found = planned(on, {"new.yaml": [disk("data"), large]}, live=live)["large"]
+    assert (found.operation, found.actions) == ("blocked", [])
+    assert "node-1 has" in found.reason
+    changed = machine(memory={"size": "900Gi"}, disruptions={"restartApprovalMode": "Automatic"})
+    found = planned(on, {"vm.yaml": [disk(), changed]}, live=live)["vm"]
+    assert "node-1 has" in found.reason
+    assert "ShutdownDomain" not in found.actions
+
+
+STILL = {"annotations": {"gitvirt.io/reconcile": "disabled"}}
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("mode", ["Manual", "Automatic"])
+def test_resuming_a_machine_shows_what_was_changed_meanwhile(
+    on: Rig, live: bool, mode: str
+) -> None:
+    more: dict[str, Any] = {"disruptions": {"restartApprovalMode": mode}}
+    on.push({"vm.yaml": [disk(), machine(metadata=STILL, **more)]})
+    on.settle()
+    on.push({"vm.yaml": [disk(), machine(metadata=STILL, cpu={"cores": 2}, **more)]})
+    on.settle()
+    assert planned(on, live=live).report.empty
+    found = planned(on, {"vm.yaml": [disk(), machine(cpu={"cores": 2}, **more)]}, live=live)["vm"]
+    assert paths(found.restart) == ["cpu.cores"]
+    assert paths(found.immediate) == ["metadata.annotations.gitvirt.io/reconcile"]
+    assert found.automatic is (mode == "Automatic")
+    restarted = ["DefineDomain", "ShutdownDomain", "StartDomain"]
+    assert found.actions == (restarted if mode == "Automatic" else ["DefineDomain"])
+    taken_back = planned(on, {"vm.yaml": [disk(), machine(**more)]}, live=live)["vm"]
+    assert (taken_back.restart, taken_back.actions) == ([], ["DefineDomain"])
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize(
+    ("policy", "verb"), [("AlwaysOff", "ShutdownDomain"), ("AlwaysOn", ""), ("Manual", "")]
+)
+def test_resuming_a_machine_that_runs_follows_its_policy(
+    on: Rig, live: bool, policy: str, verb: str
+) -> None:
+    on.push({"vm.yaml": [disk(), machine(metadata=STILL)]})
+    on.settle()
+    on.push({"vm.yaml": [disk(), machine(metadata=STILL, runPolicy=policy)]})
+    on.settle()
+    found = planned(on, {"vm.yaml": [disk(), machine(runPolicy=policy)]}, live=live)["vm"]
+    assert found.actions == (["DefineDomain", verb] if verb else ["DefineDomain"])
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("policy", ["AlwaysOn", "AlwaysOnUnlessStoppedManually", "Manual"])
+def test_resuming_a_machine_that_is_off_follows_its_policy(
+    off: Rig, live: bool, policy: str
+) -> None:
+    off.push({"vm.yaml": [disk(), machine(metadata=STILL)]})
+    off.settle()
+    off.push({"vm.yaml": [disk(), machine(metadata=STILL, runPolicy=policy)]})
+    off.settle()
+    found = planned(off, {"vm.yaml": [disk(), machine(runPolicy=policy)]}, live=live)["vm"]
+    starts = ["StartDomain"] if policy == "AlwaysOn" else []
+    assert found.actions == ["DefineDomain", *starts]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_resuming_a_machine_takes_up_what_was_asked_of_it(on: Rig, live: bool) -> None:
+    on.push({"vm.yaml": [disk(), machine(metadata=STILL)]})
+    on.settle()
+    on.push({"op.yaml": operation("later", "vm", "Restart")}, OPERATIONS)
+    on.settle()
+    assert on.vmop("later")["status"]["phase"] == "Pending"
+    found = planned(on, {"vm.yaml": [disk(), machine()]}, live=live)["vm"]
+    assert found.actions == ["DefineDomain", "ShutdownDomain", "StartDomain"]
+    never = planned(on, {"other.yaml": disk("other")}, live=live)
+    assert never.names == {"other": "create"}
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -129,9 +229,36 @@ def test_a_deletion_says_what_becomes_of_the_data(on: Rig, live: bool) -> None:
     assert found.names == {"other": "create", "root": "delete", "vm": "delete"}
     verbs = found["vm"].actions
     assert verbs.index("ShutdownDomain") < verbs.index("UndefineDomain")
-    assert found["vm"].reason == "stops gracefully, then its domain is removed; its disks stay"
+    assert found["vm"].reason == (
+        "stops gracefully, then its domain is removed; disk root goes to the trash"
+    )
     assert found["root"].reason == "goes to the trash; its data stays"
     assert "DeleteVolume" not in found["root"].actions
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_deleting_a_machine_names_the_disks_that_stay_and_calls_a_seed_a_seed(
+    rig: Rig, live: bool
+) -> None:
+    text = {"type": "UserData", "userData": "#cloud-config\n# a\n"}
+    vm = machine(disks=("root", "data", "logs"), provisioning=text)
+    rig.push({"vm.yaml": vm, "disks.yaml": [disk(), disk("data"), disk("logs")]})
+    rig.settle()
+    left = {"vm.yaml": None, "disks.yaml": [disk(), disk("data")]}
+    found = planned(rig, left, live=live)["vm"]
+    assert found.reason == (
+        "stops gracefully, then its domain is removed; disks root and data stay with their data "
+        "and disk logs goes to the trash"
+    )
+    assert found.actions[-2:] == ["DeleteConsoleLog", "DeleteSeed"]
+    assert "DeleteVolume" not in found.actions
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_deleting_a_machine_that_is_off_stops_nothing(off: Rig, live: bool) -> None:
+    found = planned(off, {"vm.yaml": disk()}, live=live)["vm"]
+    assert found.reason == "its domain is removed; disk root stays with its data"
+    assert "ShutdownDomain" not in found.actions
 
 
 def test_a_deletion_that_is_under_way_is_nothing_new(on: Rig) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from agent.core.actions import (
     Action,
     DefineDomain,
-    DeleteVolume,
+    DeleteConsoleLog,
+    DeleteSeed,
     DestroyDomain,
     SetLiveMetadata,
     ShutdownDomain,
@@ -28,6 +29,8 @@ from agent.kinds.virtual_machine.intent import Intent, can_start
 from agent.kinds.virtual_machine.situation import Situation
 
 MIB = 1024 * 1024
+MEDIUM = ".iso"
+"""What the names of media end with."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View)
     if case.leaving:
         name, node = console_log(case.fleet, case.vm.uid), case.at.name
         undefine = UndefineDomain(node, case.uuid, version(case.seen.raw))
-        return Deeds((undefine, DeleteVolume(node, POOL, name, case.uuid)))
+        return Deeds((undefine, DeleteConsoleLog(node, POOL, name, case.uuid)))
     if not power.start_due(made.memory, case.running) or not can_start(case, made.memory):
         return Deeds(written or _sweep(case, made, view))
     due = power.due_again(made.memory, case.job.starts, case.now)
@@ -175,5 +178,5 @@ def _sweep(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
     if case.seen.active:
         used |= {disk.path for disk in case.seen.active.disks.disks}
     names = view.read("volumes-of", case.vm.uid) or ()
-    unused = [name for name in names if name.endswith(".iso") and case.at.path(name) not in used]
-    return tuple(DeleteVolume(case.at.name, POOL, name, case.uuid) for name in unused)
+    unused = [name for name in names if name.endswith(MEDIUM) and case.at.path(name) not in used]
+    return tuple(DeleteSeed(case.at.name, POOL, name, case.uuid) for name in unused)

@@ -9,7 +9,7 @@ from agent.core.changes import Change, Disposition, applied, diff
 from agent.core.facts import View
 from agent.core.identity import next_instance
 from agent.core.metadata import DomainMetadata
-from agent.core.model import Json
+from agent.core.model import Json, Object
 from agent.kinds.virtual_machine import files, operations, power
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.elements.firmware import BIOS
@@ -40,7 +40,7 @@ def intent(case: Situation, view: View) -> Intent:
         return _kept(case, Intent(memory, progress=outcome.progress, wake=outcome.wake))
     pending = _pending(case)
     memory = _updated(case, memory)
-    automatic = case.vm.spec["disruptions"]["restartApprovalMode"] == "Automatic"
+    automatic = by_itself(case.vm)
     if case.running is not None and not (automatic and pending and case.needs.ready):
         memory = power.stay(memory, case.running, case.now)
     if case.running is not None and case.needs.ready:
@@ -59,6 +59,11 @@ def intent(case: Situation, view: View) -> Intent:
     found = drift(case, facts)
     made = replace(made, facts=with_edits(case, facts) if case.report_only else facts, drift=found)
     return made if files.writable(made.facts) else _kept(case, made)
+
+
+def by_itself(vm: Object) -> bool:
+    """True for a machine that is restarted for its changes without anybody's asking."""
+    return bool(vm.spec["disruptions"]["restartApprovalMode"] == "Automatic")
 
 
 def can_start(case: Situation, memory: DomainMetadata) -> bool:

@@ -6,6 +6,9 @@ from agent.core.jobs import Job, held
 from agent.core.metadata import DomainMetadata
 from agent.kinds.virtual_machine.power import Running, ending, start_due
 
+ON = ("Running", "Pause", "Stopping", "Starting", "Migrating")
+"""Phases of a machine that runs, or is about to."""
+
 
 def phase(
     memory: DomainMetadata | None,

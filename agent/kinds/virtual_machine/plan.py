@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent.core.acceptance import suspended
-from agent.core.actions import Action, DeleteVolume
+from agent.core.actions import Action, DeleteConsoleLog, DeleteSeed
 from agent.core.facts import Decision, Fact, View
 from agent.core.host import RawDomain
 from agent.core.identity import POOL, domain_name, domain_uuid
@@ -17,7 +17,7 @@ from agent.core.model import Key, Object
 from agent.core.schema import Kind
 from agent.kinds.local import Place, place
 from agent.kinds.virtual_machine import power
-from agent.kinds.virtual_machine.deeds import deeds
+from agent.kinds.virtual_machine.deeds import MEDIUM, deeds
 from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.intent import Intent, can_start, current_phase, intent
 from agent.kinds.virtual_machine.report import Report, conflict, unreachable
@@ -92,7 +92,10 @@ def _leave(vm: Object, at: Place, view: View) -> Decision:
     """The domain is gone; what only it used goes too."""
     names = view.read("volumes-of", vm.uid) or ()
     uuid = domain_uuid(view.setting("fleet"), vm.key)
-    actions = tuple(DeleteVolume(at.name, POOL, name, uuid) for name in names)
+    actions = tuple(
+        (DeleteSeed if name.endswith(MEDIUM) else DeleteConsoleLog)(at.name, POOL, name, uuid)
+        for name in names
+    )
     job: Job = view.read("job", vm.key) or IDLE
     wait = held(job, vm.generation, view.now)
     return Decision(

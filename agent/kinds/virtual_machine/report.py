@@ -173,6 +173,7 @@ class Report:
             *needs,
             self._running(),
             *self._configuration(),
+            *self._schedulable(),
             *self._agent_ready(),
             *self._drift(),
             *self._limits(),
@@ -229,12 +230,18 @@ class Report:
         paths = ", ".join(change.path for change in self.pending)
         message = f"{WAITING} Changed: {paths}."
         if not self.needs.ready:
-            why = self.needs.shortage or "see the other conditions."
-            message += f" A restart now would have to wait: {why}"
+            message += " A restart now would have to wait: see the other conditions."
         return [
             Condition("ConfigurationApplied", "False", "ConfigurationNotApplied", message),
             Condition(RESTART, "True", "ChangesPendingRestart", message),
         ]
+
+    def _schedulable(self) -> list[Condition]:
+        """Whether a next instance would fit; one that is Pending says so in condition Running."""
+        shortage = self.needs.shortage
+        if not shortage or self.phase == "Pending":
+            return []
+        return [Condition("Schedulable", "False", "Unschedulable", shortage)]
 
     def _drift(self) -> list[Condition]:
         """What people changed by hand on the host."""

@@ -9,7 +9,8 @@ It reads two lines of JSON and answers the first with a line, the second with Ma
    {"changed": keys, "named": keys}, each key [kind, namespace, name]: what the branch changes or
    removes, and what its manifests refer to.
 2. {"records": documents of the status branch, "trash": those of deleted objects that can come
-   back, "others": how many more objects there are, by kind}; answered by the plan.
+   back, "agent": what the agent says of its node, "others": how many more objects there are, by
+   kind}; answered by the plan.
 
 Where it fails, the last line that it complains with is free of anything that it was given.
 """
@@ -223,7 +224,7 @@ def main() -> None:
     desired = merged(change, records, first["folder"])
     trash = [each for each in (record(catalogue, value) for value in second["trash"]) if each]
     entries = {each.obj.uid: each for each in trash}
-    ledger = Ledger(first["tip"], records, entries, fresh=False)
+    ledger = Ledger(first["tip"], records, entries, fresh=False, agent=second["agent"])
     fleet, now = first["fleet"], first["now"]
     report = plan(catalogue, ledger, desired, fleet, now, others=second["others"])
     about = planprint.branch(first["ref"], first["tip"])

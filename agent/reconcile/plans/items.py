@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from agent.core import planprint
@@ -14,6 +14,9 @@ from agent.core.model import Condition, Key, Object, Problem
 from agent.core.schema import Catalogue
 from agent.kinds.registry import OPERATION, VM
 from agent.kinds.suspension import MESSAGE as SUSPENDED
+from agent.kinds.virtual_machine.dependencies import disks
+from agent.kinds.virtual_machine.intent import by_itself
+from agent.kinds.virtual_machine.phase import ON
 from agent.kinds.virtual_machine_class.builtin import SOURCE
 from agent.reconcile.book import Book
 from agent.reconcile.plans.simulate import Simulation
@@ -24,15 +27,12 @@ BLOCKING = (
     "VirtualMachineClassReady",
     "ProvisioningReady",
     "SizingPolicyMatched",
+    "Schedulable",
     "DatasourceReady",
     "Resizing",
 )
 QUIET = ("SetLiveMetadata",)
-ON = ("Running", "Pause", "Stopping", "Starting", "Migrating")
-FAREWELL = {
-    VM: "stops gracefully, then its domain is removed; its disks stay",
-    "VirtualDisk": "goes to the trash; its data stays",
-}
+TO_THE_TRASH = "goes to the trash; its data stays"
 BACK = "comes back from the trash with its data"
 
 
@@ -49,6 +49,8 @@ class Item:
     """Changes of a VM that is off."""
     actions: list[str] = field(default_factory=list)
     reason: str = ""
+    automatic: bool = False
+    """True if the restart comes by itself, as soon as it can."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,10 @@ def listed(
     it is known what hosts show.
     """
     going = {key for key, each in ledger.records.items() if each.obj.deleted}
+    staying = {key for key, each in book.records.items() if not each.obj.deleted}
     items = {
-        key: Item(key, "delete", reason=FAREWELL.get(key.kind, "")) for key in gone.keys() - going
+        key: Item(key, "delete", reason=_farewell(gone[key], staying))
+        for key in gone.keys() - going
     }
     seen = simulation.seen
     for key, each in book.records.items():
@@ -87,7 +91,7 @@ def listed(
         if known is None and each.obj.uid in ledger.trash:
             item: Item | None = Item(key, "restore", reason=BACK)
         else:
-            item = _item(catalogue, known, each, seen.get(key, ()))
+            item = _item(catalogue, known, each, seen.get(key, ()), staying)
         if item is not None:
             items[key] = item
     for key, actions in simulation.done.items():
@@ -118,20 +122,24 @@ def _conditions(decision: Decision) -> Sequence[Condition]:
 
 
 def _item(
-    catalogue: Catalogue, known: Record | None, each: Record, decisions: Sequence[Decision]
+    catalogue: Catalogue,
+    known: Record | None,
+    each: Record,
+    decisions: Sequence[Decision],
+    staying: Set[Key],
 ) -> Item | None:
     key = each.obj.key
     if each.obj.source == SOURCE or (known is not None and known.obj.deleted):
         return None
     if each.obj.deleted:
-        return Item(key, "delete", reason=FAREWELL.get(key.kind, ""))
+        return Item(key, "delete", reason=_farewell(each, staying))
     if known is None:
         return Item(key, "create")
     changes = [*_metadata(known.obj, each.obj), *_content(catalogue, known.obj, each.obj)]
     if not changes:
         return None
     item = Item(key, "change")
-    pending = {change.path for decision in decisions for change in decision.changes}
+    pending = {change.path: change for decision in decisions for change in decision.changes}
     on = known.status.get("phase") in ON
     for change in changes:
         if key.kind != VM or change.disposition is not Disposition.RESTART:
@@ -140,7 +148,40 @@ def _item(
             item.next_start.append(change)
         else:  # what is taken back before a restart needs none
             (item.restart if change.path in pending else item.immediate).append(change)
+    if suspended(known.obj.manifest) and not suspended(each.obj.manifest):
+        told = {change.path for change in changes}
+        item.restart += [change for path, change in sorted(pending.items()) if path not in told]
+    item.automatic = bool(item.restart) and by_itself(each.obj) and not suspended(each.obj.manifest)
     return item
+
+
+def _farewell(each: Record, staying: Set[Key]) -> str:
+    """What becomes of an object that is deleted, and of its data."""
+    key = each.obj.key
+    if key.kind == "VirtualDisk":
+        return TO_THE_TRASH
+    if key.kind != VM:
+        return ""
+    end = "stops gracefully, then its domain" if each.status.get("phase") in ON else "its domain"
+    mine = disks(each.obj, each.obj.spec)
+    stay = [disk.name for disk in mine if disk in staying]
+    go = [disk.name for disk in mine if disk not in staying]
+    what = [
+        *_of_them(stay, "stays with its data", "stay with their data"),
+        *_of_them(go, "goes to the trash", "go to the trash"),
+    ]
+    return f"{end} is removed; {' and '.join(what) if what else 'it has no disk'}"
+
+
+def _of_them(names: Sequence[str], does: str, do: str) -> Iterator[str]:
+    """What becomes of some of a machine's disks."""
+    match names:
+        case []:
+            return
+        case [name]:
+            yield f"disk {name} {does}"
+        case _:
+            yield f"disks {', '.join(names[:-1])} and {names[-1]} {do}"
 
 
 def _last(engine: Engine, key: Key) -> Decision:
@@ -219,6 +260,7 @@ def lines(report: PlanReport) -> list[planprint.Line]:
             item.next_start,
             item.actions,
             item.reason,
+            item.automatic,
         )
         for item in report.items
     ]

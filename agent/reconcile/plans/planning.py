@@ -4,12 +4,10 @@ as they are.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 
-from agent.core.changes import SENSITIVE
 from agent.core.facts import Engine
 from agent.core.host import RawNode, RawVolume, Reading
 from agent.core.identity import POOL, disk_volume, image_volume
@@ -22,17 +20,19 @@ from agent.kinds.virtual_machine import defaults
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN
 from agent.reconcile.book import Book
 from agent.reconcile.plans.items import PlanReport, listed
+from agent.reconcile.plans.remembered import running
 from agent.reconcile.plans.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
 from agent.reconcile.world import FullRead, VolumeRead, World
 
 NODE = "(planned)"
+"""The node's name where the ledger names none."""
+ANY_MEMORY = 1 << 62
 FOLDER = "/pool"
 """Where the remembered volumes lie."""
 LOST = ("PVCLost", "Failed", "Pending", "Provisioning")
 """Phases of disks and images without a volume."""
 FROM_SECRET = ("userDataRef", "sysprepRef")
-PROVISIONING = "provisioning"
 ALWAYS = ("ModuleConfig", "StorageClass", "Node", "VirtualMachineClass")
 """Kinds whose few objects decide about others."""
 
@@ -76,15 +76,11 @@ def plan(
         world.take(FullRead(0, replace(live, pools=pools)))
         book.load(ledger)
     else:
-        _remembered_node(world)
+        node = _remembered_node(world, ledger.agent.get("node") or {})
         engine.put("setting", "any-node", True)
-        running = {
-            key: _as_running(each, desired.manifests.get(key))
-            for key, each in ledger.records.items()
-        }
-        book.load(replace(ledger, records=running))
+        book.load(replace(ledger, records=running(ledger.records, desired.manifests)))
         for each in (*ledger.records.values(), *ledger.trash.values()):
-            _remembered_volumes(world, fleet, each)
+            _remembered_volumes(world, node, fleet, each)
         simulation.run(now)
         book.load(ledger)  # what waits for a restart is pending again
         simulation.run(now)
@@ -150,82 +146,34 @@ def part(ledger: Ledger, keys: Set[Key]) -> Ledger:
     )
 
 
-def _remembered_node(world: World) -> None:
-    anything = _Everything()
+def _remembered_node(world: World, about: Mapping[str, Json]) -> str:
+    """A node that can do anything, but for what the agent has said of it; its name."""
+    anything, name = _Everything(), about.get("name") or NODE
+    memory = to_bytes(about["memory"]) if "memory" in about else ANY_MEMORY
     node = RawNode(
-        *(NODE, "", False, "kvm", "q35", anything, anything, "", 1 << 62, 1 << 20, "", ""),
+        *(name, "", False, "kvm", "q35", anything, anything, "", memory, 1 << 20, "", ""),
         cpu_features=frozenset({"any"}),
     )
     world.take(FullRead(0, Reading(node, {}, {}, {POOL: FOLDER})))
+    return name
 
 
-def _remembered_volumes(world: World, fleet: str, each: Record) -> None:
+def _remembered_volumes(world: World, node: str, fleet: str, each: Record) -> None:
     """The volumes that the ledger says are there."""
+
+    def there(name: str, capacity: int, physical: int) -> None:
+        volume = RawVolume(POOL, name, f"{FOLDER}/{name}", capacity, physical)
+        world.take(VolumeRead(node, POOL, name, volume))
+
     status, key = each.status, each.obj.key
     if status.get("phase") in LOST:
         return
     if key.kind == "VirtualDisk" and "capacity" in status:
-        _volume(world, disk_volume(fleet, key, each.obj.uid), to_bytes(status["capacity"]), 1)
+        there(disk_volume(fleet, key, each.obj.uid), to_bytes(status["capacity"]), 1)
     size = status.get("size", {})
     if status.get("digest") and size:
         name = image_volume(fleet, status["digest"], status["format"])
-        _volume(world, name, int(size["unpackedBytes"]), int(size["storedBytes"]))
-
-
-def _volume(world: World, name: str, capacity: int, physical: int) -> None:
-    volume = RawVolume(POOL, name, f"{FOLDER}/{name}", capacity, physical)
-    world.take(VolumeRead(NODE, POOL, name, volume))
-
-
-def _as_running(each: Record, wanted: Manifest | None) -> Record:
-    """The object with the spec that runs: what waits for a restart taken back."""
-    waiting = each.status.get("restartAwaitingChanges", ())
-    if each.obj.key.kind != VM or not waiting:
-        return each
-    spec = json.loads(json.dumps(each.obj.spec))
-    items: dict[str, list[Mapping[str, Json]]] = {}
-    for change in waiting:
-        path = change["path"]
-        parent, _, last = path.rpartition(".")
-        value = change.get("currentValue")
-        if last.isdigit():
-            items.setdefault(parent, []).append(change)
-        elif path == PROVISIONING and isinstance(value, str):
-            spec[path] = _provisioned(value, wanted)
-        elif value != SENSITIVE:
-            _put_back(spec, path.split("."), value)
-    for name, changes in items.items():
-        spec[name] = _items_before(spec[name], changes)
-    manifest = replace(each.obj.manifest, content={**each.obj.manifest.content, "spec": spec})
-    return replace(each, obj=replace(each.obj, manifest=manifest))
-
-
-def _provisioned(kind: str, wanted: Manifest | None) -> Mapping[str, Json]:
-    """How a machine was told what to do at its first start, where only the type is known of it:
-    what is wanted, if that has the same type, else something that needs nothing else.
-    """
-    new: Mapping[str, Json] = (wanted.spec if wanted else {}).get(PROVISIONING) or {}
-    return new if new.get("type") == kind else {"type": "UserData", "userData": SENSITIVE}
-
-
-def _items_before(new: list[Json], changes: Iterable[Mapping[str, Json]]) -> list[Json]:
-    """A list as it was before some changes of its items."""
-    added = [change["desiredValue"] for change in changes if "desiredValue" in change]
-    old = [item for item in new if item not in added]
-    removed = (change for change in changes if "currentValue" in change)
-    for change in sorted(removed, key=lambda change: int(change["path"].rpartition(".")[2])):
-        old.insert(int(change["path"].rpartition(".")[2]), change["currentValue"])
-    return old
-
-
-def _put_back(spec: dict[str, Json], path: list[str], value: Json) -> None:
-    *parents, last = path
-    for step in parents:
-        spec = spec.setdefault(step, {})
-    if value is None:
-        spec.pop(last, None)
-    else:
-        spec[last] = value
+        there(name, int(size["unpackedBytes"]), int(size["storedBytes"]))
 
 
 def related(records: Mapping[Key, Record], keys: Set[Key], mentioned: Set[Key]) -> set[Key]:

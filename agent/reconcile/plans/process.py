@@ -233,6 +233,7 @@ def _second(catalogue: Catalogue, ledger: Ledger, keys: set[Key]) -> dict[str, J
     return {
         "records": [document(catalogue, each) for _, each in sorted(near.records.items())],
         "trash": [document(catalogue, each) for each in near.trash.values()],
+        "agent": dict(ledger.agent),
         "others": others,
     }
 
