@@ -49,6 +49,8 @@ class Glance:
     agent: Mapping[str, Any]
     seen: float | None
     silence: str
+    errors: list[str]
+    """What keeps the fleet's agent from its work, its node aside."""
     problems: list[Problem]
     phases: dict[str, dict[str, int]]
     restarts: dict[str, list[str]]
@@ -57,7 +59,8 @@ class Glance:
     @property
     def fine(self) -> bool:
         node = _part(self.agent, "node")
-        healthy = not self.silence and not self.problems and bool(node.get("ready", True))
+        told = (self.silence, self.errors, self.problems)
+        healthy = not any(told) and bool(node.get("ready", True))
         calm = all(each.weight is Weight.NOTE for each in self.concerns)
         return healthy and calm and not self.restarts
 
@@ -95,11 +98,26 @@ def look(snapshot: Snapshot, now: float) -> Glance:
         agent=snapshot.agent,
         seen=snapshot.last_seen(),
         silence=snapshot.silence(now),
+        errors=list(_errors(snapshot)),
         problems=snapshot.problems(),
         phases=phases(objects),
         restarts=restarts(objects),
         concerns=concerns(objects),
     )
+
+
+def _errors(snapshot: Snapshot) -> Iterator[str]:
+    settings = snapshot.reader.settings
+    theirs = _text(snapshot.agent, "fleet", settings.fleet)
+    if theirs != settings.fleet:
+        yield (
+            f"{settings.status_branch} is the status branch of fleet {theirs}, and fleet "
+            f"{settings.fleet} is asked for, whose agent refuses it: name the right --fleet, or "
+            "another --status-branch"
+        )
+    repository = _part(snapshot.agent, "repository")
+    if not repository.get("ready", True):
+        yield _text(repository, "message")
 
 
 def _machine(glance: Glance) -> dict[str, Any]:
@@ -108,6 +126,7 @@ def _machine(glance: Glance) -> dict[str, Any]:
         "agent": dict(glance.agent),
         "agentLastSeen": None if glance.seen is None else timestamp(glance.seen),
         "statusCommit": glance.commit,
+        "errors": glance.errors,
         "problems": [asdict(problem) for problem in glance.problems],
         "phases": glance.phases,
         "restartAwaiting": glance.restarts,
@@ -131,6 +150,7 @@ def _lines(glance: Glance, now: float) -> Iterator[str]:
     yield f"Agent:      {', '.join(word for word in words if word)}"
     if glance.silence:
         yield f"            warning: {glance.silence}"
+    yield from (f"Error:      {each}" for each in glance.errors)
     yield from _node(_part(agent, "node"))
     yield from _revisions(agent, now)
     yield from _said("Somebody has to look at", glance.said(Weight.ACT))

@@ -122,10 +122,11 @@ class Readme:
         """A line of summary, what asks for somebody, the picture, what else there is to know, and
         a table a kind. Equal input gives equal text, and nothing in it moves by itself.
         """
+        trouble = _trouble(agent)
         parts = [
             f"# Fleet {markdown(str(agent.get('fleet', 'default')))}",
-            self._summary(problems),
-            *_node(agent),
+            self._summary(problems, calm=not trouble),
+            *trouble,
             *self._weighing(Weight.ACT, "Somebody has to look at"),
             *_problems(problems),
             *self._weighing(Weight.RESTART, "Waiting for a restart"),
@@ -137,7 +138,7 @@ class Readme:
         ]
         return "\n\n".join(parts) + "\n"
 
-    def _summary(self, problems: Sequence[Problem]) -> str:
+    def _summary(self, problems: Sequence[Problem], *, calm: bool) -> str:
         machines, weights = len(self._labels.get(MACHINE, ())), self._weights
         act, restart, moving = (
             weights[each] for each in (Weight.ACT, Weight.RESTART, Weight.UNDER_WAY)
@@ -149,7 +150,7 @@ class Readme:
             f"{restart} waiting for a restart" if restart else "",
             f"{moving} under way" if moving else "",
         ]
-        if not (act or problems or restart or moving):
+        if calm and not (act or problems or restart or moving):
             counts.append("all is as it should be")
         return f"{', '.join(each for each in counts if each)}."
 
@@ -289,12 +290,18 @@ def _moment(when: str) -> str:
     return markdown(when.replace("T", " ").replace("Z", " UTC"))
 
 
-def _node(agent: Mapping[str, Any]) -> list[str]:
-    node = agent.get("node")
-    if not isinstance(node, Mapping) or node.get("ready", True):
-        return []
-    name, message = markdown(str(node.get("name", ""))), markdown(str(node.get("message", "")))
-    return [f"**Node {name} is not ready.** {message}".rstrip()]
+NOT_READY = "Node {} is not ready."
+
+
+def _trouble(agent: Mapping[str, Any]) -> list[str]:
+    """What keeps the agent from its work."""
+    said = []
+    for part, title in (("repository", "The manifests cannot be read."), ("node", NOT_READY)):
+        state = agent.get(part)
+        if isinstance(state, Mapping) and not state.get("ready", True):
+            name, message = (markdown(str(state.get(key, ""))) for key in ("name", "message"))
+            said.append(f"**{title.format(name)}** {message}".rstrip())
+    return said
 
 
 def _problems(problems: Sequence[Problem]) -> list[str]:

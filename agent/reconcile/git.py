@@ -51,6 +51,8 @@ class Synced:
     leader: str = ""
     """Who acts, where that is another agent."""
     error: RepositoryError | None = None
+    unreadable: RepositoryError | None = None
+    """Why the main branch cannot be read, where the repository itself can."""
     heads: Mapping[str, str] = field(default_factory=dict)
     """Every branch but the agent's own three."""
     renew_in: float = BEAT
@@ -112,11 +114,12 @@ class GitWorker:
             ledger = self._ledger(tip)
             main = refs.get(f"refs/heads/{self._branches.main}")
             operations = refs.get(f"refs/heads/{self._branches.operations}")
-            desired = self._desired(main, operations)
+            desired, unreadable = self._read(main, operations)
             return Synced(
                 revision=main or "",
                 desired=desired,
                 ledger=ledger,
+                unreadable=unreadable,
                 heads=self._branches.others(refs, self._lease.branches()),
                 renew_in=self._lease.renew_in(),
             )
@@ -169,6 +172,15 @@ class GitWorker:
 
     # -- reading -----------------------------------------------------------------------------
 
+    def _read(
+        self, main: str | None, operations: str | None
+    ) -> tuple[Desired | None, RepositoryError | None]:
+        """What is new, and why it cannot be read."""
+        try:
+            return self._desired(main, operations), None
+        except RepositoryError as error:
+            return None, error
+
     def _desired(self, main: str | None, operations: str | None) -> Desired | None:
         if self._seen == (main, operations):
             return None
@@ -178,7 +190,11 @@ class GitWorker:
             )
             raise RepositoryError("BranchNotFound", message)
         source = CommitSource(self._repository, main, self._branches.folder)
-        wanted = self._reader.follow(source, "main")
+        try:
+            wanted = self._reader.follow(source, "main")
+        except RepositoryError as error:
+            message = f"branch {self._branches.main} cannot be read at {main[:12]}: {error}"
+            raise RepositoryError(error.reason, message) from error
         if operations is not None:
             source = CommitSource(self._repository, operations)
             asked = self._reader.follow(source, "operations")

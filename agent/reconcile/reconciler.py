@@ -216,7 +216,7 @@ class Reconciler:
         if not news.leading:
             self._loaded = self._accepted = False
             return
-        if news.error is None:
+        if news.error is None and news.unreadable is None:
             self._plans.seen(news.revision, news.heads)
         if news.ledger is not None:
             self._plans.load(news.ledger.plans)
@@ -301,7 +301,9 @@ class Reconciler:
     def _write(self, now: float) -> None:
         """One commit for all that changed; a remote repository is not written to all the time."""
         self._deferred = False
-        if not self._accepted or not self._repository.writable(now):
+        # What keeps the main branch from being read is said also where nothing was ever read.
+        sayable = self._accepted or (self._loaded and self._repository.unreadable)
+        if not sayable or not self._repository.writable(now):
             return
         agent = self._agent(now)
         if not self._writing.news(agent):
@@ -319,7 +321,7 @@ class Reconciler:
     def _agent(self, now: float) -> dict[str, Json]:
         """agent.yaml. A revision is applied once nothing is left to do for it."""
         attempted = self._repository.attempted
-        idle = not self._acting.ready and not self._acting.busy
+        idle = self._accepted and not self._acting.ready and not self._acting.busy
         if idle and attempted and attempted["revision"] != self._applied.get("revision"):
             self._applied = {"revision": attempted["revision"], "since": timestamp(now)}
         return {
@@ -329,6 +331,10 @@ class Reconciler:
             "path": self._identity.branches.folder or ".",
             "attempted": attempted,
             "applied": self._applied,
+            "repository": {
+                "ready": not self._repository.unreadable,
+                "message": self._repository.unreadable,
+            },
             "node": self._node(),
         }
 

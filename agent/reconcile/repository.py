@@ -38,6 +38,8 @@ class RepositorySide:
         self._leading = True
         self._unread = self._unwritten = ""
         """Why the repository cannot be read, and why the status branch cannot be written."""
+        self.unreadable = ""
+        """Why the main branch cannot be read, where the repository itself can."""
         self.syncing = False
         self.pushing = False
         """True while a branch is being written."""
@@ -54,7 +56,7 @@ class RepositorySide:
     @property
     def error(self) -> str:
         """What is wrong with the repository; empty if nothing is."""
-        return self._unread or self._unwritten
+        return self._unread or self.unreadable or self._unwritten
 
     @property
     def leading(self) -> bool:
@@ -116,6 +118,9 @@ class RepositorySide:
         if not news.leading or self._unwritten == self._unread:
             self._unwritten = ""  # what ended has kept it from writing too, or another one writes
         self._unread = ""
+        self.unreadable = self._told(str(news.unreadable)) if news.unreadable else ""
+        if news.unreadable is not None:
+            self._sync_at = min(self._sync_at, now + RETRY)
         if self._leading and not news.leading:
             log.info(
                 "%s acts on this repository: standing by, to take over once it has been silent for "
@@ -167,6 +172,6 @@ class RepositorySide:
 
     def _told(self, message: str) -> str:
         """The message, told if it is news."""
-        if message not in (self._unread, self._unwritten):
+        if message not in (self._unread, self.unreadable, self._unwritten):
             log.error("repository: %s", message)
         return message

@@ -43,7 +43,9 @@ class Ledger:
     trash: dict[str, Record] = field(default_factory=dict)
     """What was deleted and can still come back, by uid."""
     fresh: bool = True
-    """True if there was no ledger: nothing is known of what was done before."""
+    """True if nothing is known of what was done before: there was no ledger, or one that was begun
+    before anything could be read.
+    """
     plans: frozenset[str] = frozenset()
     """Files of branches' plans."""
     agent: Mapping[str, Json] = field(default_factory=dict)
@@ -64,7 +66,7 @@ class StatusBranch:
         """The ledger at a commit. Raises ForeignLedger if another fleet wrote it."""
         if tip is None:
             return Ledger()
-        ledger = Ledger(tip, fresh=False, agent=self._agent(tip))
+        ledger = Ledger(tip, agent=self._agent(tip))
         files = list(self._repository.files(tip))
         ledger.plans = frozenset(file.path for file in files if file.path.startswith(PLANS))
         for file in files:
@@ -78,6 +80,7 @@ class StatusBranch:
                 ledger.trash[found.obj.uid] = found
             else:
                 ledger.records[found.obj.key] = found
+        ledger.fresh = not ledger.records and not ledger.agent.get("attempted")
         return ledger
 
     def check(self, tip: str | None) -> None:

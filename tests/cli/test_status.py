@@ -102,3 +102,26 @@ def test_the_sign_of_life_is_that_of_the_branchs_fleet(gitvirt: Gitvirt, fleet: 
     assert "no agent has been seen" in gitvirt("status", "--fleet", "ours").out
     fleet.beat(time.time(), "refs/gitvirt/fleets/ours/agent")
     assert "last seen" in gitvirt("status", "--fleet", "ours").lines[1]
+
+
+def test_a_main_branch_that_cannot_be_read_is_an_error(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine())
+    fleet.agent(repository={"ready": False, "message": "branch main is not there: push it"})
+    result = gitvirt("status", "--exit-code")
+    assert result.code == 1
+    assert "Error:      branch main is not there: push it" in result.lines
+    assert "All is as it should be." not in result.out
+    value = json.loads(gitvirt("status", "-o", "json").out)
+    assert (value["fine"], value["errors"]) == (False, ["branch main is not there: push it"])
+
+
+def test_the_status_branch_of_another_fleet_is_an_error(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine())
+    fleet.agent(fleet="theirs")
+    fleet.beat(time.time(), "refs/gitvirt/fleets/theirs/agent")
+    result = gitvirt("status", "--exit-code")
+    assert result.code == 1
+    assert (
+        "Error:      status is the status branch of fleet theirs, and fleet default" in result.out
+    )
+    assert gitvirt("status", "--exit-code", "--fleet", "theirs").code == 0
