@@ -7,28 +7,21 @@
 # Everything happens in mount, process, IPC and UTS namespaces, which end with this script. How
 # packages are reached is taken over from this machine: apt's mirror and settings, pip's index and
 # certificate, proxies, certificates of its own. Packages are kept for the next time in
-# /var/cache/gitvirt/fresh.
+# /var/cache/gitvirt/debian.
 set -eu
 
 suite=${1:-bookworm}
 tree=$(dirname "$(dirname "$(readlink -f "$0")")")
-cache=/var/cache/gitvirt/fresh/$suite
+# shellcheck source=tests/debian.sh
+. "$tree/tests/debian.sh"
+cache=$debian_cache/$suite
 root=$cache/root
 user=founder
 
 fail() { echo "fresh.sh: $*" >&2; exit 1; }
 say() { echo "# $*" >&2; }
 
-# What this machine's apt and pip know about the way to their packages.
-
-# The mirror of Debian that this machine uses; empty where it is no Debian.
-# shellcheck disable=SC2016  # for apt
-mirror() {
-    apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null \
-        | sed -n 's/^Debian //p' | grep -v -- security | head -n 1
-}
-
-apt_settings() { apt-config dump | grep -E '^Acquire::(https?|ftp|Retries|Check-)' || true; }
+# What this machine's pip knows about the way to its packages.
 
 pip_settings() {
     for python in "${GITVIRT_VENV:-/var/cache/gitvirt/venv}/bin/python" python3; do
@@ -49,19 +42,6 @@ pip_setting() {  # NAME
 certificate() { pip_settings | sed -n "s/^[^=]*[.]cert='\(.*\)'\$/\1/p" | tail -n 1; }
 
 # The new system, as PID 1 of namespaces of its own.
-
-make_system() {
-    apt_settings >"$cache/apt.conf"
-    source=$(mirror)
-    # The kept packages are mounted, for apt to find them and to add to them.
-    # shellcheck disable=SC2016  # for mmdebstrap's shell
-    CACHE=$cache mmdebstrap --mode=root --variant=minbase --include=systemd,sudo \
-        --aptopt="$cache/apt.conf" --dpkgopt=force-unsafe-io \
-        --setup-hook='mkdir -p "$1/var/cache/apt/archives" \
-            && mount --bind "$CACHE/archives" "$1/var/cache/apt/archives"' \
-        --skip=download/empty,essential/unlink,cleanup/apt/cache,cleanup/tmp \
-        "$suite" "$root" ${source:+"$source"}
-}
 
 mount_devices() {
     mount -t proc proc "$root/proc"
@@ -110,25 +90,45 @@ take_settings_over() {
     } >"$root/etc/pip.conf"
 }
 
-# All that could lead the quickstart to another libvirt than its own: this one is not there.
-set_traps() {
+# Runs a command in the new system, with nothing of this one's environment but proxies.
+in_system() {  # USER [NAME=VALUE…] COMMAND…
+    who=$1
+    home=$(chroot "$root" getent passwd "$who" | cut -d: -f6)
+    shift
+    for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+        eval "value=\${$name:-}"
+        [ -z "$value" ] || set -- "$name=$value" "$@"
+    done
+    chroot "$root" setpriv --reuid "$who" --regid "$who" --init-groups \
+        env -i HOME="$home" USER="$who" LOGNAME="$who" LANG=C.UTF-8 TERM="${TERM:-dumb}" \
+        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
+}
+
+# With all that could lead it to another libvirt than its own: this one is not there.
+quickstart() {
     elsewhere=qemu:///system
     mkdir -p "$root/etc/gitvirt" "$root/home/$user/.config/libvirt"
     echo "connect: $elsewhere" >"$root/etc/gitvirt/config.yaml"
     echo "uri_default = \"$elsewhere\"" >"$root/home/$user/.config/libvirt/libvirt.conf"
+    in_system "$user" LIBVIRT_DEFAULT_URI="$elsewhere" VIRSH_DEFAULT_CONNECT_URI="$elsewhere" \
+        GITVIRT_CONNECT="$elsewhere" GITVIRT_FLEET=somebodys \
+        sh "/home/$user/gitvirt/examples/quickstart.sh"
 }
 
-quickstart() {
-    for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
-        eval "value=\${$name:-}"
-        [ -z "$value" ] || set -- "$@" "$name=$value"
-    done
-    chroot "$root" setpriv --reuid "$user" --regid "$user" --init-groups \
-        env -i HOME="/home/$user" USER="$user" LOGNAME="$user" LANG=C.UTF-8 TERM="${TERM:-dumb}" \
-        PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games \
-        LIBVIRT_DEFAULT_URI="$elsewhere" VIRSH_DEFAULT_CONNECT_URI="$elsewhere" \
-        GITVIRT_CONNECT="$elsewhere" GITVIRT_FLEET=somebodys "$@" \
-        sh "/home/$user/gitvirt/examples/quickstart.sh"
+# As README.md has it, of what is not there already.
+install_for_real() {
+    in_system root python3 -m venv --system-site-packages /opt/gitvirt \
+        && in_system root /opt/gitvirt/bin/pip -q install "/home/$user/gitvirt" \
+        && verify_unit --system \
+        && verify_unit --user --user
+}
+
+verify_unit() {  # MODE [OPTION]
+    unit=/tmp/unit$1/gitvirt.service
+    mkdir "$root/tmp/unit$1"
+    in_system root /opt/gitvirt/bin/gitvirt systemd-unit --repo "/srv/some vms.git" ${2:+"$2"} \
+        >"$root$unit" \
+        && in_system root XDG_RUNTIME_DIR=/tmp systemd-analyze "$1" verify "$unit"
 }
 
 look_afterwards() {
@@ -145,49 +145,22 @@ look_afterwards() {
 inside() {
     mount -t proc proc /proc
     say "making a fresh $suite"
-    make_system >"$cache/mmdebstrap.log" 2>&1 || { cat "$cache/mmdebstrap.log" >&2; exit 1; }
+    debian_make "$suite" "$root" systemd,sudo
     mount_devices
     make_user
     take_settings_over
-    set_traps
     started=$(date +%s)
     quickstart || fail "the quickstart ended with exit code $?"
     look_afterwards
+    install_for_real || fail "the installation of README.md does not work"
     chroot "$root" apt-get -q autoclean >/dev/null
     say "the quickstart works on a fresh $suite ($(($(date +%s) - started)) s)"
 }
 
-clean_up() {
-    status=$?
-    trap - EXIT
-    [ -z "${child:-}" ] || kill -KILL "$child" 2>/dev/null || true
-    wait
-    rm -rf --one-file-system "$root"
-    exit "$status"
-}
-
-outside() {
-    [ "$(id -u)" -eq 0 ] || fail "must be root, to make a system of its own"
-    command -v mmdebstrap >/dev/null || {
-        apt-get -q update
-        DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install mmdebstrap
-    } </dev/null
-    umask 022
-    mkdir -p "$cache/archives"
-    exec 9<"$cache"
-    flock 9  # one at a time: the packages and the folder are there once
-    rm -rf --one-file-system "$root"
-    trap clean_up EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' HUP TERM
-    # Whatever ends unshare ends all that runs in its namespaces, and with them go their mounts.
-    unshare --mount --pid --ipc --uts --fork --kill-child sh "$tree/tests/fresh.sh" "$suite" inside \
-        </dev/null 9<&- &
-    child=$!
-    wait "$child"
-}
-
 case ${2:-} in
     inside) inside ;;
-    *) outside ;;
+    *)
+        debian_require_root mmdebstrap
+        debian_in_namespaces "$root" "$tree/tests/fresh.sh" "$suite" inside
+        ;;
 esac
