@@ -213,10 +213,10 @@ class Stand:
 
     # -- waiting --------------------------------------------------------------------------------
 
-    def wait_for(self, predicate: Callable[[], T], what: str) -> T:
+    def wait_for(self, predicate: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
         """Wait until it is true, looking whenever a branch moves or a guest says something; what it returned."""
         found = predicate()
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + patience
         watched = [at for at in (self.repository / "refs" / "heads", self.pool) if at.is_dir()]
         with contextlib.closing(
             watchfiles.watch(

@@ -310,5 +310,5 @@ def test_without_its_manifest_the_machine_goes_and_its_disk_stays(vm: Machine) -
     assert vm.stand.phase("VirtualDisk", disk) == "Ready"
 
 
-def test_the_agent_ends_when_asked(stand: Stand, vm: Machine) -> None:
+def test_the_agent_ends_when_asked(stand: Stand) -> None:
     assert stand.stop() == 0
