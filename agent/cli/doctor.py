@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.repositories import opened
@@ -25,6 +26,8 @@ LONGEST_FOLDER = 60
 LONGEST_CONFIG = 24
 """Below this one lies the guest agent's socket, in libvirt/qemu/channel/target/domain-ID-NAME."""
 NETWORK = "default"
+_INSTALL = ("HostUnreachable", "Timeout", "AccessDenied", "HypervisorError")
+"""Reasons that a missing package or service of this machine may have."""
 _SYSTEM_SOCKET = Path("/run/libvirt/virtlogd-sock")
 _MORE_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/libexec")
 """Where daemons lie that a user's PATH does not name."""
@@ -93,13 +96,24 @@ def _host(settings: Settings, around: Surroundings) -> Iterator[Finding]:
         with closing(LibvirtHost(None, settings.connect or None, data_home=data_home())) as host:
             reading = host.read(frozenset({POOL}))
     except HostError as error:
-        yield Finding("problem", "libvirt", str(error), _mend_connection(settings.connect))
+        yield Finding("problem", "libvirt", str(error), _mend_connection(settings.connect, error))
     else:
         yield from host_findings(reading, around)
     yield from local_findings(around)
 
 
-def _mend_connection(uri: str) -> str:
+def _mend_connection(uri: str, error: HostError) -> str:
+    """A host that libvirt's client cannot find or reach lacks no package of this machine."""
+    host = urlsplit(uri).hostname or ""
+    if host and error.reason == "HostNotFound":
+        return f"name a host that this machine can resolve in place of {host} in --connect"
+    if host:
+        return (
+            f"look on {host} itself: is it up, does libvirtd run there, and may this user connect "
+            "to it?"
+        )
+    if error.reason not in _INSTALL:
+        return f"name a URI that libvirt knows with --connect, such as qemu:///system, not {uri}"
     if "session" in uri:
         return "sudo apt install libvirt-daemon qemu-system"
     return (

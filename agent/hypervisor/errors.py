@@ -47,6 +47,8 @@ _LINK = frozenset(
         libvirt.VIR_ERR_NO_CLIENT,
     }
 )
+_UNRESOLVED = ("Could not resolve hostname", "Unable to resolve address")
+"""What ssh and libvirt say of a host name that leads nowhere."""
 _LINK_DOMAINS = frozenset({libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE})
 
 
@@ -62,6 +64,9 @@ def translate(error: libvirt.libvirtError, doing: str) -> HostError:
     message = f"cannot {doing}: {said}"
     if code in _PERMANENT:
         return HostError(_PERMANENT[code], message, retry=False)
+    if any(each in said for each in _UNRESOLVED):
+        hint = "no host of that name is known: is it spelt right?"
+        return HostError("HostNotFound", f"{message}; {hint}", unreachable=True)
     if code in _LINK or error.get_error_domain() in _LINK_DOMAINS:
         hint = "is libvirtd running there, and may this user connect to it?"
         return HostError("HostUnreachable", f"{message}; {hint}", unreachable=True)

@@ -103,5 +103,39 @@ def test_no_connection_and_no_repository_are_problems_with_words(
     result = gitvirt("doctor", "--connect", f"test://{tmp_path}/none.xml")
     assert result.code == 1
     assert "problem  libvirt: " in result.out
-    assert "→ sudo apt install libvirt-daemon-system" in result.out
+    assert (
+        f"→ name a URI that libvirt knows with --connect, such as qemu:///system, not test://{tmp_path}"
+        in result.out
+    )
     assert "problem  repository: no repository is named" in result.out
+
+
+@pytest.mark.parametrize(
+    ("uri", "said", "mend"),
+    [
+        (
+            "qemu+ssh://no-such-host.invalid/system",
+            "no host of that name is known",
+            "name a host that this machine can resolve in place of no-such-host.invalid",
+        ),
+        (
+            "qemu+tcp://no-such-host.invalid/system",
+            "no host of that name is known",
+            "name a host that this machine can resolve in place of no-such-host.invalid",
+        ),
+        ("qemu+tcp://127.0.0.1:1/system", "Connection refused", "look on 127.0.0.1 itself"),
+        (
+            "qemu+unix:///system?socket=/nowhere/libvirt-sock",
+            "Failed to connect socket",
+            "sudo apt install libvirt-daemon-system",
+        ),
+    ],
+)
+def test_a_wrong_host_name_is_told_from_a_package_that_is_missing(
+    gitvirt: Gitvirt, uri: str, said: str, mend: str
+) -> None:
+    lines = gitvirt("doctor", "--connect", uri).lines
+    at = next(at for at, line in enumerate(lines) if line.startswith("problem  libvirt: "))
+    assert said in lines[at]
+    assert lines[at + 1].strip().startswith(f"→ {mend}")
+    assert ("apt" in lines[at + 1]) == ("apt" in mend)
