@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.cli.command import CommandError, Subparsers
+from agent.cli.machine import as_yaml
 from agent.cli.objects import listed, named
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Entry, Reader, Snapshot
@@ -127,7 +128,7 @@ def _block(title: str, value: Any) -> Iterator[str]:
         yield f"{title}: {printable(str(value))}"
         return
     yield f"{title}:"
-    for line in ledger.dump(value).decode().splitlines():
+    for line in as_yaml(value).splitlines():
         yield f"  {line}"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.folders import manifests_folder
+from agent.cli.machine import as_json
 from agent.cli.repositories import address, commit_of, opened
 from agent.cli.status import place
 from agent.core import planprint
@@ -177,7 +177,7 @@ def _reading(settings: Settings, *, live: bool) -> Iterator[Reading | None]:
 def _print(report: PlanReport, output: str) -> None:
     problems = [place(problem) for problem in report.problems]
     if output == "json":
-        print(json.dumps(_machine(report), indent=2, ensure_ascii=False))
+        print(as_json(_machine(report)))
     elif output == "markdown":
         print(planprint.markdown(lines(report), problems), end="")
     else:

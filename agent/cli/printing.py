@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.cli.command import CommandError
+from agent.cli.machine import as_json, as_yaml
 from agent.cli.snapshot import Entry
-from agent.core import jsonpath, ledger, tables
+from agent.core import jsonpath, tables
 from agent.core.schema import Kind
 
 FORMATS = (
@@ -114,7 +114,7 @@ class _JsonPrinter:
 
     def __call__(self, entries: Sequence[Entry]) -> None:
         for value in _values(self.style, entries):
-            print(json.dumps(value, indent=4, ensure_ascii=False))
+            print(as_json(value, indent=4))
 
 
 @dataclass
@@ -139,7 +139,7 @@ class _YamlPrinter:
             if self.begun:
                 print("---")
             self.begun = True
-            print(ledger.dump(value).decode(), end="")
+            print(as_yaml(value), end="")
 
 
 @dataclass

@@ -11,6 +11,7 @@ from agent import logs
 from agent.assemble import Agent, AlreadyRunning, DataFolderError, Plan, claimed
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.repositories import opened
+from agent.core.tables import printable
 from agent.gitrepo.repository import Repository
 from agent.gitrepo.watch import watch
 from agent.hypervisor.host import LibvirtHost
@@ -102,12 +103,14 @@ def _report(summary: Summary) -> int:
     """Say what is not as desired; the exit code."""
     for problem in summary.problems:
         where = f"{problem.file}:{problem.line}: " if problem.file else ""
-        print(f"{where}{problem.resource or '-'}: {problem.message}", file=sys.stderr)
+        line = f"{where}{problem.resource or '-'}: {problem.message}"
+        print(printable(line), file=sys.stderr)
     for key in sorted({*summary.waiting, *summary.wrong}):
-        print(f"{key}: not as its manifest wants it: see `gitvirt describe`", file=sys.stderr)
+        line = f"{key}: not as its manifest wants it: see `gitvirt describe`"
+        print(printable(line), file=sys.stderr)
     for error in (summary.git_error, summary.node_error):
         if error:
-            print(f"error: {error}", file=sys.stderr)
+            print(printable(f"error: {error}"), file=sys.stderr)
     wrong = (
         summary.problems
         or summary.waiting

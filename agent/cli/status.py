@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from agent.cli.command import CommandError, Subparsers
+from agent.cli.machine import as_json, as_yaml
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Reader, Snapshot
-from agent.core import human, ledger
+from agent.core import human
 from agent.core.model import Problem
 from agent.core.overview import Concern, Weight, concerns, phases, restarts
 from agent.core.schema import Catalogue
@@ -82,9 +82,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     with opened(settings) as repository:
         glance = look(Reader(repository, settings, catalogue).now(), now)
     if args.output == "json":
-        print(json.dumps(_machine(glance), indent=2, ensure_ascii=False))
+        print(as_json(_machine(glance)))
     elif args.output == "yaml":
-        print(ledger.dump(_machine(glance)).decode(), end="")
+        print(as_yaml(_machine(glance)), end="")
     else:
         print("\n".join(_lines(glance, now)))
     return 1 if args.exit_code and not glance.fine else 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from agent.cli.command import CommandError, Subparsers
+from agent.cli.machine import as_json
 from agent.cli.repositories import commit_of, opened
 from agent.cli.status import place
 from agent.core.model import Desired, Problem
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             raise CommandError(f"{folder}: there is no such file or folder")
         desired = reader.read(FolderSource(folder))
     if args.output == "json":
-        print(json.dumps(_machine(desired), indent=2, ensure_ascii=False))
+        print(as_json(_machine(desired)))
     else:
         _print(desired)
     return 1 if desired.problems else 0

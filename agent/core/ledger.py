@@ -66,13 +66,13 @@ def document(catalogue: Catalogue, record: Record) -> dict[str, Json]:
     return whole
 
 
-def dump(value: Json) -> bytes:
+def dump(value: Json, *, ascii_only: bool = False) -> bytes:
     """YAML that people can read and `load` gives back."""
     text: str = yaml.dump(
         value,
         Dumper=_Dumper,
         sort_keys=False,
-        allow_unicode=True,
+        allow_unicode=not ascii_only,
         width=120,
         default_flow_style=False,
     )
