@@ -204,6 +204,32 @@ def test_an_accident_deletes_nothing(
     assert summary.problems or summary.git_error
 
 
+@pytest.mark.parametrize("ref", [MAIN, OPERATIONS])
+def test_no_operation_is_withdrawn_while_a_file_cannot_be_read(rig: Rig, ref: str) -> None:
+    """It may stand in what cannot be read."""
+    rig.push({"disk.yaml": disk(), "vm.yaml": machine()})
+    rig.settle()
+    rig.host.guest_obeys = False
+    rig.push({"op.yaml": operation("op", "vm", "Stop")}, OPERATIONS)
+    passes(rig)
+    assert rig.vmop("op")["status"]["phase"] == "InProgress"
+    rig.push({"broken.yaml": "a: [\n"}, ref)
+    rig.push({"op.yaml": None}, OPERATIONS)
+    passes(rig)
+    assert rig.vmop("op")["status"]["phase"] == "InProgress"
+    assert "deletionTimestamp" not in rig.vmop("op")["metadata"]
+    rig.push({"broken.yaml": None}, ref)
+    rig.settle()
+    assert "namespaces/default/virtualmachineoperations/op.yaml" not in rig.documents()
+    assert rig.running()
+
+
+def passes(rig: Rig) -> None:
+    rig.agent.reconciler.look_at_git()
+    for _ in range(4):
+        rig.step()
+
+
 @pytest.mark.parametrize("folder", ["", "deep/er/"])
 def test_a_manifest_that_moves_is_no_deletion(fleet: Rig, folder: str) -> None:
     before = fleet.vm("a")["metadata"]["uid"]

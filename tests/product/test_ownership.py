@@ -125,3 +125,44 @@ def test_volumes_that_somebody_made_stay(rig: Rig) -> None:
     for name, volume in strange.items():
         assert rig.host.pools["gitvirt"][name] is volume
     assert not any(verb == "delete_volume" for verb, _ in rig.host.verbs)
+
+
+# -- what a domain remembers and what the ledger knows ------------------------------------------
+
+
+def test_of_a_machine_that_the_ledger_knows_the_ledgers_word_counts(rig: Rig) -> None:
+    """It was accepted and cannot start yet: the domain remembers an earlier version."""
+    rig.push({"disk.yaml": disk(), "vm.yaml": machine()})
+    rig.settle()
+    rig.push({"vm.yaml": machine(cpu={"cores": 3}, disks=("root", "missing"))})
+    rig.settle()
+    rig.push({"vm.yaml": machine(cpu={"cores": 0})})
+    rig.settle()
+    before = rig.vm()
+    assert before["spec"]["cpu"]["cores"] == 3
+    assert rig.memory().spec["cpu"]["cores"] == 1
+    rig.start()
+    rig.settle()
+    assert rig.vm() == before
+
+
+def test_of_a_machine_that_an_old_ledger_knows_by_another_uid_the_domain_tells(rig: Rig) -> None:
+    """The ledger is from before the machine was deleted and made again."""
+    rig.push({"disk.yaml": disk(), "vm.yaml": machine()})
+    rig.settle()
+    old = rig.repo.fetch()[STATUS]
+    rig.push({"vm.yaml": None})
+    rig.settle()
+    rig.push({"vm.yaml": machine(cpu={"cores": 2})})
+    rig.settle()
+    uid, instance = rig.vm()["metadata"]["uid"], rig.memory(active=True).instance
+    rig.repo.refs[STATUS] = old  # type: ignore[attr-defined]
+    assert rig.vm()["metadata"]["uid"] != uid
+    rig.push({"vm.yaml": machine(cpu={"cores": 0})})
+    rig.start()
+    rig.verbs()
+    rig.settle()
+    assert rig.vm()["metadata"]["uid"] == uid
+    assert rig.vm()["spec"]["cpu"]["cores"] == 2
+    assert rig.memory(active=True).instance == instance
+    assert {"destroy", "shutdown", "undefine"}.isdisjoint(rig.verbs())
