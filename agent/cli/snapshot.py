@@ -8,7 +8,7 @@ from typing import Any
 
 from agent.cli.command import CommandError, warn
 from agent.core import human, ledger
-from agent.core.model import Json, Problem
+from agent.core.model import Json, Key, Problem
 from agent.core.parsing import parse
 from agent.core.schema import Catalogue, Kind
 from agent.gitrepo.repository import Repository
@@ -124,12 +124,12 @@ class Snapshot:
                 yield entry
 
     def find(self, kind: Kind, namespace: str, name: str) -> Entry | None:
-        wanted = f"{name}.yaml"
-        folder = f"namespaces/{namespace}" if kind.namespaced else "cluster"
-        root = f"{folder}/{kind.plural}"
+        key = Key(kind.name, namespace if kind.namespaced else "", name)
+        path = ledger.path_of(self.reader.catalogue, key)
+        root = path.rpartition("/")[0]
         for file in self.reader.repository.files(self.commit, root):
-            if file.path == wanted and file.kind == "file":
-                return self._entry(kind, f"{root}/{wanted}", file.blob)
+            if f"{root}/{file.path}" == path and file.kind == "file":
+                return self._entry(kind, path, file.blob)
         return None
 
     def problems(self) -> list[Problem]:

@@ -4,6 +4,7 @@ status branch.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,8 @@ SOURCE = "gitvirt.io/source"
 FLEET_FILE = "agent.yaml"
 TRASH = "trash/"
 PLANS = "plans/"
+LONGEST_PATH = 255
+"""Bytes; names are ASCII."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +33,34 @@ class Record:
 
 
 def path_of(catalogue: Catalogue, key: Key) -> str:
-    kind = catalogue.kinds[key.kind]
+    """The file of an object. Systems to which people check the branch out take no longer ones."""
+    folder = _folder(catalogue.kinds[key.kind], key)
+    return _path(folder, key.name, ".yaml")
+
+
+def trash_path(catalogue: Catalogue, key: Key, uid: str) -> str:
+    """The file of a deleted object that can still come back."""
+    folder = _folder(catalogue.kinds[key.kind], key)
+    return _path(f"{TRASH}{folder}", key.name, f".{uid}.yaml")
+
+
+def former_path(catalogue: Catalogue, key: Key) -> str:
+    """Where the object stood before names were shortened."""
+    return f"{_folder(catalogue.kinds[key.kind], key)}/{key.name}.yaml"
+
+
+def _folder(kind: Kind, key: Key) -> str:
     folder = f"namespaces/{key.namespace}" if key.namespace else "cluster"
-    return f"{folder}/{kind.plural}/{key.name}.yaml"
+    return f"{folder}/{kind.plural}"
+
+
+def _path(folder: str, name: str, ending: str) -> str:
+    """The name is cut where it is too long, with a digest of all of it."""
+    room = LONGEST_PATH - len(f"{folder}/{ending}")
+    if len(name) > room:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        name = f"{name[: room - 17]}-{digest}"
+    return f"{folder}/{name}{ending}"
 
 
 def is_record(path: str) -> bool:

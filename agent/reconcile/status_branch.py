@@ -12,10 +12,12 @@ from agent.core.ledger import (
     Record,
     document,
     dump,
+    former_path,
     is_record,
     load,
     path_of,
     record,
+    trash_path,
 )
 from agent.core.model import Json, Key
 from agent.core.schema import Catalogue
@@ -99,14 +101,19 @@ class StatusBranch:
 
     def files(self, records: Iterable[Record], removed: Iterable[Key]) -> dict[str, bytes | None]:
         """The changed files of a commit."""
-        changes: dict[str, bytes | None] = {path_of(self._catalogue, key): None for key in removed}
+        records = list(records)
+        gone = [*removed, *(each.obj.key for each in records)]
+        changes: dict[str, bytes | None] = {}
+        for key in gone:
+            changes[former_path(self._catalogue, key)] = None
+            changes[path_of(self._catalogue, key)] = None
         for each in records:
             changes[path_of(self._catalogue, each.obj.key)] = dump(document(self._catalogue, each))
         return changes
 
     def trash_file(self, key: Key, uid: str, each: Record | None) -> tuple[str, bytes | None]:
         """Where a deleted object is remembered until it is erased, and what stands there."""
-        path = f"{TRASH}{path_of(self._catalogue, key).removesuffix('.yaml')}.{uid}.yaml"
+        path = trash_path(self._catalogue, key, uid)
         return path, None if each is None else dump(document(self._catalogue, each))
 
     def commit(

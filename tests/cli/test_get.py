@@ -197,6 +197,14 @@ def test_a_whole_name_with_a_dot_comes_first(gitvirt: Gitvirt, fleet: Fleet) -> 
     assert value["metadata"]["name"] == "web.prod"
 
 
+def test_a_name_that_is_too_long_for_a_file_is_found(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    name = "x" * 253
+    fleet.write(whole("Secret", name))
+    value = json.loads(gitvirt("get", "secret", name, "-o", "json").out)
+    assert value["metadata"]["name"] == name
+    assert gitvirt("get", "secret", name[:-1]).code == 1
+
+
 def test_labels_are_a_column(gitvirt: Gitvirt, fleet: Fleet) -> None:
     fleet.write(machine("a", labels={"tier": "db", "app": "web"}), machine("b"))
     lines = gitvirt("get", "vm", "--show-labels").lines

@@ -80,6 +80,42 @@ def test_notes_are_no_problems(gitvirt: Gitvirt, folder: Path) -> None:
     assert "not supported" in result.lines[1]
 
 
+def test_what_hides_manifests_is_a_problem(gitvirt: Gitvirt, folder: Path, tmp_path: Path) -> None:
+    (folder / "vm.yaml").write_text(GOOD)
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "README.md").symlink_to("vm.yaml")
+    (folder / "cloned/.git").mkdir(parents=True)
+    (folder / ".hidden").symlink_to(tmp_path / "elsewhere")
+    (folder / ".git").symlink_to(tmp_path / "elsewhere")
+    result = gitvirt("validate", str(folder))
+    assert result.code == 1
+    assert [line.partition(" and ")[0] for line in result.lines] == [
+        "README.md: is a symlink",
+        "cloned: is a submodule",
+        "linked: is a symlink",
+    ]
+
+
+def test_a_kind_that_is_not_supported_yet_is_a_note(gitvirt: Gitvirt, folder: Path) -> None:
+    (folder / "a.yaml").write_text(
+        GOOD.replace("kind: VirtualMachine", "kind: VirtualMachineSnapshot")
+    )
+    result = gitvirt("validate", str(folder))
+    assert result.code == 0
+    assert "VirtualMachineSnapshot: this kind is not supported yet" in result.out
+    whole = json.loads(gitvirt("validate", str(folder), "-o", "json").out)
+    assert whole["problems"] == []
+    assert [each["resource"] for each in whole["ignored"]] == ["VirtualMachineSnapshot linux-vm"]
+
+
+def test_a_slip_is_a_problem_that_says_what_was_meant(gitvirt: Gitvirt, folder: Path) -> None:
+    (folder / "vm.yaml").write_text(GOOD.replace("virtualization", "virtualisation"))
+    result = gitvirt("validate", str(folder))
+    assert result.code == 1
+    assert "did you mean virtualization.deckhouse.io/v1alpha2?" in result.lines[0]
+
+
 def test_a_file_alone_and_the_folder_one_stands_in(
     gitvirt: Gitvirt, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -187,3 +187,22 @@ def test_what_is_known_of_the_node_stands_beside_the_agent(rig: Rig) -> None:
         "memory": format_bytes(raw.memory),
         "libvirt": raw.libvirt_version,
     }
+
+
+def test_a_long_name_has_a_short_file_which_takes_the_place_of_a_long_one(rig: Rig) -> None:
+    name = "s" * 253
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {}}
+    rig.push({"secret.yaml": secret, "disk.yaml": disk()})
+    rig.settle()
+    (path,) = (path for path in rig.documents() if "/secrets/" in path)
+    assert len(path) <= 255
+    assert rig.document(path)["metadata"]["name"] == name
+    uid = rig.document(path)["metadata"]["uid"]
+    former = f"namespaces/default/secrets/{name}.yaml"
+    data = rig.documents()[path]
+    rig.push({path: None, former: data}, STATUS)
+    rig.start()
+    rig.push({"secret.yaml": {**secret, "stringData": {"a": "b"}}})
+    rig.settle()
+    assert rig.document(path)["metadata"]["uid"] == uid
+    assert former not in rig.documents()
