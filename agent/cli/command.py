@@ -88,7 +88,7 @@ def add_settings(parser: argparse.ArgumentParser, *, shown: bool = False) -> Non
     may stand before and after the command. They are the same for every command: unless they are to
     be `shown`, the help tells of them behind the command's own.
     """
-    group = parser.add_argument_group("settings", _ABOUT_SETTINGS)
+    group = parser.add_argument_group("settings", _ABOUT_SETTINGS if shown else None)
 
     def add(*names: str, metavar: str, dest: str, text: str) -> None:
         group.add_argument(

@@ -22,6 +22,7 @@ ROOT = Path(cli.__file__).parents[2]
 def test_help_lists_every_command_and_each_has_examples(gitvirt: Gitvirt) -> None:
     overview = gitvirt("--help")
     assert overview.code == 0
+    assert overview.out.count("\nsettings:\n") == 1
     for command in ("validate", "get", "describe", "status", "wait", "start", "stop", "doctor"):
         assert f"\n    {command} " in overview.out
         single = gitvirt(command, "--help")
@@ -29,6 +30,7 @@ def test_help_lists_every_command_and_each_has_examples(gitvirt: Gitvirt) -> Non
         assert f"gitvirt {command}" in single.out.splitlines()[0]
         own, _, settings = single.out.partition("\nexamples:\n")
         assert "--repo" not in own
+        assert single.out.count("\nsettings:\n") == 1
         assert settings.index("\nsettings:\n") < settings.index("--repo")
 
 
