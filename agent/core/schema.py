@@ -17,13 +17,14 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any, Self
 
 from agent.core import sentences
 from agent.core.documents import Path
+from agent.core.fields import Field, FieldRule, defaulted, field_of, inherited, notes, walk
 from agent.core.model import Json
 from agent.core.spelling import nearest
 
@@ -47,27 +48,6 @@ _SUBSCHEMAS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class FieldRule:
-    """What the engine knows of one field."""
-
-    apply: str = "restart"
-    """immediate, restart or none."""
-    list_key: tuple[str, ...] | None = None
-    quantity: bool = False
-    secret: bool = False
-    structured: bool = False
-    """True if its fields are compared one by one; else it is compared and shown whole."""
-    ref: Mapping[str, str] | None = None
-    """{"kind": K}, or {"kindFrom": field beside the name}: the text, or the object's `name`, names
-    another object.
-    """
-    immutable: str = ""
-    """always, ready, or empty."""
-    union: str = ""
-    """The field that says which variant it is; empty where there is one only."""
-
-
-@dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table. `missing` is printed where `path` (JSONPath without braces) leads
     nowhere.
@@ -78,39 +58,6 @@ class Column:
     type: str
     wide: bool
     missing: str
-
-
-@dataclass(frozen=True)
-class _Node:
-    """One place in a schema."""
-
-    rule: FieldRule
-    fields: Mapping[str, _Node]
-    items: _Node | None
-    additional: _Node | None
-    default: Json
-    defaults: Mapping[str, Json]
-    """Defaults of the fields, where there are any."""
-    blanks: frozenset[str]
-    """The fields that an empty text leaves as if they were absent."""
-    filled: bool
-    """True if defaulting changes something here or anywhere below."""
-    unsupported: str
-    unsupported_values: tuple[Json, ...] | None
-    noted: bool
-    """True if there is something unsupported here or anywhere below."""
-
-    def step(self, name: str | int) -> _Node | None:
-        """The place of a field; a list's index may be given or left out."""
-        if isinstance(name, int):
-            return self.items
-        found = self.fields.get(name) or self.additional
-        if found is None and self.items is not None:
-            return self.items.step(name)
-        return found
-
-
-_ABSENT = object()
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,13 +93,13 @@ class Kind:
         for step in path:
             below = node.step(step)
             if below is None:
-                return _inherited(node.rule)
+                return inherited(node.rule)
             node = below
         return node.rule
 
     def fields(self) -> Iterator[tuple[tuple[str, ...], FieldRule]]:
         """Every field of the schema with its rule; items of lists without an index."""
-        yield from _walk(self._tree, ())
+        yield from walk(self._tree, ())
 
     def problems(self, document: Json) -> list[tuple[Path, str]]:
         """Everything in a whole document that the schema does not allow, as (path, sentence)."""
@@ -169,19 +116,19 @@ class Kind:
             if texts:
                 encoded = {key: _base64(text) for key, text in texts.items()}
                 plain[target] = {**(plain.get(target) or {}), **encoded}
-        filled: dict[str, Json] = _filled(self._tree, plain)
-        return filled
+        whole: dict[str, Json] = defaulted(self._tree, plain)
+        return whole
 
     def notes(self, content: Mapping[str, Json]) -> list[str]:
         """Sentences about fields that are accepted and have no effect here. Give the content as it
         is written: a default is no wish of the user's.
         """
-        found = _notes(self._tree, dict(content), ())
+        found = notes(self._tree, dict(content), ())
         return [f"{'.'.join(map(str, path))} {text}" for path, text in found]
 
     @cached_property
-    def _tree(self) -> _Node:
-        return _node(self.schema, FieldRule())
+    def _tree(self) -> Field:
+        return field_of(self.schema, FieldRule())
 
     @cached_property
     def _rules(self) -> dict[Path, FieldRule]:
@@ -321,99 +268,3 @@ def _pruned(schema: Any, *, secret: bool) -> Any:
             kept[name] = part
     # a mapping without rules allows everything, which is quicker to see than to try
     return kept or True
-
-
-def _inherited(rule: FieldRule) -> FieldRule:
-    return FieldRule(apply=rule.apply, secret=rule.secret, immutable=rule.immutable)
-
-
-def _node(schema: Mapping[str, Any], parent: FieldRule) -> _Node:
-    rule = _rule(schema, parent)
-    fields = {name: _node(part, rule) for name, part in schema.get("properties", {}).items()}
-    items = _node(schema["items"], rule) if isinstance(schema.get("items"), dict) else None
-    more = schema.get("additionalProperties")
-    additional = _node(more, rule) if isinstance(more, dict) else None
-    below = [*fields.values(), *(node for node in (items, additional) if node is not None)]
-    unsupported, values = _unsupported(schema)
-    default = schema.get("default", _ABSENT)
-    parts = schema.get("properties", {}).items()
-    blanks = frozenset(name for name, part in parts if sentences.blank(part))
-    return _Node(
-        rule=rule,
-        fields=fields,
-        items=items,
-        additional=additional,
-        default=default,
-        defaults={name: at.default for name, at in fields.items() if at.default is not _ABSENT},
-        blanks=blanks,
-        filled=default is not _ABSENT or bool(blanks) or any(node.filled for node in below),
-        unsupported=unsupported,
-        unsupported_values=values,
-        noted=bool(unsupported) or any(node.noted for node in below),
-    )
-
-
-def _rule(schema: Mapping[str, Any], parent: FieldRule) -> FieldRule:
-    key = schema.get("x-list-key")
-    return replace(
-        _inherited(parent),
-        apply=schema.get("x-apply", parent.apply),
-        list_key=tuple(key) if key else None,
-        quantity=bool(schema.get("x-quantity")),
-        secret=parent.secret or bool(schema.get("x-secret")),
-        structured=bool(schema.get("properties")) and not schema.get("x-atomic"),
-        union=schema.get("x-union", ""),
-        ref=schema.get("x-ref"),
-        immutable=schema.get("x-immutable", parent.immutable),
-    )
-
-
-def _unsupported(schema: Mapping[str, Any]) -> tuple[str, tuple[Json, ...] | None]:
-    said = schema.get("x-unsupported", "")
-    if isinstance(said, dict):
-        return said["message"], tuple(said["values"])
-    return said, None
-
-
-def _walk(node: _Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], FieldRule]]:
-    if path:
-        yield path, node.rule
-    for name, below in node.fields.items():
-        yield from _walk(below, (*path, name))
-    if node.items is not None:
-        for name, below in node.items.fields.items():
-            yield from _walk(below, (*path, name))
-
-
-def _filled(node: _Node, value: Json) -> Json:
-    if isinstance(value, list) and node.items is not None:
-        items = node.items
-        return [_filled(items, item) for item in value] if items.filled else value
-    if not isinstance(value, dict):
-        return value
-    filled = {name: item for name, item in value.items() if item != "" or name not in node.blanks}
-    for name, default in node.defaults.items():
-        if name not in filled:
-            filled[name] = default
-    for name, item in filled.items():
-        below = node.fields.get(name) or node.additional
-        if below is not None and below.filled:
-            filled[name] = _filled(below, item)
-    return filled
-
-
-def _notes(node: _Node, value: Json, path: Path) -> Iterator[tuple[Path, str]]:
-    if not node.noted:
-        return
-    values = node.unsupported_values
-    if node.unsupported and (values is None or value in values):
-        about = "" if values is None else f"{sentences.shown(value)} "
-        yield path, f"{about}{node.unsupported}"
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            below = node.step(name)
-            if below is not None:
-                yield from _notes(below, item, (*path, name))
-    elif isinstance(value, list) and node.items is not None:
-        for index, item in enumerate(value):
-            yield from _notes(node.items, item, (*path, index))
