@@ -4,7 +4,7 @@ its tree.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from agent.core.assembly import amend, assemble
@@ -149,10 +149,3 @@ def together(main: Desired, operations: Desired) -> Desired:
         broken=main.broken + operations.broken,
         meant={**operations.meant, **main.meant},
     )
-
-
-def removable(asked: Desired, keys: Container[Key]) -> list[str]:
-    """Files in which there is nothing but these objects."""
-    others = {path for key, path in asked.paths.items() if key not in keys}
-    others |= {problem.file for problem in (*asked.problems, *asked.ignored)}
-    return sorted({path for key, path in asked.paths.items() if key in keys} - others)

@@ -12,10 +12,11 @@ from agent.core.schema import Catalogue
 from agent.gitrepo.repository import Repository, RepositoryError, StaleTip
 from agent.gitrepo.worktree import CommitSource
 from agent.reconcile.beats import OWN, Beat
-from agent.reconcile.desired import ManifestReader, removable, together
+from agent.reconcile.desired import ManifestReader, together
 from agent.reconcile.lease import BEAT, Lease, uptime
 from agent.reconcile.recall import recall
 from agent.reconcile.status_branch import Ledger, StatusBranch
+from agent.reconcile.withdrawal import withdrawal
 
 HEADS = "refs/heads/"
 
@@ -152,8 +153,8 @@ class GitWorker:
         self._loaded = False
         self._lease.release()
 
-    def withdraw(self, finished: frozenset[Key]) -> Withdrawn:
-        """Remove the files of the operations branch that hold nothing but these operations."""
+    def withdraw(self, finished: frozenset[Key], kept: frozenset[Key]) -> Withdrawn:
+        """Take finished operations from their branch, beside which others that ended are kept."""
         _, tip = self._seen or (None, None)
         if tip is None:
             return Withdrawn()
@@ -161,14 +162,15 @@ class GitWorker:
             return Withdrawn(error=_lost())
         try:
             asked = self._reader.follow(CommitSource(self._repository, tip), "operations")
-            paths = removable(asked, finished)
-            if paths:
+            changes = withdrawal(self._catalogue, asked, finished, kept)
+            gone = sum(asked.paths[key] in changes for key in finished & asked.paths.keys())
+            if changes:
                 ref = f"refs/heads/{self._branches.operations}"
-                message = f"Remove {len(paths)} finished operations\n\n[skip ci]\n"
-                self._repository.commit(ref, tip, dict.fromkeys(paths), message)
+                message = f"Remove {gone} finished operations\n\n[skip ci]\n"
+                self._repository.commit(ref, tip, changes, message)
         except RepositoryError as error:
             return Withdrawn(error=error)
-        return Withdrawn(len(paths))
+        return Withdrawn(gone)
 
     # -- reading -----------------------------------------------------------------------------
 

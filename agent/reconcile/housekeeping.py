@@ -72,6 +72,8 @@ class Housekeeping:
         """Uid of the trash entry that each volume under way belongs to."""
         self.busy: set[str] = set()
         """Volumes that are being deleted."""
+        self.looked = False
+        """True if `finished` was not asked since the last look."""
 
     def wake(self) -> None:
         """Something has happened: look at once."""
@@ -85,6 +87,7 @@ class Housekeeping:
         if now < self._times.look:
             return
         self._times.look = now + EVERY
+        self.looked = True
         self._times.retry = {name: at for name, at in self._times.retry.items() if at > now}
         for uid, each in list(self._book.trash.entries.items()):
             self._trashed(uid, each, now)
@@ -92,15 +95,16 @@ class Housekeeping:
             self._times.images = now + EVERY
             self._images(desired, now)
 
-    def finished(self, now: float) -> frozenset[Key]:
-        """Operations whose files may go; none if those were just tried."""
+    def finished(self, now: float) -> tuple[frozenset[Key], frozenset[Key]]:
+        """Operations whose files may go, none if those were just tried; and others that ended."""
+        self.looked = False
         book = self._book
         operations = (book.records[key] for key in book.operations - book.unsaved)
-        found = outlived(operations, now)
+        found, kept = outlived(operations, now)
         if not found or (found == self._withdrawn and now < self._times.withdraw):
-            return frozenset()
+            return frozenset(), kept
         self._withdrawn, self._times.withdraw = found, now + GRACE
-        return found
+        return found, kept
 
     def ended(self, outcome: Outcome, now: float) -> None:
         """A volume was deleted, or could not be."""

@@ -282,13 +282,11 @@ class Reconciler:
         desired = self._repository.desired
         if not self._accepted or desired is None or not self._hosts.seen:
             return
-        if now < self._housekeeping.due():
-            return
         self._housekeeping.run(now, desired)
-        if self._repository.writable(now):
-            finished = self._housekeeping.finished(now)
+        if self._housekeeping.looked and self._repository.writable(now):
+            finished, kept = self._housekeeping.finished(now)
             if finished:
-                self._repository.withdraw(finished)
+                self._repository.withdraw(finished, kept)
 
     def _plan_branches(self, now: float) -> None:
         """What other branches would do to what main has put in force."""

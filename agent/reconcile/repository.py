@@ -86,10 +86,10 @@ class RepositorySide:
         self.pushing = self._wrote = True
         self._start(lambda: self._git.push(changes, message), Pushed)
 
-    def withdraw(self, finished: frozenset[Key]) -> None:
+    def withdraw(self, finished: frozenset[Key], kept: frozenset[Key]) -> None:
         """Have the files of finished operations removed."""
         self.pushing = self._wrote = True
-        self._start(lambda: self._git.withdraw(finished), Withdrawn)
+        self._start(lambda: self._git.withdraw(finished, kept), Withdrawn)
 
     def _start(self, work: Callable[[], object], news: type[Synced | Pushed | Withdrawn]) -> None:
         def failed(message: str) -> Synced | Pushed | Withdrawn:

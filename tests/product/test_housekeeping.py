@@ -206,3 +206,35 @@ def test_a_long_name_has_a_short_file_which_takes_the_place_of_a_long_one(rig: R
     rig.settle()
     assert rig.document(path)["metadata"]["uid"] == uid
     assert former not in rig.documents()
+
+
+@pytest.mark.parametrize("one_file", [False, True], ids=["files", "one-file"])
+@pytest.mark.parametrize("kind", ["Start", "Restart"])
+def test_ten_are_kept_at_once_of_many_in_one_push(on: Rig, kind: str, one_file: bool) -> None:
+    """While the repository is read again and again, as it is where each write is news."""
+    names = [f"op-{number:02}" for number in range(40)]
+    force = {} if kind == "Start" else {"force": True}
+    asked = {f"{name}.yaml": operation(name, "vm", kind, **force) for name in names}
+    on.push({"all.yaml": list(asked.values())} if one_file else asked, OPERATIONS)
+    begun = on.now
+    while on.now < begun + 10:
+        on.agent.reconciler.look_at_git()
+        on.step()
+        on.now += 0.5
+    assert len(records(on)) == len(files(on)) == 10
+    before = {name: on.vmop(name)["status"] for name in records(on)}
+    assert on.verbs().count("start") == (kind == "Restart")
+    on.start()
+    on.settle()
+    assert {name: on.vmop(name)["status"] for name in records(on)} == before
+    assert on.verbs() == []
+
+
+def test_a_file_of_that_name_is_never_written_over(on: Rig) -> None:
+    place = "namespaces/default/virtualmachineoperations/op-9.yaml"
+    on.push({place: disk("of-a-person")}, OPERATIONS)
+    every = [operation(f"op-{number}", "vm", "Start") for number in range(12)]
+    on.push({"all.yaml": every}, OPERATIONS)
+    on.settle()
+    later(on, 120)
+    assert files(on) == {place, "all.yaml"}

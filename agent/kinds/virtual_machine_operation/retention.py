@@ -14,8 +14,10 @@ KEPT_FOR = 24 * 3600.0
 KEPT_PER_VM = 10
 
 
-def outlived(operations: Iterable[Record], now: float) -> frozenset[Key]:
-    """Operations that ended a day ago or earlier, and those beyond the newest ten of their VM."""
+def outlived(operations: Iterable[Record], now: float) -> tuple[frozenset[Key], frozenset[Key]]:
+    """Operations that ended a day ago or earlier, and those beyond the newest ten of their VM;
+    then the others that have ended.
+    """
     ended: defaultdict[tuple[str, str], list[tuple[float, str, Key]]] = defaultdict(list)
     for each in operations:
         at = _end(each)
@@ -27,7 +29,8 @@ def outlived(operations: Iterable[Record], now: float) -> frozenset[Key]:
         of_one_vm.sort(reverse=True)
         found |= {key for at, _, key in of_one_vm if at + KEPT_FOR <= now}
         found |= {key for _, _, key in of_one_vm[KEPT_PER_VM:]}
-    return frozenset(found)
+    every = {key for of_one_vm in ended.values() for _, _, key in of_one_vm}
+    return frozenset(found), frozenset(every - found)
 
 
 def _end(each: Record) -> float | None:
