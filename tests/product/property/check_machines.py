@@ -38,7 +38,10 @@ class MachineChecks(Story):
             return
         there = f"namespaces/default/virtualmachines/{name}.yaml" in self.rig.documents()
         problems = self.leader().summary.problems
-        assert any(str(each.resource).endswith(f"/{name}") for each in problems), self.bad[name]
+        assert any(
+            each.file == f"vm-{name}.yaml" or each.resource.endswith(f"/{name}")
+            for each in problems
+        ), self.bad[name]
         candidates = [each for each in self.versions[name] if (each is not None) == there]
         fitting = [each for each in candidates if each is None or self.is_in_force(name, each)]
         assert fitting, f"{name} ({self.bad[name]}) is in no version that was ever pushed"

@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis.strategies as st
 
 from tests.product.test_fields import CASES, CLOUD_INIT, SYSPREP, UNSUPPORTED
-from tests.rig import disk, manifest
+from tests.rig import disk, encoded, manifest
 
 VMS = ("a", "b")
 DISKS = ("one", "two", "three", "spare")
@@ -222,3 +222,29 @@ BAD: dict[str, Callable[[dict[str, Any]], Any]] = {
     "twice": lambda good: [good, {**good, "spec": {**good["spec"], "runPolicy": "AlwaysOff"}}],
 }
 """From a manifest that holds to one that does not."""
+
+
+def _text(good: dict[str, Any]) -> str:
+    return (encoded(good) or b"").decode()
+
+
+STRANGER = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}, "spec": {}}
+SLIPS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "a letter in the group": lambda good: _text(good).replace("virtualiz", "virtualis", 1),
+    "no version": lambda good: _text(good).replace("/v1alpha2", "", 1),
+    "no group": lambda good: {**good, "apiVersion": "v1"},
+    "a space": lambda good: _text(good).replace("/v1alpha2", " /v1alpha2", 1),
+    "another API": lambda good: {**good, "apiVersion": "kubevirt.io/v1"},
+    "no API": lambda good: {name: good[name] for name in good if name != "apiVersion"},
+    "a short kind": lambda good: {**good, "kind": "VM"},
+    "another kind": lambda good: {**good, "kind": "VirtualDisk"},
+    "no kind": lambda good: {name: good[name] for name in good if name != "kind"},
+    "an item": lambda good: {"apiVersion": "v1", "kind": "List", "item": [good]},
+    "no list": lambda good: {"apiVersion": "v1", "kind": "Lst", "items": [good]},
+    "below a key": lambda good: {"machine": good},
+    "in a list": lambda good: encoded([[good]]),
+    "no line between": lambda good: _text(good) + _text(STRANGER),
+    "swallowed": lambda good: _text(STRANGER) + _text(good),
+    "a marker": _changed(provisioning={"type": "UserData", "userData": "(sensitive)"}),
+}
+"""From a manifest that holds to what a slip of the pen makes of it."""

@@ -15,6 +15,7 @@ from tests.product.property.manifests import (
     FIELDS,
     POLICIES,
     SIZES,
+    SLIPS,
     URLS,
     VMS,
     a_disk,
@@ -41,7 +42,7 @@ class GitRules(Story):
     @rule(
         data=st.data(),
         what=st.sampled_from(
-            ("field", "field", "field", "policy", "words", "take back", "spoil", "remove")
+            ("field", "field", "field", "policy", "words", "take back", "spoil", "slip", "remove")
         ),
     )
     def change_a_machine(self, data: st.DataObject, what: str) -> None:
@@ -59,10 +60,17 @@ class GitRules(Story):
             case "take back":
                 self.take_the_last_change_back(name)
             case "spoil":
-                self.bad[name] = data.draw(st.sampled_from(sorted(BAD)))
-                self.push({f"vm-{name}.yaml": BAD[self.bad[name]](old)})
+                self.spoil(name, data.draw(st.sampled_from(sorted(BAD))))
+            case "slip":
+                self.spoil(name, data.draw(st.sampled_from(sorted(SLIPS))))
             case "remove":
                 self.remove(name)
+
+    def spoil(self, name: str, how: str) -> None:
+        """A machine that nobody knows yet would hold the other one, which may be its former name."""
+        if f"namespaces/default/virtualmachines/{name}.yaml" in self.rig.documents():
+            self.bad[name] = how
+            self.push({f"vm-{name}.yaml": {**BAD, **SLIPS}[how](self.vms[name])})
 
     def change(self, name: str, **fields: Any) -> None:
         old = self.vms[name]
