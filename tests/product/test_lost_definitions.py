@@ -86,3 +86,13 @@ def test_a_change_waits_also_where_nobody_knows_what_runs(on: Rig) -> None:
     on.push({"op.yaml": operation("op", "vm", "Restart")}, OPERATIONS)
     on.settle()
     assert "restartAwaitingChanges" not in on.vm()["status"]
+
+
+def test_a_stopped_machine_whose_domain_was_undefined_stays_off(on: Rig) -> None:
+    on.host.guest_poweroff(on.uuid())
+    on.settle()
+    on.host.undefine(on.uuid())
+    on.settle()
+    assert on.host.read_domain(on.uuid()) is not None
+    assert not on.running()
+    assert on.vm()["status"]["phase"] == "Stopped"

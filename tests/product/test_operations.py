@@ -475,6 +475,21 @@ def test_a_guest_that_goes_down_after_its_stop_was_withdrawn_comes_back(on: Rig)
     assert on.running()
 
 
+def test_a_guest_whose_earlier_stop_was_withdrawn_may_power_itself_off(on: Rig) -> None:
+    on.host.guest_obeys = False
+    ask(on, "op", "Stop")
+    drag(on)
+    on.push({"op.yaml": None}, OPERATIONS)
+    on.settle()
+    on.host.crash(on.uuid())
+    on.settle()
+    assert on.running()
+    on.host.guest_poweroff(on.uuid())
+    on.settle()
+    assert not on.running()
+    assert on.vm()["status"]["phase"] == "Stopped"
+
+
 def test_deleting_the_operations_branch_withdraws_too(on: Rig) -> None:
     before = instance(on)
     on.host.guest_obeys = False

@@ -73,9 +73,10 @@ def in_the_middle(rig: Rig, happens: Callable[[], object]) -> None:
 
 
 def look(rig: Rig) -> None:
-    """The agent reads the domain now, whatever else it is doing."""
+    """The agent reads the domain now, whatever else it is doing, and has time to write down what it makes of it."""
+    rig.now += 2
     rig.host._tell(rig.uuid(), "lifecycle")
-    drag(rig, 3)
+    drag(rig)
 
 
 def fail() -> None:
@@ -105,17 +106,18 @@ def test_an_operation_is_not_completed_while_the_machine_starts_up(on: Rig, kind
     if kind == "Start":
         ask(on, "off", "Stop")
         on.settle()
-    found = []
+    found: list[tuple[object, ...]] = []
 
     def notes() -> None:
         look(on)
         status = on.vm()["status"]
         found.append((said(on, "op")[0], status["phase"], status.get("nodeName", "")))
+        found.append(tuple(each["attached"] for each in status.get("blockDeviceRefs", ())))
 
     in_the_middle(on, notes)
     ask(on, "op", kind)
     on.settle()
-    assert found == [("InProgress", "Starting", "")]
+    assert found == [("InProgress", "Starting", ""), ()]
     assert said(on, "op") == ("Completed", "OperationCompleted")
     assert on.vm()["status"]["nodeName"] == on.host.name
 
@@ -263,7 +265,8 @@ def test_operations_on_a_machine_that_starts_up(rig: Rig, kind: str, ends: str) 
     first = instance(rig)
     rig.verbs()
     ask(rig, "op", kind)
-    drag(rig)
+    rig.push({"vm.yaml": [disk(), machine(metadata={"labels": {"tier": "db"}})]})
+    look(rig)
     assert said(rig, "op")[0] == "InProgress"
     assert {"shutdown", "destroy", "set_live_metadata"}.isdisjoint(rig.verbs())
     getattr(rig.host, ends)(rig.uuid())
@@ -296,6 +299,18 @@ def test_a_start_by_hand_counts_once_it_has_come_up(on: Rig, ends: str) -> None:
     on.host.crash(on.uuid())
     on.settle()
     assert on.running() is (ends == "comes_up")
+
+
+def test_a_start_by_hand_that_fails_starts_nothing_that_was_to_stay_off(rig: Rig) -> None:
+    running(rig, "Manual")
+    rig.host.crash(rig.uuid())
+    raw = rig.host.read_domain(rig.uuid())
+    assert raw is not None
+    rig.host._spawn(raw)  # at once: nobody has seen the crash
+    look(rig)
+    rig.host.start_fails(rig.uuid())
+    rig.settle()
+    assert not rig.running()
 
 
 # -- taking back, and what comes before ----------------------------------------------------------
@@ -388,3 +403,13 @@ def test_what_is_overruled_before_its_start_succeeds_has_failed(
     on.settle()
     assert not on.running()
     assert said(on, "op")[0] == "Failed"
+
+
+def test_a_stop_that_a_deletion_overtakes_is_completed_all_the_same(on: Rig) -> None:
+    on.host.guest_obeys = False
+    ask(on, "op", "Stop")
+    drag(on)
+    on.push({"vm.yaml": disk()})
+    on.settle()
+    assert on.host.read_domain(on.uuid()) is None
+    assert said(on, "op")[0] == "Completed"

@@ -29,4 +29,4 @@ def phase(
     if not running.on and not start_due(memory, running):
         return "Stopped"
     failing = job.failed != "" and job.attempts > 0
-    return "Starting" if (ready or running.starting) and not failing else "Pending"
+    return "Starting" if ready and not failing else "Pending"

@@ -85,7 +85,7 @@ def _renewed(memory: DomainMetadata, running: Running, now: float) -> DomainMeta
     if not running.on or running.instance != memory.instance:
         return memory
     power, instance = memory.power, next_instance(memory.uid, memory.instance, now)
-    if running.starting and _due(memory):
+    if _due(memory):
         power = replace(power, instance=instance)
     return replace(memory, instance=instance, power=power)
 
