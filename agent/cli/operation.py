@@ -156,6 +156,7 @@ def _await(reader: Reader, request: Request, timeout: float, *, completed: bool)
     kind = reader.catalogue.kinds["VirtualMachineOperation"]
     told = False
     snapshot: Snapshot | None = None
+    status: Mapping[str, Any] = {}
     for refs in news(reader.repository, timeout):
         snapshot = reader.now(refs)
         entry = snapshot.find(kind, request.operation.namespace, request.operation.name)
@@ -173,7 +174,12 @@ def _await(reader: Reader, request: Request, timeout: float, *, completed: bool)
                 return 0
             case "Failed" | "Superseded" as phase:
                 raise CommandError(f"{_quoted(request.operation)} {phase.lower()}{_why(status)}")
-    raise CommandError(_too_late(snapshot, request, timeout, told))
+    if told:
+        raise CommandError(
+            f"{_quoted(request.operation)} is not completed after {human.age(timeout)} and goes "
+            f"on{_why(status)}"
+        )
+    raise CommandError(_too_late(snapshot, request, timeout))
 
 
 def _why(status: Mapping[str, Any]) -> str:
@@ -186,15 +192,12 @@ def _why(status: Mapping[str, Any]) -> str:
     return ""
 
 
-def _too_late(snapshot: Snapshot | None, request: Request, timeout: float, told: bool) -> str:
-    span = human.age(timeout)
-    if told:
-        return f"{_quoted(request.operation)} is not completed after {span}; it goes on"
+def _too_late(snapshot: Snapshot | None, request: Request, timeout: float) -> str:
     silence = "" if snapshot is None else snapshot.silence(time.time())
     reason = f": {silence}" if silence else ""
     return (
-        f"{_quoted(request.operation)} was not taken up within {span}, and will not be any more"
-        f"{reason}"
+        f"{_quoted(request.operation)} was not taken up within {human.age(timeout)}, and will not "
+        f"be any more{reason}"
     )
 
 

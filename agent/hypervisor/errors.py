@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 
 import libvirt
 
@@ -52,6 +53,10 @@ _UNRESOLVED = ("Could not resolve hostname", "Unable to resolve address")
 _LINK_DOMAINS = frozenset({libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE})
 
 
+_STAMP = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z ")
+"""How QEMU begins its messages. The same failure reads the same when it happens again."""
+
+
 def unsupported(error: libvirt.libvirtError) -> bool:
     """True if the driver lacks the function altogether."""
     return bool(error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT)
@@ -60,7 +65,7 @@ def unsupported(error: libvirt.libvirtError) -> bool:
 def translate(error: libvirt.libvirtError, doing: str) -> HostError:
     """The same failure as a HostError; `doing` continues the sentence "cannot …"."""
     code = error.get_error_code()
-    said = (error.get_error_message() or str(error)).strip()
+    said = _STAMP.sub("", error.get_error_message() or str(error)).strip()
     message = f"cannot {doing}: {said}"
     if code in _PERMANENT:
         return HostError(_PERMANENT[code], message, retry=False)

@@ -187,11 +187,14 @@ def test_nobody_answers(gitvirt: Gitvirt, fleet: Fleet) -> None:
 
 
 def test_one_that_takes_too_long_goes_on(gitvirt: Gitvirt, agent: Play) -> None:
-    agent({"phase": "InProgress"})
+    why = {**condition("Completed", "False", "The disk is open elsewhere."), "reason": "Waiting"}
+    agent({"phase": "InProgress", "conditions": [why]})
     result = gitvirt("restart", "linux-vm", "--wait", "-t", "1s")
     assert result.code == 1
     assert "in progress." in result.out
-    assert "is not completed after 1s; it goes on" in result.err
+    assert result.err.endswith(
+        " is not completed after 1s and goes on: Waiting: The disk is open elsewhere.\n"
+    )
 
 
 def test_two_at_once_lose_nothing(
