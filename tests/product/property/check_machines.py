@@ -156,7 +156,7 @@ class MachineChecks(Story):
             assert on or not ready
         elif not self.policies(name) - {policy} and not self.ledger_fault:
             ups = {"Start", "Restart", "virsh-start", "forgotten"}
-            downs = {"Stop", "Restart", "poweroff", "forgotten", "saved"}
+            downs = {"Stop", "poweroff", "forgotten", "saved"}
             if policy != DEFAULT:
                 downs |= {"crash", "signal", "destroy", "lost"}
             if was and ready and not downs & events:

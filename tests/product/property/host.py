@@ -34,18 +34,21 @@ class GuardedHost(WatchedHost):
     saved: dict[str, str] = field(default_factory=dict)
     """The definition in each saved state, by UUID: a start goes on with it."""
 
-    def start(self, uuid: str, *, reset_nvram: bool = False) -> None:
-        raw, saved = self._domains.get(uuid), self.saved.pop(uuid, "")
+    def _spawn(self, domain: RawDomain) -> None:
+        saved = self.saved.get(domain.uuid, "")
         if any(each in saved and self.open_in(each) for each in self.pools[POOL]):
             saved = ""  # QEMU would not start it, and somebody would drop the state
-        if raw is not None and saved:
-            self._domains[uuid] = replace(raw, inactive_xml=saved, managed_save=False)
-        super().start(uuid, reset_nvram=reset_nvram)
-        if raw is not None and saved:
-            self._domains[uuid] = replace(self._domains[uuid], inactive_xml=raw.inactive_xml)
-        self._domains[uuid] = replace(self._domains[uuid], managed_save=False)
+        super()._spawn(domain)
+        if saved:
+            began = self._domains[domain.uuid]
+            self._domains[domain.uuid] = replace(began, active_xml=saved)
         shared = self.opened_twice()
         assert not shared, f"two running domains have the same disk open: {shared}"
+
+    def comes_up(self, uuid: str) -> None:
+        self.saved.pop(uuid, None)
+        self._domains[uuid] = replace(self._domains[uuid], managed_save=False)
+        super().comes_up(uuid)
 
     def undefine(self, uuid: str) -> None:
         super().undefine(uuid)

@@ -89,6 +89,8 @@ class Product(AgentRules, Checks):
 
     def let_everybody_work(self) -> None:
         self.world.fuse = None
+        self.world.failing, self.world.looks = 0, False
+        self.starts_end(well=True)
         for seat in self.world.seats:
             seat.hung = False
         if all(seat.dead for seat in self.world.seats):

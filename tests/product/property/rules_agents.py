@@ -30,11 +30,25 @@ class AgentRules(GitRules, HostRules):
                     self.world.look(each)
                 self.world.work(each)
 
-    @rule(left=st.integers(1, 5), what=st.sampled_from(("dies before", "dies after", "hangs")))
+    @rule(
+        left=st.integers(1, 5),
+        what=st.sampled_from(("dies before", "dies after", "dies in a start", "hangs")),
+    )
     def soon(self, left: int, what: str) -> None:
-        """In the middle of a sequence of actions."""
-        phase = "before" if what == "dies before" else "after"
-        self.world.fuse = Fuse(left, phase, hangs=what == "hangs")
+        """In the middle of a sequence of actions, or of its start."""
+        phase = {"dies before": "before", "dies in a start": "middle"}.get(what, "after")
+        self.world.fuse = Fuse(1 if phase == "middle" else left, phase, hangs=what == "hangs")
+
+    @rule(failing=st.integers(0, 3), looks=st.booleans())
+    def starts_fail(self, failing: int, looks: bool) -> None:
+        """Not before QEMU is there."""
+        self.world.failing, self.world.looks = failing, looks
+
+    @rule(well=st.booleans())
+    def starts_end(self, well: bool) -> None:
+        """Those whose agent has died meanwhile."""
+        for uuid in self.host.starting():
+            (self.host.comes_up if well else self.host.start_fails)(uuid)
 
     @rule(
         name=names,

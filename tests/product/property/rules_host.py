@@ -21,7 +21,7 @@ class HostRules(Story):
     def happens(self, name: str, how: str) -> None:
         if how == "lost":
             self.host_is_lost()
-        elif self.on(name):
+        elif self.up(name):
             self.ends(name, how)
 
     def ends(self, name: str, how: str) -> None:
@@ -79,13 +79,13 @@ class HostRules(Story):
             self.note(name, "virsh-start")
 
     def paused_by_hand(self, name: str, goes_on: bool) -> None:
-        if self.on(name):
+        if self.up(name):
             (self.host.resume if goes_on else self.host.pause)(self.uuid(name))
 
     def saved_by_hand(self, name: str) -> None:
         """As libvirt-guests does when the host goes down; a start goes on where it was."""
         raw = self.raw(name)
-        if raw is not None and raw.active and raw.inactive_xml:
+        if raw is not None and self.up(name) and raw.inactive_xml:
             self.host.saved_by_hand(raw.uuid)
             self.note(name, "saved")
 

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 from agent.core.host import RawDomain
 from agent.core.metadata import NAMESPACE
-from tests.memory_host import MemoryHost, Volume
+from tests.memory_host import Volume
 from tests.product.property.fields import Document
 from tests.product.property.host import POOL, POOL_PATH
 from tests.product.property.manifests import (
@@ -105,8 +105,8 @@ class Story(RuleBasedStateMachine):
     def set_up(self, machines: Mapping[str, Document]) -> None:
         for uuid, (name, metadata) in STRANGERS.items():
             self.host.define(FOREIGN.format(name, uuid, metadata, "/elsewhere"))
-        MemoryHost.start(self.host, DB)
         self.host.pools[POOL] = dict(STRANGE_VOLUMES)
+        self.host.start(DB)
         self.strange = {uuid: self.host.read_domain(uuid) for uuid in STRANGERS}
         self.host.turns.clear()
         self.push({"kept.yaml": KEPT})
@@ -178,6 +178,11 @@ class Story(RuleBasedStateMachine):
     def on(self, name: str) -> bool:
         raw = self.raw(name)
         return raw is not None and raw.active
+
+    def up(self, name: str) -> bool:
+        """True if its guest runs, or is paused."""
+        raw = self.raw(name)
+        return raw is not None and raw.active and not raw.starting
 
     def raw(self, name: str) -> RawDomain | None:
         return self.host._domains.get(self.uuid(name))

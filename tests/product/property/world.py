@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.core.host import HostError
 from agent.reconcile.lease import BEAT, TERM
 from agent.reconcile.reconciler import Summary
 from tests.memory_host import Killed
@@ -55,6 +56,10 @@ class World:
         self.host = GuardedHost()
         self.repo = FragileRepository(lambda: self.now)
         self.fuse: Fuse | None = None
+        self.failing = 0
+        """How many of the next starts fail in their middle."""
+        self.looks = False
+        """Whether an agent reads the host in the middle of its starts."""
         self.acting: Seat | None = None
         """Whose instructions are carried out."""
         self.seats = [self._seat(name, folder) for name in AGENTS]
@@ -158,6 +163,8 @@ class World:
         if phase == "before":
             others = [seat.name for seat in self.leaders() if seat is not self.acting]
             assert not others, f"{what} by {self.acting.name} while {others} may act"
+        if phase == "middle":
+            self._in_the_middle(self.acting)
         fuse = self.fuse
         if fuse is None or fuse.phase != phase:
             return
@@ -170,6 +177,18 @@ class World:
         if not fuse.hangs:
             raise Killed
         self._meanwhile(self.acting)
+
+    def _in_the_middle(self, seat: Seat) -> None:
+        """Of a start: its QEMU process is there, and its guest does not run yet."""
+        if self.looks:
+            for uuid in self.host.starting():
+                self.host._tell(uuid, "lifecycle")
+            self.work(seat, 3)
+            if seat.dead:
+                raise Killed
+        if self.failing:
+            self.failing -= 1
+            raise HostError("HypervisorError", "QEMU ended at once")
 
     def _meanwhile(self, hung: Seat) -> None:
         """One agent hangs in the middle of its work, and the other one takes over."""
