@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from agent.hypervisor.host import LibvirtHost
+from tests.hosts import Session
 from tests.hypervisor.rigs import Rig
 from tests.memory_host import MemoryHost
 
@@ -20,9 +22,16 @@ def full_rig(request: pytest.FixtureRequest) -> Rig:
     return _rig(request)
 
 
+@pytest.fixture
+def session_rig(session: Session, session_host: LibvirtHost) -> Rig:
+    """Real QEMU."""
+    return Rig(session_host, session=session)
+
+
 def _rig(request: pytest.FixtureRequest) -> Rig:
     if request.param == "memory":
         return Rig(MemoryHost())
     if request.param == "session":
-        return Rig(request.getfixturevalue("session_host"))
+        host = request.getfixturevalue("session_host")
+        return Rig(host, session=request.getfixturevalue("session"))
     return Rig(request.getfixturevalue("test_driver_host"), domain_type="test", streams=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from agent.core.host import Host
 from agent.core.metadata import NAMESPACE
-from tests.hosts import Events
+from tests.hosts import Events, Session
 
 
 @dataclass
@@ -18,6 +18,8 @@ class Rig:
     domain_type: str = "qemu"
     streams: bool = True
     """Whether volumes can be written and read."""
+    session: Session | None = None
+    """Of a host whose QEMU processes are real."""
     events: Events = field(init=False)
 
     def __post_init__(self) -> None:
