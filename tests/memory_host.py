@@ -78,6 +78,11 @@ class MemoryHost:
     starting_fails: set[str] = field(default_factory=set)
     """UUIDs whose start fails as with a broken QEMU."""
 
+    free: int = 1 << 40
+    """Bytes that are free in every pool."""
+    needed: int = 0
+    """Bytes without which a guest that is resumed is paused again at once."""
+
     def __post_init__(self) -> None:
         self.name = self.node.name
         self._lock = threading.RLock()
@@ -114,6 +119,10 @@ class MemoryHost:
             for pool in self.pools.values()
             for volume in pool.values()
         }
+
+    def free_space(self, pool: str) -> int:
+        self._reach()
+        return self.free if pool in self.pools else 0
 
     def ensure_pool(self, pool: str) -> str:
         with self._effect("ensure_pool", pool):
@@ -158,6 +167,14 @@ class MemoryHost:
             stopped = self._stop(uuid, "destroyed", "host")
         if stopped:
             self._tell(uuid, "lifecycle")
+
+    def resume(self, uuid: str) -> None:
+        with self._effect("resume", uuid):
+            domain = self._domains.get(uuid)
+            starved = domain is not None and domain.starved
+        if starved:
+            full = self.free < self.needed
+            self._set(uuid, *(("paused", "ioerror") if full else ("running", "unpaused")))
 
     def undefine(self, uuid: str) -> None:
         with self._effect("undefine", uuid, "lifecycle"):
@@ -335,7 +352,8 @@ class MemoryHost:
     def pause(self, uuid: str, reason: str = "user") -> None:
         self._set(uuid, "paused", reason)
 
-    def resume(self, uuid: str) -> None:
+    def unpause(self, uuid: str) -> None:
+        """Somebody lets it go on, as with virsh."""
         self._set(uuid, "running", "unpaused")
 
     # What holds it together.

@@ -169,5 +169,15 @@ class DestroyDomain(DomainAction):
 
 
 @dataclass(frozen=True)
+class ResumeDomain(Action):
+    """Let just this instance go on after it was paused for lack of space. Not done if it is paused
+    for another reason by then.
+    """
+
+    uuid: str
+    if_instance: str
+
+
+@dataclass(frozen=True)
 class UndefineDomain(DefinitionAction):
     """Remove a definition, with its NVRAM, and no volume."""

@@ -41,6 +41,11 @@ class RawDomain:
     """
 
     @property
+    def starved(self) -> bool:
+        """True if QEMU paused it: a write failed, for want of space where its disks lie."""
+        return (self.state, self.reason) == ("paused", "ioerror")
+
+    @property
     def active(self) -> bool:
         """True while there is a QEMU process."""
         return self.state not in ("shutoff", "crashed")
@@ -183,6 +188,9 @@ class Host(Protocol):
         by path; empty for those that are based on nothing.
         """
 
+    def free_space(self, pool: str) -> int:
+        """Refresh a pool; bytes that are free in it. 0 if it is missing or inactive."""
+
     def ensure_pool(self, pool: str) -> str:
         """Make the directory pool beside libvirt's default one if it is missing, start it, return
         its path.
@@ -201,6 +209,11 @@ class Host(Protocol):
 
     def destroy(self, uuid: str) -> None:
         """End the instance at once. Fine if the domain is off."""
+
+    def resume(self, uuid: str) -> None:
+        """Let a domain go on that is paused for lack of space. Fine if it is not, or if it is
+        paused for another reason: that is left.
+        """
 
     def undefine(self, uuid: str) -> None:
         """Remove a definition that is off, with its NVRAM, keeping every volume. Fine if there is

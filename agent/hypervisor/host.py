@@ -90,6 +90,12 @@ class LibvirtHost:
             "read the storage pools", storage.read_bases, self._deadlines.storage, ("pools",)
         )
 
+    def free_space(self, pool: str) -> int:
+        return self._read(
+            f"read the free space of storage pool {pool}",
+            lambda connection: storage.free_space(connection, pool),
+        )
+
     def ensure_pool(self, pool: str) -> str:
         return self._verb(
             f"prepare storage pool {pool}",
@@ -129,6 +135,14 @@ class LibvirtHost:
             lambda connection: verbs.destroy(connection, uuid),
             self._deadlines.destroy,
             ("destroy", uuid),
+        )
+
+    def resume(self, uuid: str) -> None:
+        self._verb(
+            f"resume domain {uuid}",
+            lambda connection: verbs.resume(connection, uuid),
+            self._deadlines.quick,
+            ("monitor", uuid),
         )
 
     def undefine(self, uuid: str) -> None:

@@ -129,6 +129,14 @@ def target_path(pool: libvirt.virStoragePool) -> str:
     return text_at(parse(pool.XMLDesc(0)), "target/path")
 
 
+def free_space(connection: libvirt.virConnect, pool_name: str) -> int:
+    pool = find_pool(connection, pool_name)
+    if pool is None or not pool.isActive():
+        return 0
+    refresh(pool)
+    return int(pool.info()[3])
+
+
 def refresh(pool: libvirt.virStoragePool) -> None:
     """See what others put there. While a volume is being made libvirt refuses; its list is then as
     good as it gets.

@@ -9,6 +9,7 @@ from lxml import etree
 
 from agent.core.host import HostError
 from agent.core.metadata import NAMESPACE, PREFIX
+from agent.core.model import Json
 from agent.hypervisor.xml import parse
 
 _WITH_EVERYTHING = (
@@ -69,6 +70,24 @@ def destroy(connection: libvirt.virConnect, uuid: str) -> None:
     except libvirt.libvirtError as error:
         if not _ended(domain, error):
             raise
+
+
+def resume(connection: libvirt.virConnect, uuid: str) -> None:
+    domain = find(connection, uuid)
+    if domain is None:
+        return
+    if not _starved(domain):
+        return
+    try:
+        domain.resume()
+    except libvirt.libvirtError as error:
+        if not _ended(domain, error) and _starved(domain):
+            raise
+
+
+def _starved(domain: libvirt.virDomain) -> bool:
+    state: Json = domain.state()
+    return tuple(state) == (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR)
 
 
 def undefine(connection: libvirt.virConnect, uuid: str) -> None:

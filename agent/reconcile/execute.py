@@ -19,6 +19,7 @@ from agent.core.actions import (
     EraseVolume,
     ImportImage,
     ResizeVolume,
+    ResumeDomain,
     SetLiveMetadata,
     ShutdownDomain,
     StartDomain,
@@ -233,6 +234,11 @@ class Executor:
     def _(self, action: DestroyDomain, outcome: Outcome) -> None:
         if self._runs(action.node, action.uuid, action.if_instance):
             self._hosts[action.node].destroy(action.uuid)
+
+    @_do.register
+    def _(self, action: ResumeDomain, outcome: Outcome) -> None:
+        if self._runs(action.node, action.uuid, action.if_instance):
+            self._hosts[action.node].resume(action.uuid)
 
     @_do.register
     def _(self, action: SetLiveMetadata, outcome: Outcome) -> None:

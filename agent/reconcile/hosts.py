@@ -17,6 +17,7 @@ from agent.reconcile.world import (
     GuestRead,
     NodeLost,
     Observation,
+    SpaceRead,
     World,
     wants_guest,
 )
@@ -28,6 +29,10 @@ RETRY = 5.0
 """Seconds until a host that could not be read is read again."""
 STARTING = 1.0
 """Seconds until a domain that starts up is read again: libvirt tells of no start that fails."""
+
+
+SPACE_EVERY = 10.0
+"""Seconds between two looks for space, while a guest waits for some: no event tells of it."""
 
 
 class HostSide:
@@ -45,6 +50,10 @@ class HostSide:
         self._changed: set[tuple[str, str]] = set()
         self._starting: dict[tuple[str, str], float] = {}
         """When each domain that starts up is to be read again."""
+        self._starved: set[tuple[str, str]] = set()
+        """Domains that wait for space."""
+        self._space_at = 0.0
+        """When the free space is to be read again, as long as somebody waits for some."""
         self._guests = Guests()
         host.subscribe(post)
 
@@ -74,6 +83,9 @@ class HostSide:
             self._starting.pop((node, uuid), None)
             self._lanes.reads(self._read_one(node, uuid))
         self._changed = set()
+        if self._starved and now >= self._space_at:
+            self._space_at = now + SPACE_EVERY
+            self._lanes.reads(self._read_space)
         for node, uuid in self._guests.take_due(now):
             self._lanes.guests(self._ask_guest(node, uuid))
 
@@ -99,7 +111,8 @@ class HostSide:
     def due(self, now: float) -> float:
         """When it is to be read again."""
         due = now + FULL_READ_EVERY if self._reading else self._read_at
-        return min(due, self._guests.due, *self._starting.values())
+        space = [self._space_at] if self._starved else []
+        return min(due, self._guests.due, *space, *self._starting.values())
 
     def _lost(self, message: str) -> None:
         if message != self.error:
@@ -128,6 +141,21 @@ class HostSide:
         unreadable = HostEvent(node, "", "unreadable")
         return reported(self._post, read, lambda _: unreadable)
 
+    def _look_for_space(self, domain: tuple[str, str], *, starved: bool) -> None:
+        """What was free before a guest found no space says nothing."""
+        if starved and domain not in self._starved:
+            self._engine.put("free", (domain[0], POOL), None)
+            self._space_at = 0.0
+            self._starved.add(domain)
+        elif not starved:
+            self._starved.discard(domain)
+
+    def _read_space(self) -> None:
+        try:
+            self._post(SpaceRead(self._host.name, POOL, self._host.free_space(POOL)))
+        except HostError as error:
+            log.debug("node %s: %s", self._host.name, error)  # it is asked again
+
     def _look_at(self, domain: tuple[str, str], now: float) -> None:
         """What a read of this domain gives rise to."""
         known = self._world.domains().get(domain)
@@ -135,6 +163,7 @@ class HostSide:
             self._starting[domain] = now + STARTING
         else:
             self._starting.pop(domain, None)
+        self._look_for_space(domain, starved=known is not None and known[1].starved)
         if known is not None and wants_guest(known[1]):
             self._guests.opened(domain, now)
         else:

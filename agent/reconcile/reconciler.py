@@ -27,7 +27,15 @@ from agent.reconcile.plans.process import Planned, plan_branch
 from agent.reconcile.repository import RepositorySide
 from agent.reconcile.status_branch import Ledger, StatusBranch
 from agent.reconcile.workers import Counter
-from agent.reconcile.world import DomainRead, FullRead, GuestRead, NodeLost, VolumeRead, World
+from agent.reconcile.world import (
+    DomainRead,
+    FullRead,
+    GuestRead,
+    NodeLost,
+    SpaceRead,
+    VolumeRead,
+    World,
+)
 from agent.reconcile.writing import CALM, Writing
 
 log = logging.getLogger("gitvirt")
@@ -202,7 +210,7 @@ class Reconciler:
                 self._acting.progress(news)
             case HostEvent():
                 self._hosts.happened(news, now)
-            case DomainRead() | FullRead() | VolumeRead() | GuestRead() | NodeLost():
+            case DomainRead() | FullRead() | VolumeRead() | GuestRead() | SpaceRead() | NodeLost():
                 self._hosts.take(news, now)
 
     def _ended(self, outcome: Outcome, now: float) -> None:

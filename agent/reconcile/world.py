@@ -46,12 +46,20 @@ class GuestRead:
 
 
 @dataclass(frozen=True)
+class SpaceRead:
+    node: str
+    pool: str
+    free: int
+    """Bytes."""
+
+
+@dataclass(frozen=True)
 class NodeLost:
     node: str
     message: str
 
 
-Observation = DomainRead | FullRead | VolumeRead | GuestRead | NodeLost
+Observation = DomainRead | FullRead | VolumeRead | GuestRead | SpaceRead | NodeLost
 
 
 class World:
@@ -85,6 +93,8 @@ class World:
                 self._volume(seen.node, seen.pool, seen.name, seen.volume)
             case GuestRead():
                 self._engine.put("guest", (seen.node, seen.uuid), seen.info)
+            case SpaceRead():
+                self._engine.put("free", (seen.node, seen.pool), seen.free)
             case NodeLost():
                 self.nodes[seen.node] = seen.message
 

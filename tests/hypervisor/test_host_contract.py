@@ -111,6 +111,23 @@ def test_stopping_what_is_off_is_fine(rig: Rig) -> None:
     assert rig.state(uuid) == "shutoff"
 
 
+def test_resuming_what_does_not_wait_for_space_changes_nothing(rig: Rig) -> None:
+    uuid = rig.running()
+    before = read(rig, uuid)
+    rig.host.resume(uuid)
+    assert read(rig, uuid) is before
+    rig.host.destroy(uuid)
+    rig.host.resume(uuid)
+    assert rig.state(uuid) == "shutoff"
+    rig.host.resume(NOBODY)
+
+
+def test_a_pool_says_how_much_space_is_free_in_it(rig: Rig) -> None:
+    rig.host.ensure_pool("gitvirt")
+    assert rig.host.free_space("gitvirt") > 0
+    assert rig.host.free_space("no-such-pool") == 0
+
+
 def test_ending_what_does_not_exist_is_fine(rig: Rig) -> None:
     rig.host.destroy(NOBODY)
     rig.host.shutdown(NOBODY)

@@ -180,7 +180,7 @@ def test_automatic_waits_for_a_guest_that_is_paused(on: Rig) -> None:
     on.now += 600
     on.settle()
     undisturbed(on, instance)
-    on.host.resume(on.uuid())
+    on.host.unpause(on.uuid())
     on.settle()
     assert cores(on) == 2
 

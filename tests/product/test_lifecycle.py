@@ -155,7 +155,7 @@ def test_a_guest_that_the_hypervisor_holds_is_told_with_its_reason(on: Rig) -> N
     assert on.vm()["status"]["phase"] == "Pause"
     assert shown(on, "Running") == ("False", "GuestNotRunning")
     assert "ioerror" in condition(on.vm(), "Running")["message"]
-    on.host.resume(on.uuid())
+    on.host.unpause(on.uuid())
     on.settle()
     assert on.vm()["status"]["phase"] == "Running"
     assert shown(on, "Running") == ("True", "Running")

@@ -20,6 +20,8 @@ FOLDERS = {
     "cache": "/var/cache/libvirt",
 }
 """Where each folder of the machine's root stands inside."""
+SMALL = "small"
+"""A storage pool of 8 MiB: a file system of its own beside libvirt's default pool."""
 ACCOUNTS = {
     "passwd": "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin",
     "group": "libvirt-qemu:x:64055:",
@@ -62,6 +64,9 @@ def main(root: Path, name: str) -> None:
         subprocess.run(["mount", "--bind", root / folder, place], check=True)
     for file in ACCOUNTS:
         subprocess.run(["mount", "--bind", root / file, f"/etc/{file}"], check=True)
+    small = Path(FOLDERS["lib"], SMALL)
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0755", SMALL, small], check=True)
     _hide_kvm(root)
     subprocess.run(["hostname", name], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)

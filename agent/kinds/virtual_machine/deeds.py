@@ -27,6 +27,7 @@ from agent.kinds.virtual_machine.definition import DomainFacts, render, with_met
 from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.intent import Intent, can_start
 from agent.kinds.virtual_machine.situation import Situation
+from agent.kinds.virtual_machine.space import resumed
 
 MIB = 1024 * 1024
 MEDIUM = ".iso"
@@ -54,8 +55,10 @@ def deeds(case: Situation, made: Intent, view: View) -> Deeds:
         return _off(case, made, written, view)
     live = _live(case, made)
     end = _end(case, made.memory)
-    actions = (*written, *live, *end.actions)
-    return replace(end, actions=actions or _sweep(case, made, view))
+    go_on, again = resumed(case, view)
+    actions = (*go_on, *written, *live, *end.actions)
+    wakes = [wake for wake in (end.wake, again) if wake is not None]
+    return replace(end, actions=actions or _sweep(case, made, view), wake=min(wakes, default=None))
 
 
 def _definition(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:

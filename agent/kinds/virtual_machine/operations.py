@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from agent.core.facts import View
+from agent.core.host import RawDomain
 from agent.core.metadata import DomainMetadata, Power, Recorded
 from agent.core.model import Key, Object
 from agent.core.status import seconds
@@ -187,9 +188,26 @@ def _progress(
     if written and written.recorded(each.uid) == entry and finished(entry, written, running):
         return Progress("Completed", "OperationCompleted", sent=True)
     message = "Waiting for the operation to complete."
+    if running.raw.state == "paused":
+        message += _unheard(running.raw)
     if trouble:
         message += f" What it needs has failed and is tried again: {trouble}"
     return Progress("InProgress", _REASONS[each.spec["type"]], message, sent=True)
+
+
+def _unheard(raw: RawDomain) -> str:
+    """Why a guest that is paused does not shut down."""
+    if raw.starting:
+        return ""
+    why, way_out = (
+        (" for lack of space on its node", "Free some, and it shuts down; else its")
+        if raw.starved
+        else ("", "Its")
+    )
+    return (
+        f" The guest is paused{why}, where it hears no power button. {way_out} power is cut at the "
+        "end of spec.terminationGracePeriodSeconds."
+    )
 
 
 def _cancelled(

@@ -14,7 +14,7 @@ from agent.core.model import Condition, Json, Object
 from agent.core.quantity import format_bytes
 from agent.core.status import timestamp, transitions
 from agent.kinds.local import NOT_READY, Place
-from agent.kinds.virtual_machine import power
+from agent.kinds.virtual_machine import power, space
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.intent import Intent
@@ -200,6 +200,8 @@ class Report:
     def _running(self) -> Condition:
         if self.phase == "Running":
             return Condition("Running", "True", "Running")
+        if self.phase == "Pause" and self.raw is not None and self.raw.starved:
+            return Condition("Running", "False", "GuestNotRunning", space.sentence(self.case))
         if self.phase == "Pause":
             message = (
                 f"The guest is paused ({self.raw.reason if self.raw else 'unknown'}): "

@@ -17,6 +17,7 @@ from agent.core.actions import (
     DestroyDomain,
     ImportImage,
     ResizeVolume,
+    ResumeDomain,
     SetLiveMetadata,
     ShutdownDomain,
     StartDomain,
@@ -138,6 +139,12 @@ class Simulation:
     @_do.register
     def _(self, action: DestroyDomain, key: Key) -> None:
         self._stop(action.node, action.uuid, "destroyed")
+
+    @_do.register
+    def _(self, action: ResumeDomain, key: Key) -> None:
+        raw = self._domain(action.node, action.uuid)
+        if raw is not None:
+            self._put(action.node, replace(raw, state="running", reason="unpaused"))
 
     @_do.register
     def _(self, action: SetLiveMetadata, key: Key) -> None:

@@ -1,0 +1,40 @@
+"""Guests that QEMU paused because a write found no space: they go on when there is some."""
+
+from __future__ import annotations
+
+from agent.core.actions import ResumeDomain
+from agent.core.facts import View
+from agent.core.identity import POOL
+from agent.core.quantity import format_bytes
+from agent.kinds.virtual_machine.situation import Situation
+
+ENOUGH = 64 * 1024 * 1024
+"""Bytes that must be free: with less a guest would be paused again at once."""
+AGAIN = 300.0
+"""Seconds until a guest that was paused again is resumed again."""
+RESUME = "ResumeDomain"
+
+
+def resumed(case: Situation, view: View) -> tuple[tuple[ResumeDomain, ...], float | None]:
+    """What lets the guest go on, or when to look again; nothing if it does not wait for space.
+    What people paused is theirs.
+    """
+    raw, running = case.seen.raw, case.running
+    if raw is None or running is None or not raw.starved:
+        return (), None
+    free: int | None = view.read("free", (case.at.name, POOL))
+    if free is None or free < ENOUGH:
+        return (), None  # the next look at the pool is a fact that is new
+    again = case.job.done.get(RESUME, 0.0) + AGAIN
+    if case.now < again:
+        return (), again
+    return (ResumeDomain(case.at.name, case.uuid, running.instance),), None
+
+
+def sentence(case: Situation) -> str:
+    """Why the guest stands still, and what lets it go on."""
+    return (
+        f"The guest is paused: node {case.at.name} had no space left for what it wrote. Free some "
+        f"in storage pool {POOL} ({case.at.pool_path}): it goes on by itself once "
+        f"{format_bytes(ENOUGH)} are free."
+    )
