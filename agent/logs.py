@@ -7,6 +7,8 @@ import logging
 import sys
 import time
 
+from agent.core.tables import printable
+
 
 class Lines(logging.Formatter):
     """`12:00:01 linux-vm: Starting`: the level only where it is worth a look."""
@@ -14,7 +16,7 @@ class Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        text = f"{clock} {level}{record.getMessage()}"
+        text = f"{clock} {level}{printable(record.getMessage())}"
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from types import FrameType
 
-from agent.reconcile.reconciler import Reconciler, Summary
+from agent.reconcile.reconciler import Reconciler
+from agent.reconcile.summary import Summary
 
 log = logging.getLogger("gitvirt")
 

@@ -20,7 +20,7 @@ from agent.gitrepo.repository import Repository
 from agent.kinds.virtual_machine.definition import parse
 from agent.reconcile.git import Branches
 from agent.reconcile.news import Lanes
-from agent.reconcile.reconciler import Summary
+from agent.reconcile.summary import Summary
 from tests.memory_host import MemoryHost
 from tests.memory_repository import MemoryRepository
 

@@ -8,7 +8,7 @@ import sys
 import threading
 
 from agent import logs
-from agent.assemble import Agent, AlreadyRunning, DataFolderError, Plan, claimed
+from agent.assemble import Agent, AlreadyRunning, DataFolderError, Plan, claimed, program_version
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.repositories import opened
 from agent.core.tables import printable
@@ -18,7 +18,7 @@ from agent.hypervisor.host import LibvirtHost
 from agent.images.request import Reach
 from agent.loop import Loop
 from agent.reconcile.git import Branches
-from agent.reconcile.reconciler import Summary
+from agent.reconcile.summary import Summary
 from agent.settings import Settings, data_home
 
 log = logging.getLogger("gitvirt")
@@ -43,7 +43,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--once", action="store_true", help="end when nothing is left to do, or after --timeout"
     )
-    parser.add_argument("--verbose", action="store_true", help="log more")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what each pass does, too")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -67,7 +67,12 @@ def _run(
     if watched:
         news = agent.reconciler.look_at_git
         threading.Thread(target=watch, args=(watched, news, loop.stop), daemon=True).start()
-    log.info("agent %s on %s, repository %s", instance, host.name, repository.address)
+    log.info(
+        "agent %s of fleet %s, gitvirt %s: node %s%s, repository %s, branch %s, path %s",
+        *(instance, settings.fleet, program_version(), host.name),
+        f" ({settings.connect})" if settings.connect else "",
+        *(repository.address, settings.branch, settings.path),
+    )
     try:
         if args.once:
             return _report(loop.run_once(agent.reconciler, settings.timeout or ONCE))

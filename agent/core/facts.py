@@ -35,6 +35,8 @@ class Decision:
     """Carried out in this order by one worker, until one fails. A download under way goes on while
     it stands here.
     """
+    why: str = ""
+    """Why the actions are done and for whom, for logs; empty where the manifest wants them."""
     export: Any = None
     """What later kinds may know of it, compared by value."""
     publish: Mapping[Fact, Any] = field(default_factory=dict)

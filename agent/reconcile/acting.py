@@ -34,9 +34,11 @@ class Acting:
         lanes: Lanes,
         post: Post,
         jitter: Callable[[], float],
+        origin: Callable[[str], str],
     ) -> None:
         self._engine, self._book, self._executor = engine, book, executor
         self._lanes, self._post, self._jitter = lanes, post, jitter
+        self._origin = origin
         self.ready: dict[Key, Decision] = {}
         """Decisions with actions that have not been started."""
         self.busy: dict[Key, tuple[str, Ticket]] = {}
@@ -121,9 +123,10 @@ class Acting:
 
     def _start(self, key: Key, decision: Decision, job: Job) -> None:
         verbs = tuple(action.verb for action in decision.actions)
-        log.info("%s: %s", key, ", ".join(verbs))
         self.ready.pop(key)
         obj = self._book.records[key].obj
+        why = decision.why or self._origin(obj.source)
+        log.info("%s: %s%s", key, ", ".join(verbs), f": {why}" if why else "")
         self._engine.put("job", key, replace(job, busy=verbs, progress=0, trouble=""))
         ticket = Ticket(key, obj.generation, decision.actions)
         self.busy[key] = obj.uid, ticket

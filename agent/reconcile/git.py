@@ -56,6 +56,8 @@ class Synced:
     """Why the main branch cannot be read, where the repository itself can."""
     heads: Mapping[str, str] = field(default_factory=dict)
     """Every branch but the agent's own three."""
+    subject: str = ""
+    """What the newest commit of the desired branch says, where it is new."""
     renew_in: float = BEAT
     """Seconds until the lease is to be looked at again."""
 
@@ -119,6 +121,7 @@ class GitWorker:
             return Synced(
                 revision=main or "",
                 desired=desired,
+                subject=self._subject(main) if desired is not None else "",
                 ledger=ledger,
                 unreadable=unreadable,
                 heads=self._branches.others(refs, self._lease.branches()),
@@ -129,6 +132,9 @@ class GitWorker:
             if ledger is not None:  # it is not handed over, so it has to be read again
                 self._loaded = False
             return Synced(error=error)
+
+    def _subject(self, commit: str | None) -> str:
+        return self._repository.commit_info(commit).subject if commit is not None else ""
 
     def push(self, changes: Mapping[str, bytes | None], message: str) -> Pushed:
         """Write to the status branch."""

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable
 
 from agent.core.facts import Engine
-from agent.core.host import Host, HostError, HostEvent
+from agent.core.host import Host, HostError, HostEvent, RawNode
 from agent.core.identity import POOL
+from agent.core.model import Json
+from agent.core.quantity import format_bytes
 from agent.reconcile.guests import Guests
 from agent.reconcile.news import Lanes, Post, reported
 from agent.reconcile.workers import Counter
@@ -61,6 +63,18 @@ class HostSide:
     def seen(self) -> bool:
         """True once the host has been read, and while it can be."""
         return not self.error and any(problem == "" for problem in self._world.nodes.values())
+
+    @property
+    def node(self) -> RawNode | None:
+        """As last read; None before the first time."""
+        node: RawNode | None = self._engine.get("node", next(iter(self._world.nodes), ""))
+        return node
+
+    def described(self) -> dict[str, Json]:
+        """The node as agent.yaml has it."""
+        ready = {"ready": not self.error, "message": self.error}
+        memory = {"memory": format_bytes(self.node.memory)} if self.node is not None else {}
+        return {"name": next(iter(self._world.nodes), ""), **ready, **memory}
 
     def happened(self, event: HostEvent, now: float) -> None:
         match event.what:

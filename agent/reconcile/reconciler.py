@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from agent.core.facts import Engine
-from agent.core.host import Host, HostEvent, RawNode
+from agent.core.host import Host, HostEvent
 from agent.core.ledger import Record
-from agent.core.model import Desired, Json, Key, Problem
-from agent.core.quantity import format_bytes
+from agent.core.model import Desired, Json, Key
 from agent.core.schema import Catalogue
 from agent.core.status import timestamp
 from agent.reconcile.acting import REPEATED, Acting
@@ -26,6 +25,8 @@ from agent.reconcile.plans.open_branches import OpenBranches, Surveyed
 from agent.reconcile.plans.process import Planned, plan_branch
 from agent.reconcile.repository import RepositorySide
 from agent.reconcile.status_branch import Ledger, StatusBranch
+from agent.reconcile.summary import Summary
+from agent.reconcile.telling import Telling
 from agent.reconcile.workers import Counter
 from agent.reconcile.world import (
     DomainRead,
@@ -67,28 +68,6 @@ class Timing:
     trash_retention: float
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Where things stand, for `run --once` and for logs."""
-
-    revision: str
-    problems: tuple[Problem, ...]
-    waiting: tuple[Key, ...]
-    wrong: tuple[Key, ...]
-    """Objects that are not as their manifest wants them."""
-    busy: int
-    unsaved: int
-    synced: bool
-    leading: bool
-    git_error: str
-    node_error: str
-
-    @property
-    def settled(self) -> bool:
-        """True if nothing is left to do, for good or ill."""
-        return self.synced and not self.waiting and not self.busy and not self.unsaved
-
-
 class Reconciler:
     """Owns the state of one agent. `run` is called from one thread; everything else only posts
     news.
@@ -120,7 +99,15 @@ class Reconciler:
             git, lanes.git, self.post, timing.poll, timing.status_interval, timing.jitter
         )
         self._hosts = HostSide(host, self._world, engine, lanes, self.post, self._numbers)
-        self._acting = Acting(engine, self._book, executor, lanes, self.post, timing.jitter)
+        self._acting = Acting(
+            engine,
+            self._book,
+            executor,
+            lanes,
+            self.post,
+            timing.jitter,
+            self._repository.origin,
+        )
         self._housekeeping = Housekeeping(
             engine,
             self._book,
@@ -141,6 +128,7 @@ class Reconciler:
             self.post,
             self._writing.files,
         )
+        self._telling = Telling()
         self._loaded = False
         """True once the ledger has been read."""
         self._accepted = False
@@ -171,26 +159,31 @@ class Reconciler:
 
     def run(self) -> float:
         """One pass. Returns seconds until the next one is due, if nothing happens before."""
-        now = self._timing.clock()
-        self._take_news(now)
+        now, decided = self._timing.clock(), 0
+        self._telling.begin()
+        taken = self._take_news(now)
         self._hosts.ask(now)
         if self._repository.leading:
             self._accept(now)
-            self._decide(now)
+            decided = self._decide(now)
             self._act(now)
             self._clear_away(now)
             self._plan_branches(now)
             self._write(now)
         self._repository.ask(now, self._timing.clock)
+        self._telling.end(taken, decided, len(self._acting.busy))
         return max(0.0, self._due(now) - now)
 
-    def _take_news(self, now: float) -> None:
+    def _take_news(self, now: float) -> int:
+        """How many there were."""
+        count = 0
         while True:
             try:
                 news = self._inbox.get_nowait()
             except queue.Empty:
-                return
+                return count
             self._take(news, now)
+            count += 1
 
     def _take(self, news: object, now: float) -> None:
         match news:
@@ -248,8 +241,11 @@ class Reconciler:
 
     def _accept(self, now: float) -> None:
         if (desired := self._acceptable()) is not None:
-            self._book.take(desired, now)
+            book = self._book
+            book.take(desired, now)
             self._accepted = True
+            node, domains = self._hosts.node, len(self._world.domains())
+            self._telling.accepted(book.records, (*book.problems, *book.held), node, domains)
 
     def _acceptable(self) -> Desired | None:
         """What is to be accepted. Objects need the ledger, a commit, and one look at the host:
@@ -258,13 +254,17 @@ class Reconciler:
         ready = self._loaded and self._hosts.seen and not self._accepted
         return self._repository.desired if ready else None
 
-    def _decide(self, now: float) -> None:
+    def _decide(self, now: float) -> int:
+        """How many decisions are not the same as before."""
+        count = 0
         for _ in range(SETTLE_ROUNDS):
             changed = self._engine.settle(now)
             if not changed:
-                return
+                break
+            count += len(changed)
             for key in changed:
                 self._decided(key, now)
+        return count
 
     def _decided(self, key: Key, now: float) -> None:
         decision = self._engine.decisions.get(key)
@@ -322,7 +322,7 @@ class Reconciler:
         self._repository.push(*self._writing.compose(agent, revision, now))
 
     def _ledger(self) -> Ledger:
-        return replace(self._book.ledger(), agent={"node": self._node()})
+        return replace(self._book.ledger(), agent={"node": self._hosts.described()})
 
     def _agent(self, now: float) -> dict[str, Json]:
         """agent.yaml. A revision is applied once nothing is left to do for it."""
@@ -341,16 +341,8 @@ class Reconciler:
                 "ready": not self._repository.unreadable,
                 "message": self._repository.unreadable,
             },
-            "node": self._node(),
+            "node": self._hosts.described(),
         }
-
-    def _node(self) -> dict[str, Json]:
-        name = next(iter(self._world.nodes), "")
-        node: RawNode | None = self._engine.get("node", name)
-        said = {"name": name, "ready": not self._hosts.error, "message": self._hosts.error}
-        if node is None:
-            return said
-        return {**said, "memory": format_bytes(node.memory), "libvirt": node.libvirt_version}
 
     def _due(self, now: float) -> float:
         due = [now + LONGEST_WAIT, self._repository.due(now), self._hosts.due(now)]

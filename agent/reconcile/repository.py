@@ -18,6 +18,10 @@ RETRY = 5.0
 """Seconds until a repository that failed is asked again."""
 
 
+SUBJECTS = 100
+"""Commits whose subjects are remembered, for logs."""
+
+
 class RepositorySide:
     """Knows the desired state, and whether this agent may act. One fetch or push at a time."""
 
@@ -35,6 +39,8 @@ class RepositorySide:
         self.desired: Desired | None = None
         self.attempted: Mapping[str, Json] = {}
         """The newest revision that was read, and since when."""
+        self._subjects: dict[str, str] = {}
+        """Of the last commits, by id."""
         self._leading = True
         self._unread = self._unwritten = ""
         """Why the repository cannot be read, and why the status branch cannot be written."""
@@ -134,16 +140,30 @@ class RepositorySide:
         if news.ledger is not None and not self.attempted:
             self.attempted = news.ledger.agent.get("attempted", {})
         if news.desired is not None:
-            self._new_revision(news.desired, now)
+            self._new_revision(news.desired, news.subject, now)
 
-    def _new_revision(self, desired: Desired, now: float) -> None:
+    def origin(self, source: str) -> str:
+        """The commit at which something was accepted (`<commit>:<path>`), for logs; empty if it
+        comes from none.
+        """
+        commit, _, path = source.partition(":")
+        if not path:
+            return ""
+        subject = self._subjects.get(commit)
+        return f"commit {commit[:12]} ({subject})" if subject else f"commit {commit[:12]}"
+
+    def _new_revision(self, desired: Desired, subject: str, now: float) -> None:
         self.desired = desired
+        self._subjects.pop(desired.revision, None)
+        self._subjects[desired.revision] = subject
+        while len(self._subjects) > SUBJECTS:
+            del self._subjects[next(iter(self._subjects))]
         if desired.revision == self.attempted.get("revision"):
             return
         self.attempted = {"revision": desired.revision, "since": timestamp(now)}
         self.push_at = now  # first results of a revision are shown at once
         counts = len(desired.manifests), len(desired.problems)
-        log.info("revision %s: %d manifests, %d problems", desired.revision[:12], *counts)
+        log.info("%s: %d manifests, %d problems", self.origin(f"{desired.revision}:."), *counts)
 
     def pushed(self, news: Pushed, now: float) -> bool:
         """True if it was written."""

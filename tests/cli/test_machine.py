@@ -8,7 +8,7 @@ import yaml
 from agent.cli.machine import as_json, as_yaml
 from agent.cli.run import _report
 from agent.core.model import Key, Problem
-from agent.reconcile.reconciler import Summary
+from agent.reconcile.summary import Summary
 from tests.cli.conftest import Gitvirt
 from tests.fleets import Fleet, condition, machine
 

@@ -17,6 +17,7 @@ from agent.core.model import Key, Object
 from agent.core.schema import Kind
 from agent.kinds.local import Place, place
 from agent.kinds.virtual_machine import power
+from agent.kinds.virtual_machine.cause import cause
 from agent.kinds.virtual_machine.deeds import MEDIUM, deeds
 from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.intent import Intent, can_start, current_phase, intent
@@ -68,6 +69,7 @@ def _decide(case: Situation, view: View) -> Decision:
         status=report.status(),
         actions=() if case.job.busy else actions,
         publish=_publish(case, made),
+        why=cause(case, made, actions, view),
         changes=made.pending,
         wake=min((wake for wake in wakes if wake is not None), default=None),
         waiting=waiting,

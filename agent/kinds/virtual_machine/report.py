@@ -223,7 +223,9 @@ class Report:
             message = "The last instance ended in a crash."
             return Condition("Running", "False", "InternalVirtualMachineError", message)
         if self.phase == "Starting" and self.intent.memory.power.by == power.BY_END:
-            return Condition("Running", "False", "NotRunning", _ended(self.raw))
+            how = ended(self.raw)
+            message = f"{how}, started again." if how else ""
+            return Condition("Running", "False", "NotRunning", message)
         return Condition("Running", "False", "NotRunning")
 
     def _configuration(self) -> list[Condition]:
@@ -299,14 +301,14 @@ class Report:
         return found
 
 
-def _ended(raw: RawDomain | None) -> str:
-    """How an instance ended that nobody asked to end, and that another one follows."""
+def ended(raw: RawDomain | None) -> str:
+    """How an instance ended that nobody asked to end; empty while one runs."""
     if raw is None or raw.active:
         return ""
     how = _ENDS.get(raw.reason, "Lost with its host")
     if raw.reason == "shutdown":
         how = "QEMU ended by a signal" if raw.stopped_by == "host" else "Powered off by its guest"
-    return f"{how}, started again."
+    return how
 
 
 _ENDS = {"destroyed": "Ended by hand", "crashed": "Crashed", "failed": "Start failed"}

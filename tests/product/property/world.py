@@ -10,7 +10,7 @@ from typing import Any
 
 from agent.core.host import HostError
 from agent.reconcile.lease import BEAT, TERM
-from agent.reconcile.reconciler import Summary
+from agent.reconcile.summary import Summary
 from tests.memory_host import Killed
 from tests.product.faults import FragileRepository
 from tests.product.property.host import GuardedHost

@@ -1,0 +1,48 @@
+"""Why something is done to a VM, and for whom, for logs."""
+
+from __future__ import annotations
+
+from agent.core.actions import Action, DefineDomain, ResumeDomain, StartDomain
+from agent.core.facts import View
+from agent.kinds.virtual_machine import power
+from agent.kinds.virtual_machine.intent import Intent
+from agent.kinds.virtual_machine.operations import open_operations
+from agent.kinds.virtual_machine.report import ended
+from agent.kinds.virtual_machine.situation import Situation
+
+
+def cause(case: Situation, made: Intent, actions: tuple[Action, ...], view: View) -> str:
+    """Empty where the manifest wants it, and where nothing is done."""
+    if not actions:
+        return ""
+    if case.deleted:
+        return "its manifest is gone"
+    if any(isinstance(each, ResumeDomain) for each in actions):
+        return "there is space again"
+    asked = _asked(case, made, view)
+    if asked:
+        return asked
+    if any(isinstance(each, StartDomain) and each.again for each in actions):
+        return ended(case.seen.raw).lower()
+    if made.drift.defined and any(isinstance(each, DefineDomain) for each in actions):
+        return f"changed by hand: {', '.join(made.drift.defined)}"
+    known = case.seen.memory
+    if known is not None and (known.generation, known.source) == (
+        case.vm.generation,
+        case.vm.source,
+    ):
+        return "to remember what has happened"
+    return ""
+
+
+def _asked(case: Situation, made: Intent, view: View) -> str:
+    """The operation that is under way, by its name."""
+    entry = power.unfinished(made.memory, case.running) if case.running is not None else None
+    if entry is None:
+        return ""
+    if entry.type == "Automatic":
+        return "automatic restart for " + "; ".join(str(change) for change in made.pending)
+    if entry.type == "Reboot":
+        return "its guest reboots, and changes wait for that"
+    names = {each.uid: each.key.name for each in open_operations(case.vm.key, view)}
+    return f"operation {names.get(entry.uid, entry.uid)} ({entry.type})"

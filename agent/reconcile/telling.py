@@ -1,0 +1,59 @@
+"""What the agent's log says of its passes: what it found at its start, which manifests do not hold,
+and what each pass did.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable
+
+from agent.core.host import RawNode
+from agent.core.model import Key, Problem
+from agent.core.planprint import place
+
+log = logging.getLogger("gitvirt")
+
+
+class Telling:
+    """Says each thing once."""
+
+    def __init__(self) -> None:
+        self._problems: frozenset[Problem] = frozenset()
+        self._begun = False
+        self._started_at = 0.0
+
+    def accepted(
+        self, keys: Iterable[Key], problems: Iterable[Problem], node: RawNode | None, domains: int
+    ) -> None:
+        """A commit is in force: problems that are new, and at the start all that there is."""
+        found = frozenset(problems)
+        for problem in sorted(found - self._problems):
+            log.warning("%s", place(problem))
+        if self._problems and not found:
+            log.info("all manifests hold")
+        self._problems = found
+        if self._begun:
+            return
+        self._begun = True
+        counts = Counter(key.kind for key in keys)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        log.info("in force: %s", kinds or "nothing yet")
+        if node is not None:
+            log.info(
+                "node %s at %s, libvirt %s, QEMU %s: %d domains",
+                *(node.name, node.uri, node.libvirt_version, node.qemu_version, domains),
+            )
+
+    def begin(self) -> None:
+        self._started_at = time.perf_counter()
+
+    def end(self, news: int, decided: int, under_way: int) -> None:
+        """One pass is over. Those that found nothing new are not worth a line."""
+        if news or decided:
+            taken = (time.perf_counter() - self._started_at) * 1000
+            log.debug(
+                "pass: %d news, %d objects decided, %d under way, %.1f ms",
+                *(news, decided, under_way, taken),
+            )
