@@ -15,6 +15,7 @@ from agent.core.actions import ImportImage
 from agent.core.host import HostError, RawDomain
 from agent.core.identity import disk_volume
 from agent.core.model import Key
+from agent.gitrepo.repository import RepositoryError
 from agent.reconcile.housekeeping import EVERY, GRACE
 from tests.memory_host import Killed, Volume
 from tests.memory_repository import MemoryRepository
@@ -238,6 +239,30 @@ def test_an_overlay_keeps_its_base(rig: Rig, kept: str) -> None:
     rig.push({"data.yaml": disk("data")})  # it was not marked yet
     rig.settle()
     assert uid(rig) == kept
+
+
+def test_nothing_is_erased_before_the_status_branch_says_so(
+    rig: Rig, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another agent, that knows nothing of it, would bring the disk back without its data."""
+    commit = rig.repo.commit
+
+    def refused(ref: str, *arguments: Any, **options: Any) -> str:
+        if ref == STATUS:
+            raise RepositoryError("Unreachable", "the repository is away")
+        return commit(ref, *arguments, **options)
+
+    monkeypatch.setattr(rig.repo, "commit", refused)
+    rig.now += 8 * DAY
+    for _ in range(20):
+        rig.step()
+        rig.now += EVERY
+    assert rig.verbs() == []
+    assert entry(rig)["status"]["phase"] == "Deleted"
+    monkeypatch.undo()
+    later(rig, EVERY)
+    later(rig, EVERY)
+    assert rig.verbs() == ["delete_volume"]
 
 
 def test_a_domain_that_appears_after_the_mark_keeps_the_volume(rig: Rig, kept: str) -> None:
