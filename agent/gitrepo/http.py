@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 import urllib3
 from dulwich.client import Urllib3HttpGitClient, default_urllib3_manager
@@ -12,6 +14,8 @@ from dulwich.client import Urllib3HttpGitClient, default_urllib3_manager
 from agent.gitrepo.client import Client, Limits
 from agent.gitrepo.credentials import Credentials, split_url
 from agent.gitrepo.repository import RepositoryError
+
+log = logging.getLogger("gitvirt")
 
 _MAX_REDIRECTS = 3
 _REFS_SERVICE = "/info/refs?service="
@@ -39,6 +43,8 @@ class SmartHttpClient(Client, Urllib3HttpGitClient):
         self._credentials = credentials
         self._limits = limits or Limits()
         self._answer: _Answer | None = None
+        self._elsewhere = ""
+        """Another host or scheme that the server sends to."""
         self._no_pack_from_elsewhere()
 
     def close(self) -> None:
@@ -55,6 +61,8 @@ class SmartHttpClient(Client, Urllib3HttpGitClient):
         self, reason: str, message: str, error: BaseException | None = None, *, retry: bool = True
     ) -> NoReturn:
         """Raise RepositoryError; a cause that repeats the password is left out."""
+        if self._elsewhere:
+            message += f" (it redirects to {self._elsewhere}, where no credentials are sent)"
         if self._credentials is not None:
             message = self._credentials.hide(message)
             if error is not None and self._credentials.hide(str(error)) != str(error):
@@ -87,8 +95,22 @@ class SmartHttpClient(Client, Urllib3HttpGitClient):
         except (urllib3.exceptions.HTTPError, OSError) as error:
             self._unreachable(error)
         self._answer = answer = _Answer(self, response, url, self._limits)
+        self._say_where(urljoin(url, response.geturl() or ""))
         self._check(response, _REFS_SERVICE in url)
         return answer, answer.read
+
+    def _say_where(self, url: str) -> None:
+        """Tell once that the answer comes from another host or scheme than was asked."""
+        if self._origin(url) == self._origin(self.address):
+            self._elsewhere = ""
+        elif not self._elsewhere:
+            parts = urlsplit(url)
+            self._elsewhere = f"{parts.scheme}://{parts.hostname or ''}{_port(parts)}"
+            log.warning(
+                "%s redirects to %s: no credentials are sent there; name that address with --repo",
+                self.address,
+                self._elsewhere,
+            )
 
     def _check(self, response: urllib3.BaseHTTPResponse, expect_refs: bool) -> None:
         status = response.status
@@ -113,6 +135,10 @@ class SmartHttpClient(Client, Urllib3HttpGitClient):
             error = error.reason
         what = _WHAT.get(type(error), type(error).__name__)
         self.fail("Unreachable", f"{what}: check the address, the network and the server", error)
+
+
+def _port(parts: SplitResult) -> str:
+    return f":{parts.port}" if parts.port else ""
 
 
 _AUTHENTICATION = (

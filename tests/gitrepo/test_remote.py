@@ -527,6 +527,28 @@ def test_credentials_are_not_sent_to_another_server(
     assert [h for _, h in server.requests if h.get("Authorization") == server.expected]
 
 
+def test_a_redirect_to_another_server_says_so(
+    server: GitServer, make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    elsewhere = bare(tmp_path / "elsewhere" / "fleet.git")
+    put(elsewhere, {"a": "1"})
+    with GitServer(elsewhere.parent) as other:
+        origin = other.url("").rstrip("/")
+        repository = make(server.url("fleet.git"))
+        server.answer = lambda request: request.reply(
+            307, request.body()[:0], {"Location": other.url(request.path[1:])}
+        )
+        for _ in range(3):
+            repository.fetch()
+        (record,) = caplog.records
+        said = f"{server.url('fleet.git')} redirects to {origin}: no credentials are sent there"
+        assert record.getMessage().startswith(said)
+        other.answer = lambda request: request.reply(401, b"")
+        error = failure(repository.fetch)
+        assert error.reason == "AuthenticationFailed"
+        assert f"(it redirects to {origin}, where no credentials are sent)" in str(error)
+
+
 def test_redirects_in_circles_end(server: GitServer, remote: RemoteRepository) -> None:
     server.answer = lambda request: request.reply(
         302, b"", {"Location": server.url(request.path[1:])}
