@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from agent.cli.command import CommandError, Subparsers, warn
@@ -19,6 +20,7 @@ from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.core.status import timestamp
 from agent.core.tables import printable
+from agent.gitrepo.clone import author_at
 from agent.gitrepo.repository import Repository, StaleTip
 from agent.settings import Settings
 
@@ -140,10 +142,15 @@ def submit(
     """Commit the operation beside whatever others commit at the same time."""
     path = f"namespaces/{request.operation.namespace}/{request.operation.name}.yaml"
     subject = f"{request.verb.capitalize()} {request.vm.namespace}/{request.vm.name}"
+    ref, changes, author = (
+        settings.operations_ref,
+        {path: ledger.dump(document)},
+        author_at(Path.cwd()),
+    )
     for _ in range(ATTEMPTS):
-        tip = repository.fetch().get(settings.operations_ref)
+        tip = repository.fetch().get(ref)
         try:
-            repository.commit(settings.operations_ref, tip, {path: ledger.dump(document)}, subject)
+            repository.commit(ref, tip, changes, subject, author=author)
         except StaleTip:
             continue
         return

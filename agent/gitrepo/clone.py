@@ -10,7 +10,14 @@ from dulwich.config import StackedConfig
 from dulwich.errors import NotGitRepository
 from dulwich.objects import ObjectID
 from dulwich.refs import SymrefLoop
-from dulwich.repo import Repo, UnsupportedExtension, UnsupportedVersion
+from dulwich.repo import (
+    InvalidUserIdentity,
+    Repo,
+    UnsupportedExtension,
+    UnsupportedVersion,
+    check_user_identity,
+    get_user_identity,
+)
 
 from agent.gitrepo.disk import DAMAGE
 from agent.gitrepo.open import SCHEME
@@ -90,6 +97,16 @@ def ssh_command(folder: Path) -> str:
         return _configuration(folder).get((b"core",), b"sshCommand").decode() or SSH
     except _UNREADABLE:
         return SSH
+
+
+def author_at(folder: Path) -> str:
+    """Who Git would say makes a commit here, `Name <address>`; empty where that cannot be told."""
+    try:
+        found = get_user_identity(_configuration(folder), "AUTHOR")
+        check_user_identity(found)
+    except (InvalidUserIdentity, *_UNREADABLE):
+        return ""
+    return found.decode(errors="replace")
 
 
 def _configuration(folder: Path) -> StackedConfig:

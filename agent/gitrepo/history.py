@@ -1,10 +1,13 @@
-"""Which commit was made on top of which."""
+"""Which commit was made on top of which, and by whom."""
 
 from __future__ import annotations
 
 import heapq
 
 from agent.gitrepo.repository import CommitInfo, Repository, RepositoryError
+
+_COMMITS, _FILES = 100, 1_000
+"""Commits that are asked who made them, and files that one may change."""
 
 
 def contains(repository: Repository, tip: str, commit: str) -> bool:
@@ -22,6 +25,25 @@ def contains(repository: Repository, tip: str, commit: str) -> bool:
                 seen.add(parent)
                 heapq.heappush(waiting, (-_time(_info(repository, parent)), parent))
     return False
+
+
+def authors(repository: Repository, tip: str, known: str | None) -> dict[str, str]:
+    """By path, who changed a file last, in the newest commits up to `known`. What is too much to
+    look at, or damaged, is left out.
+    """
+    found: dict[str, str] = {}
+    for info in repository.log(tip, limit=_COMMITS):
+        if info.id == known:
+            break
+        try:
+            before = repository.tree_id(info.parents[0]) if info.parents else None
+            pairs = repository.changed(before, repository.tree_id(info.id), _FILES)
+        except RepositoryError:
+            break
+        for _, file in pairs:
+            if file is not None:
+                found.setdefault(file.path, info.author)
+    return found
 
 
 def _info(repository: Repository, commit: str) -> CommitInfo | None:

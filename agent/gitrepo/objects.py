@@ -164,6 +164,7 @@ class ObjectRepository(ABC):
         message: str,
         *,
         parentless: bool = False,
+        author: str = "",
     ) -> str:
         if not is_ref(ref):
             raise RepositoryError("InvalidRef", f"{ref!r} is no full name of a ref", retry=False)
@@ -173,7 +174,7 @@ class ObjectRepository(ABC):
         made = Commit()
         made.tree = ObjectID(tree.encode())
         made.parents = [] if parent is None else [ObjectID(parent.encode())]
-        made.author = made.committer = _AUTHOR
+        made.author, made.committer = author.encode(errors="replace") or _AUTHOR, _AUTHOR
         made.author_time = made.commit_time = int(self._clock())
         made.author_timezone = made.commit_timezone = 0
         made.encoding = b"UTF-8"

@@ -109,12 +109,13 @@ class Repository(Protocol):
         message: str,
         *,
         parentless: bool = False,
+        author: str = "",
     ) -> str:
         """Add one commit on top of `expected` (None: the ref must not exist) and move `ref` to it,
         as a true compare-and-swap, also at the remote. `changes`: path -> content, None removes;
         all else of the tree stays as it is at `expected`. Returns the new commit's id. Raises
         StaleTip, with nothing changed, if the ref has moved. With `parentless` the commit has no
-        parent and its tree holds just `changes`.
+        parent and its tree holds just `changes`. `author` is `Name <address>`; empty for gitvirt.
         """
 
     def watch_paths(self) -> tuple[Path, ...]:

@@ -27,7 +27,7 @@ from agent.core.status import stamp, timestamp
 from agent.kinds.registry import KEEPS_DATA, OPERATION, VM
 from agent.kinds.virtual_machine import defaults
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN, SOURCE
-from agent.reconcile.message import Event, news
+from agent.reconcile.message import Event, by, news
 from agent.reconcile.origins import Origins
 from agent.reconcile.status_branch import Ledger
 from agent.reconcile.trash import Trash
@@ -65,6 +65,8 @@ class Book:
         self.events: list[Event] = []
         self.held: tuple[Problem, ...] = ()
         self.problems: tuple[Problem, ...] = ()
+        self._authors: dict[Key, str] = {}
+        """Who asked for operations of which nothing was told yet."""
         self._fresh = True
         self._proved = False
         """True once the ledger has been held against what domains remember."""
@@ -199,6 +201,8 @@ class Book:
         )
         if back is not None:
             self.trash.remove(back.obj.uid)
+        if known is None and key in desired.authors:
+            self._authors[key] = desired.authors[key]
         self._change(obj, back.status if back else {})
         if known is None and key.kind == OPERATION and self._fresh:
             self._expire(obj, memories, now)
@@ -342,7 +346,8 @@ class Book:
         if status == each.status:
             return
         before, after = each.status.get("phase", ""), status.get("phase", "")
-        self.events.append(Event(key, (before, after), news=news(each.status, status)))
+        said = by(self._authors.pop(key, ""), news(each.status, status))
+        self.events.append(Event(key, (before, after), news=said))
         self.records[key] = Record(each.obj, status)
         self._engine.put("status", key, status)
         self.unsaved.add(key)

@@ -5,10 +5,11 @@ stops nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.core.model import Desired, Key
 from agent.core.schema import Catalogue
+from agent.gitrepo.history import authors
 from agent.gitrepo.repository import Repository, RepositoryError, StaleTip
 from agent.gitrepo.worktree import CommitSource
 from agent.reconcile.beats import OWN, Beat
@@ -206,9 +207,15 @@ class GitWorker:
         if operations is not None:
             source = CommitSource(self._repository, operations)
             asked = self._reader.follow(source, "operations")
-            wanted = together(wanted, asked)
+            made = self._authors(operations, asked)
+            wanted = replace(together(wanted, asked), authors=made)
         self._seen = (main, operations)
         return wanted
+
+    def _authors(self, tip: str, asked: Desired) -> dict[Key, str]:
+        """Who asked for each operation that has come since the last look."""
+        found = authors(self._repository, tip, (self._seen or (None, None))[1])
+        return {key: found[path] for key, path in asked.paths.items() if path in found}
 
     def _ledger(self, tip: str | None) -> Ledger | None:
         if self._loaded and tip == self._tip:

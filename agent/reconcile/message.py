@@ -15,6 +15,7 @@ LONGEST = 72
 LISTED = 50
 """Objects that the body of one commit names."""
 LONG_FACT = 160
+LONG_NAME = 60
 FACTS = 3
 """Facts of one object in one line."""
 
@@ -95,6 +96,14 @@ def _after(one: Event, other: Event) -> Event:
     facts = tuple(dict.fromkeys((*one.news.facts, *other.news.facts)))
     news = News(facts, one.news.telling or other.news.telling)
     return Event(other.key, way, other.gone, news)
+
+
+def by(author: str, told: News) -> News:
+    """The same, with who asked for it; `author` is `Name <address>`, or empty."""
+    name = printable(" ".join(author.partition(" <")[0].split()))
+    if not name:
+        return told
+    return News((f"asked for by {_cut(name, LONG_NAME)}", *told.facts), telling=True)
 
 
 # -- facts ------------------------------------------------------------------------------------

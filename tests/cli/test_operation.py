@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from agent.gitrepo.repository import StaleTip
 from agent.kinds.validation import CHECKS
 from tests.cli.conftest import Gitvirt
 from tests.fleets import CATALOGUE, Fleet, condition, machine, whole
+from tests.gitrepo.git import git
 
 NAME = r"linux-vm-[a-z0-9]{5}"
 
@@ -219,7 +222,7 @@ def test_two_at_once_lose_nothing(
 def test_a_branch_that_never_stands_still_is_given_up(
     gitvirt: Gitvirt, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stale(_: LocalRepository, ref: str, *__: Any) -> str:
+    def stale(self: LocalRepository, ref: str, *_: object, **__: object) -> str:
         raise StaleTip(ref)
 
     monkeypatch.setattr(LocalRepository, "commit", stale)
@@ -232,3 +235,12 @@ def test_the_longest_name_still_fits() -> None:
     name = operation._name("a" * 250 + ".bc")
     assert len(name) <= 253
     assert re.fullmatch(r"a+-[a-z0-9]{5}", name)
+
+
+def test_the_commit_is_by_whom_git_says(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.write(machine())
+    home = Path(os.environ["HOME"])
+    (home / ".gitconfig").write_text("[user]\n\tname = Ada\n\temail = ada@example.org\n")
+    assert gitvirt("restart", "linux-vm", "--create-only").code == 0
+    who = git(fleet.root, "log", "-1", "--format=%an <%ae>, %cn", "operations")
+    assert who == "Ada <ada@example.org>, gitvirt"

@@ -24,10 +24,11 @@ class Unwritable(MemoryRepository):
         message: str,
         *,
         parentless: bool = False,
+        author: str = "",
     ) -> str:
         if self.shut and ref == STATUS:
             raise RepositoryError("Refused", "the server says no")
-        return super().commit(ref, expected, changes, message, parentless=parentless)
+        return super().commit(ref, expected, changes, message, parentless=parentless, author=author)
 
 
 def test_nothing_is_done_for_an_object_that_the_status_branch_does_not_know(

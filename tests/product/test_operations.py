@@ -8,7 +8,18 @@ import pytest
 
 from agent.core.host import HostError
 from agent.core.status import timestamp
-from tests.rig import MAIN, OPERATIONS, STATUS, Rig, condition, disk, machine, operation, vm_key
+from tests.rig import (
+    MAIN,
+    OPERATIONS,
+    STATUS,
+    Rig,
+    condition,
+    disk,
+    encoded,
+    machine,
+    operation,
+    vm_key,
+)
 
 FORCE: dict[bool, dict[str, Any]] = {True: {"force": True}, False: {}}
 
@@ -584,3 +595,26 @@ def test_the_power_button_of_a_paused_guest_is_not_pressed(on: Rig) -> None:
     assert not on.running()
     assert "shutdown" not in on.verbs()
     assert on.now >= begin + on.vm()["spec"]["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_log_says_who_asked(on: Rig, restarted: bool) -> None:
+    def ask(name: str, author: str) -> None:
+        tip = on.repo.fetch().get(OPERATIONS)
+        files = {f"{name}.yaml": encoded(operation(name, "vm", "Restart", force=True))}
+        on.repo.commit(OPERATIONS, tip, files, "please", author=author)
+
+    ask("one", "Ada Lovelace <ada@example.org>")
+    if restarted:
+        on.start()
+    on.settle()
+    ask("two", "Eve\x1b[31m " + "x" * 200 + " <e@example.org>")
+    ask("three", "Bob <bob@example.org>")
+    on.settle()
+    log = "\n".join(f"{each.subject}\n{each.body}" for each in on.repo.log(on.repo.fetch()[STATUS]))
+
+    assert "vmop/one: InProgress, asked for by Ada Lovelace, " in log
+    assert "vmop/three: " in log
+    assert ", asked for by Bob" in log
+    assert "\x1b" not in log
+    assert log.count("Lovelace") == 1
