@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from agent.core.changes import diff
-from agent.core.ledger import Record, same_content
+from agent.core.ledger import Record, is_redacted, same_content
 from agent.core.model import Desired, Key, Manifest, Object, Problem
 from agent.core.schema import Kind
 from agent.core.status import timestamp
@@ -66,6 +66,7 @@ def accept(
         same = (
             manifest.labels == known.manifest.labels
             and manifest.annotations == known.manifest.annotations
+            and not is_redacted(known.manifest.content)  # its commit is gone: this one has it all
         )
         return replace(known, manifest=manifest, source=known.source if same else source)
     return replace(known, manifest=manifest, source=source, generation=known.generation + 1)

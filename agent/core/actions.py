@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+from agent.core.addresses import bare
+
 
 @dataclass(frozen=True)
 class Action:
@@ -57,6 +59,7 @@ class ImportImage(Action):
 
     pool: str
     url: str = field(repr=False)
+    """With credentials, if it takes any."""
     checksums: Mapping[str, str]
     ca_bundle: str | None
     volume_prefix: str
@@ -64,8 +67,10 @@ class ImportImage(Action):
 
     @property
     def source(self) -> tuple[str, Mapping[str, str], str | None]:
-        """What is downloaded, and what it must be: equal for what gives the same data."""
-        return self.url, self.checksums, self.ca_bundle
+        """What is downloaded, and what it must be: equal for what gives the same data, whoever
+        asks for it.
+        """
+        return bare(self.url), self.checksums, self.ca_bundle
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,11 @@ HIDDEN = "***"
 """Stands where something secret is left out."""
 
 _PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)//([^/?#]*)([^?#]*)(.*)", re.DOTALL)
-_HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]*)?")
+_HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(|:[0-9]{0,9})", re.ASCII)
 
 
 def hidden(address: str) -> str:
-    """The address as it may be shown: `https://***@host/path?***`. Equal for addresses that differ
-    in nothing but what is secret; what it gives, it gives back.
-    """
+    """The address as it may be shown: `https://***@host/path?***`. What it gives, it gives back."""
     parts = _PARTS.fullmatch(address)
     if parts is None:
         return HIDDEN
@@ -25,6 +23,19 @@ def hidden(address: str) -> str:
         return f"{scheme}//{HIDDEN}"
     shown = f"{HIDDEN}@{host}" if user else host
     return f"{scheme}//{shown}{path}{rest[0] + HIDDEN if rest[1:] else ''}"
+
+
+def bare(address: str) -> str:
+    """The address without what is secret: equal for what is the same, whoever asks for it."""
+    parts = _PARTS.fullmatch(hidden(address))
+    return f"{parts[1]}//{parts[2].rpartition('@')[2]}{parts[3]}" if parts else HIDDEN
+
+
+def has_host(address: str) -> bool:
+    """True if it names a host, and a port only as a number that one may have."""
+    parts = _PARTS.fullmatch(address)
+    host = _HOST.fullmatch(parts[2].rpartition("@")[2]) if parts else None
+    return host is not None and host[1] not in ("", "[]") and int(host[2][1:] or 0) <= 65535
 
 
 def is_hidden(address: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
@@ -21,9 +22,15 @@ CHOICES: Mapping[str, Sequence[str]] = {
 nothing, and nobody would know.
 """
 NOT_AFTER = "gitvirt.io/not-after"
+HTTP_SECRET = "gitvirt.io/http-secret"  # noqa: S105
+"""On what is downloaded: the Secret with `username` and `password`, or `query`, for its address."""
 OURS = "gitvirt.io/"
+_SECRET = re.compile(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 ANNOTATIONS = frozenset(
-    (*CHOICES, NOT_AFTER, f"{OURS}confirm-deletion", f"{OURS}source")  # the last one is the agent's
+    (
+        *(*CHOICES, NOT_AFTER, HTTP_SECRET),
+        *(f"{OURS}confirm-deletion", f"{OURS}source"),  # the last one is the agent's
+    )
 )
 
 
@@ -55,6 +62,8 @@ def _annotation(name: str, text: str) -> str:
     """What an annotation of gitvirt's has to be; empty if it is."""
     if name in CHOICES and text not in CHOICES[name]:
         return " or ".join(CHOICES[name])
+    if name == HTTP_SECRET and not _SECRET.fullmatch(text):
+        return "the name of a Secret, for a cluster's image with its namespace: NAMESPACE/NAME"
     if name == NOT_AFTER:
         try:
             known = datetime.fromisoformat(text).tzinfo is not None

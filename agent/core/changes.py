@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from deepdiff import DeepDiff
 
+from agent.core.addresses import bare, hidden
 from agent.core.model import Json
 from agent.core.quantity import parse
 
@@ -83,6 +84,8 @@ class Rule(Protocol):
     def quantity(self) -> bool: ...
     @property
     def secret(self) -> bool: ...
+    @property
+    def address(self) -> bool: ...
     @property
     def structured(self) -> bool: ...
     @property
@@ -205,7 +208,7 @@ def _plain(rules: Rules, path: Path, value: Json) -> Json:
     if value is not None and rules.rule(path).quantity:
         number = parse(value)
         return f"{number.normalize():f}" if number else "0"
-    return value
+    return bare(value) if isinstance(value, str) and rules.rule(path).address else value
 
 
 def sealed(rules: Rules, spec: Mapping[str, Json], salt: str) -> dict[str, Json]:
@@ -239,7 +242,7 @@ def _secrets(
             return {name: walk((*path, name), item) for name, item in value.items()}
         if isinstance(value, list | tuple):
             return [walk(path, item) for item in value]
-        return value
+        return _shown_address(rules, path, value)
 
     marked: dict[str, Json] = (
         walk(root, content)
@@ -253,7 +256,14 @@ def _open(rules: Rules, path: Path, value: Json) -> Json:
     """The value as people may see it: secrets as a marker."""
     if isinstance(value, Mapping):
         return {name: _open(rules, (*path, name), item) for name, item in value.items()}
-    return SENSITIVE if value is not None and rules.rule(("spec", *path)).secret else value
+    if value is not None and rules.rule(("spec", *path)).secret:
+        return SENSITIVE
+    return _shown_address(rules, ("spec", *path), value)
+
+
+def _shown_address(rules: Rules, path: Path, value: Json) -> Json:
+    """An address without what is secret of it; any other value as it is."""
+    return hidden(value) if isinstance(value, str) and rules.rule(path).address else value
 
 
 def applied(

@@ -22,6 +22,8 @@ class FieldRule:
     list_key: tuple[str, ...] | None = None
     quantity: bool = False
     secret: bool = False
+    address: bool = False
+    """True if it is an address whose credentials and query are secret."""
     structured: bool = False
     """True if its fields are compared one by one; else it is compared and shown whole."""
     ref: Mapping[str, str] | None = None
@@ -104,7 +106,8 @@ def _rule(schema: Mapping[str, Any], parent: FieldRule) -> FieldRule:
         apply=schema.get("x-apply", parent.apply),
         list_key=tuple(key) if key else None,
         quantity=bool(schema.get("x-quantity")),
-        secret=parent.secret or bool(schema.get("x-secret")),
+        secret=parent.secret or schema.get("x-secret") is True,
+        address=schema.get("x-secret") == "address",
         structured=bool(schema.get("properties")) and not schema.get("x-atomic"),
         union=schema.get("x-union", ""),
         ref=schema.get("x-ref"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from agent.core.addresses import is_hidden
 from agent.core.changes import SENSITIVE, redacted
 from agent.core.model import Json, Key, Manifest, Object
 from agent.core.parsing import parse
@@ -165,12 +166,12 @@ def record(catalogue: Catalogue, value: Mapping[str, Json]) -> Record | None:
 
 
 def is_redacted(value: Json) -> bool:
-    """True if a secret's marker stands somewhere in the value."""
+    """True if the marker of a secret, or of a part of an address, stands somewhere in the value."""
     if isinstance(value, Mapping):
         return any(is_redacted(item) for item in value.values())
     if isinstance(value, list | tuple):
         return any(is_redacted(item) for item in value)
-    return bool(value == SENSITIVE)
+    return isinstance(value, str) and (value == SENSITIVE or is_hidden(value))
 
 
 def same_content(kind: Kind, manifest: Manifest, known: Manifest) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from agent.core.annotations import LAST_APPLIED, misused
+from agent.core.addresses import HIDDEN, is_hidden
+from agent.core.annotations import HTTP_SECRET, LAST_APPLIED, misused
 from agent.core.changes import SENSITIVE
 from agent.core.documents import Document, Path
 from agent.core.meaning import Hidden, hidden, in_texts, meant_by, named_by
@@ -331,3 +332,9 @@ def _markers(kind: Kind, content: Mapping[str, Json]) -> Iterator[tuple[Path, st
                 path,
                 f"is the marker {SENSITIVE} that stands for a secret: write the value itself",
             )
+        elif isinstance(value, str) and is_hidden(value) and kind.rule(path).address:
+            message = (
+                f"has the marker {HIDDEN} in place of a secret: write the whole address, or keep "
+                f"the secret in a Secret that the annotation {HTTP_SECRET} names"
+            )
+            yield path, message

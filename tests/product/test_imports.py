@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from agent.core.actions import ImportImage
+from agent.core.addresses import hidden
 from agent.core.facts import Decision
 from agent.core.host import RawVolume
 from agent.core.identity import POOL, image_volume
@@ -21,6 +22,7 @@ from agent.reconcile import execute
 from agent.reconcile.execute import Outcome, Ticket
 from agent.reconcile.news import ProgressNews
 from agent.reconcile.world import VolumeRead
+from tests.memory_host import Volume
 from tests.rig import Rig, condition, manifest
 
 OLD, NEW = "http://127.0.0.1:9/old", "http://127.0.0.1:9/new"
@@ -43,7 +45,7 @@ def disk(url: str) -> dict[str, Any]:
 
 
 def digest(url: str) -> str:
-    return sha256(url.encode()).hexdigest()
+    return sha256(hidden(url).encode()).hexdigest()
 
 
 class Downloads:
@@ -53,6 +55,7 @@ class Downloads:
         self.started: list[str] = []
         self._rig, self._waiting = rig, deque[Callable[[], None]]()
         rig.downloads = self._waiting
+        self._failing = False
         executor: Any = rig.agent.reconciler._acting._executor
         self._run = executor.run
         executor.run = self._carried_out
@@ -64,6 +67,15 @@ class Downloads:
         if not isinstance(action, ImportImage) or ticket.called_off.is_set():
             outcome: Outcome = self._run(ticket)
             return outcome
+        if self._failing:
+            return Outcome(
+                ticket.key,
+                ticket.generation,
+                failed="ImportImage",
+                reason="ImagePullFailed",
+                message="no",
+            )
+        name = image_volume("default", digest(action.url), "qcow2")
         size = 2 * GIB if action.url == OLD else GIB
         facts = {
             "digest": digest(action.url),
@@ -71,7 +83,8 @@ class Downloads:
             "storedBytes": 4,
             "unpackedBytes": size,
         }
-        name = image_volume("default", digest(action.url), "qcow2")
+        volumes = self._rig.host.pools.setdefault(POOL, {})
+        volumes[name] = Volume(f"/{name}", size, content=b"data")
         seen = VolumeRead(action.node, POOL, name, RawVolume(POOL, name, f"/{name}", size, 4))
         result = {**facts, "source": action.source}
         return Outcome(ticket.key, ticket.generation, ["ImportImage"], result=result, seen=[seen])
@@ -94,6 +107,13 @@ class Downloads:
         """Of those that have not ended, whether they are to end early."""
         under_way = self._rig.agent.reconciler._acting.busy.values()
         return [ticket.called_off.is_set() for _, ticket in under_way]
+
+    def fail(self) -> None:
+        """Let the newest download fail."""
+        self._failing = True
+        self._waiting.pop()()
+        self._failing = False
+        self.hold()
 
     def end(self) -> None:
         """End downloads, the newest first, until none is left."""

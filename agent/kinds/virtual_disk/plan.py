@@ -177,13 +177,14 @@ def _source(
     """The image data to start from; None with the reason in the report."""
     if source["type"] == "HTTP":
         previous = view.previous(disk.key)
-        same = previous.get("observedGeneration") == disk.generation
-        known = previous.get("import", {}) if same else {}  # else it may be of another address
+        known = previous.get("import", {})
+        if "source" not in known and previous.get("observedGeneration") != disk.generation:
+            known = {}  # it may be of another address
         state = imported(disk, source["http"], known, view, at)
         report.facts, report.progress = state.facts, state.progress
         report.wake, report.waiting = state.wake, state.waiting
         if state.data is None:
-            report.phase = "Failed" if state.failed else "Provisioning"
+            report.phase = state.phase
             report.reason, report.message = state.reason, state.message
             report.actions = (state.action,) if state.action else ()
         return state.data

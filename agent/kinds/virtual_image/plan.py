@@ -51,8 +51,7 @@ def decide(image: Object, view: View) -> Decision:
 def _status(state: Imported, *, in_use: bool) -> dict[str, Any]:
     facts = state.facts
     ready = state.data is not None
-    phase = "Ready" if ready else "Failed" if state.failed else "Provisioning"
-    status: dict[str, Any] = {"phase": phase, "progress": state.progress}
+    status: dict[str, Any] = {"phase": state.phase, "progress": state.progress}
     if facts.get("digest"):
         status |= {
             "digest": facts["digest"],

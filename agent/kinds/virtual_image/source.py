@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +14,7 @@ from agent.core.identity import POOL, image_prefix, image_volume
 from agent.core.jobs import IDLE, Job, held
 from agent.core.model import Json, Object
 from agent.kinds.local import Place
+from agent.kinds.virtual_image.address import complete_address
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,16 @@ class Imported:
     wake: float | None = None
     waiting: bool = False
 
+    @property
+    def phase(self) -> str:
+        if self.data is not None:
+            return "Ready"
+        if self.failed:
+            return "Failed"
+        return "Pending" if self.reason == NOT_STARTED else "Provisioning"
 
+
+NOT_STARTED = "ProvisioningNotStarted"
 AGAIN = "The download fails and is tried again: {}"
 FACTS = ("digest", "format", "storedBytes", "unpackedBytes")
 
@@ -56,25 +68,30 @@ FACTS = ("digest", "format", "storedBytes", "unpackedBytes")
 def imported(
     obj: Object, http: Mapping[str, Json], known: Mapping[str, Json], view: View, at: Place
 ) -> Imported:
-    """`known` is what the ledger remembers of an earlier import from the same source."""
+    """`known` is what the ledger remembers of an earlier import, from the same source if it does
+    not say from which.
+    """
     job: Job = view.read("job", obj.key) or IDLE
+    url, lacking = complete_address(obj, http["url"], view)
     action = ImportImage(
         node=at.name,
         pool=POOL,
-        url=http["url"],
+        url=url,
         checksums=dict(http.get("checksum", {})),
         ca_bundle=_certificates(http),
         volume_prefix=image_prefix(view.setting("fleet")),
     )
-    facts = dict(known)
+    source = _digest(action)
+    facts = dict(known) if known.get("source", source) == source else {}
     if job.result.get("source") == action.source:  # the manifest may have changed meanwhile
-        facts = {name: job.result[name] for name in FACTS}
+        facts = {name: job.result[name] for name in FACTS} | {"source": source}
     if facts.get("digest"):
         data = _stored(facts, view, at)
         if data is not None:
             return Imported(facts, data, progress="100%")
     if "ImportImage" in job.busy:
-        reason, message = _under_way(job, obj.generation)
+        doing = "The image is being downloaded and checked."
+        reason, message = _told(job, obj.generation, doing)
         return Imported(
             known,
             action=action,  # it goes on as long as it is wanted
@@ -83,6 +100,8 @@ def imported(
             progress=f"{job.progress}%",
             waiting=True,
         )
+    if lacking:
+        return Imported(known, reason=NOT_STARTED, message=lacking)
     if held(job, obj.generation, view.now):
         wake = job.retry_at if job.retry else None
         reason = "ProvisioningFailed" if job.retry else "ProvisioningFailedTerminally"
@@ -94,19 +113,25 @@ def imported(
             wake=wake,
             waiting=job.retry,
         )
-    message = "The image is about to be downloaded."
+    reason, message = _told(job, obj.generation, "The image is about to be downloaded.")
     return Imported(
-        known, action=action, reason="Provisioning", message=message, progress="0%", waiting=True
+        known, action=action, reason=reason, message=message, progress="0%", waiting=True
     )
 
 
-def _under_way(job: Job, generation: int) -> tuple[str, str]:
-    """Reason and message while it is downloaded: what failed is told until it goes better."""
+def _told(job: Job, generation: int, doing: str) -> tuple[str, str]:
+    """Reason and message while it goes on: what failed is told until it goes better."""
     failed = job.error if job.failed == "ImportImage" and job.generation == generation else ""
     trouble = job.trouble or ("" if job.progress else failed)
     if trouble:
         return "ProvisioningFailed", AGAIN.format(trouble)
-    return "Provisioning", "The image is being downloaded and checked."
+    return "Provisioning", doing
+
+
+def _digest(action: ImportImage) -> str:
+    """What tells one source from another in a status."""
+    text = json.dumps(action.source, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _certificates(http: Mapping[str, Json]) -> str | None:
