@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -37,29 +38,17 @@ def finish(code: int, error: OSError | None = None) -> int:
     `error`. Nothing is left that could fail when the interpreter ends.
     """
     try:
-        if error is not None:
-            raise error
         sys.stdout.flush()
-    except BrokenPipeError:
-        _silence(sys.stdout)
-        code = PIPE_CLOSED
     except OSError as failure:
         _silence(sys.stdout)
-        code = FAILED
-        _complain(f"error: the output cannot be written: {failure.strerror}\n")
-    try:
-        sys.stderr.flush()
-    except OSError:
-        _silence(sys.stderr)
-        code = code or FAILED
-    return code
-
-
-def _complain(text: str) -> None:
-    try:
-        sys.stderr.write(text)
-    except OSError:
-        _silence(sys.stderr)
+        error = error or failure
+    if error is None:
+        return code
+    if isinstance(error, BrokenPipeError):
+        return PIPE_CLOSED
+    with contextlib.suppress(OSError):  # it may be this one that is lost
+        sys.stderr.write(f"error: the output cannot be written: {error.strerror}\n")
+    return FAILED
 
 
 def _silence(stream: object) -> None:

@@ -174,6 +174,14 @@ def test_ctrl_c_leaves_no_trace_while_the_program_loads_and_ends(
     assert done.returncode == code
 
 
+def test_what_was_found_is_printed_although_errors_cannot_be(fleet: Fleet) -> None:
+    fleet.write(machine("here"))
+    command = f"{sys.executable} -m agent get vm here missing --repo {fleet.root} 2>/dev/full"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[1].startswith("here ")
+
+
 TWICE = """\
 import signal, sys
 from agent import cli
@@ -270,7 +278,16 @@ def test_an_output_that_is_closed_or_full_leaves_no_trace(fleet: Fleet, closed: 
     done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+    assert "error:" not in done.stdout
     assert len(done.stderr.splitlines()) == ("2>" not in closed)
+
+
+def test_an_output_that_is_open_for_reading_only_is_one_error(fleet: Fleet) -> None:
+    fleet.write(machine())
+    command = f"{sys.executable} -m agent get vm --repo {fleet.root} 1</dev/null"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "error: the output cannot be written: Bad file descriptor\n"
 
 
 def test_one_command_loads_no_other(fleet: Fleet) -> None:
