@@ -11,10 +11,11 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from agent.core.acceptance import meant_in
+from agent.core.acceptance import deletion_set, meant_in, prune
 from agent.core.assembly import assemble
+from agent.core.ledger import Record
 from agent.core.manifests import FileResult, is_json, read_file
-from agent.core.model import Desired, Key
+from agent.core.model import Desired, Key, Manifest, Object
 from agent.core.schema import Catalogue
 from agent.kinds.validation import CHECKS
 
@@ -452,6 +453,43 @@ def test_a_refused_manifest_of_an_unknown_name_may_be_a_renamed_one() -> None:
     assert meant_in(wanted, WEB, {WEB}) == "a.yaml:11"
     assert not meant_in(wanted, WEB, {WEB, WEB._replace(name="wbe")})
     assert not meant_in(wanted, WEB._replace(kind="VirtualDisk"), {WEB})
+    moved = seen(ONE.replace("namespace: lab\n", "namespace: la\nb"))
+    assert moved.invalid == {WEB._replace(namespace="la")}
+    assert meant_in(moved, WEB, {WEB})
+    assert not meant_in(moved, WEB._replace(name="db"), {WEB})
+
+
+def test_what_a_document_may_mean_is_deleted_once_that_is_confirmed() -> None:
+    """Neither does the confirmation of another set let go of it, nor this one of what is too much."""
+    keys = [WEB._replace(name=name) for name in ("web", *"abcd")]
+    records = {
+        key: Record(Object(Manifest(key, {}, {}, {}), key.name, 1, "", ""), {}) for key in keys
+    }
+    wanted = seen(ONE.replace(OWN, "kubevirt.io/v1"))
+    code, rest = deletion_set([WEB]), deletion_set(keys[1:])
+    found = prune(wanted, wanted.manifests, records, "")
+    assert found.delete == ()
+    told = {problem.resource: problem.message for problem in found.held}
+    assert "a.yaml:1 may be meant as it" in told[str(WEB)]
+    assert all(code in told[str(key)] if key == WEB else rest in told[str(key)] for key in keys)
+    found = prune(wanted, wanted.manifests, records, code)
+    assert found.delete == (WEB,)
+    assert {problem.resource for problem in found.held} == {str(key) for key in keys[1:]}
+    found = prune(wanted, wanted.manifests, records, rest)
+    assert found.delete == tuple(keys[1:])
+    assert [problem.resource for problem in found.held] == [str(WEB)]
+
+
+def test_what_has_no_kind_may_be_of_a_kind_without_namespaces() -> None:
+    wanted = seen("metadata: {name: sized, namespace: lab}\nspec: {}\n")
+    for namespace in ("lab", ""):
+        assert wanted.meant_in(Key("VirtualMachineClass", namespace, "sized"))
+    assert not wanted.meant_in(Key("VirtualDisk", "prod", "sized"))
+
+
+def test_what_ends_behind_its_kind_may_be_anything() -> None:
+    """VirtualMachineClass is cut off to another kind."""
+    assert seen(f"apiVersion: {OWN}\nkind: VirtualMachine").broken == ("a.yaml",)
 
 
 def test_the_name_of_our_module_with_a_slip_is_a_problem() -> None:

@@ -386,7 +386,8 @@ def test_a_deployment_of_the_name_holds_nothing(on: Rig) -> None:
     assert on.host.read_domain(on.uuid()) is None
 
 
-def test_an_operation_with_a_slip_is_not_withdrawn(on: Rig) -> None:
+@pytest.mark.parametrize("head", [{"kind": "VMOP"}, {"kind": "Vmop-"}, {"kind": None}])
+def test_an_operation_with_a_slip_is_not_withdrawn(on: Rig, head: dict[str, str | None]) -> None:
     on.host.guest_obeys = False
     asked = operation("op", "vm", "Stop")
     on.push({"op.yaml": asked}, OPERATIONS)
@@ -394,7 +395,7 @@ def test_an_operation_with_a_slip_is_not_withdrawn(on: Rig) -> None:
     for _ in range(4):
         on.step()
     assert on.vmop("op")["status"]["phase"] == "InProgress"
-    on.push({"op.yaml": {**asked, "kind": "VMOP"}}, OPERATIONS)
+    on.push({"op.yaml": {**asked, **head}}, OPERATIONS)
     on.agent.reconciler.look_at_git()
     for _ in range(4):
         on.step()

@@ -19,7 +19,7 @@ from agent.reconcile.plans import process
 from agent.reconcile.plans.branches import path_of
 from tests.memory_repository import MemoryRepository
 from tests.plans import branch
-from tests.rig import MAIN, START, STATUS, Rig, disk, machine, manifest
+from tests.rig import MAIN, START, STATUS, Rig, disk, encoded, machine, manifest
 
 DAY = 86400.0
 
@@ -187,6 +187,24 @@ def test_a_plan_follows_its_branch_and_the_fleet(on: Rig) -> None:
     settle(on)
     assert "cpu.cores" not in plans(on)["topic.md"]
     assert "memory.size" in plans(on)["topic.md"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("virtualization.", "virtualisation.", "did you mean virtualization.deckhouse.io/v1alpha2?"),
+        ("kind: VirtualMachine", "kind: VM", "did you mean VirtualMachine?"),
+        ("virtualization.deckhouse.io", "kubevirt.io", " may be meant as it"),
+    ],
+)  # fmt: skip
+def test_a_slip_is_no_deletion_in_a_plan(on: Rig, old: str, new: str, words: str) -> None:
+    text = (encoded([disk(), machine()]) or b"").decode()
+    head, _, last = text.rpartition("---\n")
+    branch(on, "slip", {"vm.yaml": f"{head}---\n{last.replace(old, new, 1)}"})
+    settle(on)
+    page = plans(on)["slip.md"]
+    assert words in page
+    assert "to delete" not in page
 
 
 def test_problems_stand_in_the_plan_with_their_place(on: Rig) -> None:

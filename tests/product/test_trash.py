@@ -438,11 +438,18 @@ def test_nothing_is_collected_while_an_import_has_not_ended(rig: Rig) -> None:
     later(rig, 2 * GRACE)
     later(rig, 2 * GRACE)
     assert name in rig.host.pools[POOL]  # nor while a manifest cannot be read
-    rig.push({"broken.yaml": None})
+    slip = {**manifest("ClusterVirtualImage", "image", http), "kind": "ClusterImage"}
+    rig.push({"broken.yaml": None, "image.yaml": slip})
     rig.settle()
     later(rig, 2 * GRACE)
     later(rig, 2 * GRACE)
-    assert name not in rig.host.pools[POOL]
+    assert name in rig.host.pools[POOL]  # nor while one may be meant that does not hold
+    other = {**manifest("VirtualMachine", "other", {}), "apiVersion": "kubevirt.io/v1"}
+    rig.push({"image.yaml": other})
+    rig.settle()
+    later(rig, 2 * GRACE)
+    later(rig, 2 * GRACE)
+    assert name not in rig.host.pools[POOL]  # what needs no images holds none
 
 
 def test_a_domain_keeps_image_data(rig: Rig) -> None:
