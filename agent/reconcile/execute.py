@@ -26,7 +26,7 @@ from agent.core.actions import (
     UndefineDomain,
     WriteSeed,
 )
-from agent.core.host import Host, HostError, RawDomain, RawVolume, version
+from agent.core.host import Host, HostError, RawDomain, RawVolume, Reading, version
 from agent.core.metadata import from_domain
 from agent.core.model import Json, Key
 from agent.core.volumes import mentions, untold, users_of, volume_xml
@@ -189,15 +189,7 @@ class Executor:
     def _(self, action: EraseVolume, outcome: Outcome) -> None:
         host = self._hosts[action.node]
         with self._pools[action.node]:  # no overlay of it can be made meanwhile
-            seen = host.read(frozenset({action.pool}))
-            users = users_of(action.name, seen.domains.values(), seen.volumes.values())
-            if users:
-                raise HostError(
-                    "VolumeInUse", f"Its volume is kept: {', '.join(users)} refers to it."
-                )
-            unclear = untold(seen.domains.values(), host.read_bases())
-            if unclear:
-                raise HostError("VolumeInUse", _UNTOLD.format(", ".join(unclear)))
+            _erasable(host, action.pool, action.name)
             host.delete_volume(action.pool, action.name)
         outcome.seen.append(VolumeRead(action.node, action.pool, action.name, None))
 
@@ -283,6 +275,7 @@ class Executor:
             self._check(outcome)
             name = f"{action.volume_prefix}{prepared.digest}.{prepared.format}"
             with self._import_lock(action.node + name):
+                _replaceable(self._hosts[action.node], action.pool, name, prepared.stored_size)
                 self._store(
                     action.node,
                     action.pool,
@@ -344,6 +337,30 @@ class _Told:
         if news != self._last:
             self._last = news
             self._tell(news)
+
+
+def _replaceable(host: Host, pool: str, name: str, size: int) -> None:
+    """Fails if a volume of that name with other content is in use."""
+    seen = host.read(frozenset({pool}))
+    known = seen.volumes.get((pool, name))
+    if known is not None and known.physical != size:
+        _unused(name, seen)
+
+
+def _erasable(host: Host, pool: str, name: str) -> None:
+    """Fails if anything on the host refers to a volume, or may do so."""
+    seen = host.read(frozenset({pool}))
+    _unused(name, seen)
+    unclear = untold(seen.domains.values(), host.read_bases())
+    if unclear:
+        raise HostError("VolumeInUse", _UNTOLD.format(", ".join(unclear)))
+
+
+def _unused(name: str, seen: Reading) -> None:
+    users = users_of(name, seen.domains.values(), seen.volumes.values())
+    if users:
+        message = f"Its volume is kept: {', '.join(users)} refers to it."
+        raise HostError("VolumeInUse", message)
 
 
 def _saw(outcome: Outcome, node: str, volume: RawVolume) -> None:

@@ -6,6 +6,7 @@ from base64 import encodebytes
 from collections import deque
 from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from agent.core.identity import POOL, image_volume
 from agent.core.jobs import Job
 from agent.core.model import Key
 from agent.images.errors import ImageError
+from agent.images.pipeline import Prepared
 from agent.reconcile import execute
 from agent.reconcile.execute import Outcome, Ticket
 from agent.reconcile.news import ProgressNews
@@ -265,3 +267,34 @@ def test_a_download_that_fails_says_so_while_it_is_tried_again(
     assert len(downloads) == 1
     rig.agent.reconciler.post(ProgressNews(key, 10))
     assert ready()["reason"] == "Provisioning"
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_data_that_something_lies_on_is_not_replaced(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, used: bool
+) -> None:
+    def fetched(*_: object, **__: object) -> Prepared:
+        path = tmp_path / "data"
+        path.write_bytes(b"data")
+        return Prepared(path, "qcow2", GIB, 4, digest(OLD), digest(OLD))
+
+    monkeypatch.setattr(execute, "fetch", fetched)
+    rig.step()
+    name = image_volume("default", digest(OLD), "qcow2")
+    path = f"{rig.host.ensure_pool(POOL)}/{name}"
+    rig.host.pools[POOL][name] = Volume(path, GIB, content=b"somebody has touched it")
+    if used:
+        rig.host.pools[POOL]["top"] = Volume(f"{path}.top", GIB, backing_path=path)
+    rig.push({"image.yaml": image(OLD)})
+    rig.agent.reconciler.look_at_git()
+    for _ in range(10):
+        rig.step()
+    content = rig.host.pools[POOL][name].content
+    assert content == (b"somebody has touched it" if used else b"data")
+    if used:
+        assert (
+            "volume top refers to it"
+            in condition(rig.document("namespaces/default/virtualimages/image.yaml"), "Ready")[
+                "message"
+            ]
+        )
