@@ -82,6 +82,8 @@ class MemoryHost:
     """Bytes that are free in every pool."""
     needed: int = 0
     """Bytes without which a guest that is resumed is paused again at once."""
+    layers: dict[str, str] = field(default_factory=dict)
+    """What each file that was made by hand is based on, by path."""
 
     def __post_init__(self) -> None:
         self.name = self.node.name
@@ -319,7 +321,7 @@ class MemoryHost:
         with self._lock:
             domain = self._get(uuid)
             inactive = _parse(domain.inactive_xml)
-            base = _moved(inactive, path, serial)
+            self.layers[path] = base = _moved(inactive, path, serial)
             active = _parse(domain.active_xml) if domain.active_xml else None
             if active is not None:
                 _moved(active, path, serial, layered=True)
@@ -365,7 +367,7 @@ class MemoryHost:
 
     def _spawn(self, domain: RawDomain) -> None:
         new = replace(domain, state="paused", reason="starting-up", stopped_by="", rebooted=0.0)
-        self._put(replace(new, active_xml=domain.inactive_xml))
+        self._put(replace(new, active_xml=self._chained(domain.inactive_xml)))
 
     def _start(self, uuid: str) -> None:
         """What may go wrong before the guest runs."""
@@ -377,6 +379,17 @@ class MemoryHost:
         if uuid in self.starting_fails:
             self.start_fails(uuid)
             raise HostError("HypervisorError", f"cannot start domain {uuid}: QEMU ended at once")
+
+    def _chained(self, xml: str) -> str:
+        """What runs of a definition: libvirt lists the files below each disk."""
+        if not self.layers:
+            return xml
+        root = _parse(xml)
+        for disk in root.iterfind("devices/disk"):
+            source = disk.find("source")
+            path = "" if source is None else source.get("file", "")
+            _list_below(disk, path, self.layers)
+        return _canonical(root)
 
     def _forget(self, domain: RawDomain) -> None:
         self._drop(domain.uuid)
@@ -506,6 +519,15 @@ def _disk(root: etree._Element, serial: str) -> etree._Element:
         disk for disk in root.iterfind("devices/disk") if serial in ("", disk.findtext("serial"))
     ]
     return found[0]
+
+
+def _list_below(layer: etree._Element, path: str, layers: Mapping[str, str]) -> None:
+    below = etree.SubElement(layer, "backingStore")
+    if path in layers:
+        below.set("type", "file")
+        etree.SubElement(below, "format", type="qcow2")
+        etree.SubElement(below, "source", file=layers[path])
+        _list_below(below, layers[path], layers)
 
 
 def _moved(root: etree._Element, path: str, serial: str, *, layered: bool = False) -> str:

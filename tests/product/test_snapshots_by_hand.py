@@ -138,6 +138,22 @@ def test_a_domain_undefined_by_hand_is_defined_on_the_file_that_it_runs_from(on:
     assert all(f"'{OUTSIDE}'" in xml for xml in defined)
 
 
+def test_a_disk_taken_out_of_the_definition_comes_back_on_the_file_that_it_runs_from(
+    on: Rig,
+) -> None:
+    on.host.snapshot(on.uuid(), OUTSIDE, number(on))
+
+    def out(root: etree._Element) -> None:
+        devices = root.find("devices")
+        assert devices is not None
+        devices.remove(devices.findall("disk")[0])
+
+    on.host.edit(on.uuid(), out)
+    on.settle()
+    assert OUTSIDE in sources(on)
+    assert own(on) not in sources(on)
+
+
 def test_a_disk_is_not_let_go_while_only_its_domain_knows_where_it_is(on: Rig) -> None:
     on.host.snapshot(on.uuid(), OUTSIDE, number(on, "data"))
     push(on, disks=("root",))
@@ -178,6 +194,23 @@ def test_a_leftover_of_a_merge_keeps_no_machine_from_starting(on: Rig) -> None:
     on.settle()
     assert on.vmop("again")["status"]["phase"] == "Completed"
     assert sources(on, active=True)[0] == own(on)
+
+
+def test_no_other_machine_writes_to_a_disk_below_a_snapshot(off: Rig) -> None:
+    off.host.snapshot(off.uuid(), OUTSIDE, number(off))
+    off.host._tell("", "connected")
+    off.push({"other.yaml": machine("other")})
+    off.settle()
+    assert off.host.read_domain(off.uuid("other")) is None
+    said = condition(off.vm("other"), "BlockDevicesReady")
+    assert OUTSIDE in said["message"]
+    assert "VirtualMachine default/vm" in said["message"]
+    off.push({"t.yaml": operation("start", "vm", "Start")}, "refs/heads/operations")
+    off.settle()
+    off.host.merge(off.uuid(), number(off))
+    off.push({"u.yaml": operation("stop-again", "vm", "Stop")}, "refs/heads/operations")
+    off.settle()
+    assert off.running("other")
 
 
 # -- deletion --------------------------------------------------------------------------------

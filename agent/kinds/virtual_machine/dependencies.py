@@ -221,5 +221,12 @@ def _device(
                 f"{key} is in use by {other}: stop that one, or use another disk.",
                 False,
             )
+        moved: str | None = view.read("elsewhere", (key, other))
+        if other != vm.key and moved:
+            problem = (
+                f"{key} lies on {moved} in {other}, as after a snapshot taken by hand: a guest "
+                "that wrote to the disk itself would damage it. Merge it first."
+            )
+            return None, 0, problem, False
     device = Device(data.path, "qcow2", serial(obj.uid), boot=boot)
     return device, data.capacity, "", True

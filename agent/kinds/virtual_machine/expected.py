@@ -39,7 +39,7 @@ class Drift:
 def expected(case: Situation, memory: DomainMetadata) -> DomainFacts:
     """The definition that the next start should use. Everything that it needs is there."""
     facts = _facts(case, memory, case.vm.spec)
-    return replace(facts, disks=files.keep(facts.disks, files.present(case.seen)))
+    return replace(facts, disks=files.keep(facts.disks, files.lying(case.seen)))
 
 
 def with_edits(case: Situation, wanted: DomainFacts) -> DomainFacts:
@@ -64,7 +64,7 @@ def _changed(case: Situation, wanted: DomainFacts) -> frozenset[str]:
     if before == after and not older:
         return frozenset()
     facts = _facts(case, memory, {**case.vm.spec, **before})
-    facts = replace(facts, disks=files.keep(facts.disks, present))
+    facts = replace(facts, disks=files.keep(facts.disks, files.lying(case.seen)))
     found = set(differing(facts, wanted))
     if older or any(before.get(name) != after.get(name) for name in ELSEWHERE):
         found.add("disks")

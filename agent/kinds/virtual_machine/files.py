@@ -8,7 +8,7 @@ it lies on, and nothing is done that would forget that file while it is not the 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from agent.core.facts import View
@@ -23,22 +23,29 @@ from agent.kinds.virtual_machine.provisioning import MEDIA
 from agent.kinds.virtual_machine.seen import Seen
 
 
+def lying(shown: Seen) -> Mapping[str, Disk]:
+    """Every disk that the domain has, defined or running, by serial number, on the file that holds
+    its newest data: where the running disk lies on top of the defined one, or is defined no more,
+    the next start would lose what was written since.
+    """
+    running = _by_serial(shown.active)
+    found = {**running, **_by_serial(shown.defined)}
+    for number, disk in running.items():
+        if disk.path and found[number].path in shown.bases.get(number, ()):
+            found[number] = on(found[number], disk)
+    return found
+
+
+def _by_serial(facts: DomainFacts | None) -> dict[str, Disk]:
+    return {disk.serial: disk for disk in facts.disks.disks} if facts else {}
+
+
 def present(shown: Seen) -> DomainFacts | None:
-    """What the domain has: its definition, or what runs where that was removed by hand. Each disk
-    on the file that holds the newest data: where the running one lies on top of the defined one,
-    the next start from the defined one would lose what was written since.
+    """The definition, or what runs where that was removed by hand, with each disk on the file that
+    it lies on.
     """
     facts = shown.defined or shown.active
-    if facts is None or shown.active is None:
-        return facts
-    running = {disk.serial: disk for disk in shown.active.disks.disks}
-    disks = tuple(_newest(disk, running.get(disk.serial), shown) for disk in facts.disks.disks)
-    return replace(facts, disks=Disks(disks))
-
-
-def _newest(disk: Disk, running: Disk | None, shown: Seen) -> Disk:
-    on_top = disk.path and disk.path in shown.bases.get(disk.serial, ())
-    return on(disk, running) if running is not None and running.path and on_top else disk
+    return replace(facts, disks=keep(facts.disks, lying(shown))) if facts else None
 
 
 def on(disk: Disk, there: Disk) -> Disk:
@@ -46,10 +53,9 @@ def on(disk: Disk, there: Disk) -> Disk:
     return replace(disk, path=there.path, format=there.format, type=there.type)
 
 
-def keep(wanted: Disks, there: DomainFacts | None) -> Disks:
+def keep(wanted: Disks, there: Mapping[str, Disk]) -> Disks:
     """The wanted disks, each on the file that it lies on now."""
-    known = {disk.serial: disk for disk in there.disks.disks} if there else {}
-    return Disks(tuple(_kept(disk, known.get(disk.serial)) for disk in wanted.disks))
+    return Disks(tuple(_kept(disk, there.get(disk.serial)) for disk in wanted.disks))
 
 
 def _kept(disk: Disk, there: Disk | None) -> Disk:
@@ -69,12 +75,9 @@ _OURS = re.compile("[0-9a-f]{32}")
 
 def elsewhere(shown: Seen, fleet: str, at: Place) -> tuple[Disk, ...]:
     """Disks of ours that the domain has on another file than the volume that was made for them."""
-    facts = present(shown)
-    if facts is None:
-        return ()
     return tuple(
         disk
-        for disk in facts.disks.disks
+        for disk in lying(shown).values()
         if not disk.readonly and _OURS.fullmatch(disk.serial) and not _at_home(disk, fleet, at)
     )
 
@@ -88,8 +91,7 @@ def hindrance(needs: Dependencies, shown: Seen, fleet: str, at: Place, view: Vie
     """The needs, not ready where a definition as wanted would lose data: it would let go of a file
     that only this domain knows, or go on from a disk whose newest data is on another file.
     """
-    facts = present(shown)
-    there = {disk.serial for disk in facts.disks.disks} if facts else set()
+    there = lying(shown)
     wanted = {device.serial for device in needs.devices}
     moved = elsewhere(shown, fleet, at)
     for disk in moved:

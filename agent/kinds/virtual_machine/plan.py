@@ -10,7 +10,7 @@ from agent.core.acceptance import suspended
 from agent.core.actions import Action, DeleteConsoleLog, DeleteSeed
 from agent.core.facts import Decision, Fact, View
 from agent.core.host import RawDomain
-from agent.core.identity import POOL, domain_name, domain_uuid
+from agent.core.identity import POOL, domain_name, domain_uuid, serial
 from agent.core.jobs import IDLE, Job, held
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Key, Object
@@ -20,6 +20,7 @@ from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.cause import cause
 from agent.kinds.virtual_machine.deeds import MEDIUM, deeds
 from agent.kinds.virtual_machine.dependencies import disks
+from agent.kinds.virtual_machine.files import elsewhere
 from agent.kinds.virtual_machine.intent import Intent, can_start, current_phase, intent
 from agent.kinds.virtual_machine.report import Report, conflict, unreachable
 from agent.kinds.virtual_machine.seen import Seen, seen
@@ -68,7 +69,7 @@ def _decide(case: Situation, view: View) -> Decision:
     return Decision(
         status=report.status(),
         actions=() if case.job.busy else actions,
-        publish=_publish(case, made),
+        publish=_publish(case, made, view),
         why=cause(case, made, actions, view),
         changes=made.pending,
         wake=min((wake for wake in wakes if wake is not None), default=None),
@@ -109,14 +110,31 @@ def _leave(vm: Object, at: Place, view: View) -> Decision:
     )
 
 
-def _publish(case: Situation, made: Intent) -> dict[Fact, Any]:
+def _publish(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
     """How far operations are, and which disks nobody else may open."""
     facts: dict[Fact, Any] = {("operation", uid): each for uid, each in made.progress.items()}
+    facts |= _moved(case, view)
     for disk in _held(case, made):
         facts["attached", (disk, case.vm.key)] = True
         if disk not in case.needs.claims:
             facts["leaving", disk] = case.vm.key
     return facts
+
+
+def _moved(case: Situation, view: View) -> dict[Fact, Any]:
+    """The file that each disk lies on where that is not its own volume, by disk and VM."""
+    moved = {disk.serial: disk.path for disk in elsewhere(case.seen, case.fleet, case.at)}
+    if not moved:
+        return {}
+    memories = (case.seen.memory, case.seen.running)
+    known = {disk for memory in memories if memory for disk in disks(case.vm, memory.spec)}
+    objects = ((disk, view.object(disk)) for disk in known)
+    numbers = {disk: serial(obj.uid) for disk, obj in objects if obj is not None}
+    return {
+        ("elsewhere", (disk, case.vm.key)): moved[number]
+        for disk, number in numbers.items()
+        if number in moved
+    }
 
 
 def _opened(vm: Object, shown: Seen) -> dict[Fact, Any]:

@@ -96,3 +96,32 @@ FORGETTING: dict[str, Edit] = {
     "metadata broken": _attribute("metadata/*", "generation", "many"),
 }
 """What makes a domain forget who it is."""
+
+
+def writable_disk(xml: str) -> str:
+    """The serial number of a definition's first disk of its own; empty if it has none."""
+    for disk in etree.fromstring(xml).iterfind("devices/disk"):
+        source = disk.find("source")
+        path = "" if source is None else source.get("file", "")
+        own = "_disk_" in path or "/layer-" in path
+        if own and disk.find("readonly") is None:
+            return disk.findtext("serial", "")
+    return ""
+
+
+def merged(xml: str, path: str, base: str) -> str:
+    """A definition with a disk on the file below again."""
+    if path not in xml:
+        return xml
+    root = etree.fromstring(xml)
+    for layer in list(root.iter("disk", "backingStore")):
+        source, below = layer.find("source"), layer.find("backingStore")
+        if source is None or source.get("file") != path:
+            continue
+        source.set("file", base)
+        if below is not None:
+            lower = below.find("backingStore")
+            layer.remove(below)
+            if lower is not None:
+                layer.append(lower)
+    return etree.tostring(root, encoding="unicode")

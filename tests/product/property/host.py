@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from lxml import etree
+
 from agent.core.host import RawDomain, RawVolume
 from tests.memory_host import MemoryHost
 from tests.product.faults import WatchedHost
@@ -44,6 +46,14 @@ class GuardedHost(WatchedHost):
             self._domains[domain.uuid] = replace(began, active_xml=saved)
         shared = self.opened_twice()
         assert not shared, f"two running domains have the same disk open: {shared}"
+        below = self.written_below(domain.uuid)
+        assert not below, f"a guest writes to a file below {below}"
+
+    def define(self, xml: str) -> None:
+        raw = self._domains.get(etree.fromstring(xml).findtext("uuid", ""))
+        lost = [path for path in self.layers_of(raw) if f"'{path}'" not in xml.replace('"', "'")]
+        assert not lost, f"a definition forgets {lost}"
+        super().define(xml)
 
     def comes_up(self, uuid: str) -> None:
         self.saved.pop(uuid, None)
@@ -51,11 +61,14 @@ class GuardedHost(WatchedHost):
         super().comes_up(uuid)
 
     def undefine(self, uuid: str) -> None:
+        lost = self.layers_of(self._domains.get(uuid))
+        assert not lost, f"{lost} would be forgotten"
         super().undefine(uuid)
         self.saved.pop(uuid, None)
 
     def delete_volume(self, pool: str, name: str) -> None:
         users = self.referring(name)
+        users += [top for top, base in self.layers.items() if base == f"{POOL_PATH}/{name}"]
         assert not users, f"{name} is deleted while {users} refers to it"
         problem = self.may_delete(name)
         assert not problem, f"{name} is deleted: {problem}"
@@ -98,9 +111,24 @@ class GuardedHost(WatchedHost):
         definition = self.saved.get(uuid, raw.inactive_xml)
         if any(each in definition and self.open_in(each) for each in self.pools[POOL]):
             return False
+        if self.written_below(uuid):
+            return False  # the person would damage it
         self.start(uuid)
         del self.turns[turns:]
         return True
+
+    def layers_of(self, raw: RawDomain | None) -> list[str]:
+        """Files made by hand that only this domain knows."""
+        xml = f"{raw.inactive_xml} {raw.active_xml}" if raw is not None else ""
+        return [path for path in self.layers if f"file='{path}'" in xml.replace('"', "'")]
+
+    def written_below(self, uuid: str) -> list[str]:
+        """Files made by hand, of other domains, that would be damaged if this definition ran."""
+        tops = {path for path in self.layers if path not in self.layers.values()}
+        tops -= set(self.layers_of(self._domains[uuid]))
+        owned = {path for each in self._domains.values() for path in self.layers_of(each)}
+        xml = self._domains[uuid].inactive_xml
+        return [path for path in tops & owned if self.layers[path] in xml]
 
     def saved_by_hand(self, uuid: str) -> None:
         raw = self._domains[uuid]

@@ -95,6 +95,7 @@ class Product(AgentRules, Checks):
             seat.hung = False
         if all(seat.dead for seat in self.world.seats):
             self.world.start(self.world.seats[0])
+        self.layers_merged()
         self.push({"broken.yaml": None})
         if self.ledger_fault:  # what was in force before is in no ledger
             for name in sorted(self.bad):

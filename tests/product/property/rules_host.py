@@ -7,8 +7,8 @@ from dataclasses import replace
 import hypothesis.strategies as st
 from hypothesis.stateful import rule
 
-from tests.product.property.hands import FORGETTING, HARDWARE, WORDS
-from tests.product.property.host import POOL_PATH
+from tests.product.property.hands import FORGETTING, HARDWARE, WORDS, merged, writable_disk
+from tests.product.property.host import POOL, POOL_PATH
 from tests.product.property.manifests import VMS, names
 from tests.product.property.story import DB, FOREIGN, STRANGERS, Story
 
@@ -44,7 +44,10 @@ class HostRules(Story):
         data=st.data(),
         name=names,
         what=st.sampled_from(
-            ("start", "edit", "edit", "edit live", "metadata", "undefine", "pause", "save")
+            (
+                *("start", "edit", "edit", "edit live", "metadata", "undefine", "pause", "save"),
+                *("snapshot", "snapshot"),
+            )
         ),
     )
     def by_somebodys_hand(self, data: st.DataObject, name: str, what: str) -> None:
@@ -64,6 +67,8 @@ class HostRules(Story):
                 self.paused_by_hand(name, goes_on=data.draw(st.booleans()))
             case "save":
                 self.saved_by_hand(name)
+            case "snapshot":
+                self.snapshot_by_hand(name, inside=data.draw(st.booleans()))
 
     @rule(name=st.sampled_from(("one", "two", "three", "spare", "")), obeys=st.booleans())
     def others_do_something(self, name: str, obeys: bool) -> None:
@@ -85,9 +90,37 @@ class HostRules(Story):
     def saved_by_hand(self, name: str) -> None:
         """As libvirt-guests does when the host goes down; a start goes on where it was."""
         raw = self.raw(name)
-        if raw is not None and self.up(name) and raw.inactive_xml:
+        if raw is None or self.host.layers_of(raw):
+            return
+        if self.up(name) and raw.inactive_xml:
             self.host.saved_by_hand(raw.uuid)
             self.note(name, "saved")
+
+    def snapshot_by_hand(self, name: str, inside: bool) -> None:
+        """A disk goes on in another file, and no event tells of it. `heal` merges it again."""
+        raw = self.raw(name)
+        if raw is None or not raw.inactive_xml or raw.managed_save:
+            return
+        xml = raw.active_xml or raw.inactive_xml
+        if writable_disk(xml) and writable_disk(raw.inactive_xml) == writable_disk(xml):
+            path = f"{POOL_PATH if inside else '/srv'}/layer-{len(self.host.layers)}"
+            self.host.snapshot(raw.uuid, path, writable_disk(xml))
+
+    def layers_merged(self) -> None:
+        """Everybody has merged what he had put aside, or given it up with the domain."""
+        for path, base in reversed(self.host.layers.copy().items()):
+            for raw in list(self.host._domains.values()):
+                self.host._put(
+                    replace(
+                        raw,
+                        inactive_xml=merged(raw.inactive_xml, path, base),
+                        active_xml=merged(raw.active_xml, path, base),
+                    )
+                )
+                self.host._tell(raw.uuid, "block-job")
+            self.host.pools[POOL].pop(path.rpartition("/")[2], None)
+            del self.host.layers[path]
+        self.host._tell("", "connected")  # the files are seen to be gone
 
     def host_is_lost(self) -> None:
         for name in VMS:
