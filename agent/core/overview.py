@@ -101,7 +101,7 @@ def said(kind: str, status: Mapping[str, Json]) -> tuple[Said, ...]:
     for condition in _conditions(status):
         message = str(condition.get("message") or "")
         if message and condition.get("type") not in LIMITS:
-            new = Said(_weight(condition, phase), str(condition.get("type", "")), message)
+            new = Said(weight(condition, phase), str(condition.get("type", "")), message)
             old = found.setdefault(message, new)
             if new.weight < old.weight:
                 found[message] = new
@@ -111,7 +111,8 @@ def said(kind: str, status: Mapping[str, Json]) -> tuple[Said, ...]:
     return tuple(sorted(found.values(), key=lambda each: each.weight))
 
 
-def _weight(condition: Mapping[str, Json], phase: str) -> Weight:
+def weight(condition: Mapping[str, Json], phase: str) -> Weight:
+    """Of what one condition says of an object in a phase."""
     kind, state = condition.get("type"), condition.get("status")
     if kind in RESTARTS:
         return Weight.RESTART

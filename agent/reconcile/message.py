@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from agent.core.changes import sentence
 from agent.core.model import Json, Key
-from agent.core.overview import LIMITS, NOTES, RESTARTS
+from agent.core.overview import LIMITS, NOTES, RESTARTS, Weight, weight
 from agent.core.tables import printable
 
 LONGEST = 72
@@ -111,31 +111,34 @@ def by(author: str, told: News) -> News:
 
 def news(before: Mapping[str, Json], after: Mapping[str, Json]) -> News:
     """What is new in a status, as somebody would tell it."""
-    told = tuple(_conditions(before, after))
-    facts = dict.fromkeys(each for each, _ in told)
-    for name, tell in _FIELDS.items():
-        if before.get(name) != after.get(name):
-            facts |= dict.fromkeys(tell(before.get(name), after.get(name)))
-    if not facts and before and before.get("observedGeneration") != after.get("observedGeneration"):
-        facts["changed by its manifest"] = None
-    return News(tuple(facts), any(telling for _, telling in told))
-
-
-def _conditions(
-    before: Mapping[str, Json], after: Mapping[str, Json]
-) -> Iterator[tuple[str, bool]]:
-    """Facts, and whether people wait for each."""
+    facts: dict[str, None] = {}
+    telling = False
+    phase = str(after.get("phase", ""))
     old = {each["type"]: each for each in before.get("conditions", ())}
     new = {each["type"]: each for each in after.get("conditions", ())}
     for kind in sorted(old.keys() | new.keys()):
         was, now = old.get(kind), new.get(kind)
         turned = (was or {}).get("status") != (now or {}).get("status")
-        if turned:
-            yield from ((fact, True) for fact in _turned(kind, was, now))
-        elif was and now and was["message"] != now["message"] and kind not in _QUIET:
-            yield from ((fact, False) for fact in _phrase(now["message"]))
+        telling = telling or turned
+        facts |= dict.fromkeys(_turned(kind, was, now) if turned else _other_words(was, now))
+        if now is not None and kind != RUNNING and weight(now, phase) is Weight.UNDER_WAY:
+            for each in _phrase(now["message"]):
+                facts.pop(each, None)  # the phase tells it
+    for name, tell in _FIELDS.items():
+        if before.get(name) != after.get(name):
+            facts |= dict.fromkeys(tell(before.get(name), after.get(name)))
+    if not facts and before and before.get("observedGeneration") != after.get("observedGeneration"):
+        facts["changed by its manifest"] = None
+    return News(tuple(facts), telling)
 
 
+def _other_words(was: Mapping[str, Json] | None, now: Mapping[str, Json] | None) -> Iterator[str]:
+    if was and now and was["message"] != now["message"] and now["type"] not in _QUIET:
+        yield from _phrase(now["message"])
+
+
+RUNNING = "Running"
+"""The condition that tells how an instance ended, also while the next one starts."""
 _QUIET = RESTARTS | NOTES | LIMITS
 """Conditions that are told otherwise, or stand there from the start to the end."""
 _TURNED = {
@@ -143,6 +146,8 @@ _TURNED = {
     ("AgentReady", "False"): "the guest agent is gone",
     ("InUse", "True"): "in use",
     ("InUse", "False"): "not in use any more",
+    ("Completed", "True"): "",
+    ("Ready", "True"): "",
     ("Running", "True"): "",
     ("SignalSent", "True"): "",
     ("Suspended", "True"): "suspended",
@@ -266,16 +271,32 @@ RANK = (
 )
 
 
-def compose(events: Iterable[Event], revision: str, extra: str = "") -> str:
+def of_agent(before: Mapping[str, Json], after: Mapping[str, Json]) -> list[str]:
+    """What is new of the agent itself, from two versions of agent.yaml."""
+    said: list[str] = []
+    node = f"node {(after.get('node') or {}).get('name', '')}"
+    for name, what in (("node", node), ("repository", "repository")):
+        was, now = before.get(name) or {}, after.get(name) or {}
+        if now.get("message") and now["message"] != was.get("message"):
+            said.extend(f"{what}: {each}" for each in _phrase(str(now["message"])))
+        elif was.get("message") and not now.get("message"):
+            said.append(f"{what}: ready again")
+    for name, how in (("applied", "applied"), ("attempted", "under way")):
+        revision = (after.get(name) or {}).get("revision", "")
+        if revision and revision != (before.get(name) or {}).get("revision"):
+            said.append(f"{how} {revision[:12]}" if name == "applied" else f"{revision[:12]} {how}")
+            break
+    return said
+
+
+def compose(events: Iterable[Event], revision: str, extra: Iterable[str] = ()) -> str:
     """Subject, all that happened where that is more, and trailers."""
     told = sorted(
         joined(events), key=lambda event: (not event.moved, not event.telling, _rank(event))
     )
-    lines = [str(event) for event in told]
-    if extra:
-        lines.append(extra)
+    lines = [*map(str, told), *extra]
     more = f" (+{len(lines) - 1} more)" if len(lines) > 1 else ""
-    subject = _cut(lines[0] if lines else "Agent", LONGEST - len(more)) + more
+    subject = _cut(lines[0] if lines else "Brought up to date", LONGEST - len(more)) + more
     body = "\n".join(f"- {line}" for line in lines[:LISTED]) if [subject] != lines else ""
     trailers = f"Source-Revision: {revision}" if revision else ""
     return "\n\n".join(part for part in (subject, body, "[skip ci]", trailers) if part) + "\n"

@@ -11,7 +11,7 @@ from agent.core.model import Json, Key, Problem
 from agent.core.readme import PICTURE, Readme
 from agent.core.schema import Catalogue
 from agent.reconcile.book import Book
-from agent.reconcile.message import compose
+from agent.reconcile.message import compose, of_agent
 from agent.reconcile.status_branch import StatusBranch
 
 PROBLEMS_FILE = "problems.yaml"
@@ -90,7 +90,8 @@ class Writing:
         picture = fleet.picture(agent)
         if picture != self._picture:
             changes[PICTURE] = self._picture = picture
-        message = compose(book.events, revision, self._said(agent) or _plans(batch.files))
+        extra = of_agent(self._agent, agent) or _plans(batch.files)
+        message = compose(book.events, revision, extra)
         self.files.clear()
         book.unsaved, book.removed, book.trash.unsaved, book.events = set(), set(), {}, []
         self._agent, self._problems, self._batch, self._written_at = agent, problems, batch, now
@@ -124,22 +125,16 @@ class Writing:
             self._fleet.put(key, record.status, partial(document, self._catalogue, record))
         return self._fleet
 
-    def _said(self, agent: Mapping[str, Json]) -> str:
-        new = agent.get("applied", {}).get("revision", "")
-        if new and new != self._agent.get("applied", {}).get("revision"):
-            return f"applied {new[:12]}"
-        return "agent" if agent != self._agent else ""
-
     @staticmethod
     def _revisions(agent: Mapping[str, Json]) -> tuple[Json, Json]:
         return agent.get("attempted"), agent.get("applied")
 
 
-def _plans(files: Mapping[str, bytes | None]) -> str:
+def _plans(files: Mapping[str, bytes | None]) -> list[str]:
     """Says whose plans are new; the paths are encoded, so that a strange name does no harm."""
     names = sorted(path.removeprefix(PLANS).removesuffix(".md") for path in files)
     more = f" (+{len(names) - 1} more)" if len(names) > 1 else ""
-    return f"plan of {names[0]}{more}" if names else ""
+    return [f"plan of {names[0]}{more}"] if names else []
 
 
 def _listed(each: Problem) -> dict[str, Json]:

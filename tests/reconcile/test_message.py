@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agent.core.model import Key
-from agent.reconcile.message import Event, News, about, compose, joined, news
+from agent.reconcile.message import Event, News, about, compose, joined, news, of_agent
 from tests.fleets import condition
 
 VM = Key("VirtualMachine", "default", "linux-vm")
@@ -14,7 +14,7 @@ CHANGE = {"operation": "replace", "path": "cpu.cores", "currentValue": 1, "desir
 
 
 def status(*conditions: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    return {"phase": "Running", "conditions": list(conditions), "observedGeneration": 1, **fields}
+    return {"phase": "Running", "conditions": list(conditions), "observedGeneration": 1} | fields
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,30 @@ def test_what_stands_there_from_the_start_is_no_news() -> None:
         nodeName="host-a",
         versions={"qemu": "7.2.0"},
     )
-    assert news({}, first) == News()
+    assert news({}, first).facts == ()
+
+
+def test_what_the_phase_tells_is_not_told_again() -> None:
+    made = status(condition("Ready", "False", "The volume is being made."), phase="Provisioning")
+    assert news({}, made).facts == ()
+    assert news(made, status(condition("Ready"), phase="Ready")).facts == ()
+    failed = status(condition("Completed", "False", "It is too late."), phase="Failed")
+    assert news({}, failed).facts == ("it is too late",)
+    starting = status(condition("Running", "False", "Crashed, started again."), phase="Starting")
+    assert news(status(condition("Running")), starting).facts == ("crashed, started again",)
+
+
+def test_the_agent_tells_of_itself_what_has_happened() -> None:
+    calm = {"node": {"name": "host-a", "message": ""}, "applied": {"revision": "a" * 40}}
+    lost = {**calm, "node": {"name": "host-a", "message": "No connection."}}
+    assert of_agent(calm, lost) == ["node host-a: no connection"]
+    assert of_agent(lost, calm) == ["node host-a: ready again"]
+    new = {**calm, "attempted": {"revision": "b" * 40}}
+    assert of_agent(calm, new) == [f"{'b' * 12} under way"]
+    assert of_agent(new, {**new, "applied": new["attempted"]}) == [f"applied {'b' * 12}"]
+    broken = {**calm, "repository": {"message": "branch main is not there"}}
+    assert of_agent(calm, broken) == ["repository: branch main is not there"]
+    assert of_agent(calm, {**calm, "version": "2"}) == []
 
 
 def test_people_wait_for_conditions_and_not_for_details() -> None:
