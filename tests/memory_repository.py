@@ -21,6 +21,9 @@ class MemoryRepository(ObjectRepository):
     def fetch(self) -> Mapping[str, str]:
         return self._spaces.pick(self.refs)
 
+    def sweep(self, refs: Iterable[str]) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -51,6 +51,7 @@ LOCK_OLD = 60.0
 it writes all refs, counts so at no other time.
 """
 _LOCK_PAUSE = 0.002
+_DAY = 86400.0
 UNPACKED = 100
 """Objects of one write that get a file each; Git draws this line there too."""
 
@@ -223,6 +224,20 @@ class Disk:
         """Set refs whatever they were, None removes one: all in one step."""
         if refs:
             self._locked(partial(self.repo.refs.add_packed_refs, refs))
+
+    def sweep(self, refs: Iterable[str]) -> None:
+        """Remove what a writer that was killed has left: the lock files of these refs, of
+        packed-refs and of objects, which stop Git for ever, and packs that were begun.
+        """
+        control, packs = self.control, self.control / "objects" / "pack"
+        with suppress(FileNotFoundError):  # Git removes folders of objects that it has packed
+            old = [(control / f"{name}.lock", LOCK_OLD) for name in (*refs, "packed-refs")]
+            old += ((each, LOCK_OLD) for each in (control / "objects").glob("[0-9a-fp]*/*.lock"))
+            old += ((each, _DAY) for each in packs.glob("tmp_pack_*"))
+            for path, age in old:
+                with suppress(OSError):
+                    if time.time() - path.lstat().st_mtime >= age:
+                        path.unlink()
 
     def _locked(self, write: Callable[[], T]) -> T:
         """Carry out a write that takes a lock file, once the lock is free."""

@@ -33,6 +33,9 @@ class LocalRepository(ObjectRepository):
         self._disk.refresh()
         return self._disk.refs(self._spaces.prefixes, self._spaces.names)
 
+    def sweep(self, refs: Iterable[str]) -> None:
+        self._disk.sweep(refs)
+
     def watch_paths(self) -> tuple[Path, ...]:
         try:
             self._disk.refresh()

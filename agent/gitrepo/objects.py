@@ -77,6 +77,9 @@ class ObjectRepository(ABC):
     def fetch(self) -> Mapping[str, str]: ...
 
     @abstractmethod
+    def sweep(self, refs: Iterable[str]) -> None: ...
+
+    @abstractmethod
     def close(self) -> None: ...
 
     # What follows from it.

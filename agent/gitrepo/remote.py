@@ -98,6 +98,9 @@ class RemoteRepository(ObjectRepository):
         identity = self._fetch_one(name)
         return None if identity is None else self._peeled(identity)
 
+    def sweep(self, refs: Iterable[str]) -> None:
+        self._opened().sweep(())  # the cache has its refs in packed-refs
+
     def close(self) -> None:
         self._cache.close()
         self._client.close()

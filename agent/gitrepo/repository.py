@@ -4,7 +4,7 @@ place, `remote` keeps a cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -117,6 +117,9 @@ class Repository(Protocol):
         StaleTip, with nothing changed, if the ref has moved. With `parentless` the commit has no
         parent and its tree holds just `changes`. `author` is `Name <address>`; empty for gitvirt.
         """
+
+    def sweep(self, refs: Iterable[str]) -> None:
+        """Clear away what a writer of these refs that was killed has left on this machine."""
 
     def watch_paths(self) -> tuple[Path, ...]:
         """Folders in which a change may mean news; empty where one must poll."""

@@ -20,6 +20,8 @@ from agent.reconcile.status_branch import Ledger, StatusBranch
 from agent.reconcile.withdrawal import withdrawal
 
 HEADS = "refs/heads/"
+SWEEP = 600.0
+"""Seconds between two looks for what killed writers have left."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,8 @@ class GitWorker:
         self._seen: tuple[str | None, str | None] | None = None
         self._tip: str | None = None
         self._loaded = False
+        self._clock = clock
+        self._sweep_at = float("-inf")
         self._lease = Lease(repository, me, clock)
         self.may_act = self._lease.may_act
 
@@ -115,6 +119,7 @@ class GitWorker:
             if leader:
                 self._loaded = False
                 return Synced(leading=False, leader=leader)
+            self._sweep()
             ledger = self._ledger(tip)
             main = refs.get(f"refs/heads/{self._branches.main}")
             operations = refs.get(f"refs/heads/{self._branches.operations}")
@@ -178,6 +183,13 @@ class GitWorker:
         except RepositoryError as error:
             return Withdrawn(error=error)
         return Withdrawn(gone)
+
+    def _sweep(self) -> None:
+        """A lock that a killed writer left would stop people's pushes for ever."""
+        if self._clock() >= self._sweep_at:
+            self._sweep_at = self._clock() + SWEEP
+            ours = (self._branches.status, self._branches.operations)
+            self._repository.sweep((*(f"{HEADS}{name}" for name in ours), *self._lease.refs()))
 
     # -- reading -----------------------------------------------------------------------------
 

@@ -132,6 +132,10 @@ class Lease:
         self._beaten, self._leading = at, True
         return ""
 
+    def refs(self) -> tuple[str, ...]:
+        """What this agent writes."""
+        return (self._ref, self._standby_ref, STANDBY)
+
     def branches(self) -> frozenset[str]:
         """Branches of other fleets' agents."""
         beats = (each.beat for each in self._leases.values())

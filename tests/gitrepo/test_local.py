@@ -383,6 +383,33 @@ def test_the_lock_of_packed_refs_is_respected_longer(
     assert local.fetch() == {STATUS: first, "refs/heads/x": first}
 
 
+def test_what_a_killed_writer_left_is_swept(root: Path, local: LocalRepository) -> None:
+    tip = local.commit(STATUS, None, {"a": b"1"}, "1")
+    loose = next((root / "objects").glob("[0-9a-f]?/*"))
+    (root / "objects/pack").mkdir(exist_ok=True)
+    dead = [
+        root / f"{STATUS}.lock",
+        root / "packed-refs.lock",
+        loose.with_name(f"{loose.name}.lock"),
+        root / "objects/pack/pack-1.idx.lock",
+        root / "objects/pack/tmp_pack_x",
+    ]
+    alive = [
+        root / "refs/heads/operations.lock",
+        loose.with_name("0.lock"),
+        root / "objects/pack/tmp_pack_y",
+    ]
+    foreign = root / "refs/heads/main.lock"
+    for path in (*dead, *alive, foreign):
+        path.touch()
+    for path in (*dead, foreign):
+        os.utime(path, (1, 1))
+    local.sweep((STATUS, "refs/heads/operations", "refs/heads/none"))
+    assert not any(path.exists() for path in dead)
+    assert all(path.exists() for path in (*alive, foreign, loose))
+    assert local.fetch() == {STATUS: tip}
+
+
 def test_a_ref_in_the_way_is_named(root: Path, local: LocalRepository) -> None:
     put(root, {"a": "1"}, "refs/heads/status/old")
     with pytest.raises(RepositoryError, match="status") as caught:
