@@ -60,10 +60,13 @@ class Product(AgentRules, Checks):
     @rule(
         name=names,
         what=st.sampled_from(("crash", "poweroff", "Stop", "Restart", "lost", "nothing")),
+        failing=st.integers(0, 2),
+        looks=st.booleans(),
     )
-    def one_thing_at_rest(self, name: str, what: str) -> None:
+    def one_thing_at_rest(self, name: str, what: str, failing: int, looks: bool) -> None:
         """Where just one thing happens, the outcome is known exactly."""
         self.heal()
+        self.starts_fail(failing=failing, looks=looks)
         if what in ("crash", "poweroff"):
             self.happens(name=name, how=what)
         elif what in ("Stop", "Restart"):
@@ -89,7 +92,6 @@ class Product(AgentRules, Checks):
 
     def let_everybody_work(self) -> None:
         self.world.fuse = None
-        self.world.failing, self.world.looks = 0, False
         self.starts_end(well=True)
         for seat in self.world.seats:
             seat.hung = False
