@@ -151,25 +151,24 @@ def read_document(
         message = f"must be a mapping with apiVersion and kind, not {what}"
         return _refused(catalogue, document, None, [((), message)])
     emptied = _drop_empty_namespace(value)
-    _drop_nulls(value)
+    texts = _drop_nulls(value)
     if isinstance(value, list):
-        return _foreign(
-            catalogue, document, Foreign("is a list, no Kubernetes object: not applied")
-        )
+        note = Foreign("is a list, no Kubernetes object: not applied")
+        return _foreign(catalogue, document, note, texts)
     kind = recognise(catalogue, value)
     if isinstance(kind, Foreign):
-        return _foreign(catalogue, document, kind)
+        return _foreign(catalogue, document, kind, texts)
     if isinstance(kind, Wrong):
         found = [*document.problems, (kind.path, kind.message)]
         return _refused(catalogue, document, key_of(kind.kind, value), found)
-    read = _ours(catalogue, checks, kind, document)
+    read = _ours(catalogue, checks, kind, document, texts)
     if isinstance(read, Accepted) and emptied and kind.namespaced:
         return _moved(read)
     return read
 
 
 def _ours(
-    catalogue: Catalogue, checks: Checks, kind: Kind, document: Document
+    catalogue: Catalogue, checks: Checks, kind: Kind, document: Document, texts: list[str]
 ) -> Accepted | Refused | Ignored:
     value = document.value
     key = key_of(kind, value)
@@ -180,7 +179,7 @@ def _ours(
     found = [
         *document.problems,
         *_metadata(kind, value),
-        *_markers(kind, content),
+        *(_markers(kind, content) if SENSITIVE in texts else ()),
         *catalogue.problems(kind, value),
         *(problem for check in checks.get(kind.name, ()) for problem in check(content)),
     ]
@@ -189,7 +188,7 @@ def _ours(
         return _refused(catalogue, document, key, wrong)
     told = [f"{_dotted(path)} {note}" for path, note in found]
     manifest = _manifest(catalogue, kind, key, document, content, told)
-    return Accepted(manifest, in_texts(catalogue, document))
+    return Accepted(manifest, in_texts(catalogue, texts))
 
 
 def _moved(accepted: Accepted) -> Accepted:
@@ -204,7 +203,9 @@ def _moved(accepted: Accepted) -> Accepted:
     )
 
 
-def _foreign(catalogue: Catalogue, document: Document, foreign: Foreign) -> Refused | Ignored:
+def _foreign(
+    catalogue: Catalogue, document: Document, foreign: Foreign, texts: list[str]
+) -> Refused | Ignored:
     """A document that is none of ours, with what it holds of ours all the same: of another API's
     object that is its own affair, anywhere else somebody expects it to count.
     """
@@ -214,7 +215,7 @@ def _foreign(catalogue: Catalogue, document: Document, foreign: Foreign) -> Refu
     if inside and not (whole and all(each.path for each in inside)):
         return _refused(catalogue, document, None, _misplaced(document, inside))
     meant = {each for found in inside for each in named_by(catalogue, found.value)}
-    meant |= in_texts(catalogue, document)
+    meant |= in_texts(catalogue, texts)
     if foreign.meant is not None:
         meant.add(foreign.meant)
     note = Problem("", document.line, label(value), "", foreign.note)
@@ -231,9 +232,11 @@ def _misplaced(document: Document, inside: Iterable[Hidden]) -> Iterator[tuple[P
             )
 
 
-def _drop_nulls(value: Json) -> None:
-    """A field that is null is absent, all the way down. An empty head is that of an object yet."""
-    parts, seen = [value], {id(value)}
+def _drop_nulls(value: Json) -> list[str]:
+    """A field that is null is absent, all the way down. An empty head is that of an object yet.
+    Gives the texts that may be more than a value: those of several lines, and markers.
+    """
+    parts, seen, texts = [value], {id(value)}, []
     while parts:
         part = parts.pop()
         if isinstance(part, dict):
@@ -241,9 +244,13 @@ def _drop_nulls(value: Json) -> None:
             for name in [name for name, item in part.items() if item is None and name not in kept]:
                 del part[name]
         for item in part.values() if isinstance(part, dict) else part:
-            if isinstance(item, dict | list) and id(item) not in seen:
+            if isinstance(item, str):
+                if "\n" in item or item == SENSITIVE:
+                    texts.append(item)
+            elif isinstance(item, dict | list) and id(item) not in seen:
                 seen.add(id(item))
                 parts.append(item)
+    return texts
 
 
 def _drop_empty_namespace(value: Json) -> bool:

@@ -8,7 +8,7 @@ or what has its kind where its name cannot be read.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from agent.core.documents import Document, Path
@@ -44,7 +44,8 @@ def meant_by(
             found.add(Meant(None, None, name))
     for each in hidden(catalogue, document):
         found |= named_by(catalogue, each.value)
-    for text, kinds in _texts(catalogue, document):  # the names may be left outside
+    texts = (value for _, value in _parts(document) if isinstance(value, str))
+    for text, kinds in _with_objects(catalogue, texts):  # the names may be left outside
         found |= _names(text) | {Meant(kind, None, None) for kind in kinds}
     return frozenset(found)
 
@@ -76,20 +77,21 @@ def hidden(catalogue: Catalogue, document: Document) -> Iterator[Hidden]:
             yield Hidden(path, value)
 
 
-def in_texts(catalogue: Catalogue, document: Document) -> frozenset[Meant]:
+def in_texts(catalogue: Catalogue, texts: Iterable[str]) -> frozenset[Meant]:
     """What may be meant by texts with an object in them: one that was moved to the right becomes a
     part of the text above it.
     """
-    return frozenset(each for text, _ in _texts(catalogue, document) for each in _names(text))
+    found = _with_objects(catalogue, texts)
+    return frozenset(each for text, _ in found for each in _names(text))
 
 
-def _texts(catalogue: Catalogue, document: Document) -> Iterator[tuple[str, set[str]]]:
+def _with_objects(catalogue: Catalogue, texts: Iterable[str]) -> Iterator[tuple[str, set[str]]]:
     """Texts of several lines in which an object of ours stands, with the kinds in them."""
-    for _, value in _parts(document):
-        if isinstance(value, str) and "\n" in value and "apiVersion" in value:
-            kinds = catalogue.kinds.keys() & set(_KIND.findall(value))
+    for text in texts:
+        if "\n" in text and "apiVersion" in text:
+            kinds = catalogue.kinds.keys() & set(_KIND.findall(text))
             if kinds:
-                yield value, kinds
+                yield text, kinds
 
 
 def _names(text: str) -> set[Meant]:
