@@ -26,6 +26,7 @@ def opened(settings: Settings, folder: Path | None = None) -> Repository:
         _credentials(settings, where),
         settings.plan_refs,
         settings.ssh_command or ssh_command(here),
+        settings.proxies,
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import NoReturn
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import urllib3
-from dulwich.client import Urllib3HttpGitClient, default_urllib3_manager
+from dulwich.client import Urllib3HttpGitClient, default_user_agent_string
 
+from agent.core.proxies import Proxies
 from agent.gitrepo.client import Client, Limits
 from agent.gitrepo.credentials import Credentials, split_url
 from agent.gitrepo.repository import RepositoryError
@@ -21,20 +23,45 @@ _MAX_REDIRECTS = 3
 _REFS_SERVICE = "/info/refs?service="
 
 
+def _manager(address: str, proxies: Proxies) -> urllib3.PoolManager:
+    """Connections to a server, or to the proxy that the environment has for it."""
+    parts = urlsplit(address)
+    headers = {"User-agent": default_user_agent_string()}
+    proxy = proxies.proxy(parts.scheme, parts.hostname or "")
+    if not proxy:
+        return urllib3.PoolManager(headers=headers)
+    with suppress(urllib3.exceptions.HTTPError):
+        at = urllib3.util.parse_url(proxy)
+        if at.scheme in ("http", "https") and at.host:
+            basic = unquote(at.auth) if at.auth else None
+            about = urllib3.make_headers(proxy_basic_auth=basic)
+            return urllib3.ProxyManager(proxy, proxy_headers=about, headers=headers)
+    raise RepositoryError(
+        "ProxyFailed",
+        f"{address}: the proxy that the environment names cannot be used: its address must begin "
+        "with http:// or https:// and name a host",
+        retry=False,
+    )
+
+
 class SmartHttpClient(Client, Urllib3HttpGitClient):
     """Credentials go to the address they were given for and nowhere else, whatever a server
     redirects to.
     """
 
     def __init__(
-        self, url: str, credentials: Credentials | None = None, limits: Limits | None = None
+        self,
+        url: str,
+        credentials: Credentials | None = None,
+        limits: Limits | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
         """Credentials that stand in the URL count where no others are given."""
         address, in_url = split_url(url)
         credentials = credentials or in_url
         super().__init__(
             address,
-            pool_manager=default_urllib3_manager(None, base_url=address),
+            pool_manager=_manager(address, proxies or Proxies()),
             username=credentials.username if credentials else None,
             password=credentials.password if credentials else None,
             quiet=True,
@@ -162,6 +189,7 @@ _REFUSALS: Mapping[int, tuple[str, str]] = {
 }
 
 _WHAT: Mapping[type[BaseException], str] = {
+    urllib3.exceptions.ProxyError: "the proxy does not answer, or refuses",
     urllib3.exceptions.ConnectTimeoutError: "no connection in time",
     urllib3.exceptions.ReadTimeoutError: "no answer in time",
     urllib3.exceptions.NameResolutionError: "no host of that name",

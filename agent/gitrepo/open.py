@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from agent.core.proxies import Proxies
 from agent.gitrepo.credentials import Credentials
 from agent.gitrepo.http import SmartHttpClient
 from agent.gitrepo.local import LocalRepository
@@ -26,6 +27,7 @@ def open_repository(
     credentials: Credentials | None = None,
     refs: tuple[str, ...] = (),
     ssh: str = SSH,
+    proxies: Proxies | None = None,
 ) -> Repository:
     """The repository at a path, a `file://` URL, an http(s) URL, which may hold credentials, or
     one of ssh's two forms. `refs` are patterns of refs that a fetch brings beside branches, `ssh`
@@ -42,7 +44,8 @@ def open_repository(
     if not name:
         return LocalRepository(_absolute(address), spaces=spaces)
     if name in ("http", "https"):
-        return RemoteRepository(SmartHttpClient(address, credentials), cache_dir, spaces=spaces)
+        client = SmartHttpClient(address, credentials, proxies=proxies)
+        return RemoteRepository(client, cache_dir, spaces=spaces)
     if name == "file":
         return LocalRepository(_of_file_url(address), spaces=spaces)
     raise RepositoryError(

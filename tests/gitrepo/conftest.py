@@ -24,13 +24,6 @@ def clock() -> float:
     return NOW
 
 
-@pytest.fixture(autouse=True)
-def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loopback is reached directly, whatever this machine's environment says."""
-    monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setenv("no_proxy", "*")
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """The bare repository `fleet.git` that local and remote adapters read."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.proxies import Proxies
 from agent.gitrepo import remote as remote_module
 from agent.gitrepo.client import Limits
 from agent.gitrepo.credentials import Credentials
@@ -18,6 +19,7 @@ from agent.gitrepo.http import SmartHttpClient
 from agent.gitrepo.remote import RemoteRepository
 from agent.gitrepo.repository import RepositoryError, StaleTip
 from tests.gitrepo.git import GitServer, Handler, bare, git, put
+from tests.images.server import Faulty, status
 
 STATUS = "refs/heads/status"
 MAIN = "refs/heads/main"
@@ -573,3 +575,48 @@ def test_two_addresses_share_no_cache(tmp_path: Path) -> None:
         with RemoteRepository(SmartHttpClient(url), tmp_path) as repository:
             names.add(cache_of(repository).name)
     assert len(names) == 5
+
+
+@pytest.mark.parametrize(("none", "asked"), [("", "proxy"), ("127.0.0.1", "server")])
+def test_the_proxy_of_the_environment_is_asked_unless_no_proxy_names_the_host(
+    tmp_path: Path, none: str, asked: str
+) -> None:
+    with Faulty() as proxy, Faulty() as server:
+        address = server.url("/fleet.git")
+        for each, path in ((proxy, f"{address}/info/refs"), (server, "/fleet.git/info/refs")):
+            each.routes[path] = status(404)
+        variables = {"http_proxy": proxy.url("", "me:p%40ss@"), "no_proxy": none}
+        client = SmartHttpClient(address, proxies=Proxies.of(variables))
+        with (
+            RemoteRepository(client, tmp_path) as repository,
+            pytest.raises(RepositoryError) as caught,
+        ):
+            repository.fetch()
+        assert caught.value.reason == "RepositoryNotFound"
+        assert [bool(proxy.requests), bool(server.requests)] == [
+            asked == "proxy",
+            asked == "server",
+        ]
+        if asked == "proxy":
+            sent = {name.lower(): value for name, value in proxy.requests[0][1].items()}
+            assert sent["proxy-authorization"] == "Basic bWU6cEBzcw=="
+
+
+@pytest.mark.parametrize(
+    ("proxy", "reason"),
+    [("socks5://me:secret@h:1", "ProxyFailed"), ("http://me:secret@127.0.0.1:1", "Unreachable")],
+)
+def test_a_proxy_that_cannot_be_used_is_an_error_without_its_password(
+    tmp_path: Path, proxy: str, reason: str
+) -> None:
+    proxies = Proxies.of({"all_proxy": proxy})
+
+    def fetch() -> None:
+        client = SmartHttpClient("https://git.invalid/fleet.git", proxies=proxies)
+        with RemoteRepository(client, tmp_path) as repository:
+            repository.fetch()
+
+    with pytest.raises(RepositoryError, match="proxy") as caught:
+        fetch()
+    assert caught.value.reason == reason
+    assert "secret" not in str(caught.value)
