@@ -14,7 +14,16 @@ from agent.cli.repositories import opened
 from agent.cli.snapshot import Reader, Snapshot
 from agent.core import human
 from agent.core.model import Problem
-from agent.core.overview import Concern, Weight, concerns, phases, restarts
+from agent.core.overview import (
+    Concern,
+    Weight,
+    concern,
+    concerns,
+    last_change,
+    phases,
+    restarts,
+    status_of,
+)
 from agent.core.schema import Catalogue
 from agent.core.status import seconds, timestamp
 from agent.core.tables import printable
@@ -55,6 +64,8 @@ class Glance:
     phases: dict[str, dict[str, int]]
     restarts: dict[str, list[str]]
     concerns: list[Concern]
+    last: tuple[str, str] = ("", "")
+    """When something became something else for the last time (RFC 3339), and what."""
 
     @property
     def fine(self) -> bool:
@@ -103,6 +114,7 @@ def look(snapshot: Snapshot, now: float) -> Glance:
         phases=phases(objects),
         restarts=restarts(objects),
         concerns=concerns(objects),
+        last=max(map(_change, objects), default=("", "")),
     )
 
 
@@ -120,6 +132,11 @@ def _errors(snapshot: Snapshot) -> Iterator[str]:
         yield _text(repository, "message")
 
 
+def _change(value: Mapping[str, Any]) -> tuple[str, str]:
+    known = concern(value)
+    return last_change(status_of(value)), f"{known.resource} {known.phase}".rstrip()
+
+
 def _machine(glance: Glance) -> dict[str, Any]:
     return {
         "fine": glance.fine,
@@ -130,6 +147,7 @@ def _machine(glance: Glance) -> dict[str, Any]:
         "problems": [asdict(problem) for problem in glance.problems],
         "phases": glance.phases,
         "restartAwaiting": glance.restarts,
+        "lastChange": {"time": glance.last[0], "what": glance.last[1]},
         "concerns": [
             {
                 "resource": each.resource,
@@ -153,6 +171,8 @@ def _lines(glance: Glance, now: float) -> Iterator[str]:
     yield from (f"Error:      {each}" for each in glance.errors)
     yield from _node(_part(agent, "node"))
     yield from _revisions(agent, now)
+    if glance.last[0]:
+        yield f"Changed:    {printable(glance.last[1])}, {_ago(glance.last[0], now)}"
     yield from _said("Somebody has to look at", glance.said(Weight.ACT))
     yield from _listed("Manifests that do not hold", [place(each) for each in glance.problems])
     yield from _listed(
@@ -193,10 +213,15 @@ def _revision(part: Mapping[str, Any], now: float) -> str:
     revision = _text(part, "revision")[:12]
     if not revision:
         return "none yet"
+    ago = _ago(str(part.get("since")), now)
+    return f"{revision}, {ago}" if ago else revision
+
+
+def _ago(when: str, now: float) -> str:
     try:
-        return f"{revision}, {human.age(now - seconds(str(part.get('since'))))} ago"
+        return f"{human.age(now - seconds(when))} ago"
     except ValueError:
-        return revision
+        return ""
 
 
 def _phases(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:

@@ -29,6 +29,9 @@ def test_a_calm_fleet(gitvirt: Gitvirt, fleet: Fleet) -> None:
     assert "Node:       host-a ready" in result.lines
     assert f"Applied:    {fleet.main[:12]}, " in result.out
     assert "Attempted" not in result.out
+    changed = next(line for line in result.lines if line.startswith("Changed: "))
+    assert changed.startswith("Changed:    VirtualMachine default/")
+    assert changed.endswith(" ago")
     assert "VirtualMachine: 2 (1 Running, 1 Stopped)" in result.lines
     assert "VirtualDisk: 1 (1 Ready)" in result.lines
     assert result.lines[-1] == "All is as it should be."

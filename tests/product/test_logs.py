@@ -103,6 +103,17 @@ def test_what_happened_stands_in_the_status_log_too(rig: Rig) -> None:
     assert any(each.endswith("ended by hand, started again") for each in subjects)
 
 
+def test_the_picture_of_the_fleet_stands_beside_the_readme_that_shows_it(rig: Rig) -> None:
+    rig.push({"vm.yaml": [disk(), machine()]})
+    rig.settle()
+    files = rig.documents()
+    assert b"](fleet.svg)" in files["README.md"]
+    assert "1 machine · 256 MiB of 64 GiB".encode() in files["fleet.svg"]
+    rig.host.guest_poweroff(rig.uuid())
+    rig.settle()
+    assert b"On no node" in rig.documents()["fleet.svg"]
+
+
 def test_a_pass_is_told_on_request_and_only_where_it_did_something(
     rig: Rig, said: pytest.LogCaptureFixture
 ) -> None:
