@@ -130,7 +130,7 @@ def vm(stand: Stand, machines: list[Machine], agent: None) -> Machine:
     return machine
 
 
-@pytest.mark.promise("S9", "S10", "S19", "S20", "S21", "S22", "S41", "S42", "S69", "S113", "S133")
+@pytest.mark.promise("S10", "S19", "S20", "S21", "S22", "S41", "S42", "S69", "S113", "S133")
 def test_a_push_brings_a_machine_up(vm: Machine) -> None:
     assert vm.phases() == ["Pending", "Starting", "Running"]
     assert find(vm.status(), "Running")["message"] == ""
@@ -138,7 +138,7 @@ def test_a_push_brings_a_machine_up(vm: Machine) -> None:
     assert [path for path, _ in vm.stand.images.requests] == ["/guest.qcow2"]
 
 
-@pytest.mark.promise("S11", "S15", "S159", "S160", "S163")
+@pytest.mark.promise("S11", "S15", "S159", "S163")
 def test_user_data_reaches_the_guest_as_it_is_written(vm: Machine) -> None:
     uid = vm.stand.object("VirtualMachine", vm.name)["metadata"]["uid"]
     (medium,) = vm.stand.volumes(f"seed_{uid}_*.iso")
@@ -154,7 +154,7 @@ def test_user_data_reaches_the_guest_as_it_is_written(vm: Machine) -> None:
     vm.stand.wait_for(lambda: re.search(said, vm.stand.console(vm.name)), "the final message")
 
 
-@pytest.mark.promise("S14", "S103", "S144", "S205", "S206")
+@pytest.mark.promise("S103", "S144", "S205", "S206")
 def test_a_person_logs_in_at_the_console(vm: Machine) -> None:
     with vm.stand.terminal(vm.name) as terminal:
         terminal.type("")
