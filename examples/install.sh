@@ -33,7 +33,7 @@ gitvirt_packages="python3 python3-venv python3-libvirt libvirt-daemon libvirt-da
 qemu-system-x86 qemu-utils tini ca-certificates git mtools syslinux cpio zstd xz-utils kmod"
 # To build and test it beside that.
 gitvirt_packages_for_development="python3-dev gcc libc6-dev pkg-config libvirt-dev libvirt-clients
-ovmf swtpm swtpm-tools openssl busybox-static
+ovmf swtpm swtpm-tools openssl openssh-client busybox-static shellcheck
 iproute2 iptables nftables dnsmasq-base"
 # Parts of libvirt that newer releases have in packages of their own.
 gitvirt_packages_if_known="libvirt-daemon-common libvirt-daemon-log libvirt-daemon-lock

@@ -5,7 +5,7 @@
 #   sh tests/run.sh -k NAME …     pytest alone, with these arguments
 #
 # Two need a system made for them and have scripts of their own: tests/fresh.sh, tests/real-guest.sh.
-# Formatting, rules, types, layers and most tests run as an ordinary user; tests/system, which
+# Formatting, rules, types, layers, scripts and most tests run as an ordinary user; tests/system, which
 # makes libvirt hosts in namespaces of its own, as root. A step that fails stops no later one.
 set -eu
 # shellcheck source=examples/install.sh
@@ -65,6 +65,8 @@ if [ "$arguments" -eq 0 ]; then
     step "rules" gitvirt_as_user ruff check
     step "types" gitvirt_as_user mypy
     step "layers" gitvirt_as_user lint-imports
+    step "scripts" gitvirt_as_user shellcheck -S warning -x -P SCRIPTDIR \
+        .ci/run examples/*.sh examples/guest/build.sh tests/*.sh
 fi
 [ -z "$as_user" ] || step "tests" tests_as_user "$@"
 case $as_root in
