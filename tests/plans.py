@@ -56,6 +56,21 @@ def planned(rig: Rig, files: Mapping[str, Any] | None = None, *, live: bool = Fa
     return Planned(report(rig, desired(rig, commit), live=live))
 
 
+def foreseen(rig: Rig, files: Mapping[str, Any], ref: str, *, live: bool) -> PlanReport:
+    """The plan of a push to main or to the operations branch."""
+    assert isinstance(rig.repo, MemoryRepository)
+    start = rig.repo.refs.get(ref)
+    if start is not None:
+        rig.repo.refs["refs/heads/planned"] = start
+    commit = rig.push(files, "refs/heads/planned")
+    del rig.repo.refs["refs/heads/planned"]
+    if ref == MAIN:
+        return report(rig, desired(rig, commit), live=live)
+    asked = READER.read(CommitSource(rig.repo, commit))
+    main = READER.read(CommitSource(rig.repo, rig.repo.refs[MAIN]))
+    return report(rig, together(main, asked), live=live)
+
+
 def desired(rig: Rig, commit: str) -> Desired:
     found = READER.read(CommitSource(rig.repo, commit))
     operations = rig.repo.fetch().get(OPERATIONS)

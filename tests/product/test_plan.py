@@ -145,6 +145,54 @@ def test_a_machine_that_fits_on_no_node_is_blocked(on: Rig, live: bool) -> None:
     assert "ShutdownDomain" not in found.actions
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_machine_that_was_started_by_hand_runs_in_plans_too(rig: Rig, live: bool) -> None:
+    rig.push({"vm.yaml": [disk(), machine(runPolicy="Manual")]})
+    rig.settle()
+    rig.push({"op.yaml": operation("on", "vm", "Start")}, OPERATIONS)
+    rig.settle()
+    assert rig.running()
+    found = planned(
+        rig, {"vm.yaml": [disk(), machine(runPolicy="Manual", cpu={"cores": 2})]}, live=live
+    )
+    assert (paths(found["vm"].restart), paths(found["vm"].immediate)) == (["cpu.cores"], [])
+    gone = planned(rig, {"vm.yaml": disk()}, live=live)["vm"]
+    assert gone.actions[:2] == ["DefineDomain", "ShutdownDomain"]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_deleting_a_machine_that_lacks_something_stops_it(on: Rig, live: bool) -> None:
+    lacking = machine(disks=("root", "nowhere"))
+    on.push({"vm.yaml": [disk(), lacking]})
+    on.settle()
+    assert on.running()
+    found = planned(on, {"vm.yaml": disk()}, live=live)["vm"]
+    assert {"ShutdownDomain", "UndefineDomain"} <= set(found.actions)
+    on.push({"vm.yaml": [disk(), machine(virtualMachineClassName="none")]})
+    on.settle()
+    found = planned(on, {"vm.yaml": disk()}, live=live)["vm"]
+    assert {"ShutdownDomain", "UndefineDomain"} <= set(found.actions)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_disk_that_one_machine_runs_with_is_not_another_ones(on: Rig, live: bool) -> None:
+    on.push({"a.yaml": machine("a", disks=("root",))})
+    on.settle()
+    assert on.vm("a")["status"]["phase"] == "Pending"
+    labelled = machine("a", disks=("root",), metadata={"labels": {"a": "b"}})
+    assert planned(on, {"a.yaml": labelled}, live=live)["a"].actions == []
+    freed = planned(on, {"vm.yaml": disk()}, live=live)
+    assert freed["a"].actions == ["DefineDomain", "StartDomain"]
+
+
+def test_a_class_that_no_node_can_give_stays_one(on: Rig) -> None:
+    model = {"cpu": {"type": "Model", "model": "EPYC-of-tomorrow"}}
+    new = machine("new", disks=("data",), virtualMachineClassName="far")
+    on.push({"far.yaml": manifest("VirtualMachineClass", "far", model), "data.yaml": disk("data")})
+    on.settle()
+    assert planned(on, {"new.yaml": new})["new"].operation == "blocked"
+
+
 STILL = {"annotations": {"gitvirt.io/reconcile": "disabled"}}
 
 

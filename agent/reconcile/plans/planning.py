@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from agent.core.facts import Engine
 from agent.core.host import RawNode, RawVolume, Reading
-from agent.core.identity import POOL, disk_volume, image_volume
+from agent.core.identity import POOL, disk_volume, domain_uuid, image_volume
 from agent.core.ledger import Record, same_content
 from agent.core.model import Desired, Json, Key, Manifest
 from agent.core.quantity import to_bytes
@@ -20,10 +20,10 @@ from agent.kinds.virtual_machine import defaults
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN
 from agent.reconcile.book import Book
 from agent.reconcile.plans.items import PlanReport, listed
-from agent.reconcile.plans.remembered import running
+from agent.reconcile.plans.remembered import domain, has_domain, running
 from agent.reconcile.plans.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
-from agent.reconcile.world import FullRead, VolumeRead, World
+from agent.reconcile.world import DomainRead, FullRead, VolumeRead, World
 
 NODE = "(planned)"
 """The node's name where the ledger names none."""
@@ -37,11 +37,13 @@ ALWAYS = ("ModuleConfig", "StorageClass", "Node", "VirtualMachineClass")
 """Kinds whose few objects decide about others."""
 
 
-class _Everything(frozenset[str]):
-    """A node that may be able to do anything: plans against the ledger do not ask one."""
+class _AllBut(frozenset[str]):
+    """Everything but these: a node may be able to do anything, as plans against the ledger ask
+    none.
+    """
 
-    def __contains__(self, _: object) -> bool:
-        return True
+    def __contains__(self, each: object) -> bool:
+        return not super().__contains__(each)
 
 
 def plan(
@@ -76,11 +78,17 @@ def plan(
         world.take(FullRead(0, replace(live, pools=pools)))
         book.load(ledger)
     else:
-        node = _remembered_node(world, ledger.agent.get("node") or {})
+        node = _remembered_node(world, ledger)
         engine.put("setting", "any-node", True)
-        book.load(replace(ledger, records=running(ledger.records, desired.manifests)))
+        earlier = running(ledger.records, desired.manifests)
+        book.load(replace(ledger, records=earlier))
         for each in (*ledger.records.values(), *ledger.trash.values()):
             _remembered_volumes(world, node, fleet, each)
+        simulation.run(now)
+        for key, each in earlier.items():
+            if has_domain(each) and not engine.get("domain", (node, domain_uuid(fleet, key))):
+                raw = domain(each, catalogue.kinds[VM], fleet, now)
+                world.take(DomainRead(0, node, raw.uuid, raw))
         simulation.run(now)
         book.load(ledger)  # what waits for a restart is pending again
         simulation.run(now)
@@ -146,12 +154,18 @@ def part(ledger: Ledger, keys: Set[Key]) -> Ledger:
     )
 
 
-def _remembered_node(world: World, about: Mapping[str, Json]) -> str:
+def _remembered_node(world: World, ledger: Ledger) -> str:
     """A node that can do anything, but for what the agent has said of it; its name."""
-    anything, name = _Everything(), about.get("name") or NODE
+    about = ledger.agent.get("node") or {}
+    name = about.get("name") or NODE
     memory = to_bytes(about["memory"]) if "memory" in about else ANY_MEMORY
+    models = _AllBut(
+        each.obj.spec["cpu"].get("model", "")
+        for each in ledger.records.values()
+        if each.obj.key.kind == "VirtualMachineClass" and each.status.get("phase") == "Pending"
+    )
     node = RawNode(
-        *(name, "", False, "kvm", "q35", anything, anything, "", memory, 1 << 20, "", ""),
+        *(name, "", False, "kvm", "q35", _AllBut(), models, "", memory, 1 << 20, "", ""),
         cpu_features=frozenset({"any"}),
     )
     world.take(FullRead(0, Reading(node, {}, {}, {POOL: FOLDER})))

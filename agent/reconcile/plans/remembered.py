@@ -8,13 +8,19 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from lxml import etree
+
 from agent.core.acceptance import SUSPEND, suspended
-from agent.core.changes import SENSITIVE
+from agent.core.changes import SENSITIVE, sealed
+from agent.core.host import RawDomain
+from agent.core.identity import domain_name, domain_uuid, next_instance
 from agent.core.ledger import Record
+from agent.core.metadata import DomainMetadata, Power, to_xml
 from agent.core.model import Json, Key, Manifest
+from agent.core.schema import Kind
 from agent.kinds.registry import OPERATION, VM
 from agent.kinds.virtual_machine.phase import ON
-from agent.kinds.virtual_machine.power import ALWAYS_OFF, ALWAYS_ON, MANUAL
+from agent.kinds.virtual_machine.power import ALWAYS_OFF, ALWAYS_ON, BY_POLICY, MANUAL
 from agent.kinds.virtual_machine_operation.plan import ENDED
 
 PROVISIONING = "provisioning"
@@ -22,21 +28,51 @@ PROVISIONING = "provisioning"
 
 def running(records: Mapping[Key, Record], wanted: Mapping[Key, Manifest]) -> dict[Key, Record]:
     """The objects as what runs was made from them: what waits for a restart, or for somebody to
-    resume a suspended machine, taken back.
+    resume a suspended machine, taken back. Machines without a domain come later: what others run
+    with is not theirs.
     """
-    still = {key for key, each in records.items() if key.kind == VM and _is_still(each)}
+    still = {key for key, each in records.items() if suspended(each.obj.manifest)}
     return {
-        key: _before_suspension(_as_running(each, wanted.get(key)))
-        if key in still
-        else _as_running(each, wanted.get(key))
+        key: _pinned(_as_running(each, wanted.get(key))) if has_domain(each) else each
         for key, each in records.items()
-        if not _waits_for(each, still)
+        if not _waits_for(each, still) and (key.kind != VM or has_domain(each))
     }
 
 
-def _is_still(each: Record) -> bool:
-    """True for a suspended machine that has a domain."""
-    return suspended(each.obj.manifest) and bool(each.status.get("virtualMachinePods"))
+def has_domain(each: Record) -> bool:
+    """True for a machine that is defined somewhere and not about to go."""
+    defined = each.obj.key.kind == VM and bool(each.status.get("virtualMachinePods"))
+    return defined and not each.obj.deleted
+
+
+def domain(each: Record, rules: Kind, fleet: str, now: float) -> RawDomain:
+    """The domain of a machine that could not be defined now, and is: of its definition no more is
+    known than what it remembers.
+    """
+    obj, on = each.obj, each.status.get("phase") in ON
+    key, instance = obj.key, next_instance(obj.uid, "", now)
+    memory = DomainMetadata(
+        fleet=fleet,
+        namespace=key.namespace,
+        name=key.name,
+        uid=obj.uid,
+        created=obj.created,
+        generation=obj.generation,
+        source=obj.source,
+        instance=instance,
+        power=Power(on=on, by=BY_POLICY, at=int(now), instance=instance if on else ""),
+        spec=sealed(rules, obj.spec, obj.uid),
+        labels=dict(obj.manifest.labels),
+        annotations=dict(obj.manifest.annotations),
+    )
+    name, uuid = domain_name(key), domain_uuid(fleet, key)
+    root = etree.Element("domain")
+    for tag, text in (("name", name), ("uuid", uuid)):
+        etree.SubElement(root, tag).text = text
+    etree.SubElement(root, "metadata").append(etree.fromstring(to_xml(memory)))
+    xml = etree.tostring(root, encoding="unicode")
+    state, reason = ("running", "booted") if on else ("shutoff", "shutdown")
+    return RawDomain(uuid, name, state, reason, xml, xml if on else "")
 
 
 def _waits_for(each: Record, machines: set[Key]) -> bool:
@@ -47,8 +83,8 @@ def _waits_for(each: Record, machines: set[Key]) -> bool:
     return Key(VM, key.namespace, each.obj.spec["virtualMachineName"]) in machines
 
 
-def _before_suspension(each: Record) -> Record:
-    """A suspended machine with a policy by which it is on or off as it is now."""
+def _pinned(each: Record) -> Record:
+    """A machine that nobody has suspended, with a policy by which it is on or off as it is now."""
     manifest, phase = each.obj.manifest, each.status.get("phase")
     policy = ALWAYS_ON if phase in ON else MANUAL if phase == "Stopped" else ALWAYS_OFF
     annotations = {name: text for name, text in manifest.annotations.items() if name != SUSPEND}

@@ -10,10 +10,15 @@ from hypothesis.stateful import initialize, invariant, rule
 
 from tests.product.property.checks import Checks
 from tests.product.property.host import POOL
-from tests.product.property.manifests import VMS, machines, names
+from tests.product.property.manifests import DISKS, FIELDS, VMS, machines, names, of
 from tests.product.property.rules_agents import AgentRules
+from tests.product.property.rules_git import COMMON
 from tests.rig import OPERATIONS
 
+PUSHES = (
+    *("machine", "machine", "machine", "another machine", "without"),
+    *("disk", "what it refers to", "operation"),
+)
 BACK_OFFS_ARE_OVER = 400
 REST = 1000
 FRESH_OPERATIONS = 20_000
@@ -74,6 +79,35 @@ class Product(AgentRules, Checks):
         elif what == "lost":
             self.host_is_lost()
         self.heal()
+
+    @rule(data=st.data(), name=names, what=st.sampled_from(PUSHES))
+    def a_push_does_what_its_plan_says(self, data: st.DataObject, name: str, what: str) -> None:
+        self.heal()
+        self.planning = True
+        try:
+            self.pushes(data, name, what)
+        finally:
+            self.planning = False
+        self.heal()
+
+    def pushes(self, data: st.DataObject, name: str, what: str) -> None:
+        match what:
+            case "machine" if name in self.vms:
+                field = data.draw(st.sampled_from((*FIELDS, *COMMON)))
+                self.change(name, **{field: data.draw(of(name, field))})
+            case "machine" | "another machine":
+                self.declare_machine(name, data.draw(machines(name)))
+            case "without":
+                self.remove(name)
+            case "disk":
+                disk = data.draw(st.sampled_from(DISKS))
+                self.change_a_disk(name=disk, size=data.draw(st.sampled_from(("1Gi", "2Gi", None))))
+            case "what it refers to":
+                kinds = ("image", "secret", "class", "immutable", "broken file")
+                self.change_what_is_referred_to(data=data, what=data.draw(st.sampled_from(kinds)))
+            case "operation":
+                kind = data.draw(st.sampled_from(("Start", "Stop", "Restart")))
+                self.ask(name=name, kind=kind, force=data.draw(st.booleans()))
 
     @rule(name=names, cores=st.integers(1, 3))
     def renamed_for_a_while(self, name: str, cores: int) -> None:

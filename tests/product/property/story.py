@@ -14,9 +14,12 @@ from typing import Any
 from hypothesis.stateful import RuleBasedStateMachine
 
 from agent.core.host import RawDomain
+from agent.core.ledger import is_record
 from agent.core.metadata import NAMESPACE
 from tests.memory_host import Volume
+from tests.plans import foreseen
 from tests.product.property.fields import Document
+from tests.product.property.foresight import Deeds, Moment, differences
 from tests.product.property.host import POOL, POOL_PATH
 from tests.product.property.manifests import (
     DISKS,
@@ -30,7 +33,7 @@ from tests.product.property.manifests import (
 )
 from tests.product.property.surroundings import digest
 from tests.product.property.world import World
-from tests.rig import MAIN, OPERATIONS
+from tests.rig import MAIN, OPERATIONS, vm_key
 
 DAY = 86400.0
 RETENTION = 7 * DAY
@@ -95,6 +98,8 @@ class Story(RuleBasedStateMachine):
         """Machines whose definition somebody has changed, and nobody has put back."""
         self.forgetful = False
         """True once a domain's metadata was thrown away: with the ledger gone too, nothing would know what was done."""
+        self.planning = False
+        """True while each push is held against its plans."""
         self.open_window()
 
     def teardown(self) -> None:
@@ -148,7 +153,27 @@ class Story(RuleBasedStateMachine):
     # -- Git --------------------------------------------------------------------------------------
 
     def push(self, files: Mapping[str, Any], ref: str = MAIN) -> None:
+        if not self.planning:
+            self.world.push(files, ref)
+            return
+        plans = {live: foreseen(self.rig, files, ref, live=live) for live in (False, True)}
+        before, verbs, turns = self.moment(), len(self.host.verbs), len(self.host.turns)
         self.world.push(files, ref)
+        self.world.settle()
+        deeds = Deeds(
+            before,
+            self.moment(),
+            tuple(self.host.verbs[verbs:]),
+            tuple(self.host.turns[turns:]),
+            {self.uuid(name): vm_key(name) for name in VMS},
+        )
+        for live, report in plans.items():
+            wrong = differences(report, deeds, live=live)
+            assert not wrong, (live, wrong)
+
+    def moment(self) -> Moment:
+        paths = [path for path in self.rig.documents() if is_record(path)]
+        return Moment.of(self.rig.document(path) for path in paths)
 
     def declare_machine(self, name: str, document: Document) -> None:
         self.vms[name] = document
