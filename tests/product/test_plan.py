@@ -185,6 +185,17 @@ def test_a_disk_that_one_machine_runs_with_is_not_another_ones(on: Rig, live: bo
     assert freed["a"].actions == ["DefineDomain", "StartDomain"]
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_disk_that_a_machine_is_to_lose_at_its_restart_is_not_a_new_ones(
+    on: Rig, live: bool
+) -> None:
+    on.push({"vm.yaml": [disk(), disk("data"), machine(disks=("data",))]})
+    on.settle()
+    found = planned(on, {"new.yaml": machine("new", disks=("root",))}, live=live)["new"]
+    assert (found.operation, found.actions) == ("blocked", [])
+    assert "is in use by VirtualMachine default/vm" in found.reason
+
+
 def test_a_class_that_no_node_can_give_stays_one(on: Rig) -> None:
     model = {"cpu": {"type": "Model", "model": "EPYC-of-tomorrow"}}
     new = machine("new", disks=("data",), virtualMachineClassName="far")

@@ -210,7 +210,7 @@ def related(records: Mapping[Key, Record], keys: Set[Key], mentioned: Set[Key]) 
 def _users(records: Mapping[Key, Record]) -> Mapping[Key, set[Key]]:
     users: dict[Key, set[Key]] = {}
     for key, each in records.items():
-        for target in named(each.obj.manifest):
+        for target in _referred(each):
             users.setdefault(target, set()).add(key)
     return users
 
@@ -226,7 +226,16 @@ def _with_targets(records: Mapping[Key, Record], keys: Set[Key]) -> set[Key]:
 def _targets(records: Mapping[Key, Record], key: Key) -> Iterator[Key]:
     each = records.get(key)
     if each is not None:
-        yield from named(each.obj.manifest)
+        yield from _referred(each)
+
+
+def _referred(each: Record) -> Iterator[Key]:
+    """All that an object refers to, and the devices that a machine runs with until its restart."""
+    yield from named(each.obj.manifest)
+    for change in each.status.get("restartAwaitingChanges", ()):
+        value = change.get("currentValue")
+        if change["path"].startswith("blockDeviceRefs.") and isinstance(value, dict):
+            yield _target(each.obj.key, value)
 
 
 def named(manifest: Manifest) -> Iterator[Key]:
