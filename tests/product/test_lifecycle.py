@@ -149,12 +149,18 @@ def test_a_crash_is_told_from_a_poweroff(rig: Rig) -> None:
 
 
 @pytest.mark.promise("S47")
-def test_a_guest_that_the_hypervisor_holds_is_told_with_its_reason(on: Rig) -> None:
-    on.host.pause(on.uuid(), "ioerror")
+@pytest.mark.parametrize(
+    ("reason", "words"), [("watchdog", "(watchdog)"), ("ioerror", "had no space left")]
+)
+def test_a_guest_that_the_hypervisor_holds_is_told_with_its_reason(
+    on: Rig, reason: str, words: str
+) -> None:
+    on.host.free = 0
+    on.host.pause(on.uuid(), reason)
     on.settle()
     assert on.vm()["status"]["phase"] == "Pause"
     assert shown(on, "Running") == ("False", "GuestNotRunning")
-    assert "ioerror" in condition(on.vm(), "Running")["message"]
+    assert words in condition(on.vm(), "Running")["message"]
     on.host.unpause(on.uuid())
     on.settle()
     assert on.vm()["status"]["phase"] == "Running"

@@ -613,7 +613,7 @@ def test_the_log_says_who_asked(on: Rig, restarted: bool) -> None:
     on.settle()
     log = "\n".join(f"{each.subject}\n{each.body}" for each in on.repo.log(on.repo.fetch()[STATUS]))
 
-    assert "vmop/one: InProgress, asked for by Ada Lovelace, " in log
+    assert "vmop/one: InProgress, asked for by Ada Lovelace\n" in log
     assert "vmop/three: " in log
     assert ", asked for by Bob" in log
     assert "\x1b" not in log
