@@ -72,9 +72,11 @@ class HostSide:
 
     def described(self) -> dict[str, Json]:
         """The node as agent.yaml has it."""
-        ready = {"ready": not self.error, "message": self.error}
-        memory = {"memory": format_bytes(self.node.memory)} if self.node is not None else {}
-        return {"name": next(iter(self._world.nodes), ""), **ready, **memory}
+        name = next(iter(self._world.nodes), "")
+        told: dict[str, Json] = {"name": name, "ready": not self.error, "message": self.error}
+        if (node := self.node) is not None:
+            told |= {"memory": format_bytes(node.memory), "libvirt": node.libvirt_version}
+        return told
 
     def happened(self, event: HostEvent, now: float) -> None:
         match event.what:
