@@ -17,6 +17,8 @@ from agent.core.ledger import load
 from agent.core.metadata import DomainMetadata, from_domain
 from agent.core.model import Key
 from agent.gitrepo.repository import Repository
+from agent.images.hosts import ImageHosts
+from agent.images.request import Reach
 from agent.kinds.virtual_machine.definition import parse
 from agent.reconcile.git import Branches
 from agent.reconcile.news import Lanes
@@ -98,7 +100,10 @@ class Rig:
         self._tasks.clear()
         self.host._subscribers.clear()
         lanes = Lanes(**{each.name: self._lane(each.name) for each in fields(Lanes)})
-        plan = Plan(self.fleet, self.branches, self.folder, 30.0, self.status_interval, 10 * GIB)
+        plan = Plan(
+            *(self.fleet, self.branches, self.folder, 30.0, self.status_interval, 10 * GIB),
+            reach=Reach(ImageHosts.parse("127.0.0.1")),
+        )
         self.agent = Agent(
             plan,
             self.repo,

@@ -179,7 +179,7 @@ def _ours(
     found = [
         *document.problems,
         *_metadata(kind, value),
-        *(_markers(kind, content) if SENSITIVE in texts else ()),
+        *(_markers(kind, content) if any(map(_marked, texts)) else ()),
         *catalogue.problems(kind, value),
         *(problem for check in checks.get(kind.name, ()) for problem in check(content)),
     ]
@@ -245,12 +245,17 @@ def _drop_nulls(value: Json) -> list[str]:
                 del part[name]
         for item in part.values() if isinstance(part, dict) else part:
             if isinstance(item, str):
-                if "\n" in item or item == SENSITIVE:
+                if "\n" in item or _marked(item):
                     texts.append(item)
             elif isinstance(item, dict | list) and id(item) not in seen:
                 seen.add(id(item))
                 parts.append(item)
     return texts
+
+
+def _marked(text: str) -> bool:
+    """True if a marker stands in the place of a secret, or may do so."""
+    return text == SENSITIVE or HIDDEN in text
 
 
 def _drop_empty_namespace(value: Json) -> bool:
