@@ -70,9 +70,9 @@ def recognise(catalogue: Catalogue, value: dict[str, Json]) -> Kind | Wrong | Fo
         note = _not_an_object(value)
         if note:
             return Foreign(note)
-    if not isinstance(name, str):
+    if not isinstance(name, str) or not name:
         return Wrong(("kind",), "must name a kind, such as VirtualMachine")
-    if not isinstance(version, str):
+    if not isinstance(version, str) or not version:
         return Wrong(("apiVersion",), "must name the API of the kind, such as v1")
     if len(value) == 2:
         return Wrong(("metadata",), "is required: here an object ends behind its head")
