@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from agent.core.changes import diff
 from agent.core.ledger import Record, is_redacted, same_content
 from agent.core.model import Desired, Key, Manifest, Object, Problem
+from agent.core.recognition import DEFAULT_NAMESPACE
 from agent.core.schema import Kind
 from agent.core.status import timestamp
 
@@ -152,13 +153,14 @@ def prune(
 
 def meant_in(desired: Desired, key: Key, known: Container[Key]) -> str:
     """Where a document stands that does not count and may mean this object; empty if none does. One
-    that does not hold and has a name that nobody knows may mean any object of its kind.
+    that does not hold and has a name that nobody knows may mean any object of its kind, in whatever
+    namespace where it may have lost its own.
     """
     strangers = {
         str(each)
         for each in desired.invalid
         if each.kind == key.kind
-        and (each.namespace == key.namespace or each.name == key.name)
+        and (each.namespace in (key.namespace, DEFAULT_NAMESPACE) or each.name == key.name)
         and each not in known
     }
     return desired.meant_in(key) or next(

@@ -67,7 +67,7 @@ def _of_kind(catalogue: Catalogue, value: Json) -> set[Meant]:
     kind = catalogue.kinds.get(name) if isinstance(name, str) else None
     if kind is None or value.keys() <= {"apiVersion", "kind"}:  # cut off, maybe within the kind
         return set()
-    return {Meant(kind.name, namespace_of(value) if kind.namespaced else None, None)}
+    return {Meant(kind.name, None, None)}  # what took its name may have taken its namespace, too
 
 
 def hidden(catalogue: Catalogue, document: Document) -> Iterator[Hidden]:

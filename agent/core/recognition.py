@@ -120,7 +120,7 @@ def _module(kind: Kind, value: dict[str, Json]) -> Kind | Wrong | Foreign:
     name = at(value, "metadata", "name")
     if not isinstance(name, str) or name == MODULE:
         return kind
-    if nearest(name, [MODULE]):
+    if not name or nearest(name, [MODULE]):
         message = f"must be the name of a module: did you mean {MODULE}?"
         return Wrong(("metadata", "name"), message)
     return Foreign("is the configuration of another module: not applied here")

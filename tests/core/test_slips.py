@@ -255,6 +255,28 @@ def test_an_end_that_is_cut_off(path: str, data: st.DataObject) -> None:
     assert [key for key in lost(path, text[:at]) if key.name == name.strip('"')] == []
 
 
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        ("config.yaml", "kind: ModuleConfig", "kind: !ModuleConfig"),
+        ("config.yaml", "name: virtualization", "name: !virtualization"),
+        ("secret.yaml", "kind: Secret", "kind: !Secret"),
+        ("two.yaml", "web-root\n  namespace", "web-roo\nt  namespace"),
+        ("two.yaml", "lab\n  name: db", "la\nb  name: db"),
+    ],
+)
+def test_one_letter_that_was_hard_to_see(path: str, old: str, new: str) -> None:
+    assert old in FILES[path]
+    changed = FILES[path].replace(old, new, 1) if path != "two.yaml" else moved(old, new)
+    assert lost(path, changed) == []
+
+
+def moved(old: str, new: str) -> str:
+    """The last place counts: names stand in references, too."""
+    head, _, tail = TWO.rpartition(old)
+    return f"{head}{new}{tail}"
+
+
 # -- slips by name ----------------------------------------------------------------------------
 
 OWN = "virtualization.deckhouse.io/v1alpha2"
