@@ -174,7 +174,7 @@ def test_a_person_logs_in_at_the_console(vm: Machine) -> None:
         terminal.expect("login: ")
     disks = dict(re.findall(r"disk: (sd.) (\S+ r[wo])", vm.stand.console(vm.name)))
     assert set(disks) == {"sda", "sdb"}
-    assert sorted(size.split()[0] for size in disks.values()) == ["1M", "20M"]
+    assert sorted(disks.values()) == ["1M ro", "20M rw"]
 
 
 @pytest.mark.promise("S16", "S17", "S29", "S43", "S62", "S64", "S65", "S66", "S67", "S98", "S99")

@@ -6,6 +6,7 @@ defaults: a stored spec means what it meant.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ from agent.core.host import RawDomain
 from agent.core.identity import domain_uuid
 from agent.core.metadata import NAMESPACE, to_xml
 from agent.kinds.virtual_machine.definition import parse, read
-from tests.golden.case import FLEET, NOW, Case, accepted
+from agent.kinds.virtual_machine.elements.disks import Disk
+from agent.kinds.virtual_machine.provisioning import MEDIA
+from tests.golden.case import FLEET, NOW, Case, accepted, definition
 
 FOLDER = Path(__file__).parent / "earlier"
 NEXT = "00000000000000ff"
@@ -56,6 +59,24 @@ def test_a_change_of_a_field_that_came_later_is_seen(case: Case, running: RawDom
     assert [str(each) for each in settled(changed, running).changes] == ["bootloader: BIOS → EFI"]
 
 
+def test_the_next_definition_has_its_medium_read_only(case: Case, running: RawDomain) -> None:
+    settled(case, running)
+    case.change({"memory": {"size": "2Gi"}})
+    decision = settled(case, running)
+    assert [each.path for each in decision.changes] == ["memory.size"]
+    medium = medium_of(definition(decision))
+    assert medium.readonly
+    active = case.decide(replace(running, inactive_xml=definition(decision)), NOW + 7200)
+    assert active.actions == ()
+    assert active.status is not None
+    assert "DriftDetected" not in {each.type for each in active.status["conditions"]}
+
+
+def medium_of(xml: str) -> Disk:
+    (found,) = [each for each in read(parse(xml)).disks.disks if each.serial in MEDIA]
+    return found
+
+
 def settled(case: Case, raw: RawDomain) -> Decision:
     return case.decide(raw, NOW + 3600)
 
@@ -65,6 +86,7 @@ def test_the_file_is_of_an_earlier_version() -> None:
     root = parse((FOLDER / "domain.xml").read_text())
     facts = read(root)
     assert facts.metadata is not None
+    assert not medium_of((FOLDER / "domain.xml").read_text()).readonly
     assert "osType" not in facts.metadata.spec
     assert root.find(f"metadata/{{{NAMESPACE}}}vm") is not None
     assert "osType" not in to_xml(facts.metadata)

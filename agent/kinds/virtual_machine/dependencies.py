@@ -15,7 +15,7 @@ from agent.kinds.virtual_image.source import ImageData
 from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.provisioning import Medium, provisioning
 from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
-from agent.kinds.virtual_machine.wanted import LEGACY, Device, GuestCpu
+from agent.kinds.virtual_machine.wanted import LEGACY, Device, GuestCpu, can_be_read_only
 from agent.kinds.virtual_machine_class.plan import ClassData
 from agent.kinds.virtual_machine_class.sizing import violations
 from agent.kinds.virtual_machine_class.validation import IS_DEFAULT
@@ -202,7 +202,7 @@ def _device(
         problem = f"{key} is not ready yet: see its conditions."
         return None, 0, problem, view.under_way(key)
     if isinstance(data, ImageData):
-        if not data.cdrom and not spec["enableParavirtualization"]:
+        if not data.cdrom and not can_be_read_only(spec):
             message = (
                 f"{key} is no CD-ROM image, and without paravirtualization nothing else can be "
                 "attached read-only: make a VirtualDisk from it, or allow paravirtualization."

@@ -13,7 +13,7 @@ from agent.kinds.virtual_machine.definition import NAMES, DomainFacts, differing
 from agent.kinds.virtual_machine.elements.disks import Disks
 from agent.kinds.virtual_machine.elements.firmware import machine
 from agent.kinds.virtual_machine.situation import Situation
-from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted
+from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted, can_be_read_only
 
 ELSEWHERE = ("blockDeviceRefs", "provisioning", "enableParavirtualization")
 """Fields without which one cannot say what disks an instance with another spec should have."""
@@ -75,7 +75,7 @@ def _changed(case: Situation, wanted: DomainFacts) -> frozenset[str]:
 
 def _facts(case: Situation, memory: DomainMetadata, spec: Mapping[str, Json]) -> DomainFacts:
     assert case.needs.cpu is not None  # noqa: S101  # asked only when all is ready
-    medium = medium_device(case)
+    medium = medium_device(case, spec)
     return expect(
         Wanted(
             name=domain_name(case.vm.key),
@@ -98,7 +98,7 @@ def _machines(case: Situation) -> tuple[str, ...]:
     return tuple(facts.firmware.machine for facts in found if facts is not None)
 
 
-def medium_device(case: Situation) -> Device | None:
+def medium_device(case: Situation, spec: Mapping[str, Json]) -> Device | None:
     """The device of the medium that the guest configures itself from."""
     medium = case.needs.medium
     if medium is None:
@@ -107,7 +107,10 @@ def medium_device(case: Situation) -> Device | None:
     if not path and case.seen.defined:  # it cannot be made again: the present one stays
         disks = case.seen.defined.disks.disks
         path = next((disk.path for disk in disks if disk.serial == medium.serial), "")
-    return Device(path, "raw", medium.serial, cdrom=medium.sysprep) if path else None
+    if not path:
+        return None
+    read_only = medium.sysprep or can_be_read_only(spec)
+    return Device(path, "raw", medium.serial, readonly=read_only, cdrom=medium.sysprep)
 
 
 def drift(case: Situation, facts: DomainFacts) -> Drift:

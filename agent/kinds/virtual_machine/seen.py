@@ -11,7 +11,9 @@ from agent.core.metadata import DomainMetadata
 from agent.core.schema import Kind
 from agent.kinds.virtual_machine.definition import DomainFacts, parse, read
 from agent.kinds.virtual_machine.elements.channels import agent_connected
-from agent.kinds.virtual_machine.elements.disks import bases
+from agent.kinds.virtual_machine.elements.disks import Disks, bases
+from agent.kinds.virtual_machine.provisioning import MEDIA
+from agent.kinds.virtual_machine.wanted import can_be_read_only
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,20 @@ def _read(xml: str, rules: Kind) -> _Reading:
 
 
 def _as_meant(facts: DomainFacts, rules: Kind) -> DomainFacts:
-    """An earlier version's spec with the defaults of fields that came later: it means what it
-    meant, so that an upgrade changes nothing.
+    """An earlier version's definition as today's: its spec with the defaults of fields that came
+    later, its medium read-only. It means what it meant, so that an upgrade changes nothing.
     """
     memory = facts.metadata
     if memory is None or not memory.spec:
         return facts
     spec = rules.defaulted({"spec": memory.spec})["spec"]
-    return replace(facts, metadata=replace(memory, spec=spec))
+    facts = replace(facts, metadata=replace(memory, spec=spec))
+    if not can_be_read_only(spec):
+        return facts
+    found = (
+        replace(disk, readonly=True) if disk.serial in MEDIA else disk for disk in facts.disks.disks
+    )
+    return replace(facts, disks=Disks(tuple(found)))
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,13 @@ class Device:
     """Position in the boot order from 1; 0: not booted from."""
 
 
+def can_be_read_only(spec: Mapping[str, Json]) -> bool:
+    """True if a disk that is no CD-ROM can be attached read-only: on SATA and IDE, where it is
+    without paravirtualization, libvirt refuses that.
+    """
+    return bool(spec["enableParavirtualization"])
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What `expect` of every element sees."""
