@@ -5,6 +5,7 @@ The machines have no system: their firmware finds nothing to boot, and costs not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from tests.rig import disk, manifest
 SILENTLY = (
     libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA
 )
-MERGED = libvirt.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE | libvirt.VIR_DOMAIN_BLOCK_COMMIT_SHALLOW
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,10 @@ def test_a_push_after_a_snapshot_keeps_what_is_written_since(stand: Stand, state
     assert str(layer) in said["message"]
     assert stand.runs(name)
     domain = stand.domain(name)
-    domain.blockCommit("sda", None, None, 0, MERGED)  # type: ignore[arg-type]  # None is the top
+    # what the condition tells to do, to the letter
+    (base,) = re.findall(r"virsh blockcommit \S+ sda --base (\S+) --active", said["message"])
+    active = libvirt.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE
+    domain.blockCommit("sda", base, None, 0, active)  # type: ignore[arg-type]  # None is the top
 
     def merged() -> bool:
         job: Json = domain.blockJobInfo("sda", 0)

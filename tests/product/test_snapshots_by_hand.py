@@ -223,11 +223,44 @@ def test_a_machine_is_not_deleted_while_only_its_domain_knows_where_its_data_is(
     assert on.running()
     assert on.vm()["status"]["phase"] == "Terminating"
     said = condition(on.vm(), "Terminating")
-    assert "virsh blockcommit default.vm sda --active --pivot" in said["message"]
+    # a commit without a base goes on into the image that other disks are made from
+    assert (
+        f"`virsh blockcommit default.vm sda --base {own(on)} --active --pivot`" in said["message"]
+    )
     assert not {"shutdown", "destroy", "undefine", "delete_volume"} & set(on.verbs())
     on.host.merge(on.uuid(), number(on))
     on.settle()
     assert on.host.read_domain(on.uuid()) is None
+
+
+def test_a_disk_below_two_snapshots_is_merged_down_to_its_own_volume(on: Rig) -> None:
+    on.host.snapshot(on.uuid(), OUTSIDE, number(on))
+    on.host.snapshot(on.uuid(), INSIDE, number(on))
+    on.push({"vm.yaml": [disk(), disk("data")]})
+    on.settle()
+    said = condition(on.vm(), "Terminating")["message"]
+    assert f"Disk sda lies on {INSIDE}" in said
+    assert f"--base {own(on)} --active" in said
+
+
+def test_a_disk_that_does_not_lie_above_its_own_volume_is_not_told_to_be_merged(on: Rig) -> None:
+    def copied(
+        root: etree._Element,
+    ) -> None:  # `virsh blockcopy --pivot`, or a commit into the image
+        source = root.find("devices/disk/source")
+        assert source is not None
+        source.set("file", OUTSIDE)
+
+    on.host.edit(on.uuid(), copied, live=True)
+    on.host.edit(on.uuid(), copied)
+    on.host._tell("", "connected")
+    on.push({"vm.yaml": [disk(), disk("data")]})
+    on.settle()
+    said = condition(on.vm(), "Terminating")["message"]
+    assert f"Disk sda lies on {OUTSIDE}" in said
+    assert "blockcommit" not in said
+    assert "virsh undefine default.vm" in said
+    assert on.running()
 
 
 def test_a_machine_brought_back_after_such_a_deletion_has_what_was_written(on: Rig) -> None:

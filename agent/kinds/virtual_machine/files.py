@@ -8,7 +8,7 @@ it lies on, and nothing is done that would forget that file while it is not the 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from agent.core.facts import View
@@ -115,21 +115,35 @@ _BASE = (
 )
 
 
-def keeps_back(vm: Object, shown: Seen, moved: Sequence[Disk]) -> str:
+def keeps_back(vm: Object, shown: Seen, fleet: str, at: Place) -> str:
     """Why a VM that is to be deleted has to wait; empty if it does not: only its domain knows where
     the newest data of its disks is.
     """
+    moved = elsewhere(shown, fleet, at)
     if not moved:
         return ""
     name, disk = domain_name(vm.key), moved[0]
-    merge = f"`qemu-img commit {disk.path}` and `virsh edit {name}`"
-    if shown.active is not None:
-        merge = f"`virsh blockcommit {name} {disk.target} --active --pivot`"
-    return (
-        f"{_lies(disk)}, as after a snapshot taken by hand: nothing is stopped or deleted until "
-        f"{_BACK}. Merge it ({merge}), or undefine the domain by hand (`virsh undefine {name}`) to "
-        "give up what was written since."
+    home = (
+        f"undefine the domain by hand (`virsh undefine {name}`) to give up what was written since"
     )
+    if shown.active is None:
+        home = f"Merge it (`qemu-img commit {disk.path}` and `virsh edit {name}`), or {home}"
+    elif base := _home_below(shown, disk, fleet, at):
+        # Without its base, a commit goes on into the image that other disks are made from.
+        merge = f"virsh blockcommit {name} {disk.target} --base {base} --active --pivot"
+        home = f"Merge it (`{merge}`), or {home}"
+    else:
+        home = f"It is not below that file: save what you need from there, then {home}"
+    return (
+        f"{_lies(disk)}, as after a snapshot or a copy taken by hand: nothing is stopped or "
+        f"deleted until {_BACK}. {home}."
+    )
+
+
+def _home_below(shown: Seen, disk: Disk, fleet: str, at: Place) -> str:
+    """The volume made for a running disk, if that lies on top of it."""
+    below = shown.bases.get(disk.serial, ())
+    return next((path for path in below if _at_home(replace(disk, path=path), fleet, at)), "")
 
 
 def told(shown: Seen, fleet: str, at: Place) -> tuple[str, ...]:

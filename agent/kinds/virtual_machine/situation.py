@@ -16,7 +16,7 @@ from agent.core.model import Json, Object
 from agent.core.schema import Kind
 from agent.kinds.local import Place
 from agent.kinds.virtual_machine.dependencies import Dependencies, all_there, dependencies
-from agent.kinds.virtual_machine.files import elsewhere, hindrance, keeps_back
+from agent.kinds.virtual_machine.files import hindrance, keeps_back
 from agent.kinds.virtual_machine.power import Running
 from agent.kinds.virtual_machine.seen import Seen
 
@@ -121,7 +121,7 @@ def situation(rules: Kind, vm: Object, view: View, at: Place, uuid: str, shown: 
         sealed=_sealed(rules, vm, shown.memory),
         job=view.read("job", vm.key) or IDLE,
         previous=view.previous(vm.key),
-        kept=keeps_back(vm, shown, elsewhere(shown, fleet, at)) if vm.deleted else "",
+        kept=keeps_back(vm, shown, fleet, at) if vm.deleted else "",
     )
 
 
