@@ -53,12 +53,16 @@ def deeds(case: Situation, made: Intent, view: View) -> Deeds:
         return Deeds((*written, *start))
     if not case.running.on:
         return _off(case, made, written, view)
-    live = _live(case, made)
     end = _end(case, made.memory)
+    if any(isinstance(each, DestroyDomain) for each in end.actions):
+        # nothing that needs an answer from QEMU stands before it
+        return replace(end, actions=(*written, *end.actions))
+    live = _live(case, made)
     go_on, again = resumed(case, view)
-    actions = (*go_on, *written, *live, *end.actions)
+    # alone, for a guest that cannot go on may still be asked to end
+    actions = (*written, *live, *end.actions) or go_on or _sweep(case, made, view)
     wakes = [wake for wake in (end.wake, again) if wake is not None]
-    return replace(end, actions=actions or _sweep(case, made, view), wake=min(wakes, default=None))
+    return replace(end, actions=actions, wake=min(wakes, default=None))
 
 
 def _definition(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
