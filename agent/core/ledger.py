@@ -56,11 +56,13 @@ def _folder(kind: Kind, key: Key) -> str:
 
 
 def _path(folder: str, name: str, ending: str) -> str:
-    """The name is cut where it is too long, with a digest of all of it."""
+    """The name is cut where it is too long, with a digest of all of it behind a sign that no name
+    has: whoever chooses names finds no two objects with one file.
+    """
     room = LONGEST_PATH - len(f"{folder}/{ending}")
     if len(name) > room:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-        name = f"{name[: room - 17]}-{digest}"
+        digest = hashlib.sha256(name.encode()).hexdigest()[:40]
+        name = f"{name[: room - 41]}_{digest}"
     return f"{folder}/{name}{ending}"
 
 

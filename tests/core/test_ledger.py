@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from agent.core.ledger import former_path, path_of, trash_path
 from agent.core.model import Key
+from agent.core.recognition import name_of
 from agent.core.schema import Catalogue
 
 CATALOGUE = Catalogue.load()
@@ -45,3 +46,11 @@ def test_no_path_is_longer_than_file_systems_bear(
 def test_a_name_is_cut_only_where_it_is_too_long(length: int) -> None:
     key = Key("VirtualMachineOperation", "default", "x" * length)
     assert (path_of(CATALOGUE, key) == former_path(CATALOGUE, key)) is (length == 100)
+
+
+def test_no_name_is_what_a_longer_one_is_cut_to() -> None:
+    """Names are chosen by whoever writes manifests: two objects in one file would be one object."""
+    path = path_of(CATALOGUE, Key("VirtualMachine", "default", "x" * 253))
+    name = path.rpartition("/")[2].removesuffix(".yaml")
+    assert len(name) < 253
+    assert name_of({"metadata": {"name": name}}) is None
