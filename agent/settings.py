@@ -209,7 +209,7 @@ OPTIONS = (
         "image-hosts",
         "HOSTS",
         "where images may come from: names with * for any part, addresses and networks "
-        "(default: *, and loopback and link-local addresses only where they are listed)",
+        "(default: *, and loopback, link-local and metadata addresses only where they are listed)",
         ImageHosts.parse,
     ),
 )

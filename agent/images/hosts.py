@@ -8,7 +8,14 @@ import re
 import socket
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import Self
 
 from agent.images.errors import ImageError
@@ -18,10 +25,19 @@ MOST_ADDRESSES = 4
 _NAME = re.compile(r"[a-z0-9*]([-a-z0-9_.*]*[a-z0-9*])?")
 _SPECIAL = tuple(
     ip_network(each)
-    for each in ("127.0.0.0/8", "169.254.0.0/16", "0.0.0.0/8", "::1/128", "fe80::/10", "::/128")
+    for each in (
+        *("127.0.0.0/8", "169.254.0.0/16", "0.0.0.0/8", "::1/128", "fe80::/10", "::/128"),
+        *("fd00:ec2::254/128", "fd20:ce::254/128", "100.100.100.200/32", "168.63.129.16/32"),
+    )
 )
-"""Loopback and link-local addresses, and what the system takes for its own host: services that
-trust whoever reaches them, such as a cloud's metadata.
+"""Loopback and link-local addresses, what the system takes for its own host, and where clouds have
+their metadata elsewhere: services that trust whoever reaches them.
+"""
+_CARRIERS = tuple(
+    IPv6Network(each) for each in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")
+)
+"""Networks of IPv6 whose addresses end with the one of IPv4 that they lead to (RFC 4291, 2765,
+6052, 8215).
 """
 
 
@@ -79,21 +95,30 @@ class ImageHosts:
             raise refused(host, retry=False)
 
     def _allows(self, host: str, address: str) -> bool:
-        at = ip_address(address)
-        if isinstance(at, IPv6Address) and at.ipv4_mapped is not None:
-            at = at.ipv4_mapped
-        if any(at in network for network in self.networks):
+        every = _meant(ip_address(address))
+        if any(at in network for network in self.networks for at in every):
             return True
-        return self._named(host) and not any(at in network for network in _SPECIAL)
+        return self._named(host) and not any(at in network for network in _SPECIAL for at in every)
 
     def _named(self, host: str) -> bool:
         return any(fnmatchcase(host.lower().rstrip("."), name) for name in self.names)
+
+
+def _meant(address: IPv4Address | IPv6Address) -> tuple[IPv4Address | IPv6Address, ...]:
+    """An address, and the one of IPv4 that it carries, if any: the way there may lead to that."""
+    if isinstance(address, IPv4Address):
+        return (address,)
+    inside = address.ipv4_mapped or address.sixtofour
+    if inside is None and any(address in network for network in _CARRIERS):
+        inside = IPv4Address(int(address) & 0xFFFFFFFF)
+    return (address,) if inside is None else (address, inside)
 
 
 def _literal(host: str) -> str:
     """The address that a host is, in any of the forms that resolvers take (127.1); empty for a
     name.
     """
+    host = host.rstrip(".")
     for read in (ip_address, lambda text: socket.inet_ntoa(socket.inet_aton(text))):
         try:
             return str(read(host))
@@ -105,7 +130,7 @@ def _literal(host: str) -> str:
 def refused(what: str, *, retry: bool) -> ImageError:
     return ImageError(
         "HostNotAllowed",
-        f"no image is fetched from {what}: whoever runs the agent allows hosts, and loopback and"
-        f" link-local addresses, with --image-hosts",
+        f"no image is fetched from {what}: whoever runs the agent allows hosts, and loopback,"
+        f" link-local and metadata addresses, with --image-hosts",
         retry=retry,
     )

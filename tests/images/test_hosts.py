@@ -73,6 +73,35 @@ def test_loopback_and_link_local_addresses_are_refused(spool: Path, host: str) -
     refused(f"http://{host}:9/disk", spool)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("::127.0.0.1", "::ffff:0:127.0.0.1", "2002:7f00:1::1", "64:ff9b::127.0.0.1"),
+        *("64:ff9b::169.254.169.254", "64:ff9b:1::169.254.169.254"),
+        *("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"),
+    ],
+)
+def test_no_detour_leads_to_loopback_or_to_a_clouds_metadata(address: str) -> None:
+    """Addresses of IPv6 that carry one of IPv4, and those outside the link-local ones where clouds answer."""
+    at = ImageHosts()
+    for judge in (lambda: at.addresses(address, 80), lambda: at.check_unresolved(address)):
+        with pytest.raises(ImageError) as caught:
+            judge()
+        assert caught.value.reason == "HostNotAllowed"
+    assert ImageHosts.parse(address).addresses(address, 80)
+
+
+def test_addresses_that_carry_an_ordinary_one_are_allowed() -> None:
+    assert ImageHosts().addresses("64:ff9b::192.0.2.1", 80)
+    assert ImageHosts.parse("192.0.2.0/24").addresses("64:ff9b::192.0.2.1", 80)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1.", "127.1.", "169.254.169.254."])
+def test_a_dot_behind_an_address_makes_no_name_of_it_for_a_proxy(host: str) -> None:
+    with pytest.raises(ImageError):
+        ImageHosts().check_unresolved(host)
+
+
 @pytest.mark.parametrize("hosts", ["*", "localhost", "*.example", NAME, "10.0.0.0/8", ""])
 def test_names_make_no_special_address_an_ordinary_one(
     spool: Path, resolve: Resolve, hosts: str
