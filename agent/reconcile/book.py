@@ -39,6 +39,7 @@ MANY_VOLUMES = (
     "{} volumes on the host may be this disk's, and the ledger that knew which is lost ({}): leave "
     "one of them and delete the others with virsh vol-delete, or choose another name"
 )
+_BUILT_IN = {each.key: each for each in BUILT_IN}
 MADE = ("capacity", "digest")
 """What a status says of an object whose data is there, in whatever phase it is."""
 
@@ -102,7 +103,7 @@ class Book:
         """Accept what is new, and see what is gone. `others` counts objects, by kind, that stay
         and that this book was not told of.
         """
-        manifests = {each.key: each for each in BUILT_IN} | dict(desired.manifests)
+        manifests = {**_BUILT_IN, **desired.manifests}
         problems: list[Problem] = []
         memories = None if self._proved else self._prove()
         new = [key for key, each in manifests.items() if self._taken.get(key) is not each]
@@ -110,7 +111,8 @@ class Book:
             memories = self._origins.memories(
                 manifests[key] for key in new if key not in self.records
             )
-        in_force = manifests | self._last_good(desired.invalid)
+        last_good = self._last_good(desired.invalid)
+        in_force = {**manifests, **last_good} if last_good else manifests
         for key in new:
             problem = self._accept(manifests[key], in_force, desired, memories, now)
             if problem is not None:
