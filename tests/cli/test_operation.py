@@ -72,7 +72,7 @@ def machines(fleet: Fleet) -> None:
     fleet.write(machine(), machine("web.front"), machine(namespace="prod"))
 
 
-@pytest.mark.promise("S123", "S128", "S129", "S130", "S131")
+@pytest.mark.promise("S123", "S128")
 @pytest.mark.parametrize("verb", ["start", "stop", "restart"])
 def test_a_verb_is_an_operation_of_its_type(gitvirt: Gitvirt, fleet: Fleet, verb: str) -> None:
     before = time.time()

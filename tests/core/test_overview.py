@@ -9,7 +9,6 @@ from agent.core.overview import Weight
 from tests.fleets import condition, machine
 
 
-@pytest.mark.promise("S60")
 def test_only_conditions_with_a_message_and_phases_that_are_not_calm_are_a_concern() -> None:
     objects = [
         machine("good"),

@@ -25,7 +25,7 @@ def test_the_plain_table_of_machines() -> None:
     ]
 
 
-@pytest.mark.promise("S64", "S65", "S66", "S67", "S68")
+@pytest.mark.promise("S64", "S65", "S66", "S68")
 def test_the_wide_table_of_machines() -> None:
     vm = machine(spec={"cpu": {"cores": 6, "coreFraction": "10%"}, "memory": {"size": "8000Mi"}})
     age = 5 * 86400 + 21 * 3600
@@ -35,6 +35,18 @@ def test_the_wide_table_of_machines() -> None:
         *("linux-vm", "Running", "6", "10%", "8000Mi", "False"),
         *("True", "True", "host-a", "10.66.10.12", "5d21h"),
     )
+
+
+@pytest.mark.promise("S67")
+@pytest.mark.parametrize("migratable", ["True", "False"])
+@pytest.mark.parametrize("agent", ["True", "False"])
+def test_two_columns_show_whether_the_agent_answers_and_whether_it_can_migrate(
+    agent: str, migratable: str
+) -> None:
+    vm = machine(conditions=(condition("AgentReady", agent), condition("Migratable", migratable)))
+    table = tables.table(VM, [vm], now=CREATED_AT, wide=True)
+    row = dict(zip(table.headers, table.rows[0], strict=True))
+    assert (row["AGENT"], row["MIGRATABLE"]) == (agent, migratable)
 
 
 @pytest.mark.promise("S150", "S151", "S152", "S153")

@@ -338,6 +338,15 @@ class Terminal:
     def type(self, line: str) -> None:
         os.write(self._file, line.encode() + b"\n")
 
+    def log_in(self, host: str, user: str = "cloud", password: str = "cloud") -> None:
+        """To a shell's prompt."""
+        self.type("")
+        self.expect(rf"{host} login: ")
+        self.type(user)
+        self.expect("Password: ")
+        self.type(password)
+        self.expect(r"\$ ")
+
     def expect(self, pattern: str) -> str:
         """Wait for a pattern and return what it matched; what comes after it is kept for the next call."""
 

@@ -83,7 +83,7 @@ def manifests(stand: Stand) -> list[dict[str, object]]:
     ]
 
 
-@pytest.mark.promise("S9", "S11", "S14", "S15", "S159", "S160")
+@pytest.mark.promise("S9", "S11", "S12", "S14", "S15", "S159", "S160")
 def test_a_first_manifest_makes_a_machine_that_has_done_what_it_says(
     stand: Stand, tmp_path: Path
 ) -> None:
@@ -98,12 +98,7 @@ def test_a_first_manifest_makes_a_machine_that_has_done_what_it_says(
     stand.wait_for(lambda: re.search(final, stand.console(NAME)), "the final message", BOOT)
 
     with stand.terminal(NAME) as terminal:
-        terminal.type("")
-        terminal.expect(r"first-guest login: ")
-        terminal.type("ada")
-        terminal.expect("Password: ")
-        terminal.type(PASSWORD)
-        terminal.expect(r"ada@first-guest:\S*\$ ")
+        terminal.log_in(NAME, "ada", PASSWORD)
 
         def answer(command: str) -> str:
             terminal.type(f"echo '<'$({command})'>'")

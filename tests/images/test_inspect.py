@@ -59,7 +59,6 @@ def test_a_blank_disk_is_raw(tmp_path: Path) -> None:
     assert inspect(written(tmp_path, bytes(MIB))).format == "raw"
 
 
-@pytest.mark.promise("S187", "S188")
 @pytest.mark.parametrize("udf", [None, "2.60"])
 def test_an_iso_is_told_by_its_descriptor(tmp_path: Path, udf: str | None) -> None:
     iso = pycdlib.PyCdlib()

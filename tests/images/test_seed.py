@@ -55,7 +55,6 @@ def test_a_seed_is_one_mebibyte_labelled_for_nocloud(tmp_path: Path) -> None:
     assert names(image) == {"meta-data", "user-data"}
 
 
-@pytest.mark.promise("S11", "S15")
 @pytest.mark.parametrize("view", ["rr_path", "joliet_path"])
 @pytest.mark.parametrize(
     "text",
@@ -114,7 +113,6 @@ def test_a_seed_grows_by_whole_mebibytes() -> None:
     assert content(image, "user-data") == data
 
 
-@pytest.mark.promise("S161", "S169")
 def test_answer_files_lie_in_the_root_under_their_windows_names(tmp_path: Path) -> None:
     image = sysprep({"unattend.xml": b"<a/>", "autounattend.xml": b"<b/>"})
     assert len(image) == MIB

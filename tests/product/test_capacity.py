@@ -31,6 +31,15 @@ def test_a_machine_larger_than_the_node_waits_and_says_why(rig: Rig) -> None:
     assert condition(rig.vm(), "Running")["message"] == ""
 
 
+@pytest.mark.promise("S38")
+def test_more_cores_than_the_node_has_are_shared(rig: Rig) -> None:
+    rig.host.node = replace(rig.host.node, cpus=2)
+    rig.push({"vm.yaml": [machine(cpu={"cores": 16}), disk()]})
+    rig.settle()
+    assert rig.running()
+    assert condition(rig.vm(), "Running")["message"] == ""
+
+
 def test_all_of_the_node_is_enough(rig: Rig) -> None:
     rig.push({"vm.yaml": [sized("64Gi"), disk()]})
     rig.settle()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from lxml import etree
 
+from tests.images.server import Faulty, serve
 from tests.rig import OPERATIONS, Rig, condition, disk, machine, manifest, operation
 
 CORES = {"currentValue": 1, "desiredValue": 2, "operation": "replace", "path": "cpu.cores"}
@@ -45,7 +46,7 @@ def undisturbed(rig: Rig, instance: str) -> None:
     assert {"start", "shutdown", "destroy"}.isdisjoint(rig.verbs())
 
 
-@pytest.mark.promise("S133", "S136", "S143", "S145", "S148", "S149", "S153", "S157")
+@pytest.mark.promise("S145", "S148", "S149", "S153", "S157")
 def test_cores_wait_for_a_restart(on: Rig) -> None:
     instance = on.memory(active=True).instance
     push(on, cpu={"cores": 2})
@@ -95,7 +96,7 @@ def test_what_applies_at_once_reaches_the_running_instance(on: Rig) -> None:
     undisturbed(on, instance)
 
 
-@pytest.mark.promise("S136", "S137", "S143")
+@pytest.mark.promise("S136")
 def test_of_mixed_changes_only_the_disruptive_ones_wait(on: Rig) -> None:
     push(on, cpu={"cores": 2}, runPolicy="AlwaysOn", metadata={"labels": {"tier": "db"}})
     assert awaiting(on) == [CORES]
@@ -116,7 +117,6 @@ def test_the_same_amount_in_other_words_is_no_change(on: Rig) -> None:
     assert on.vm()["spec"]["memory"]["size"] == "1024Mi"
 
 
-@pytest.mark.promise("S143")
 @pytest.mark.parametrize(
     ("spec", "path"),
     [
@@ -301,35 +301,6 @@ def test_the_status_names_the_generation_that_it_is_about(rig: Rig) -> None:
 # -- what a start needs -------------------------------------------------------------------------
 
 
-@pytest.mark.promise("S20", "S32", "S33", "S34")
-@pytest.mark.parametrize(
-    ("spec", "missing", "kind", "word"),
-    [
-        ({"disks": ("root", "late")}, disk("late"), "BlockDevicesReady", "late"),
-        (
-            {"virtualMachineClassName": "late"},
-            manifest("VirtualMachineClass", "late", {"cpu": {"type": "Host"}}),
-            "VirtualMachineClassReady",
-            "late",
-        ),
-    ],
-)
-def test_a_new_machine_waits_for_what_it_needs(
-    rig: Rig, spec: dict[str, Any], missing: dict[str, Any], kind: str, word: str
-) -> None:
-    rig.push({"disk.yaml": disk()})
-    push(rig, **spec)
-    assert rig.vm()["status"]["phase"] == "Pending"
-    found = condition(rig.vm(), kind)
-    assert found["status"] == "False"
-    assert word in found["message"]
-    rig.push({"late.yaml": missing})
-    rig.settle()
-    assert rig.vm()["status"]["phase"] == "Running"
-    assert condition(rig.vm(), kind)["status"] == "True"
-    assert condition(rig.vm(), kind)["message"] == ""
-
-
 @pytest.mark.parametrize(
     "spec",
     [
@@ -507,29 +478,67 @@ def test_it_is_not_deleted_and_does_not_grow_before_the_restart(losing: Rig) -> 
     assert DATA not in losing.documents()
 
 
-@pytest.mark.promise("S58", "S59")
-def test_a_size_against_the_policy_of_its_class_is_not_applied(rig: Rig) -> None:
-    small = manifest(
-        "VirtualMachineClass",
-        "small",
+SMALL: dict[str, Any] = {
+    "cpu": {"type": "Host"},
+    "sizingPolicies": [
         {
-            "cpu": {"type": "Host"},
-            "sizingPolicies": [
-                {"cores": {"min": 1, "max": 2}, "coreFractions": [100]},
-            ],
+            "cores": {"min": 1, "max": 2},
+            "memory": {"min": "128Mi", "max": "1Gi"},
+            "coreFractions": [50, 100],
         },
-    )
-    rig.push({"disk.yaml": disk(), "class.yaml": small})
-    push(rig, virtualMachineClassName="small")
+    ],
+}
+"""A class and the sizes that it allows."""
+
+
+@pytest.mark.promise("S58", "S59")
+@pytest.mark.parametrize("by", ["operation", "crash", "approval", "guest"])
+@pytest.mark.parametrize(
+    "size",
+    [
+        {"cpu": {"cores": 4}},
+        {"memory": {"size": "2Gi"}},
+        {"memory": {"size": "64Mi"}},
+        {"cpu": {"cores": 1, "coreFraction": "10%"}},
+    ],
+    ids=["cores", "memory", "little", "fraction"],
+)
+def test_a_size_against_the_policy_of_its_class_is_never_applied(
+    rig: Rig, size: dict[str, Any], by: str
+) -> None:
+    rig.push({"disk.yaml": disk(), "class.yaml": manifest("VirtualMachineClass", "small", SMALL)})
+    small: dict[str, Any] = {"virtualMachineClassName": "small", "cpu": {"cores": 1}}
+    push(rig, **small)
     instance = rig.memory(active=True).instance
+    before = rig.memory().spec
     rig.verbs()
-    push(rig, virtualMachineClassName="small", cpu={"cores": 4})
+    automatic = {"disruptions": {"restartApprovalMode": "Automatic"}} if by == "approval" else {}
+    push(rig, **{**small, **size}, **automatic)
     assert condition(rig.vm(), "SizingPolicyMatched")["status"] == "False"
-    assert rig.memory().spec["cpu"]["cores"] == 1
     undisturbed(rig, instance)
-    push(rig, virtualMachineClassName="small", cpu={"cores": 2})
+    match by:
+        case "operation":
+            rig.push({"op.yaml": operation("op", "vm", "Restart")}, OPERATIONS)
+            rig.settle()
+            undisturbed(rig, instance)
+            assert rig.vmop("op")["status"]["phase"] == "Pending"
+        case "crash":
+            rig.host.crash(rig.uuid())
+        case "guest":
+            rig.host.guest_reboot(rig.uuid())
+    rig.settle()
+    rig.now += 60
+    assert rig.running()
+    for active in (True, False):
+        memory = rig.memory(active=active)
+        assert [memory.spec[each] for each in ("cpu", "memory")] == [
+            before[each] for each in ("cpu", "memory")
+        ]
+    push(rig, **{**small, "cpu": {"cores": 2, "coreFraction": "100%"}}, **automatic)
     assert condition(rig.vm(), "SizingPolicyMatched") == {}
-    assert awaiting(rig) == [CORES]
+    restarted = by in ("operation", "approval")
+    assert awaiting(rig) == ([] if restarted else [CORES])
+    assert cores(rig) == (2 if restarted else 1)
 
 
 # -- going away ---------------------------------------------------------------------------------
@@ -546,9 +555,16 @@ def test_a_stopped_machine_takes_nothing(on: Rig) -> None:
 
 
 @pytest.mark.promise("S50")
-def test_a_deleted_machine_keeps_its_disks(on: Rig) -> None:
+def test_a_deleted_machine_leaves_its_disks_and_images(on: Rig) -> None:
+    with Faulty() as server:
+        server.routes["/image"] = serve(bytes(510) + b"\x55\xaa" + bytes(1 << 20))
+        source = {"dataSource": {"type": "HTTP", "http": {"url": server.url("/image")}}}
+        on.push({"image.yaml": manifest("ClusterVirtualImage", "image", source)})
+        image = {"kind": "ClusterVirtualImage", "name": "image"}
+        push(on, blockDeviceRefs=[{"kind": "VirtualDisk", "name": "root"}, image])
     on.host.guest_obeys = False
     volumes = dict(on.host.pools["gitvirt"])
+    assert len(volumes) == 2
     on.push({"vm.yaml": None})
     on.agent.reconciler.look_at_git()
     for _ in range(4):
@@ -560,6 +576,8 @@ def test_a_deleted_machine_keeps_its_disks(on: Rig) -> None:
     on.settle()
     assert on.host.read_domain(on.uuid()) is None
     assert on.host.pools["gitvirt"] == volumes
+    for path in ("namespaces/default/virtualdisks/root", "cluster/clustervirtualimages/image"):
+        assert on.document(f"{path}.yaml")["status"]["phase"] == "Ready"
 
 
 def trashed(rig: Rig) -> list[str]:

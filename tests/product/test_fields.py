@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pycdlib
 import pytest
+from lxml import etree
 
 from agent.core.changes import Disposition, diff
 from agent.core.model import Key
@@ -343,20 +346,110 @@ def test_equal_quantities_are_no_change() -> None:
     assert change.listed()["desiredValue"] == "2048Mi"
 
 
-@pytest.mark.promise("S164", "S165", "S166", "S159")
-def test_user_data_comes_from_a_secret(rig: Rig) -> None:
-    push(rig, {"provisioning": FROM_SECRET})
+def medium(rig: Rig) -> dict[str, bytes]:
+    """The files of the medium that the guest configures itself from, by name."""
     (name,) = [name for name in rig.host.pools["gitvirt"] if "_seed_" in name]
-    assert b"#cloud-config\n# one\n" in rig.host.pools["gitvirt"][name].content
+    iso = pycdlib.PyCdlib()
+    iso.open_fp(io.BytesIO(rig.host.pools["gitvirt"][name].content))
+    found: dict[str, bytes] = {}
+    for child in iso.list_children(joliet_path="/"):
+        if child.is_file():
+            file, out = child.file_identifier().decode("utf-16-be"), io.BytesIO()
+            iso.get_file_from_iso_fp(out, joliet_path=f"/{file}")
+            found[file] = out.getvalue()
+    iso.close()
+    return found
+
+
+@pytest.mark.promise("S164", "S165", "S166")
+@pytest.mark.parametrize("key", ["userData", "userdata"])
+def test_user_data_that_is_long_or_private_comes_from_a_secret(rig: Rig, key: str) -> None:
+    private = "correct-horse-battery-staple"
+    text = f"#cloud-config\npassword: {private}\n" + "# on and on\n" * 4000
+    rest = [*SURROUNDINGS[:3], secret("init", CLOUD_INIT, **{key: text})]
+    rig.push({"vm.yaml": [machine(provisioning=FROM_SECRET)], "rest.yaml": rest})
+    rig.settle()
+    assert rig.running()
+    assert medium(rig)["user-data"] == text.encode()
     assert condition(rig.vm(), "ProvisioningReady")["reason"] == "ProvisioningReady"
+    hidden = base64.b64encode(text.encode())[40:80]
+    for content in (*rig.documents().values(), definition(rig).encode()):
+        assert private.encode() not in content
+        assert hidden not in content
 
 
-@pytest.mark.promise("S168", "S169", "S171")
-def test_answer_files_come_from_a_secret_on_a_cdrom(rig: Rig) -> None:
+@pytest.mark.promise("S161", "S169", "S171")
+@pytest.mark.parametrize(
+    "names", [("unattend.xml",), ("autounattend.xml",), ("unattend.xml", "autounattend.xml")]
+)
+def test_answer_files_come_from_a_secret_on_a_cdrom(rig: Rig, names: tuple[str, ...]) -> None:
+    files = {name: f"<unattend>{name}</unattend>" for name in names}
+    keys = {name.replace(".", "_"): text for name, text in files.items()}
+    rest = [*SURROUNDINGS[:3], secret("answers", SYSPREP, **keys)]
+    rig.push({"vm.yaml": [machine(provisioning=ANSWERS)], "rest.yaml": rest})
+    rig.settle()
+    assert rig.running()
+    assert medium(rig) == {name: text.encode() for name, text in files.items()}
+    drives = etree.fromstring(definition(rig, active=True)).iterfind("devices/disk")
+    assert [(each.findtext("serial"), each.get("device")) for each in drives][1:] == [
+        ("sysprep", "cdrom")
+    ]
+
+
+@pytest.mark.promise("S169")
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (secret("answers", "Opaque", unattend_xml="<x/>"), f"has to be of type {SYSPREP}"),
+        (secret("answers", CLOUD_INIT, unattend_xml="<x/>"), f"has to be of type {SYSPREP}"),
+        (secret("answers", SYSPREP, answers_xml="<x/>"), "none of the keys unattend.xml and"),
+    ],
+)
+def test_other_secrets_hold_no_answer_files(rig: Rig, given: dict[str, Any], words: str) -> None:
+    rig.push({"vm.yaml": [machine(provisioning=ANSWERS), disk()], "s.yaml": given})
+    rig.settle()
+    assert rig.vm()["status"]["phase"] == "Pending"
+    assert words in condition(rig.vm(), "ProvisioningReady")["message"]
+
+
+@pytest.mark.promise("S168")
+@pytest.mark.parametrize(
+    ("provisioning", "path"),
+    [
+        ({"type": "Sysprep", "sysprep": "<unattend/>"}, "spec.provisioning.type"),
+        ({"type": "SysprepRef"}, "spec.provisioning.sysprepRef"),
+        ({"type": "SysprepRef", "unattend.xml": "<unattend/>"}, "spec.provisioning"),
+        ({"type": "SysprepRef", "userData": "<unattend/>"}, "spec.provisioning"),
+        ({**ANSWERS, "userData": "<unattend/>"}, "spec.provisioning.userData"),
+        (
+            {"type": "SysprepRef", "sysprepRef": {"kind": "ConfigMap", "name": "answers"}},
+            "spec.provisioning.sysprepRef.kind",
+        ),
+        (
+            {"type": "SysprepRef", "sysprepRef": {"kind": "Secret", "unattend.xml": "<x/>"}},
+            "spec.provisioning.sysprepRef",
+        ),
+    ],
+)
+def test_answer_files_come_from_nowhere_but_a_secret(
+    rig: Rig, provisioning: dict[str, Any], path: str
+) -> None:
+    push(rig, {"provisioning": provisioning})
+    problems = rig.agent.reconciler.summary().problems
+    assert any(each.path.startswith(path) for each in problems)
+    assert rig.host.read_domain(rig.uuid()) is None
+    assert not [name for name in rig.host.pools.get("gitvirt", {}) if "_seed_" in name]
     push(rig, {"provisioning": ANSWERS})
-    (name,) = [name for name in rig.host.pools["gitvirt"] if "_seed_" in name]
-    assert b"<unattend/>" in rig.host.pools["gitvirt"][name].content
-    assert 'device="cdrom"' in definition(rig)
+    assert medium(rig) == {"unattend.xml": b"<unattend/>"}
+
+
+@pytest.mark.promise("S168")
+def test_an_answer_file_as_user_data_is_none(rig: Rig) -> None:
+    """It is what the manifest says it is: user data."""
+    push(rig, {"provisioning": {"type": "UserData", "userData": "<unattend/>"}})
+    assert medium(rig)["user-data"] == b"<unattend/>"
+    assert not [name for name in medium(rig) if name.endswith(".xml")]
+    assert 'device="cdrom"' not in definition(rig)
 
 
 def test_a_changed_secret_waits_for_the_next_start_and_is_no_change(rig: Rig) -> None:
@@ -375,7 +468,7 @@ def test_a_changed_secret_waits_for_the_next_start_and_is_no_change(rig: Rig) ->
     assert condition(rig.vm(), "ProvisioningReady")["reason"] == "ProvisioningReady"
 
 
-@pytest.mark.promise("S33", "S166")
+@pytest.mark.promise("S166")
 @pytest.mark.parametrize(
     ("given", "words"),
     [

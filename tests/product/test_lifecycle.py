@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from lxml import etree
 
+from agent.core import tables
+from agent.core.schema import Catalogue
 from tests.rig import OPERATIONS, Rig, condition, disk, machine, operation
 
 FILE = "namespaces/default/virtualmachines/vm.yaml"
@@ -167,6 +169,35 @@ def test_a_guest_that_the_hypervisor_holds_is_told_with_its_reason(
     assert shown(on, "Running") == ("True", "Running")
 
 
+@pytest.mark.promise("S133")
+@pytest.mark.parametrize("stage", ["Pending", "Starting", "Running", "Stopping", "Stopped"])
+def test_the_manifest_may_be_changed_at_any_time(rig: Rig, stage: str) -> None:
+    manifests = [machine()] if stage == "Pending" else [disk(), machine()]
+    rig.push({"vm.yaml": manifests})
+    if stage == "Starting":
+        rig.agent.reconciler.look_at_git()
+        while FILE not in rig.documents() or rig.vm()["status"]["phase"] != stage:
+            rig.agent.reconciler.run()
+            if rig._tasks:
+                rig._tasks.popleft()()
+    else:
+        rig.settle()
+    if stage in ("Stopping", "Stopped"):
+        rig.host.guest_obeys = stage == "Stopped"
+        rig.push({"stop.yaml": operation("stop", "vm", "Stop")}, OPERATIONS)
+        passes(rig)
+    assert rig.vm()["status"]["phase"] == stage
+    before = rig.vm()["metadata"]["generation"]
+    rig.push({"vm.yaml": [disk(), machine(cpu={"cores": 2})]})
+    passes(rig)
+    assert rig.vm()["metadata"]["generation"] == before + 1
+    assert rig.vm()["spec"]["cpu"]["cores"] == 2
+    rig.settle()
+    assert rig.agent.reconciler.summary().problems == ()
+    ask(rig, "go", "Start" if stage in ("Stopping", "Stopped") else "Restart")
+    assert rig.memory(active=True).spec["cpu"]["cores"] == 2
+
+
 @pytest.mark.promise("S45", "S46")
 def test_a_configuration_that_is_not_applied_is_told_until_it_is(on: Rig) -> None:
     assert shown(on, "ConfigurationApplied") == shown(on, AWAITING) == ("", "")
@@ -251,3 +282,21 @@ def test_an_agent_that_is_started_later_is_noticed_without_a_restart(on: Rig) ->
     assert on.memory(active=True).instance == instance
     ask(on, "stop", "Stop")
     assert shown(on, "AgentReady") == ("", "")
+
+
+@pytest.mark.promise("S67")
+def test_the_wide_table_tells_whether_the_agent_answers_and_the_machine_can_migrate(
+    on: Rig,
+) -> None:
+    def row() -> tuple[str, str]:
+        kind = Catalogue.load().kinds["VirtualMachine"]
+        table = tables.table(kind, [on.vm()], now=on.now, wide=True)
+        cells = dict(zip(table.headers, table.rows[0], strict=True))
+        return cells["AGENT"], cells["MIGRATABLE"]
+
+    assert row() == ("False", "False")  # no machine can migrate yet
+    assert condition(on.vm(), "Migratable")["message"]
+    connect(on)
+    assert row() == ("True", "False")
+    connect(on, "disconnected")
+    assert row() == ("False", "False")

@@ -68,7 +68,7 @@ def drag(rig: Rig, passes: int = 3) -> None:
 # -- what they do -------------------------------------------------------------------------------
 
 
-@pytest.mark.promise("S122", "S124", "S125", "S131", "S154")
+@pytest.mark.promise("S122", "S124", "S125", "S154")
 @pytest.mark.parametrize("ref", [MAIN, OPERATIONS])
 def test_restart(on: Rig, ref: str) -> None:
     before = instance(on)
@@ -82,7 +82,7 @@ def test_restart(on: Rig, ref: str) -> None:
     assert (verbs.count("start"), verbs.count("destroy")) == (1, 0)
 
 
-@pytest.mark.promise("S122", "S129")
+@pytest.mark.promise("S122")
 def test_stop(on: Rig) -> None:
     ask(on, "stop-1", "Stop")
     on.settle()
@@ -91,7 +91,7 @@ def test_stop(on: Rig) -> None:
     assert "start" not in on.verbs()
 
 
-@pytest.mark.promise("S122", "S130")
+@pytest.mark.promise("S122")
 def test_start(off: Rig) -> None:
     ask(off, "start-1", "Start")
     off.settle()

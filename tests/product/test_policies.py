@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.rig import OPERATIONS, Rig, condition, disk, machine, operation
+from tests.rig import MAIN, OPERATIONS, Rig, condition, disk, machine, operation
 
 DEFAULT = "AlwaysOnUnlessStoppedManually"
 POLICIES = (DEFAULT, "AlwaysOn", "Manual", "AlwaysOff")
@@ -130,7 +130,7 @@ def test_a_guest_reboot_without_pending_changes_costs_nothing(rig: Rig, policy: 
     assert rig.memory(active=True).instance == instance
 
 
-@pytest.mark.promise("S115", "S118", "S121", "S130")
+@pytest.mark.promise("S115", "S118")
 @pytest.mark.parametrize(
     ("policy", "kind", "done"),
     [
@@ -159,7 +159,7 @@ def test_operations_on_a_running_machine(rig: Rig, policy: str, kind: str, done:
         assert rig.memory(active=True).instance != instance
 
 
-@pytest.mark.promise("S119", "S130")
+@pytest.mark.promise("S119")
 @pytest.mark.parametrize("policy", [DEFAULT, "Manual"])
 def test_a_stopped_machine_is_started_by_an_operation(rig: Rig, policy: str) -> None:
     stopped(rig, policy)
@@ -170,17 +170,36 @@ def test_a_stopped_machine_is_started_by_an_operation(rig: Rig, policy: str) -> 
 
 
 @pytest.mark.promise("S121")
-@pytest.mark.parametrize("kind", ["Start", "Stop", "Restart", "Evict"])
-def test_always_off_takes_no_operation(rig: Rig, kind: str) -> None:
-    created(rig, "AlwaysOff")
+@pytest.mark.parametrize("before", ["new", "running", "stopped"])
+@pytest.mark.parametrize("ref", [MAIN, OPERATIONS])
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("Start", {}),
+        ("Stop", {}),
+        ("Restart", {}),
+        ("Restart", {"force": True}),
+        ("Evict", {}),
+    ],
+)
+def test_always_off_takes_no_operation(
+    rig: Rig, kind: str, spec: dict[str, Any], ref: str, before: str
+) -> None:
+    if before == "new":
+        created(rig, "AlwaysOff")
+    else:
+        {"running": running, "stopped": stopped}[before](rig, DEFAULT)
+        change(rig, "AlwaysOff")
+    assert not rig.running()
     rig.verbs()
-    rig.push({"op.yaml": operation("op", "vm", kind)}, OPERATIONS)
+    rig.push({"op.yaml": operation("op", "vm", kind, **spec)}, ref)
     rig.settle()
     assert rig.vmop("op")["status"]["phase"] == "Failed"
     if kind != "Evict":
         reason = condition(rig.vmop("op"), "Completed")["reason"]
         assert reason == "NotApplicableForVirtualMachineRunPolicy"
     assert rig.verbs() == []
+    assert phase(rig) == "Stopped"
 
 
 @pytest.mark.promise("S121")

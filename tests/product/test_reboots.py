@@ -34,7 +34,6 @@ def test_a_reboot_applies_what_waits(on: Rig) -> None:
     assert (verbs.count("destroy"), verbs.count("start")) == (1, 1)
 
 
-@pytest.mark.promise("S143", "S147")
 @pytest.mark.parametrize("later", [0.5, REBOOT_WINDOW, 3600.0])
 def test_a_reboot_applies_no_change_that_came_later(on: Rig, later: float) -> None:
     on.host.guest_reboot(on.uuid())
