@@ -150,6 +150,8 @@ class SetLiveMetadata(DomainAction):
 
 @dataclass(frozen=True)
 class StartDomain(DomainAction):
+    """Start a domain. Not done if one that has a disk of its own is another one than it was."""
+
     memory: int = 0
     """Bytes that the guest will need."""
     reset_nvram: bool = False
@@ -157,6 +159,14 @@ class StartDomain(DomainAction):
     """
     again: bool = False
     """It follows an end that nobody asked for. Such starts are counted."""
+    beside: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """UUID and `core.host.version` of the other domains that have a disk of this one, as it was
+    decided on.
+    """
+
+    @property
+    def effect(self) -> Self:
+        return replace(self, beside=())
 
 
 @dataclass(frozen=True)

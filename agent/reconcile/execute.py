@@ -214,6 +214,12 @@ class Executor:
 
     @_do.register
     def _(self, action: StartDomain, outcome: Outcome) -> None:
+        for uuid, known in action.beside:
+            number = self._number()
+            raw = self._hosts[action.node].read_domain(uuid)
+            if version(raw) != known:
+                outcome.seen.append(DomainRead(number, action.node, uuid, raw))
+                raise _changed("a domain that has a disk of its own")
         with self._starts[action.node]:
             self._hosts[action.node].start(action.uuid, reset_nvram=action.reset_nvram)
 
@@ -243,9 +249,7 @@ class Executor:
         """
         raw: RawDomain | None = self._hosts[action.node].read_domain(action.uuid)
         if version(raw) != action.over:
-            raise _OutdatedError(
-                "DomainChanged", "the domain was changed meanwhile: deciding anew", retry=True
-            )
+            raise _changed("the domain")
 
     def _runs(self, node: str, uuid: str, instance: str) -> bool:
         """True if just that instance runs: between decision and deed somebody may have started
@@ -319,6 +323,10 @@ class Executor:
             host.create_volume(pool, volume_xml(name, "raw", 0))
             known = host.upload_volume(pool, name, chunks, size)
         _saw(outcome, node, known)
+
+
+def _changed(what: str) -> _OutdatedError:
+    return _OutdatedError("DomainChanged", f"{what} was changed meanwhile: deciding anew")
 
 
 class _Told:

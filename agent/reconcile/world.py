@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from agent.core.facts import Engine
 from agent.core.host import GuestInfo, RawDomain, RawVolume, Reading
 from agent.core.identity import POOL, disk_volumes, is_image_data, prefix_of
+from agent.core.volumes import written_by
 
 _AGENT_CONNECTED = re.compile(r"name=.org\.qemu\.guest_agent\.0. state=.connected.")
 """Found without parsing: this is asked of every domain at every read."""
@@ -150,7 +151,19 @@ class World:
                 self._engine.put("domain-name", named, None)
         if raw is not None:
             self._engine.put("domain-name", (node, raw.name), uuid)
+        self._writes(key, old[1] if old else None, raw)
         self._engine.put("domain", key, raw)
+
+    def _writes(self, key: tuple[str, str], old: RawDomain | None, new: RawDomain | None) -> None:
+        """Remember which domains have a disk that they may write to: seldom more than one has."""
+        if old is new:
+            return
+        node, uuid = key
+        before, after = (written_by(raw) if raw else frozenset() for raw in (old, new))
+        for serial in before ^ after:
+            known = set(self._engine.get("writers", (node, serial)) or ()) - {uuid}
+            known |= {uuid} if serial in after else set()
+            self._engine.put("writers", (node, serial), tuple(sorted(known)) or None)
 
     def _volume(self, node: str, pool: str, name: str, volume: RawVolume | None) -> None:
         key = (node, pool, name)

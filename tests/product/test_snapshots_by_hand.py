@@ -213,6 +213,47 @@ def test_no_other_machine_writes_to_a_disk_below_a_snapshot(off: Rig) -> None:
     assert off.running("other")
 
 
+@pytest.mark.parametrize("path", [INSIDE, OUTSIDE])
+@pytest.mark.parametrize("kept", [("root", "data"), ("data",)])
+def test_no_other_machine_starts_below_a_snapshot_that_nobody_has_seen_yet(
+    off: Rig, kept: tuple[str, ...], path: str
+) -> None:
+    """Also where the disk is handed over in the same commit."""
+    off.host.snapshot(off.uuid(), path, number(off))
+    files = {"vm.yaml": [machine(disks=kept), disk(), disk("data")], "other.yaml": machine("other")}
+    off.push(files)
+    off.settle()
+    assert not off.running("other")
+    assert path in condition(off.vm("other"), "BlockDevicesReady")["message"]
+
+
+def test_a_disk_below_a_snapshot_is_not_taken_from_a_domain_that_was_renamed(off: Rig) -> None:
+    off.host.snapshot(off.uuid(), OUTSIDE, number(off))
+    raw = off.host._get(off.uuid())
+    name = f"<name>{raw.name}<"
+    off.host._put(
+        replace(raw, name="mine", inactive_xml=raw.inactive_xml.replace(name, "<name>mine<"))
+    )
+    off.host._tell("", "connected")
+    off.push({"vm.yaml": [machine(disks=("data",)), disk(), disk("data")]})
+    off.settle()
+    assert "domrename" in condition(off.vm(), "Running")["message"]
+    off.push({"other.yaml": machine("other")})
+    off.settle()
+    assert not off.running("other")
+    assert OUTSIDE in condition(off.vm("other"), "BlockDevicesReady")["message"]
+
+
+def test_a_start_that_was_asked_for_waits_for_a_snapshot_that_nobody_has_seen_yet(off: Rig) -> None:
+    off.push({"other.yaml": machine("other", runPolicy="Manual")})
+    off.settle()
+    off.host.snapshot(off.uuid(), OUTSIDE, number(off))
+    off.push({"t.yaml": operation("start", "other", "Start")}, "refs/heads/operations")
+    off.settle()
+    assert off.host.read_domain(off.uuid("other")) is not None
+    assert not off.running("other")
+
+
 # -- deletion --------------------------------------------------------------------------------
 
 

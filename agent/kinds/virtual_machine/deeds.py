@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from agent.core.actions import (
@@ -20,7 +21,7 @@ from agent.core.changes import applied
 from agent.core.facts import View
 from agent.core.host import version
 from agent.core.identity import POOL, console_log, next_instance
-from agent.core.metadata import DomainMetadata, Recorded, to_xml
+from agent.core.metadata import Recorded, to_xml
 from agent.core.quantity import to_bytes
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.definition import DomainFacts, render, with_metadata
@@ -49,11 +50,11 @@ def deeds(case: Situation, made: Intent, view: View) -> Deeds:
         return Deeds()  # nothing is there yet, and what it needs is not ready
     written = _definition(case, made, view)
     if case.running is None:
-        start = (_start(case, made.memory),) if made.memory.power.on else ()
+        start = (_start(case, made, view),) if made.memory.power.on else ()
         return Deeds((*written, *start))
     if not case.running.on:
         return _off(case, made, written, view)
-    end = _end(case, made.memory)
+    end = _end(case, made, view)
     if any(isinstance(each, DestroyDomain) for each in end.actions):
         # nothing that needs an answer from QEMU stands before it
         return replace(end, actions=(*written, *end.actions))
@@ -104,7 +105,8 @@ def _media(case: Situation, view: View) -> tuple[Action, ...]:
     return (WriteSeed(case.at.name, POOL, name, uid, host, medium.sysprep, medium.files),)
 
 
-def _start(case: Situation, memory: DomainMetadata) -> StartDomain:
+def _start(case: Situation, made: Intent, view: View) -> StartDomain:
+    memory = made.memory
     wanted = memory.spec["bootloader"]
     return StartDomain(
         case.at.name,
@@ -112,7 +114,24 @@ def _start(case: Situation, memory: DomainMetadata) -> StartDomain:
         to_bytes(memory.spec["memory"]["size"]),
         reset_nvram=wanted != BIOS and memory.nvram not in ("", wanted),
         again=memory.power.by == power.BY_END,
+        beside=tuple(_beside(case, made, view)),
     )
+
+
+def _beside(case: Situation, made: Intent, view: View) -> Iterator[tuple[str, str]]:
+    """Other domains that have a disk of this one, as they were read: with a snapshot taken by hand,
+    of which no event tells, a disk's newest data is where only such a domain knows.
+    """
+    node = case.at.name
+    disks = made.facts.disks.disks if made.facts else ()
+    found = {
+        uuid
+        for disk in disks
+        if not disk.readonly
+        for uuid in view.read("writers", (node, disk.serial)) or ()
+    }
+    for uuid in sorted(found - {case.uuid}):
+        yield uuid, version(view.read("domain", (node, uuid)))
 
 
 def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View) -> Deeds:
@@ -128,7 +147,7 @@ def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View)
     due = power.due_again(made.memory, case.job.starts, case.now)
     if due > case.now:
         return Deeds(written, wake=due, waiting=True)
-    return Deeds((*written, _start(case, made.memory)))
+    return Deeds((*written, _start(case, made, view)))
 
 
 def _live(case: Situation, made: Intent) -> tuple[Action, ...]:
@@ -155,9 +174,10 @@ def _live(case: Situation, made: Intent) -> tuple[Action, ...]:
     return (SetLiveMetadata(case.at.name, case.uuid, to_xml(merged), active.instance),)
 
 
-def _end(case: Situation, memory: DomainMetadata) -> Deeds:
+def _end(case: Situation, made: Intent, view: View) -> Deeds:
     """End the running instance, if it is to end: by the power button, later by force."""
     assert case.running is not None  # noqa: S101  # it is on
+    memory = made.memory
     why = power.ending(memory, case.running)
     if why is None:
         return Deeds()
@@ -167,7 +187,7 @@ def _end(case: Situation, memory: DomainMetadata) -> Deeds:
     if case.now >= deadline:
         destroy = DestroyDomain(node, case.uuid, instance)
         again = memory.power.on and can_start(case, memory)
-        return Deeds((destroy, _start(case, memory)) if again else (destroy,))
+        return Deeds((destroy, _start(case, made, view)) if again else (destroy,))
     if case.running.raw.state == "paused":  # nobody is there to hear the button
         return Deeds(wake=deadline, waiting=True)
     pressed = case.job.done.get("ShutdownDomain", 0.0)

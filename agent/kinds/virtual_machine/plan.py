@@ -46,7 +46,7 @@ class Planner:
         problem = foreign(vm, shown, taken, uuid, view)
         if problem:
             left = conflict(vm, problem, gone=bool(vm.deleted))
-            return replace(left, publish=_opened(vm, shown))
+            return replace(left, publish={**_opened(vm, shown), **_moved(vm, shown, at, view)})
         if vm.deleted and raw is None:
             return _leave(vm, at, view)
         return _decide(situation(self._rules, vm, view, at, uuid, shown), view)
@@ -113,7 +113,7 @@ def _leave(vm: Object, at: Place, view: View) -> Decision:
 def _publish(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
     """How far operations are, and which disks nobody else may open."""
     facts: dict[Fact, Any] = {("operation", uid): each for uid, each in made.progress.items()}
-    facts |= _moved(case, view)
+    facts |= _moved(case.vm, case.seen, case.at, view)
     for disk in _held(case, made):
         facts["attached", (disk, case.vm.key)] = True
         if disk not in case.needs.claims:
@@ -121,20 +121,22 @@ def _publish(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
     return facts
 
 
-def _moved(case: Situation, view: View) -> dict[Fact, Any]:
-    """The file that each disk lies on where that is not its own volume, by disk and VM."""
-    moved = {disk.serial: disk.path for disk in elsewhere(case.seen, case.fleet, case.at)}
-    if not moved:
+def _moved(vm: Object, shown: Seen, at: Place, view: View) -> dict[Fact, Any]:
+    """The file that each disk lies on where that is not its own volume, by disk and VM. A VM has
+    such a disk until it lies on its own volume again, whatever its manifest says.
+    """
+    memories = [each for each in (shown.memory, shown.running) if each and each.uid == vm.uid]
+    found = elsewhere(shown, view.setting("fleet"), at) if memories else ()
+    if not found:
         return {}
-    memories = (case.seen.memory, case.seen.running)
-    known = {disk for memory in memories if memory for disk in disks(case.vm, memory.spec)}
+    moved = {disk.serial: disk.path for disk in found}
+    known = {disk for memory in memories for disk in disks(vm, memory.spec)}
     objects = ((disk, view.object(disk)) for disk in known)
     numbers = {disk: serial(obj.uid) for disk, obj in objects if obj is not None}
-    return {
-        ("elsewhere", (disk, case.vm.key)): moved[number]
-        for disk, number in numbers.items()
-        if number in moved
-    }
+    there = {disk: moved[number] for disk, number in numbers.items() if number in moved}
+    wanted = disks(vm, vm.spec)
+    facts: dict[Fact, Any] = {("leaving", disk): vm.key for disk in there if disk not in wanted}
+    return facts | {("elsewhere", (disk, vm.key)): path for disk, path in there.items()}
 
 
 def _opened(vm: Object, shown: Seen) -> dict[Fact, Any]:
