@@ -20,7 +20,7 @@ def phase(
     ready: bool,
 ) -> str:
     """`memory` and `running` are None while there is no domain."""
-    if memory is None or running is None:
+    if memory is None or running is None:  # pragma: no mutate: both are, or none
         return "Starting" if ready and not held(job, generation, now) else "Pending"
     if running.on and ending(memory, running) is not None:
         return "Stopping"
@@ -28,5 +28,4 @@ def phase(
         return "Pause" if running.raw.state in ("paused", "pmsuspended") else "Running"
     if not running.on and not start_due(memory, running):
         return "Stopped"
-    failing = job.failed != "" and job.attempts > 0
-    return "Starting" if ready and not failing else "Pending"
+    return "Starting" if ready and not job.failed else "Pending"
