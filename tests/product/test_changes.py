@@ -55,6 +55,7 @@ def test_cores_wait_for_a_restart(on: Rig) -> None:
     assert condition(on.vm(), AWAITING)["status"] == "True"
     assert condition(on.vm(), "ConfigurationApplied")["status"] == "False"
     assert on.vm()["spec"]["cpu"]["cores"] == 2
+    assert on.vm()["spec"]["disruptions"] == {"restartApprovalMode": "Manual"}  # nobody said so
     assert on.vm()["status"]["resources"]["cpu"]["cores"] == 1
     assert cores(on) == 1
     undisturbed(on, instance)
