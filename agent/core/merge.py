@@ -9,6 +9,11 @@ from difflib import SequenceMatcher
 
 ALIKE = 0.5
 """The share of lines from which on a file under another name counts as the same one."""
+MOST_PAIRS = 4_000_000
+"""Pairs of equal lines that are compared: with the same line again and again their number grows
+with the square of the length. Where there are more, all that lies between the first and the last
+change counts as changed.
+"""
 
 Lines = Sequence[bytes]
 
@@ -54,9 +59,12 @@ def _hunks(old: Lines, changed: bytes, *, ours: bool) -> Iterator[_Hunk]:
     new = changed.splitlines(keepends=True)
     head = _common(old, new)
     tail = _common(old[head:][::-1], new[head:][::-1])
-    middle = SequenceMatcher(
-        None, old[head : len(old) - tail], new[head : len(new) - tail], autojunk=False
-    )
+    left, right = old[head : len(old) - tail], new[head : len(new) - tail]
+    there = Counter(right)
+    if sum(count * there[line] for line, count in Counter(left).items()) > MOST_PAIRS:
+        yield _Hunk(head, head + len(left), right, ours)
+        return
+    middle = SequenceMatcher(None, left, right, autojunk=False)
     for tag, start, end, new_start, new_end in middle.get_opcodes():
         if tag != "equal":
             yield _Hunk(start + head, end + head, new[new_start + head : new_end + head], ours)

@@ -35,6 +35,13 @@ def by_git(folder: Path, base: bytes, ours: bytes, theirs: bytes) -> bytes | Non
     return done.stdout if done.returncode == 0 else None
 
 
+def test_the_same_line_again_and_again_costs_no_hours() -> None:
+    many = b"a\n" * 500_000
+    ours, theirs = b"x\n" + many + b"y\n", many.replace(b"a\n", b"b\n", 1) + b"z\n"
+    assert merged(many, ours, many) == ours
+    assert merged(many, ours, theirs) is None
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_as_git_merges(tmp_path: Path, name: str) -> None:
     ours, theirs = CASES[name]
