@@ -24,7 +24,7 @@ from agent.images.request import (
     translated,
 )
 from agent.images.spool import MIB, Sink, check_limit, check_space
-from agent.images.watch import Watch
+from agent.images.watch import LateError, Watch
 
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -200,12 +200,21 @@ class _Transfer:
             told = target.authorization or (
                 first.authorization if target.origin == first.origin else {}
             )
-            response = self.client.get(target, {**headers, **told})
+            response = self._answer(target, {**headers, **told})
             if response.status not in REDIRECTS:
                 return response
             self.watch.check()
             target = self._redirected(target, response.headers.get("Location", ""))
         raise self._failed(f"more than {MAX_REDIRECTS} redirects")
+
+    def _answer(self, target: Target, headers: Mapping[str, str]) -> BaseHTTPResponse:
+        """The head of an answer. One that was cut off looks like a short one."""
+        try:
+            with self.watch.within(self.patience.connect + self.patience.window):
+                return self.client.get(target, headers)
+        except LateError as error:
+            self.watch.check()
+            raise DroppedError("no answer in time") from error
 
     def _redirected(self, at: Target, location: str) -> Target:
         target = self._target(at.redirected, location)
@@ -272,6 +281,8 @@ class _Transfer:
                 began, since = now, self.sink.size
         # A socket that was shut down looks like an end of the body where no length was announced.
         self.watch.check()
+        if total is None and not self.sink.size:
+            raise DroppedError("the server sent nothing")
         if total is not None and self.sink.size != total:
             raise DroppedError(f"the server sent {self.sink.size} of {total} bytes")
 

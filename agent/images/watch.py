@@ -6,11 +6,16 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from agent.images.errors import CancelledError
+
+
+class LateError(Exception):
+    """Not done in time, however often a part of it came."""
 
 
 class Watch:
@@ -25,6 +30,7 @@ class Watch:
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
         self._over = threading.Event()
+        self._end = float("inf")
         self._thread = threading.Thread(target=self._run, name="image-download-watch", daemon=True)
 
     def check(self) -> None:
@@ -38,6 +44,23 @@ class Watch:
             self._over.wait(min(left, self.INTERVAL))
         self.check()
 
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Cut the connection where what is done takes longer, also when each read of it ends in
+        time. LateError then, whatever that came to.
+        """
+        self._end = end = time.monotonic() + seconds
+        try:
+            yield
+        except Exception as error:
+            if time.monotonic() < end:
+                raise
+            raise LateError from error
+        finally:
+            self._end = float("inf")
+        if time.monotonic() >= end:
+            raise LateError
+
     def connected(self, fileno: int) -> None:
         """A new connection. A duplicate of it is shut down, so that no TLS state is touched from
         outside.
@@ -48,7 +71,7 @@ class Watch:
 
     def _run(self) -> None:
         while not self._over.wait(self.INTERVAL):
-            if self._cancelled():
+            if self._cancelled() or time.monotonic() >= self._end:
                 with self._lock:
                     self._cut()
 

@@ -235,6 +235,44 @@ def test_a_silent_server_is_given_up(server: Faulty, spool: Path) -> None:
     assert nothing_left(spool)
 
 
+def test_a_server_that_dribbles_its_head_is_given_up(server: Faulty, spool: Path) -> None:
+    """Each byte comes in time, and the head never ends."""
+
+    def route(handler: Handler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Head: ")
+        while not handler.server.released.wait(0.01):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+
+    server.routes["/disk"] = route
+    with pytest.raises(ImageError, match="no answer in time") as caught:
+        download(
+            HttpSource(server.url("/disk")),
+            spool,
+            progress=lambda done, total: None,
+            cancelled=never,
+            limit=LIMIT,
+            reach=LOOPBACK,
+            patience=Patience(connect=0.1, window=0.1, attempts=2, pause=0.001),
+        )
+    assert caught.value.retry
+    assert nothing_left(spool)
+
+
+def test_a_connection_that_breaks_in_the_head_may_hold_the_next_time(
+    server: Faulty, spool: Path
+) -> None:
+    def route(handler: Handler) -> None:
+        if len(server.requests) < 2:
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Len")
+            handler.drop()
+        else:
+            serve(CONTENT)(handler)
+
+    server.routes["/disk"] = route
+    assert get(server.url("/disk"), spool).size == len(CONTENT)
+
+
 def test_a_server_that_dribbles_is_given_up(server: Faulty, spool: Path) -> None:
     def route(handler: Handler) -> None:
         handler.head(200, Content_Length=10**6)
