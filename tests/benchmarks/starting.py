@@ -171,7 +171,9 @@ def crashed(own: Session, host: LibvirtHost, number: int) -> float:
 
     def again() -> bool:
         raw = host.read_domain(uuid)
-        return raw is not None and raw.active and own.qemu_pid(name) != pid
+        if raw is None or not raw.active or raw.starting:
+            return False
+        return own.qemu_pid(name) != pid
 
     def work() -> None:
         end_process(pid)

@@ -92,6 +92,20 @@ def test_each_deed_says_why_and_for_whom(rig: Rig, said: pytest.LogCaptureFixtur
     )
 
 
+def test_a_start_that_has_failed_is_told_as_another_try(
+    rig: Rig, said: pytest.LogCaptureFixture
+) -> None:
+    rig.host.starting_fails.add(rig.uuid())
+    rig.push({"vm.yaml": [disk(), machine()]})
+    for _ in range(6):
+        rig.step()
+    deeds(said)
+    rig.now += 60
+    rig.host.starting_fails.clear()
+    rig.settle()
+    assert deeds(said)[0] == "StartDomain: tried again"
+
+
 def test_what_happened_stands_in_the_status_log_too(rig: Rig) -> None:
     rig.push({"vm.yaml": [disk(), machine()]})
     rig.settle()

@@ -22,6 +22,8 @@ def cause(case: Situation, made: Intent, actions: tuple[Action, ...], view: View
     asked = _asked(case, made, view)
     if asked:
         return asked
+    if case.job.failed in {each.verb for each in actions}:
+        return "tried again"
     if any(isinstance(each, StartDomain) and each.again for each in actions):
         return ended(case.seen.raw).lower()
     if made.drift.defined and any(isinstance(each, DefineDomain) for each in actions):
