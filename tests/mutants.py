@@ -153,10 +153,10 @@ def _examine(path: Path, tests: list[str]) -> Counter[str]:
 
 
 def _leave_out(db: WorkDB, path: Path) -> Counter[str]:
-    """Changes that are not made: those of other classes, in annotations, and with a reason."""
+    """Changes that are not made: those of other classes, in declarations, and with a reason."""
     count: Counter[str] = Counter()
     source = path.read_text()
-    lines, annotated = source.splitlines(), set(_annotations(ast.parse(source)))
+    lines, declared = source.splitlines(), set(_declarations(ast.parse(source)))
     for item in list(db.work_items):
         (mutation,) = item.mutations
         last = lines[mutation.end_pos[0] - 1]
@@ -168,7 +168,7 @@ def _leave_out(db: WorkDB, path: Path) -> Counter[str]:
         if (
             star  # of an argument
             or not _WANTED.fullmatch(mutation.operator_name)
-            or mutation.start_pos in annotated
+            or mutation.start_pos in declared
         ):
             pass
         elif reason:
@@ -182,11 +182,13 @@ def _leave_out(db: WorkDB, path: Path) -> Counter[str]:
     return count
 
 
-def _annotations(tree: ast.AST) -> Iterator[tuple[int, int]]:
-    """Where something stands in an annotation: line and column of each of its characters."""
+def _declarations(tree: ast.AST) -> Iterator[tuple[int, int]]:
+    """Where something stands in an annotation or a decorator, which mypy looks after: line and
+    column of each of its characters.
+    """
     for node in ast.walk(tree):
-        for name in ("annotation", "returns"):
-            each = getattr(node, name, None)
+        parts = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        for each in (*parts, *getattr(node, "decorator_list", ())):
             if isinstance(each, ast.expr) and each.end_lineno and each.end_col_offset:
                 for line in range(each.lineno, each.end_lineno + 1):
                     first = each.col_offset if line == each.lineno else 0

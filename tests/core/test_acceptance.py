@@ -50,6 +50,7 @@ def test_what_is_new_gets_the_identity_that_is_known_of_it(created: str) -> None
     found = Identity("uid", created, generation=7)
     made = accept(KINDS["VirtualMachine"], manifest(VM), None, "new:f", NOW, lambda _: found)
     assert made == Object(manifest(VM), "uid", 7, created or "1970-01-02T00:00:00Z", "new:f")
+    assert accept(KINDS["VirtualMachine"], manifest(VM), None, "new:f", NOW, new).generation == 1
 
 
 BEFORE = manifest(DISK, {"size": 1})
@@ -93,6 +94,15 @@ def test_some_fields_cannot_be_changed_once_the_object_is_ready(
     each = key("x", kind)
     found = frozen(KINDS[kind], known(manifest(each, before)), manifest(each, after), ready=ready)
     assert [path for path, _ in found] == paths
+    assert all("cannot be changed once the object is ready:" in said for _, said in found)
+
+
+def test_some_fields_can_never_be_changed() -> None:
+    before, after = (
+        manifest(key("x", "VirtualMachineOperation"), {"type": each}) for each in ("Start", "Stop")
+    )
+    found = frozen(KINDS["VirtualMachineOperation"], known(before), after, ready=False)
+    assert found == [("spec.type", "cannot be changed: put it back, or use a new name")]
 
 
 # What may be deleted
@@ -158,6 +168,12 @@ def test_an_annotation_keeps_an_object(annotation: str, value: str, stays: bool)
     assert found.delete == ((key("b"),) if stays else (key("b"), VM))
     assert [each.resource for each in found.held] == ([str(VM)] if stays else [])
     assert suspended(there[VM].obj.manifest) is (stays and annotation == "reconcile")
+
+
+def test_what_two_annotations_keep_is_told_of_once() -> None:
+    there = records(VM, prune="disabled", reconcile="disabled")
+    (problem,) = prune(desired(OTHER), {OTHER}, there, "").held
+    assert (problem.file, problem.line, problem.resource) == ("", 0, str(VM))
 
 
 @pytest.mark.parametrize("kind", ["VirtualMachine", "VirtualDisk"])

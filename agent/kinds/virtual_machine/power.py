@@ -27,12 +27,12 @@ BY_DELETION = "deletion"
 BY_END = "end"
 """Its instance ended by itself, or by somebody whom nobody asked, and another one is to follow."""
 
-REBOOT_WINDOW = 5.0
+REBOOT_WINDOW = 5.0  # pragma: no mutate: a measured time, and a second more or less is as good
 """Seconds after a guest's reboot in which nothing is lost by cutting its power: it is in its
 firmware. Later its system runs again, and changes wait for the next reboot.
 """
 
-PRESS_EVERY = 3.0
+PRESS_EVERY = 3.0  # pragma: no mutate: any few seconds do
 """Seconds between two presses of the power button: an early one is lost while the guest boots."""
 
 

@@ -354,6 +354,14 @@ def test_an_automatic_restart_is_called_off_with_its_reason() -> None:
     assert power.stay(asked_for, running(), NOW) == asked_for
 
 
+@pytest.mark.parametrize(
+    ("decided", "seen", "due"),
+    [(NEXT, OFF, True), (NEXT, running(), False), (ON, OFF, False), (GONE_OFF, OFF, False)],
+)
+def test_what_is_due_starts_once_nothing_runs(decided: Power, seen: Running, due: bool) -> None:
+    assert power.start_due(replace(MEMORY, power=decided), seen) is due
+
+
 ENDED = replace(MEMORY, power=replace(NEXT, by=power.BY_END))
 AGO = (NOW - 30, NOW - 20, NOW - 10)
 
