@@ -115,7 +115,7 @@ class _Frame:
 
     __slots__ = (
         *("again", "anchor", "before", "key", "key_line"),
-        *("line", "lines", "merges", "value"),
+        *("line", "lines", "merges", "times", "value"),
     )
 
     def __init__(self, value: Any, anchor: str | None, before: int, line: int) -> None:
@@ -129,6 +129,8 @@ class _Frame:
         self.merges: list[Any] = []
         self.again: list[dict[str, Any]] = []
         """Values of keys that are there already: the second ones, the third ones, ..."""
+        self.times: dict[str, int] = {}
+        """How often each of these was there again."""
 
     def at_key(self) -> bool:
         return self.key is _NO_KEY and type(self.value) is dict
@@ -282,8 +284,7 @@ class Builder:
 
 
 def _again(frame: _Frame, value: Any) -> None:
-    for part in frame.again:
-        if frame.key not in part:
-            part[frame.key] = value
-            return
-    frame.again.append({frame.key: value})
+    times = frame.times[frame.key] = frame.times.get(frame.key, 0) + 1
+    if times > len(frame.again):
+        frame.again.append({})
+    frame.again[times - 1][frame.key] = value

@@ -64,10 +64,10 @@ def _flattened(document: Document) -> Iterator[Document]:
     ]
     if outside:
         raise RefusedError(document.line, f"holds a {value['kind']} that {outside[0]}")
+    problems_of, again_of = _by_item(document.problems), _by_item(document.again)
     for index, item in enumerate(value["items"]):
         line = document.line_of(("items", index))
-        problems = _below(index, document.problems)
-        again = _below(index, document.again)
+        problems, again = tuple(problems_of.get(index, ())), tuple(again_of.get(index, ()))
         yield from _flattened(Document(item, line, problems, document.lines, again))
 
 
@@ -76,6 +76,10 @@ def _is_list(value: dict[str, Json]) -> bool:
     return isinstance(kind, str) and kind.endswith("List") and isinstance(value.get("items"), list)
 
 
-def _below(index: int, found: Iterable[tuple[Path, T]]) -> tuple[tuple[Path, T], ...]:
-    """What belongs to one item, seen from there."""
-    return tuple((path[2:], each) for path, each in found if path[1:2] == (index,))
+def _by_item(found: Iterable[tuple[Path, T]]) -> dict[str | int, list[tuple[Path, T]]]:
+    """What belongs to each item of a List, seen from there."""
+    items: dict[str | int, list[tuple[Path, T]]] = {}
+    for path, each in found:
+        if path[:1] == ("items",) and len(path) > 1:
+            items.setdefault(path[1], []).append((path[2:], each))
+    return items

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -427,3 +430,40 @@ def test_json_is_read_within_the_same_bounds() -> None:
 )
 def test_no_bytes_raise_as_json(data: bytes) -> None:
     check(parse_json(data))
+
+
+def steps(data: bytes) -> int:
+    """Lines of Python that reading a file takes."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Callable[..., Any]:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        parse(data)
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(lambda n: "kind: A\n" * n, id="one key again and again"),
+        pytest.param(
+            lambda n: "kind: List\nitems:\n" + "- {a: 1, a: 2}\n" * n, id="a key again in each item"
+        ),
+    ],
+)
+def test_keys_that_are_there_again_cost_no_more_than_others(text: Callable[[int], str]) -> None:
+    """A file within the limits would otherwise keep the agent busy for most of a minute."""
+    assert steps(text(800).encode()) < 3 * steps(text(400).encode())
+
+
+def test_what_is_there_again_is_kept_by_its_turn() -> None:
+    (document,) = parse(b"a: 1\nb: 2\na: 3\na: 4\nb: 5\na: 6\n").documents
+    assert [part for _, part in document.again] == [{"a": 3, "b": 5}, {"a": 4}, {"a": 6}]
