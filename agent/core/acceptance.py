@@ -139,7 +139,7 @@ def prune(
     missing = [key for key in missing if str(key) not in kept]
     doubts = {key: place for key in missing if (place := meant_in(desired, key, records))}
     sure = [key for key in missing if key not in doubts]
-    code = deletion_set(doubts)
+    code = deletion_set(records[key].obj for key in doubts)
     if confirmed != code:
         held += [_held(key, DOUBTFUL.format(place, code)) for key, place in doubts.items()]
     if {OPERATION}.issuperset([*others, *(key.kind for key in desired.manifests)]):
@@ -189,18 +189,21 @@ def _guarded(
         going = sum(key.kind == kind for key in missing)
         there = sum(key.kind == kind and not each.obj.deleted for key, each in records.items())
         there += others.get(kind, 0)
-        if going > FREE_DELETIONS and going > SHARE * there and confirmed != deletion_set(missing):
+        code = deletion_set(records[key].obj for key in missing)
+        if going > FREE_DELETIONS and going > SHARE * there and confirmed != code:
             message = (
                 f"{going} of {there} objects of kind {kind} would be deleted: to confirm, set the "
-                f"annotation {CONFIRM}: {deletion_set(missing)} on ModuleConfig virtualization"
+                f"annotation {CONFIRM}: {code} on ModuleConfig virtualization"
             )
             return Pruning(held=(*held, *(_held(key, message) for key in missing)))
     return Pruning(delete=tuple(missing), held=tuple(held))
 
 
-def deletion_set(keys: Iterable[Key]) -> str:
-    """A short name for a set of deletions."""
-    text = "\n".join(sorted(str(key) for key in keys))
+def deletion_set(objects: Iterable[Object]) -> str:
+    """A short name for a set of deletions, of just these objects as they are: a confirmation that
+    stays in its place means no others that come to bear their names.
+    """
+    text = "\n".join(sorted(f"{each.key} {each.uid} {each.generation}" for each in objects))
     return hashlib.sha256(text.encode()).hexdigest()[:12]  # pragma: no mutate: any short name does
 
 

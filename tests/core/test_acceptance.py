@@ -112,6 +112,10 @@ def records(*keys: Key, **annotations: str) -> dict[Key, Record]:
     return {each: Record(known(manifest(each, {}, **annotations)), {}) for each in keys}
 
 
+def code_of(*keys: Key) -> str:
+    return deletion_set(each.obj for each in records(*keys).values())
+
+
 def desired(*keys: Key, **more: Json) -> Desired:
     return replace(Desired("r", {each: manifest(each) for each in keys}), **more)
 
@@ -198,8 +202,8 @@ def test_too_many_at_once_wait_for_a_confirmation(
     assert found.delete == (gone if free else ())
     assert {each.resource for each in found.held} == (set() if free else set(map(str, gone)))
     assert all(f"{going} of {there}" in each.message for each in found.held)
-    assert prune(desired(OTHER), left, known_ones, deletion_set(gone)).delete == gone
-    assert bool(prune(desired(OTHER), left, known_ones, deletion_set(gone[1:])).delete) is free
+    assert prune(desired(OTHER), left, known_ones, code_of(*gone)).delete == gone
+    assert bool(prune(desired(OTHER), left, known_ones, code_of(*gone[1:])).delete) is free
     here, elsewhere = records(*gone), {kind: there - going}
     assert prune(desired(OTHER), (), here, "", elsewhere).delete == found.delete
     leaving = {
@@ -213,8 +217,8 @@ def test_a_confirmation_of_what_is_in_doubt_deletes_just_that() -> None:
     said = desired(OTHER, meant={Meant(None, None, "vm"): "c.yaml:3"})
     doubted = prune(said, {OTHER}, records(VM, key("sure")), "")
     assert doubted.delete == (key("sure"),)
-    assert deletion_set([VM]) in doubted.held[0].message
-    assert prune(said, {OTHER}, records(VM, key("sure")), deletion_set([VM])).delete == (
+    assert code_of(VM) in doubted.held[0].message
+    assert prune(said, {OTHER}, records(VM, key("sure")), code_of(VM)).delete == (
         key("sure"),
         VM,
     )

@@ -489,7 +489,7 @@ def test_what_a_document_may_mean_is_deleted_once_that_is_confirmed() -> None:
         key: Record(Object(Manifest(key, {}, {}, {}), key.name, 1, "", ""), {}) for key in keys
     }
     wanted = seen(ONE.replace(OWN, "kubevirt.io/v1"))
-    code, rest = deletion_set([WEB]), deletion_set(keys[1:])
+    code, rest = (deletion_set(records[key].obj for key in each) for each in ([WEB], keys[1:]))
     found = prune(wanted, wanted.manifests, records, "")
     assert found.delete == ()
     told = {problem.resource: problem.message for problem in found.held}

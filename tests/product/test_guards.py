@@ -102,6 +102,22 @@ def test_a_confirmation_is_for_one_set(fleet: Rig) -> None:
     assert there(fleet) == ALL
 
 
+def test_a_confirmation_that_stays_means_no_later_objects_of_the_same_names(fleet: Rig) -> None:
+    gone = dict.fromkeys(["a.yaml", "b.yaml", "c.yaml"])
+    fleet.push(gone)
+    fleet.settle()
+    fleet.push({"config.yaml": confirm(as_planned(fleet))})
+    fleet.settle()
+    assert there(fleet) == ALL - set("abc")
+    fleet.push({f"{name}.yaml": off(name) for name in "abc"})
+    fleet.settle()
+    assert there(fleet) == ALL
+    fleet.push(gone)
+    fleet.settle()
+    assert there(fleet) == ALL
+    assert "3 of 4 objects of kind VirtualMachine would be deleted" in held(fleet)
+
+
 def test_a_revert_frees_what_was_held(fleet: Rig) -> None:
     fleet.push(dict.fromkeys(["a.yaml", "b.yaml", "c.yaml"]))
     fleet.settle()
