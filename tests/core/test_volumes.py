@@ -6,7 +6,7 @@ import pytest
 from lxml import etree
 
 from agent.core.host import RawDomain, RawVolume
-from agent.core.volumes import mentions, untold, users_of, volume_xml
+from agent.core.volumes import mentions, untold, users_of, volume_xml, written_by
 
 
 def disk(path: str, driver: str = "qcow2", attribute: str = "file", below: str = "") -> str:
@@ -104,3 +104,13 @@ def test_who_uses_a_volume_is_told_in_words() -> None:
         "volume y",
     )
     assert users_of("unused", domains, volumes) == ()
+
+
+def test_a_domain_writes_to_the_disks_of_ours_that_are_not_read_only() -> None:
+    def ours(number: str, more: str = "") -> str:
+        return f"<disk type='file'>{more}<serial>{number * 32}</serial></disk>"
+
+    disks = (ours("1"), ours("2", "<readonly/>"), "<disk type='file'><serial>x</serial></disk>")
+    found = written_by(domain("".join(disks), ours("3")))
+    assert found == {"1" * 32, "3" * 32}
+    assert written_by(domain()) == frozenset()
