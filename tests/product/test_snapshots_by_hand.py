@@ -254,6 +254,26 @@ def test_a_start_that_was_asked_for_waits_for_a_snapshot_that_nobody_has_seen_ye
     assert not off.running("other")
 
 
+def test_a_disk_below_a_snapshot_grows_once_that_is_merged(off: Rig) -> None:
+    """Else it would be called larger than any guest sees it."""
+    off.host.snapshot(off.uuid(), OUTSIDE, number(off))
+    off.host._tell("", "connected")
+    off.push({"vm.yaml": [machine(disks=("root", "data")), disk(size="2Gi"), disk("data")]})
+    off.settle()
+    document = off.document("namespaces/default/virtualdisks/root.yaml")
+    assert document["status"]["capacity"] == "1Gi"
+    assert OUTSIDE in condition(document, "Resizing")["message"]
+
+    def back(root: etree._Element) -> None:
+        (source,) = (each for each in root.iter("source") if each.get("file") == OUTSIDE)
+        source.set("file", own(off))
+
+    off.host.edit(off.uuid(), back)
+    off.settle()
+    document = off.document("namespaces/default/virtualdisks/root.yaml")
+    assert document["status"]["capacity"] == "2Gi"
+
+
 # -- deletion --------------------------------------------------------------------------------
 
 

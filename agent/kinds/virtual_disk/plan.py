@@ -232,6 +232,14 @@ def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Repor
         message = f"The disk grows to {size} once no running VirtualMachine has it open."
         report.more.append(Condition("Resizing", "False", "NotAvailable", message))
         return
+    places = (view.read("elsewhere", (disk.key, vm)) for vm in users(disk.key, view))
+    if moved := next(filter(None, places), ""):
+        message = (
+            f"The disk grows to {size} once it lies on its own volume again: it lies on {moved}, "
+            "as after a snapshot taken by hand, and a guest would not see what is below that grow."
+        )
+        report.more.append(Condition("Resizing", "False", "NotAvailable", message))
+        return
     job: Job = view.read("job", disk.key) or IDLE
     if held(job, disk.generation, view.now):
         report.more.append(Condition("Resizing", "False", "NotAvailable", job.error))
