@@ -192,7 +192,7 @@ def _said(title: str, said: Mapping[str, list[str]]) -> Iterator[str]:
     for message, by in said.items():
         more = f" and {len(by) - _NAMED} more" if by[_NAMED:] else ""
         lines.append(f"{', '.join(by[:_NAMED])}{more}: {message}")
-    yield from _listed(title, lines, len(names))
+    yield from _listed(title, lines, human.count(len(names), "object"))
 
 
 def _node(node: Mapping[str, Any]) -> Iterator[str]:
@@ -231,9 +231,9 @@ def _phases(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
         yield f"{printable(kind)}: {total}{' (' + ', '.join(named) + ')' if named else ''}"
 
 
-def _listed(title: str, items: list[str], count: int | None = None) -> Iterator[str]:
+def _listed(title: str, items: list[str], count: str = "") -> Iterator[str]:
     if items:
-        yield f"{title} ({len(items) if count is None else count}):"
+        yield f"{title} ({count or len(items)}):"
         yield from (f"  {printable(item)}" for item in items[:_SHOWN])
         if items[_SHOWN:]:
             yield f"  … and {len(items) - _SHOWN} more"

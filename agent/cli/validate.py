@@ -12,6 +12,7 @@ from agent.cli.command import CommandError, Subparsers
 from agent.cli.machine import as_json
 from agent.cli.repositories import commit_of, opened
 from agent.cli.status import place
+from agent.core import human
 from agent.core.model import Desired, Problem
 from agent.core.schema import Catalogue
 from agent.gitrepo.worktree import CommitSource, FolderSource
@@ -96,15 +97,11 @@ def _print(desired: Desired) -> None:
         print(f"note: {place(ignored)}")
     for note in _notes(desired):
         print(f"note: {place(note)}")
-    good = _count(len(desired.manifests), "manifest")
+    good = human.count(len(desired.manifests), "manifest")
     if desired.problems:
-        bad = _count(len(desired.problems), "problem")
+        bad = human.count(len(desired.problems), "problem")
         print(f"{bad}; {good} without problems", file=sys.stderr)
     elif desired.manifests:
         print(f"{good}, no problems")
     else:
         print("no manifest found", file=sys.stderr)
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

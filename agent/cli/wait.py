@@ -147,6 +147,7 @@ def _revision(reader: Reader, revision: str, timeout: float) -> int:
             snapshot = reader.now(refs)
             if progress.applied(snapshot):
                 print(f"{progress.wanted[:12]} applied", flush=True)
+                _held(snapshot.problems())
                 return _rejected(snapshot.problems())
         progress.check(refs)
     bad = 0 if snapshot is None else _count(_of_manifests(snapshot.problems()))
@@ -189,6 +190,16 @@ class _Progress:
                 f"{self.wanted[:12]} is not on branch {branch!r}, which is what the agent applies: "
                 "merge it and push, or name the right one with --branch"
             )
+
+
+def _held(problems: Sequence[Problem]) -> None:
+    """Say what is kept although the commit has no manifest of it any more."""
+    held = [problem for problem in problems if not problem.file]
+    for problem in held[:_SHOWN]:
+        print(f"note: {place(problem)}", file=sys.stderr)
+    if held[_SHOWN:]:
+        more = len(held) - _SHOWN
+        print(f"note: … and {more} more, see `gitvirt status`", file=sys.stderr)
 
 
 def _rejected(problems: Sequence[Problem]) -> int:

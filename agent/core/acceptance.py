@@ -17,6 +17,7 @@ CONFIRM = "gitvirt.io/confirm-deletion"
 PRUNE = "gitvirt.io/prune"
 SUSPEND = "gitvirt.io/reconcile"
 OPERATION = "VirtualMachineOperation"
+CONFIG = "ModuleConfig"
 GUARDED = ("VirtualMachine", "VirtualDisk")
 IRREVERSIBLE = ("VirtualMachine",)
 """Kinds whose deletion begins at once."""
@@ -25,6 +26,10 @@ DOUBTFUL = (
     "its manifest is gone, but {} may be meant as it and is not applied: mend that document or "
     f"remove it; to delete this all the same, set the annotation {CONFIRM}: {{}} on ModuleConfig "
     "virtualization"
+)
+NONE_LEFT = (
+    "no manifest is left in the repository: nothing is deleted; to delete all the same, push a "
+    f"ModuleConfig virtualization with the annotation {CONFIRM}: {{}}"
 )
 SHARE = 0.3
 
@@ -143,9 +148,8 @@ def prune(
     if confirmed != code:
         held += [_held(key, DOUBTFUL.format(place, code)) for key, place in doubts.items()]
     if {OPERATION}.issuperset([*others, *(key.kind for key in desired.manifests)]):
-        held += [
-            _held(key, "no manifest is left in the repository: nothing is deleted") for key in sure
-        ]
+        code = deletion_set(records[key].obj for key in sure if key.kind != CONFIG)
+        held += [_held(key, NONE_LEFT.format(code)) for key in sure]
         return Pruning(held=tuple(held))
     pruning = _guarded(sure, held, records, confirmed, others)
     return replace(pruning, delete=(*pruning.delete, *(doubts if confirmed == code else ())))

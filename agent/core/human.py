@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 
-def size(count: int) -> str:
+def count(number: int, noun: str) -> str:
+    """`1 manifest`, `2 manifests`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def size(number: int) -> str:
     """Bytes with a binary suffix and at most one decimal: `16.4Mi`."""
-    value, unit = float(count), ""
+    value, unit = float(number), ""
     for unit in ("", "Ki", "Mi", "Gi", "Ti", "Pi"):  # noqa: B007  # the last one is what counts
         if value < 1024:
             break
@@ -34,6 +39,6 @@ def age(elapsed: float) -> str:
     units = next((units for limit, units in _STEPS if rest < limit), ("y",))
     text = ""
     for unit in units:
-        count, rest = divmod(rest, _SECONDS[unit])
-        text += f"{count}{unit}" if count or not text else ""
+        whole, rest = divmod(rest, _SECONDS[unit])
+        text += f"{whole}{unit}" if whole or not text else ""
     return text

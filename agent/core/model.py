@@ -131,6 +131,8 @@ class Desired:
     """What documents may mean that do not hold or are not applied, and where they stand
     (`file:line`). None of it is deleted.
     """
+    asked: Mapping[Key, str] = field(default_factory=dict)
+    """The commit of the operations branch for each operation that stands there."""
     authors: Mapping[Key, str] = field(default_factory=dict)
     """Who asked for an operation, `Name <address>` as its commit has it, where that is news."""
 

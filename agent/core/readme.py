@@ -13,6 +13,7 @@ from urllib.parse import quote
 from agent.core import tables
 from agent.core.changes import sentence
 from agent.core.fleetmap import FleetMap
+from agent.core.human import count
 from agent.core.ledger import path_of
 from agent.core.model import Key, Problem
 from agent.core.overview import FIRST, LEFT_OUT, Weight, last_change, said, status_of
@@ -144,9 +145,9 @@ class Readme:
             weights[each] for each in (Weight.ACT, Weight.RESTART, Weight.UNDER_WAY)
         )
         counts = [
-            f"**{self._running} of {_count(machines, 'virtual machine')} running**",
-            f"{_count(act, 'object')} for somebody to look at" if act else "",
-            f"{_count(len(problems), 'problem')} in manifests" if problems else "",
+            f"**{self._running} of {count(machines, 'virtual machine')} running**",
+            f"{count(act, 'object')} for somebody to look at" if act else "",
+            f"{count(len(problems), 'problem')} in manifests" if problems else "",
             f"{restart} waiting for a restart" if restart else "",
             f"{moving} under way" if moving else "",
         ]
@@ -179,7 +180,7 @@ class Readme:
         lines = [self._sentence(each) for each in found[:MAX_ROWS]]
         what = "CHANGES" if weight is Weight.RESTART else "WHAT"
         table = _table((what, "OF"), lines, len(found))
-        return [f"## {title} ({self._weights[weight]})", *table]
+        return [f"## {title} ({count(self._weights[weight], 'object')})", *table]
 
     def _sentence(self, said: tuple[Weight, str]) -> str:
         by = self._said[said]
@@ -346,7 +347,3 @@ def _row(cells: Iterable[str]) -> str:
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -176,6 +176,8 @@ class Book:
         known = self.records.get(key)
         path = desired.paths.get(key, "")
         source = f"{desired.revision}:{self._folder}{path}" if path else SOURCE
+        if key in desired.asked:
+            source = f"{desired.asked[key]}:{path}"
         if key.kind == VM:
             earlier = known.obj.spec if known else {}
             manifest = defaults.complete(manifest, earlier, manifests)

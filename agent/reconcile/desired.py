@@ -148,4 +148,5 @@ def together(main: Desired, operations: Desired) -> Desired:
         problems=tuple(problems),
         broken=main.broken + operations.broken,
         meant={**operations.meant, **main.meant},
+        asked=dict.fromkeys(extra.keys() - main.manifests.keys(), operations.revision),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from agent.core.human import count
 from agent.core.model import Desired, Key
 from agent.core.schema import Catalogue
 from agent.gitrepo.history import authors
@@ -178,7 +179,7 @@ class GitWorker:
             gone = sum(asked.paths[key] in changes for key in finished & asked.paths.keys())
             if changes:
                 ref = f"refs/heads/{self._branches.operations}"
-                message = f"Remove {gone} finished operations\n\n[skip ci]\n"
+                message = f"Remove {count(gone, 'finished operation')}\n\n[skip ci]\n"
                 self._repository.commit(ref, tip, changes, message)
         except RepositoryError as error:
             return Withdrawn(error=error)

@@ -118,6 +118,8 @@ def news(before: Mapping[str, Json], after: Mapping[str, Json]) -> News:
     new = {each["type"]: each for each in after.get("conditions", ())}
     for kind in sorted(old.keys() | new.keys()):
         was, now = old.get(kind), new.get(kind)
+        if now is None and phase == LEAVING:
+            continue  # nobody looks at it any more, and nothing was mended
         turned = (was or {}).get("status") != (now or {}).get("status")
         telling = telling or turned
         facts |= dict.fromkeys(_turned(kind, was, now) if turned else _other_words(was, now))
@@ -137,6 +139,7 @@ def _other_words(was: Mapping[str, Json] | None, now: Mapping[str, Json] | None)
         yield from _phrase(now["message"])
 
 
+LEAVING = "Terminating"
 RUNNING = "Running"
 """The condition that tells how an instance ended, also while the next one starts."""
 _QUIET = RESTARTS | NOTES | LIMITS

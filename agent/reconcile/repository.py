@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 
+from agent.core.human import count
 from agent.core.model import Desired, Json, Key
 from agent.core.status import timestamp
 from agent.gitrepo.repository import RepositoryError, StaleTip
@@ -162,8 +163,9 @@ class RepositorySide:
             return
         self.attempted = {"revision": desired.revision, "since": timestamp(now)}
         self.push_at = now  # first results of a revision are shown at once
-        counts = len(desired.manifests), len(desired.problems)
-        log.info("%s: %d manifests, %d problems", self.origin(f"{desired.revision}:."), *counts)
+        found = count(len(desired.manifests) - len(desired.asked), "manifest")
+        problems = count(len(desired.problems), "problem")
+        log.info("%s: %s, %s", self.origin(f"{desired.revision}:."), found, problems)
 
     def pushed(self, news: Pushed, now: float) -> bool:
         """True if it was written."""

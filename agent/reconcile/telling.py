@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from agent.core.host import RawNode
+from agent.core.human import count
 from agent.core.model import Key, Problem
 from agent.core.planprint import place
 
@@ -42,8 +43,14 @@ class Telling:
         log.info("in force: %s", kinds or "nothing yet")
         if node is not None:
             log.info(
-                "node %s at %s, libvirt %s, QEMU %s: %d domains",
-                *(node.name, node.uri, node.libvirt_version, node.qemu_version, domains),
+                "node %s at %s, libvirt %s, QEMU %s: %s",
+                *(
+                    node.name,
+                    node.uri,
+                    node.libvirt_version,
+                    node.qemu_version,
+                    count(domains, "domain"),
+                ),
             )
 
     def begin(self) -> None:

@@ -59,7 +59,7 @@ def test_everything_that_is_wrong_is_named(gitvirt: Gitvirt, fleet: Fleet) -> No
         "  vms/a.yaml:7: VirtualMachine default/a: spec.cpu: is required",
         "Waiting for a restart (1):",
         "  default/waits: cpu.cores",
-        "Somebody has to look at (1):",
+        "Somebody has to look at (1 object):",
         "  VirtualMachine default/bad: No disk root.",
     ):
         assert line in result.lines
@@ -83,7 +83,7 @@ def test_what_is_only_good_to_know_is_said_once_and_is_no_failure(
     result = gitvirt("status", "--exit-code")
     assert result.code == 0
     names = ", ".join(f"VirtualMachine default/vm-{at}" for at in range(3))
-    at = result.lines.index("Good to know (5):")
+    at = result.lines.index("Good to know (5 objects):")
     assert result.lines[at + 1] == f"  {names} and 2 more: Node host-a is slow."
     assert result.out.count("slow") == 1
     assert "Too late." not in result.out

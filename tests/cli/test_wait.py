@@ -166,7 +166,7 @@ def test_objects_that_are_kept_are_no_manifests_that_do_not_hold(
     fleet.write(files={"problems.yaml": [problem("", "VirtualDisk default/a", "is kept")]})
     fleet.agent()
     result = gitvirt("wait", "--revision", "main")
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.err) == (0, "note: VirtualDisk default/a: spec: is kept\n")
 
 
 def test_a_name_without_a_kind_is_shown_with_one(gitvirt: Gitvirt, fleet: Fleet) -> None:

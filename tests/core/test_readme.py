@@ -57,11 +57,11 @@ def test_what_asks_for_somebody_comes_first_and_what_is_only_good_to_know_last()
     text = readme(CATALOGUE, objects, [problem], AGENT)
     heads = [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")]
     assert heads == [
-        "Somebody has to look at (1)",
+        "Somebody has to look at (1 object)",
         "Manifests that do not hold",
-        "Waiting for a restart (1)",
-        "Under way (1)",
-        "Good to know (1)",
+        "Waiting for a restart (1 object)",
+        "Under way (1 object)",
+        "Good to know (1 object)",
         "VirtualMachine (4)",
     ]
     assert "| vms/a.yaml:7 | VirtualMachine default/a | spec.cpu | is required |" in text
@@ -100,7 +100,7 @@ def test_an_operation_that_has_ended_is_history() -> None:
     assert "all is as it should be" in text
     assert "Too late." not in text
     going = {**failed, "status": {**failed["status"], "phase": "InProgress"}}
-    assert "## Under way (1)" in readme(CATALOGUE, [machine(), going], [], AGENT)
+    assert "## Under way (1 object)" in readme(CATALOGUE, [machine(), going], [], AGENT)
 
 
 def test_the_last_change_is_the_newest_one_of_all_objects() -> None:

@@ -237,6 +237,22 @@ def test_a_mass_deletion_is_held_until_confirmed(rig: Rig) -> None:
     assert sum("_disk_" in name for name in rig.host.pools["gitvirt"]) == 6
 
 
+def test_a_repository_without_manifests_deletes_nothing_until_confirmed(rig: Rig) -> None:
+    fleet(rig, 2)
+    rig.push({"0.yaml": None, "1.yaml": None, "class.yaml": None})
+    problems = rig.settle().problems
+    assert rig.verbs() == []
+    assert len(problems) == 5
+    (message,) = {each.message for each in problems}
+    name, code = message.rpartition("annotation ")[2].split(": ")
+    metadata = {"name": "virtualization", "annotations": {name: code}}
+    settings = {"version": 1, "enabled": True, "settings": {}}
+    config = {"apiVersion": "deckhouse.io/v1alpha1", "kind": "ModuleConfig"}
+    rig.push({"config.yaml": {**config, "metadata": metadata, "spec": settings}})
+    assert rig.settle().problems == ()
+    assert not any("namespaces/default/virtualmachines" in path for path in rig.documents())
+
+
 def test_a_few_deletions_need_no_confirmation(rig: Rig) -> None:
     fleet(rig)
     rig.push({f"{n}.yaml": None for n in range(2)})

@@ -52,7 +52,7 @@ def test_a_day_after_their_end_they_go(on: Rig) -> None:
     later(on, 2 * HOUR)
     assert (files(on), records(on)) == ({"two.yaml"}, {"two"})
     log = list(on.repo.log(on.repo.fetch()[OPERATIONS], limit=1))
-    assert log[0].subject == "Remove 1 finished operations"
+    assert log[0].subject == "Remove 1 finished operation"
     assert "[skip ci]" in log[0].body
     later(on, 24 * HOUR)
     assert (files(on), records(on)) == (set(), set())

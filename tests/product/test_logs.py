@@ -39,6 +39,18 @@ def test_at_the_start_it_says_what_is_in_force_and_where(
     assert not any(line.startswith(("in force", "node ")) for line in said.messages)
 
 
+def test_operations_are_no_manifests_of_the_commit_and_name_their_own(
+    rig: Rig, said: pytest.LogCaptureFixture
+) -> None:
+    rig.push({"vm.yaml": [disk(), machine(cpu={"cores": 0})]})
+    rig.push({"vms/op.yaml": operation("op", "vm", "Stop")}, OPERATIONS)
+    rig.settle()
+    tips = rig.repo.fetch()
+    assert f"commit {tips[MAIN][:12]} (change): 1 manifest, 1 problem" in said.messages
+    annotations = rig.vmop("op")["metadata"]["annotations"]
+    assert annotations["gitvirt.io/source"] == f"{tips[OPERATIONS]}:vms/op.yaml"
+
+
 def test_problems_are_told_by_name_once_and_when_they_are_gone(
     rig: Rig, said: pytest.LogCaptureFixture
 ) -> None:

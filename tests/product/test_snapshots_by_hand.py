@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from agent.core.identity import disk_volume, serial
 from agent.core.model import Key
 from agent.kinds.virtual_machine.definition import parse
 from agent.reconcile.acting import MOST_OUTDATED
-from tests.rig import Rig, condition, disk, machine, operation
+from tests.rig import STATUS, Rig, condition, disk, machine, operation
 
 INSIDE = "/var/lib/libvirt/gitvirt/root.by-hand"
 OUTSIDE = "/srv/root.by-hand"
@@ -288,10 +289,51 @@ def test_a_machine_is_not_deleted_while_only_its_domain_knows_where_its_data_is(
     assert (
         f"`virsh blockcommit default.vm sda --base {own(on)} --active --pivot`" in said["message"]
     )
+    # a running domain that is only undefined is defined again, and nothing is given up
+    assert "`virsh destroy default.vm`, then `virsh undefine default.vm --nvram`" in said["message"]
+    assert condition(on.vm(), "Running")["status"] == "True"
     assert not {"shutdown", "destroy", "undefine", "delete_volume"} & set(on.verbs())
     on.host.merge(on.uuid(), number(on))
     on.settle()
     assert on.host.read_domain(on.uuid()) is None
+
+
+def test_a_deletion_that_waits_tells_of_nothing_that_was_mended_or_is_missing(on: Rig) -> None:
+    on.host.snapshot(on.uuid(), OUTSIDE, number(on))
+    on.host._tell("", "connected")
+    on.settle()
+    assert condition(on.vm(), "DriftDetected")
+    on.push({"vm.yaml": None, "other.yaml": disk("other")})  # its disks go, too
+    on.settle()
+    types = [each["type"] for each in on.vm()["status"]["conditions"]]
+    assert types == ["Running", "Terminating"]
+    commits = list(on.repo.log(on.repo.fetch()[STATUS]))
+    told = "".join(each.subject + each.body for each in commits)
+    assert "vm: Running → Terminating" in told
+    assert "says again" not in told
+    assert "no problem any more" not in told
+
+
+def test_a_machine_whose_domain_is_removed_by_hand_while_its_deletion_waits_is_gone(
+    on: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "gitvirt")
+    # a medium with user data outlasts a domain that others remove
+    push(on, provisioning={"type": "UserData", "userData": "#cloud-config\n"})
+    on.host.snapshot(on.uuid(), OUTSIDE, number(on))
+    on.push({"vm.yaml": [disk(), disk("data")]})
+    on.settle()
+    on.host.crash(on.uuid())
+    on.settle()
+    on.host.undefine(on.uuid())
+    caplog.clear()
+    on.settle()
+    assert "namespaces/default/virtualmachines/vm.yaml" not in on.documents()
+    said = [
+        each for each in caplog.messages if each.startswith("VirtualMachine default/vm: Delete")
+    ]
+    assert said
+    assert all(each.endswith(": its manifest is gone") for each in said)
 
 
 def test_a_disk_below_two_snapshots_is_merged_down_to_its_own_volume(on: Rig) -> None:

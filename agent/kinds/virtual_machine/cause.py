@@ -10,13 +10,15 @@ from agent.kinds.virtual_machine.operations import open_operations
 from agent.kinds.virtual_machine.report import ended
 from agent.kinds.virtual_machine.situation import Situation
 
+GONE = "its manifest is gone"
+
 
 def cause(case: Situation, made: Intent, actions: tuple[Action, ...], view: View) -> str:
     """Empty where the manifest wants it, and where nothing is done."""
     if not actions:
         return ""
     if case.deleted:
-        return "its manifest is gone"
+        return GONE
     if any(isinstance(each, ResumeDomain) for each in actions):
         return "there is space again"
     asked = _asked(case, made, view)

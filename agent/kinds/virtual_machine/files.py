@@ -123,21 +123,25 @@ def keeps_back(vm: Object, shown: Seen, fleet: str, at: Place) -> str:
     if not moved:
         return ""
     name, disk = domain_name(vm.key), moved[0]
-    home = (
-        f"undefine the domain by hand (`virsh undefine {name}`) to give up what was written since"
-    )
-    if shown.active is None:
-        home = f"Merge it (`qemu-img commit {disk.path}` and `virsh edit {name}`), or {home}"
-    elif base := _home_below(shown, disk, fleet, at):
-        # Without its base, a commit goes on into the image that other disks are made from.
-        merge = f"virsh blockcommit {name} {disk.target} --base {base} --active --pivot"
-        home = f"Merge it (`{merge}`), or {home}"
-    else:
-        home = f"It is not below that file: save what you need from there, then {home}"
+    undefine = f"`virsh undefine {name} --nvram`"
+    if shown.active is not None:  # a domain that runs is defined again
+        undefine = f"`virsh destroy {name}`, then {undefine}"
     return (
         f"{_lies(disk)}, as after a snapshot or a copy taken by hand: nothing is stopped or "
-        f"deleted until {_BACK}. {home}."
+        f"deleted until {_BACK}. {_merge(shown, name, disk, fleet, at)}, or remove the domain by "
+        f"hand ({undefine}) to give up what was written since."
     )
+
+
+def _merge(shown: Seen, name: str, disk: Disk, fleet: str, at: Place) -> str:
+    """How what was written since gets into the disk's own volume."""
+    if shown.active is None:
+        return f"Merge it (`qemu-img commit {disk.path}` and `virsh edit {name}`)"
+    base = _home_below(shown, disk, fleet, at)
+    if not base:
+        return "It is not below that file: save what you need from there"
+    # Without its base, a commit goes on into the image that other disks are made from.
+    return f"Merge it (`virsh blockcommit {name} {disk.target} --base {base} --active --pivot`)"
 
 
 def _home_below(shown: Seen, disk: Disk, fleet: str, at: Place) -> str:

@@ -17,7 +17,7 @@ from agent.core.model import Key, Object
 from agent.core.schema import Kind
 from agent.kinds.local import Place, place
 from agent.kinds.virtual_machine import power
-from agent.kinds.virtual_machine.cause import cause
+from agent.kinds.virtual_machine.cause import GONE, cause
 from agent.kinds.virtual_machine.deeds import MEDIUM, deeds
 from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.files import elsewhere
@@ -104,6 +104,7 @@ def _leave(vm: Object, at: Place, view: View) -> Decision:
     return Decision(
         status={"phase": "Terminating"},
         actions=() if job.busy or wait else actions,
+        why=GONE,
         wake=job.retry_at if wait and job.retry else None,
         waiting=bool(actions),
         gone=not actions,

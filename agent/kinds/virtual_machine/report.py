@@ -78,6 +78,11 @@ class Report:
         """
         return self.raw is not None and self.raw.active and not self.raw.starting
 
+    @property
+    def _runs(self) -> bool:
+        """True while a guest runs, whatever is to become of it."""
+        return self.on and self.raw is not None and self.raw.state == "running"
+
     def status(self) -> dict[str, Any]:
         ip = self._address()
         return {
@@ -166,6 +171,8 @@ class Report:
     # -- conditions --------------------------------------------------------------------------
 
     def _conditions(self) -> list[Condition]:
+        if self.case.deleted:  # what it would need is nobody's business any more
+            return [self._running(), *self._kept()]
         needs = self.needs.conditions
         if self._older_medium():
             needs = tuple(_OLDER if each.type == "ProvisioningReady" else each for each in needs)
@@ -177,7 +184,6 @@ class Report:
             *self._agent_ready(),
             *self._drift(),
             *self._limits(),
-            *self._kept(),
         ]
 
     def _kept(self) -> list[Condition]:
@@ -198,7 +204,7 @@ class Report:
         return bool(paths) and medium.digest not in paths[0]
 
     def _running(self) -> Condition:
-        if self.phase == "Running":
+        if self.phase == "Running" or (self.phase == "Terminating" and self._runs):
             return Condition("Running", "True", "Running")
         if self.phase == "Pause" and self.raw is not None and self.raw.starved:
             return Condition("Running", "False", "GuestNotRunning", space.sentence(self.case))
