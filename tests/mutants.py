@@ -1,6 +1,7 @@
 """Changes to the code, one at a time, each of which has to make a test fail. See mutants.sh.
 
-A change that no test can notice has its reason beside it, on the line that it changes:
+A change that no test can notice has its reason beside it, on the line that it changes or the last one of that
+statement:
 
     if count <= limit:  # pragma: no mutate: at the limit both ways give the same
 
@@ -156,11 +157,13 @@ def _leave_out(db: WorkDB, path: Path) -> Counter[str]:
     """Changes that are not made: those of other classes, in declarations, and with a reason."""
     count: Counter[str] = Counter()
     source = path.read_text()
-    lines, declared = source.splitlines(), set(_declarations(ast.parse(source)))
+    tree = ast.parse(source)
+    lines, declared, ends = source.splitlines(), set(_declarations(tree)), _ends(tree)
     for item in list(db.work_items):
         (mutation,) = item.mutations
         last = lines[mutation.end_pos[0] - 1]
-        reason = _PRAGMA.search(last)
+        number = mutation.end_pos[0]
+        reason = _PRAGMA.search(last) or _PRAGMA.search(lines[ends.get(number, number) - 1])
         star = "Binary" in mutation.operator_name and last[mutation.end_pos[1] :][:1] not in (
             "",
             " ",
@@ -180,6 +183,16 @@ def _leave_out(db: WorkDB, path: Path) -> Counter[str]:
             continue
         db.set_result(item.job_id, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
     return count
+
+
+def _ends(tree: ast.AST) -> dict[int, int]:
+    """By line the last line of the statement that it is part of, where that holds no others."""
+    return {
+        line: node.end_lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.stmt) and not hasattr(node, "body") and node.end_lineno
+        for line in range(node.lineno, node.end_lineno + 1)
+    }
 
 
 def _declarations(tree: ast.AST) -> Iterator[tuple[int, int]]:

@@ -49,7 +49,8 @@ IDLE = Job()
 
 def backoff(attempts: int, jitter: float) -> float:
     """Seconds to wait after so many failures in a row; `jitter` is from 0 to 1."""
-    wait = min(LONGEST_RETRY, FIRST_RETRY * 2.0 ** min(attempts - 1, 12))
+    doublings = min(attempts - 1, 12)  # pragma: no mutate: nine reach the longest, more overflow
+    wait = min(LONGEST_RETRY, FIRST_RETRY * 2.0**doublings)
     return float(wait * (0.75 + 0.5 * jitter))
 
 

@@ -93,7 +93,7 @@ class Lease:
         self._beaten = NEVER
         """When the ref was last moved by this agent."""
         self._announced = NEVER
-        self._alone = False
+        self._alone = False  # pragma: no mutate: asked only of who leads, who has looked
         """True if nobody else was there at the last look."""
         self._away = NEVER
         """When the repository last could not be reached."""

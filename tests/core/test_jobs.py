@@ -10,6 +10,11 @@ NOW = 1000.0
 FAILED = Job(failed="StartDomain", attempts=1, generation=3, retry_at=NOW)
 
 
+def test_at_first_nothing_is_under_way_and_nothing_has_failed() -> None:
+    first = Job(progress=0, attempts=0, retry=True, retry_at=0.0, generation=0, outdated=0)
+    assert first == IDLE
+
+
 @pytest.mark.parametrize(
     ("attempts", "wait"),
     [(1, 1.0), (2, 2.0), (3, 4.0), (9, 256.0), (10, 300.0), (5000, LONGEST_RETRY)],

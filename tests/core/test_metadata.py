@@ -52,7 +52,7 @@ def read(xml: str) -> DomainMetadata | None:
 )
 def test_what_is_written_is_what_is_read(memory: DomainMetadata) -> None:
     assert read(to_xml(memory)) == memory
-    assert to_xml(memory) == to_xml(replace(memory, labels=dict(memory.labels)))
+    assert to_xml(memory) == to_xml(replace(memory, spec=dict(reversed(list(memory.spec.items())))))
 
 
 ELEMENT = f"{{{NAMESPACE}}}"
@@ -116,4 +116,5 @@ def test_the_last_operations_are_remembered_each_once() -> None:
     memory = memory.with_operation(again)
     assert memory.operations == (*entries[1:5], *entries[6:], again)
     assert memory.recorded("op5") == again
+    assert not entries[5].cancelled
     assert memory.recorded("op0") is None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from agent.reconcile.beats import LEASE, STANDBY, Beat, lease_ref, read, standby_ref
+from agent.reconcile.beats import BEAT_FILE, LEASE, STANDBY, Beat, lease_ref, read, standby_ref
 from agent.reconcile.lease import BEAT, MARGIN, TERM, Lease, SharedBranch
 from tests.memory_repository import MemoryRepository
 
@@ -37,6 +39,35 @@ class Agent:
 
     def keep(self) -> str:
         return self.lease.keep(self._repository.fetch(), 0.0, "revision")
+
+
+def test_agents_of_all_versions_agree_on_the_times() -> None:
+    assert (BEAT, TERM, MARGIN) == (60.0, 180.0, 30.0)
+
+
+def test_a_beat_has_no_history(repository: MemoryRepository, clock: Clock) -> None:
+    first = Agent(repository, clock, beat("first"))
+    first.keep()
+    clock.now += BEAT
+    first.keep()
+    _, commit = repository.objects[repository.refs[LEASE]]
+    assert b"\nparent " not in commit
+
+
+def test_who_was_alone_and_was_overtaken_stops_although_the_repository_goes_away(
+    repository: MemoryRepository, clock: Clock
+) -> None:
+    first, second = (Agent(repository, clock, beat(name)) for name in ("first", "second"))
+    first.keep()
+    second.keep()
+    del repository.refs[STANDBY]
+    first.keep()  # nobody else is there
+    clock.now += TERM
+    assert second.keep() == ""
+    assert first.keep() == "second"
+    first.lease.failed()
+    assert not first.lease.may_act()
+    assert first.lease.renew_in() == BEAT
 
 
 def test_who_is_alone_acts(repository: MemoryRepository, clock: Clock) -> None:
@@ -139,6 +170,8 @@ def test_a_lease_that_was_given_up_is_free_at_once(
     assert read(repository, repository.refs[LEASE]).instance == "first"
     first.lease.release()
     assert not first.lease.may_act()
+    given_up = json.loads(repository.read_path(repository.refs[LEASE], BEAT_FILE) or b"")
+    assert (given_up["instance"], given_up["time"]) == ("", 0.0)
     assert second.keep() == ""
     first.lease.release()
     assert read(repository, repository.refs[LEASE]).instance == "second"
