@@ -283,6 +283,18 @@ def test_a_policy_that_stops_and_one_that_starts(on: Rig, live: bool) -> None:
 
 
 @pytest.mark.parametrize("live", [False, True])
+def test_a_deletion_that_waits_and_is_taken_back_is_named(on: Rig, live: bool) -> None:
+    on.push({"root.yaml": None, "vm.yaml": machine(), "other.yaml": disk("other")})
+    on.settle()
+    path = "namespaces/default/virtualdisks/root.yaml"
+    assert on.document(path)["status"]["phase"] == "Terminating"
+    found = planned(on, {"root.yaml": disk()}, live=live)
+    assert found.names == {"root": "restore"}
+    assert "taken back" in found["root"].reason
+    assert found["root"].actions == []
+
+
+@pytest.mark.parametrize("live", [False, True])
 def test_a_deletion_says_what_becomes_of_the_data(on: Rig, live: bool) -> None:
     found = planned(on, {"vm.yaml": disk("other")}, live=live)
     assert found.names == {"other": "create", "root": "delete", "vm": "delete"}

@@ -34,6 +34,7 @@ BLOCKING = (
 QUIET = ("SetLiveMetadata",)
 TO_THE_TRASH = "goes to the trash; its data stays"
 BACK = "comes back from the trash with its data"
+STAYS = "stays: its deletion, which is still waiting, is taken back"
 
 
 @dataclass
@@ -129,8 +130,10 @@ def _item(
     staying: Set[Key],
 ) -> Item | None:
     key = each.obj.key
-    if each.obj.source == SOURCE or (known is not None and known.obj.deleted):
+    if each.obj.source == SOURCE:
         return None
+    if known is not None and known.obj.deleted:
+        return None if each.obj.deleted else Item(key, "restore", reason=STAYS)
     if each.obj.deleted:
         return Item(key, "delete", reason=_farewell(each, staying))
     if known is None:
