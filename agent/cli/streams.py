@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import sys
+from typing import TextIO
 
 PIPE_CLOSED = 141
 FAILED = 1
@@ -37,18 +38,24 @@ def finish(code: int, error: OSError | None = None) -> int:
     """Write what was printed; the exit code, which is another one if that fails or has failed with
     `error`. Nothing is left that could fail when the interpreter ends.
     """
+    error = error or _written(sys.stdout)
+    if error is not None and not isinstance(error, BrokenPipeError):
+        with contextlib.suppress(OSError):  # it may be this one that is lost
+            sys.stderr.write(f"error: the output cannot be written: {error.strerror}\n")
+        code = FAILED
+    _written(sys.stdout)
+    _written(sys.stderr)
+    return PIPE_CLOSED if isinstance(error, BrokenPipeError) else code
+
+
+def _written(stream: TextIO) -> OSError | None:
+    """Why what was printed cannot be written; then it goes nowhere."""
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError as failure:
-        _silence(sys.stdout)
-        error = error or failure
-    if error is None:
-        return code
-    if isinstance(error, BrokenPipeError):
-        return PIPE_CLOSED
-    with contextlib.suppress(OSError):  # it may be this one that is lost
-        sys.stderr.write(f"error: the output cannot be written: {error.strerror}\n")
-    return FAILED
+        _silence(stream)
+        return failure
+    return None
 
 
 def _silence(stream: object) -> None:

@@ -60,3 +60,9 @@ def gitvirt(capsys: pytest.CaptureFixture[str]) -> Gitvirt:
         return Result(code, said.out, said.err)
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def buffered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs keep what they print until the end, as they do for most people."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
