@@ -79,9 +79,25 @@ def test_a_restart_that_is_not_completed_in_time_says_why(stand: Stand) -> None:
 
 
 def held(stand: Stand, name: str, *verb: str) -> tuple[str, int]:
-    """Ask for an operation; its name, and the process id of the VM's next QEMU, which is held still while it starts up."""
+    """Ask for an operation; its name, and the process id of the VM's next QEMU, which is held still while it starts up. On a busy
+    machine that may come too late: then it is let go, and asked for again.
+    """
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        operation, pid = stopped(stand, name, *verb)
+        state: Any = stand.domain(name).state()
+        if state == STARTING_UP:
+            return operation, pid
+        end_process(pid, signal.SIGCONT)
+        stand.wait_for_phase(OPERATION, operation, "Completed")
+        verb = ("restart", "--force")
+    raise AssertionError("QEMU was always held too late")
+
+
+def stopped(stand: Stand, name: str, *verb: str) -> tuple[str, int]:
     folder = stand.session.root / "run" / "libvirt" / "qemu" / "run"
-    earlier, end = process(stand, name), time.monotonic() + PATIENCE
+    known, earlier = set(operations(stand, name)), process(stand, name)
+    end = time.monotonic() + PATIENCE
     watch = watchfiles.watch(folder, step=1, debounce=1, rust_timeout=LOOK, yield_on_timeout=True)
     with contextlib.closing(watch) as changes, ThreadPoolExecutor(1) as people:
         next(changes)
@@ -91,10 +107,9 @@ def held(stand: Stand, name: str, *verb: str) -> tuple[str, int]:
             next(changes)
         end_process(pid, signal.SIGSTOP)
         asked.result()
-    assert "T (stopped)" in Path(f"/proc/{pid}/status").read_text()
-    state: Any = stand.domain(name).state()
-    assert state == STARTING_UP, "QEMU was held too late"
-    (operation,) = operations(stand, name)
+    while "T (stopped)" not in Path(f"/proc/{pid}/status").read_text():
+        assert time.monotonic() < end, "QEMU does not stop"  # a process stops when it is scheduled
+    (operation,) = set(operations(stand, name)) - known
     return operation, pid
 
 
@@ -119,6 +134,7 @@ def test_something_ends_while_a_restart_starts_up(stand: Stand, ended: str) -> N
     name = f"{ended.replace(' ', '-')}-ended"
     running(stand, name)
     operation, pid = held(stand, name, "restart", "--force")
+    instances = stand.instances(name)
     try:
         if "agent" in ended:
             stand.kill()
@@ -138,7 +154,7 @@ def test_something_ends_while_a_restart_starts_up(stand: Stand, ended: str) -> N
     stand.wait_for_phase(OPERATION, operation, "Completed")
     stand.wait_for_phase("VirtualMachine", name, "Running")
     assert stand.runs(name)
-    assert stand.instances(name) == (2 if ended == "agent" else 3)
+    assert stand.instances(name) == instances + (ended != "agent")
     assert stand.phases(OPERATION, operation)[-2:] == ["InProgress", "Completed"]
 
 
