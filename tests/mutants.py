@@ -98,6 +98,9 @@ def main() -> int:
     )
     parser.add_argument("--tests", nargs="+", help="run these tests, not those of the table")
     arguments = parser.parse_args()
+    missing = [str(path) for path in arguments.path if not path.exists()]
+    if missing:
+        parser.error(f"there is no {', '.join(missing)}: name files or folders below agent/")
     total: Counter[str] = Counter()
     for path in _files(arguments.path or [Path(KINDS), *map(Path, DECIDING)]):
         total += _examine(path, arguments.tests or tests_of(path))
