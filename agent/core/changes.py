@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any, Protocol
 
-from deepdiff import DeepDiff
-
+from agent.core import difference
 from agent.core.addresses import bare, hidden
 from agent.core.model import Json
 from agent.core.quantity import parse
@@ -111,17 +110,19 @@ def diff(
     rules: Rules, current: Mapping[str, Json], desired: Mapping[str, Json]
 ) -> tuple[Change, ...]:
     """What is different in `desired`, sorted by path."""
-    if current == desired:
+    if current is desired or current == desired:
         return ()
     found: list[Change] = []
-    before = _canonical(rules, ("spec",), current)
-    after = _canonical(rules, ("spec",), desired)
-    tree = DeepDiff(before, after, view="tree", verbose_level=0)
-    for levels in tree.values():
-        for level in levels:
-            path = tuple(str(step) for step in level.path(output_format="list"))
-            found.extend(_changes(rules, path, _at(current, path), _at(desired, path)))
+    before = _canonical(rules, ("spec",), _other(current, desired))
+    after = _canonical(rules, ("spec",), _other(desired, current))
+    for path in difference.paths(before, after):
+        found.extend(_changes(rules, path, _at(current, path), _at(desired, path)))
     return tuple(sorted(_whole_variants(rules, found), key=lambda change: change.path))
+
+
+def _other(spec: Mapping[str, Json], than: Mapping[str, Json]) -> dict[str, Json]:
+    """The fields of a spec that are not the same in another one."""
+    return {name: at for name, at in spec.items() if name not in than or at != than[name]}
 
 
 def _whole_variants(rules: Rules, found: list[Change]) -> Iterable[Change]:
