@@ -13,7 +13,8 @@ from agent.cli.objects import listed, named
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Entry, Reader, Snapshot
 from agent.cli.targets import targets
-from agent.core import human, ledger, status
+from agent.core import human, status
+from agent.core.annotations import SOURCE
 from agent.core.changes import sentence
 from agent.core.model import Key
 from agent.core.schema import Catalogue
@@ -68,7 +69,7 @@ def describe(value: Mapping[str, Any], log: Sequence[CommitInfo], now: float) ->
     metadata = value["metadata"]
     state: Mapping[str, Any] = value.get("status") or {}
     annotations = dict(metadata.get("annotations") or {})
-    source = annotations.pop(ledger.SOURCE, "")
+    source = annotations.pop(SOURCE, "")
     yield from _fields(
         {
             "Name": metadata["name"],

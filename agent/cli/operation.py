@@ -16,6 +16,7 @@ from agent.cli.objects import named, places
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Reader, Snapshot
 from agent.core import human, ledger
+from agent.core.annotations import NOT_AFTER
 from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.core.status import timestamp
@@ -25,7 +26,6 @@ from agent.gitrepo.repository import Repository, StaleTip
 from agent.settings import Settings
 
 TIMEOUT = 300.0
-NOT_AFTER = "gitvirt.io/not-after"
 ATTEMPTS = 8
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes' own for generated names: no vowels, nothing that looks like something else."""

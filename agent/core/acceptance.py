@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from agent.core.annotations import CONFIRM, DISABLED, PRUNE, SUSPEND
 from agent.core.changes import diff
 from agent.core.ledger import Record, is_redacted, same_content
 from agent.core.model import Desired, Key, Manifest, Object, Problem
@@ -13,9 +14,6 @@ from agent.core.recognition import DEFAULT_NAMESPACE
 from agent.core.schema import Kind
 from agent.core.status import timestamp
 
-CONFIRM = "gitvirt.io/confirm-deletion"
-PRUNE = "gitvirt.io/prune"
-SUSPEND = "gitvirt.io/reconcile"
 OPERATION = "VirtualMachineOperation"
 CONFIG = "ModuleConfig"
 GUARDED = ("VirtualMachine", "VirtualDisk")
@@ -136,7 +134,7 @@ def prune(
             )
         )
     held = [
-        _held(key, f"its manifest is gone; it is kept because of its annotation {name}: disabled")
+        _held(key, f"its manifest is gone; it is kept because of its annotation {name}: {DISABLED}")
         for key in missing
         for name in _keeping(records[key].obj.manifest)[:1]
     ]
@@ -174,12 +172,12 @@ def meant_in(desired: Desired, key: Key, known: Container[Key]) -> str:
 
 def suspended(manifest: Manifest) -> bool:
     """True for an object that nothing is to be done about."""
-    return manifest.annotations.get(SUSPEND) == "disabled"
+    return manifest.annotations.get(SUSPEND) == DISABLED
 
 
 def _keeping(manifest: Manifest) -> list[str]:
     """Annotations that keep an object whose manifest is gone."""
-    return [name for name in (PRUNE, SUSPEND) if manifest.annotations.get(name) == "disabled"]
+    return [name for name in (PRUNE, SUSPEND) if manifest.annotations.get(name) == DISABLED]
 
 
 def _guarded(

@@ -13,25 +13,28 @@ from agent.core.spelling import nearest
 
 MAX_ANNOTATIONS = 256 * 1024
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+OURS = "gitvirt.io/"
+PRUNE = f"{OURS}prune"
+SUSPEND = f"{OURS}reconcile"
+DRIFT = f"{OURS}drift"
+DISABLED, REPORT = "disabled", "report"
 CHOICES: Mapping[str, Sequence[str]] = {
-    "gitvirt.io/prune": ("disabled", "enabled"),
-    "gitvirt.io/reconcile": ("disabled", "enabled"),
-    "gitvirt.io/drift": ("report",),
+    PRUNE: (DISABLED, "enabled"),
+    SUSPEND: (DISABLED, "enabled"),
+    DRIFT: (REPORT,),
 }
 """Annotations that guard an object, with what they may say: one with a slip of the pen would guard
 nothing, and nobody would know.
 """
-NOT_AFTER = "gitvirt.io/not-after"
-HTTP_SECRET = "gitvirt.io/http-secret"  # noqa: S105
+CONFIRM = f"{OURS}confirm-deletion"
+NOT_AFTER = f"{OURS}not-after"
+"""On an operation: when it is too late to begin."""
+SOURCE = f"{OURS}source"
+"""Where an object was accepted from: the agent's own word."""
+HTTP_SECRET = f"{OURS}http-secret"
 """On what is downloaded: the Secret with `username` and `password`, or `query`, for its address."""
-OURS = "gitvirt.io/"
 _SECRET = re.compile(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-ANNOTATIONS = frozenset(
-    (
-        *(*CHOICES, NOT_AFTER, HTTP_SECRET),
-        *(f"{OURS}confirm-deletion", f"{OURS}source"),  # the last one is the agent's
-    )
-)
+ANNOTATIONS = frozenset((*CHOICES, CONFIRM, NOT_AFTER, SOURCE, HTTP_SECRET))
 
 
 def misused(annotations: Json) -> Iterator[tuple[Path, str]]:

@@ -12,12 +12,12 @@ from typing import Any
 import yaml
 
 from agent.core.addresses import is_hidden
+from agent.core.annotations import SOURCE
 from agent.core.changes import SENSITIVE, redacted
 from agent.core.model import Json, Key, Manifest, Object
 from agent.core.parsing import parse
 from agent.core.schema import Catalogue, Kind
 
-SOURCE = "gitvirt.io/source"
 FLEET_FILE = "agent.yaml"
 TRASH = "trash/"
 PLANS = "plans/"

@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from agent.core.acceptance import suspended
+from agent.core.annotations import SUSPEND
 from agent.core.facts import Decide, Decision, Fact, View
 from agent.core.model import Condition, Object
 from agent.kinds.virtual_machine_operation.applicable import Progress
 from agent.kinds.virtual_machine_operation.plan import ENDED
 
 MESSAGE = (
-    "Nothing is done about it while its annotation gitvirt.io/reconcile is disabled; remove the "
+    f"Nothing is done about it while its annotation {SUSPEND} is disabled; remove the "
     "annotation to go on."
 )
 _CONDITION = Condition("Suspended", "True", "ReconciliationDisabled", MESSAGE)

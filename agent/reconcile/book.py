@@ -16,6 +16,7 @@ from agent.core.acceptance import (
     prune,
     suspended,
 )
+from agent.core.annotations import CONFIRM
 from agent.core.changes import redacted
 from agent.core.facts import Engine
 from agent.core.identity import operation_uid
@@ -34,7 +35,6 @@ from agent.reconcile.trash import Trash
 from agent.reconcile.world import World
 
 CONFIG = Key("ModuleConfig", "", "virtualization")
-CONFIRM = "gitvirt.io/confirm-deletion"
 MANY_VOLUMES = (
     "{} volumes on the host may be this disk's, and the ledger that knew which is lost ({}): leave "
     "one of them and delete the others with virsh vol-delete, or choose another name"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from agent.core.acceptance import Identity
 from agent.core.identity import DISK_FORMAT, disk_prefix, domain_uuid, operation_uid
 from agent.core.ledger import Record
-from agent.core.metadata import DomainMetadata, from_domain
+from agent.core.metadata import NAMESPACE, DomainMetadata, from_domain
 from agent.core.model import Key, Manifest
 from agent.core.volumes import users_of
 from agent.kinds.registry import DISK, OPERATION, VM
@@ -69,7 +69,7 @@ class Origins:
             if uuids is not None and raw.uuid not in uuids:
                 continue
             xml = raw.inactive_xml or raw.active_xml
-            memory = from_domain(parse(xml)) if "gitvirt.io/xmlns" in xml else None
+            memory = from_domain(parse(xml)) if NAMESPACE in xml else None
             if memory is None or memory.fleet != self._fleet:
                 continue
             key = Key(VM, memory.namespace, memory.name)

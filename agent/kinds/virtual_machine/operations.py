@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
+from agent.core.annotations import NOT_AFTER
 from agent.core.facts import View
 from agent.core.host import RawDomain
 from agent.core.metadata import DomainMetadata, Power, Recorded
@@ -19,7 +20,6 @@ from agent.kinds.virtual_machine_operation.applicable import (
 )
 from agent.kinds.virtual_machine_operation.plan import ENDED
 
-NOT_AFTER = "gitvirt.io/not-after"
 USER_TYPES = ("Start", "Stop", "Restart")
 _REASONS = {"Start": "StartInProgress", "Stop": "StopInProgress", "Restart": "RestartInProgress"}
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agent.core.annotations import DRIFT, REPORT
 from agent.core.changes import Change
 from agent.core.facts import Decision
 from agent.core.host import GuestInfo, RawDomain
@@ -260,7 +261,7 @@ class Report:
             return []
         parts = []
         if drift.defined:
-            put = "it is left (gitvirt.io/drift: report)" if self.case.report_only else "put back"
+            put = f"it is left ({DRIFT}: {REPORT})" if self.case.report_only else "put back"
             parts.append(f"The definition was changed by hand: {', '.join(drift.defined)}; {put}.")
         left = drift.defined if self.case.report_only else ()
         for names, word in (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agent.core.annotations import DRIFT, REPORT
 from agent.core.changes import sealed
 from agent.core.facts import View
 from agent.core.identity import domain_name
@@ -19,8 +20,6 @@ from agent.kinds.virtual_machine.dependencies import Dependencies, all_there, de
 from agent.kinds.virtual_machine.files import hindrance, keeps_back
 from agent.kinds.virtual_machine.power import Running
 from agent.kinds.virtual_machine.seen import Seen
-
-REPORT_ONLY = "gitvirt.io/drift"
 
 
 def foreign(vm: Object, shown: Seen, taken: str | None, uuid: str, view: View) -> str:
@@ -94,7 +93,7 @@ class Situation:
     @property
     def report_only(self) -> bool:
         """True if what people changed by hand is to be shown and left."""
-        return self.vm.manifest.annotations.get(REPORT_ONLY) == "report"
+        return self.vm.manifest.annotations.get(DRIFT) == REPORT
 
 
 def _as_defined(vm: Object, shown: Seen, needs: Dependencies, view: View) -> bool:

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from lxml import etree
 
-from agent.core.acceptance import SUSPEND, suspended
+from agent.core.acceptance import suspended
+from agent.core.annotations import SUSPEND
 from agent.core.changes import SENSITIVE, sealed
 from agent.core.host import RawDomain
 from agent.core.identity import domain_name, domain_uuid, next_instance
