@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.core import quantity
+from agent.core.documents import Document
 from agent.core.model import Json
 from agent.core.parsing import parse
 from agent.core.proxies import Proxies
@@ -17,6 +18,7 @@ from agent.core.sentences import shown
 from agent.core.spelling import nearest
 from agent.gitrepo.refs import is_pattern
 from agent.images.hosts import ImageHosts
+from agent.places import PLACES, NodeSettings, PlaceError, PoolSettings
 
 PREFIX = "GITVIRT_"
 SYSTEM_FILE = Path("/etc/gitvirt/config.yaml")
@@ -227,6 +229,9 @@ class Settings:
     path: str = "."
     namespace: str = "default"
     connect: str = ""
+    nodes: Mapping[str, NodeSettings] = field(default_factory=dict)
+    """By name, in their order; empty for the one host of `connect`."""
+    pools: Mapping[str, PoolSettings] = field(default_factory=dict)
     fleet: str = "default"
     interval: float = 30.0
     status_branch: str = "status"
@@ -291,6 +296,8 @@ def load(
     settings = Settings(**values, proxies=Proxies.of(variables))
     if len({settings.branch, settings.status_branch, settings.operations_branch}) < 3:
         raise SettingsError("branch, status-branch and operations-branch must be three branches")
+    if settings.connect and settings.nodes:
+        raise SettingsError("connect and nodes both say where the hosts are: keep one of them")
     return settings
 
 
@@ -353,22 +360,27 @@ def _file(path: Path, *, must_be_there: bool = False) -> dict[str, Any]:
     document = parsed.documents[0]
     if len(parsed.documents) > 1 or not isinstance(document.value, dict):
         raise SettingsError(f"{path}: must be one mapping of settings, such as `branch: main`")
-    values = {}
-    for key, value in document.value.items():
-        option, parsed_value = _line(key, value, f"{path}:{document.line_of((key,))}: {key}")
-        values[option.field] = parsed_value
-    return values
+    return dict(_line(key, value, path, document) for key, value in document.value.items())
 
 
-def _line(key: str, value: Json, place: str) -> tuple[Option, Any]:
+def _line(key: str, value: Json, path: Path, document: Document) -> tuple[str, Any]:
+    """One line of a file: the field of the settings, and what it is to be."""
+    place = f"{path}:{document.line_of((key,))}: {key}"
+    if key in PLACES:
+        try:
+            return key, PLACES[key](value)
+        except PlaceError as error:
+            place = f"{path}:{document.line_of((key, *error.path))}"
+            raise SettingsError(f"{place}: {'.'.join((key, *error.path))} {error}") from error
     option = _BY_NAME.get(key.replace("_", "-"))
     if option is None:
-        meant = nearest(key, _BY_NAME)
-        hint = f"did you mean {meant}?" if meant else f"known are {', '.join(_BY_NAME)}"
+        known = (*_BY_NAME, *PLACES)
+        meant = nearest(key, known)
+        hint = f"did you mean {meant}?" if meant else f"known are {', '.join(known)}"
         raise SettingsError(f"{place} is no setting: {hint}")
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise SettingsError(f"{place} must be text or a number")
-    return option, _parsed(option, str(value), place)
+    return option.field, _parsed(option, str(value), place)
 
 
 def _parsed(option: Option, text: str, place: str) -> Any:

@@ -1,0 +1,130 @@
+"""Where a fleet's hosts are, and the storage pools that its disks lie in: the settings `nodes` and
+`pools`. They stand in a configuration file alone, never in the repository.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.core.model import Json
+from agent.core.sentences import shown
+from agent.core.spelling import nearest
+
+_NODE = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_POOL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_LIBVIRT_POOL = re.compile(r"[^\s/\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,127}")
+_CONNECT = re.compile(r"[a-z]+(\+[a-z0-9]+)?:\S+")
+_PEER = re.compile(r"[a-z]+\+[a-z0-9]+://[^\s/]+/\S+")
+_MIGRATE = re.compile(r"(tcp|rdma)://[^\s/]+")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """How one host is reached."""
+
+    connect: str
+    """libvirt's connection URI, from where the agent runs."""
+    peer: str = ""
+    """Its connection URI from the other hosts; empty where they do not reach it."""
+    migrate: str = ""
+    """Where the memory of machines that come to it is sent; empty for what its name resolves to."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """One storage pool, the same on each host that has it."""
+
+    pool: str
+    """libvirt's name for it."""
+    shared: bool = False
+    """True if it holds the same data on each of them."""
+
+
+class PlaceError(ValueError):
+    """A setting does not hold. `path` leads to it from the setting's own name."""
+
+    def __init__(self, path: tuple[str, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def nodes(value: Json) -> Mapping[str, NodeSettings]:
+    """The setting `nodes`, in its order. Raises PlaceError."""
+    found: dict[str, NodeSettings] = {}
+    for name, each in _named(value, 'pt-1: {connect: "qemu+ssh://pt-1/system"}'):
+        if not _NODE.fullmatch(name):
+            raise PlaceError((name,), "is no node's name: use lower-case letters, digits, - and .")
+        fields = _fields((name,), each, ("connect", "peer", "migrate"))
+        connect = _text((name,), fields, "connect", _CONNECT, "qemu+ssh://pt-1/system")
+        if not connect:
+            raise PlaceError((name,), "must say with connect how its host is reached")
+        peer = _text((name,), fields, "peer", _PEER, "qemu+tls://pt-1/system")
+        migrate = _text((name,), fields, "migrate", _MIGRATE, "tcp://10.0.0.1")
+        found[name] = NodeSettings(connect, peer, migrate)
+        _unlike(found, (name, "connect"), [each.connect for each in found.values()])
+    return found
+
+
+def pools(value: Json) -> Mapping[str, PoolSettings]:
+    """The setting `pools`, in its order. Raises PlaceError."""
+    found: dict[str, PoolSettings] = {}
+    for name, each in _named(value, "local: {pool: gitvirt}"):
+        if not _POOL.fullmatch(name):
+            raise PlaceError((name,), "is no pool's name: use lower-case letters, digits and -")
+        fields = _fields((name,), each, ("pool", "shared"))
+        pool = _text((name,), fields, "pool", _LIBVIRT_POOL, "gitvirt")
+        if not pool:
+            raise PlaceError((name,), "must say with pool what libvirt calls it")
+        shared = fields.get("shared", False)
+        if not isinstance(shared, bool):
+            raise PlaceError((name, "shared"), f"must be true or false, not {shown(shared)}")
+        found[name] = PoolSettings(pool, shared)
+        _unlike(found, (name, "pool"), [each.pool for each in found.values()])
+    return found
+
+
+PLACES: Mapping[str, Callable[[Json], Any]] = {"nodes": nodes, "pools": pools}
+"""The settings that only a file has, for they are more than one value, and what reads each."""
+
+
+def _named(value: Json, example: str) -> Iterable[tuple[str, Json]]:
+    if not isinstance(value, Mapping) or not value:
+        raise PlaceError((), f"must be a mapping, such as {example}, not {shown(value)}")
+    return ((str(name), each) for name, each in value.items())
+
+
+def _fields(path: tuple[str, ...], value: Json, known: tuple[str, ...]) -> Mapping[str, Json]:
+    if not isinstance(value, Mapping):
+        raise PlaceError(path, f"must be a mapping with {known[0]}, not {shown(value)}")
+    for name in value:
+        if name not in known:
+            meant = nearest(str(name), known)
+            hint = f"did you mean {meant}?" if meant else f"known are {', '.join(known)}"
+            raise PlaceError((*path, str(name)), f"is no setting: {hint}")
+    return value
+
+
+def _text(
+    path: tuple[str, ...],
+    fields: Mapping[str, Json],
+    name: str,
+    pattern: re.Pattern[str],
+    example: str,
+) -> str:
+    value = fields.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise PlaceError((*path, name), f"must be such as {example}, not {shown(value)}")
+    return value
+
+
+def _unlike(found: Mapping[str, object], path: tuple[str, str], values: list[str]) -> None:
+    """The last of these is none of the others."""
+    first = values.index(values[-1])
+    if first < len(values) - 1:
+        other = list(found)[first]
+        raise PlaceError(path, f"is that of {other}, too: keep one of them")
