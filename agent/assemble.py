@@ -8,7 +8,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -28,18 +28,16 @@ from agent.reconcile.desired import ManifestReader
 from agent.reconcile.execute import Executor
 from agent.reconcile.git import HEADS, Branches, GitWorker
 from agent.reconcile.lease import uptime
-from agent.reconcile.news import Lanes
+from agent.reconcile.news import Lanes, NodeLanes
 from agent.reconcile.plans.open_branches import OpenBranches
 from agent.reconcile.reconciler import Identity, Reconciler, Timing
 from agent.reconcile.status_branch import StatusBranch
 from agent.reconcile.workers import Workers
 
-ACTION_THREADS = 8
-IMPORT_THREADS = 4
 LAST_WORK = 5.0
 """Seconds that work under way gets when the agent ends; then it is left."""
-READ_THREADS = 2
-GUEST_THREADS = 4
+THREADS = {"reads": 2, "actions": 8, "imports": 4, "guests": 4}
+"""At most, of each node's lanes."""
 
 
 class AlreadyRunning(Exception):  # says what it is
@@ -131,7 +129,8 @@ class Agent:
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         sweep(spool)
         self._stopping = threading.Event()
-        self._workers: dict[str, Workers] = {}
+        self._workers: list[Workers] = []
+        self._git_workers: Workers | None = None
         status = StatusBranch(
             repository, catalogue, f"refs/heads/{plan.branches.status}", plan.fleet
         )
@@ -166,7 +165,7 @@ class Agent:
             status=status,
             host=host,
             executor=executor,
-            lanes=lanes or self._lanes(),
+            lanes=lanes or self._lanes((host.name,)),
             branches=OpenBranches(repository, plan.branches.folder),
             identity=Identity(plan.fleet, program_version(), plan.branches),
             timing=Timing(
@@ -175,26 +174,34 @@ class Agent:
             wake=wake,
         )
 
-    def _lanes(self) -> Lanes:
-        counts = {
-            "git": 1,
-            "reads": READ_THREADS,
-            "actions": ACTION_THREADS,
-            "imports": IMPORT_THREADS,
-            "guests": GUEST_THREADS,
-            "plans": 1,
-        }
-        self._workers = {name: Workers(name, count) for name, count in counts.items()}
-        return Lanes(**{name: each.submit for name, each in self._workers.items()})
+    def _lanes(self, nodes: Iterable[str]) -> Lanes:
+        self._git_workers = self._lane("git", 1)
+        return Lanes(
+            git=self._git_workers.submit,
+            plans=self._lane("plans", 1).submit,
+            of={
+                node: NodeLanes(
+                    **{
+                        name: self._lane(f"{name}@{node}", count).submit
+                        for name, count in THREADS.items()
+                    }
+                )
+                for node in nodes
+            },
+        )
+
+    def _lane(self, name: str, count: int) -> Workers:
+        self._workers.append(Workers(name, count))
+        return self._workers[-1]
 
     def close(self) -> None:
         """End. Whatever is still under way after a moment is left; the lease is given up, unless
         the repository hangs.
         """
         self._stopping.set()
-        for each in self._workers.values():
+        for each in self._workers:
             each.close()
         deadline = time.monotonic() + LAST_WORK
-        ended = {name: each.join(deadline) for name, each in self._workers.items()}
-        if ended.get("git", True):
+        ended = [each for each in self._workers if each.join(deadline)]
+        if self._git_workers is None or self._git_workers in ended:
             self.git.release()

@@ -21,7 +21,7 @@ from agent.images.hosts import ImageHosts
 from agent.images.request import Reach
 from agent.kinds.virtual_machine.definition import parse
 from agent.reconcile.git import Branches
-from agent.reconcile.news import Lanes
+from agent.reconcile.news import Lanes, NodeLanes
 from agent.reconcile.summary import Summary
 from tests.memory_host import MemoryHost
 from tests.memory_repository import MemoryRepository
@@ -99,7 +99,8 @@ class Rig:
         """A new agent, as after a kill: nothing is left of the old one but Git and the host."""
         self._tasks.clear()
         self.host._subscribers.clear()
-        lanes = Lanes(**{each.name: self._lane(each.name) for each in fields(Lanes)})
+        node = NodeLanes(**{each.name: self._lane(each.name) for each in fields(NodeLanes)})
+        lanes = Lanes(self._lane("git"), self._lane("plans"), {self.host.name: node})
         plan = Plan(
             *(self.fleet, self.branches, self.folder, 30.0, self.status_interval, 10 * GIB),
             reach=Reach(ImageHosts.parse("127.0.0.1")),

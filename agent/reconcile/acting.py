@@ -130,7 +130,8 @@ class Acting:
         self._engine.put("job", key, replace(job, busy=verbs, progress=0, trouble=""))
         ticket = Ticket(key, obj.generation, decision.actions)
         self.busy[key] = obj.uid, ticket
-        lane = self._lanes.imports if "ImportImage" in verbs else self._lanes.actions
+        lanes = self._lanes.of[decision.actions[0].node]
+        lane = lanes.imports if "ImportImage" in verbs else lanes.actions
         lane(reported(self._post, lambda: self._executor.run(ticket), ticket.failed))
 
     def _call_off(self, ticket: Ticket, decision: Decision | None) -> None:

@@ -11,7 +11,7 @@ from agent.core.identity import POOL
 from agent.core.model import Json
 from agent.core.quantity import format_bytes
 from agent.reconcile.guests import Guests
-from agent.reconcile.news import Lanes, Post, reported
+from agent.reconcile.news import NodeLanes, Post, reported
 from agent.reconcile.workers import Counter
 from agent.reconcile.world import (
     DomainRead,
@@ -41,7 +41,13 @@ class HostSide:
     """Turns events into reads, and reads into facts."""
 
     def __init__(
-        self, host: Host, world: World, engine: Engine, lanes: Lanes, post: Post, numbers: Counter
+        self,
+        host: Host,
+        world: World,
+        engine: Engine,
+        lanes: NodeLanes,
+        post: Post,
+        numbers: Counter,
     ) -> None:
         self._host, self._world, self._engine = host, world, engine
         self._lanes, self._post, self._numbers = lanes, post, numbers

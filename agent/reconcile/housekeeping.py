@@ -19,7 +19,7 @@ from agent.kinds.virtual_image.garbage import IMPORTING, needed
 from agent.kinds.virtual_machine_operation.retention import outlived
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
-from agent.reconcile.news import Post, Submit, reported
+from agent.reconcile.news import Lanes, Post, reported
 from agent.reconcile.world import World
 
 log = logging.getLogger("gitvirt")
@@ -58,13 +58,13 @@ class Housekeeping:
         book: Book,
         world: World,
         executor: Executor,
-        lane: Submit,
+        lanes: Lanes,
         post: Post,
         fleet: str,
         retention: float,
     ) -> None:
         self._engine, self._book, self._world = engine, book, world
-        self._executor, self._lane, self._post = executor, lane, post
+        self._executor, self._lanes, self._post = executor, lanes, post
         self._fleet, self._retention = fleet, retention
         self._times = _Times()
         self._withdrawn: frozenset[Key] = frozenset()
@@ -153,7 +153,8 @@ class Housekeeping:
             return
         self.busy.add(name)
         ticket = Ticket(Key(VOLUME, node, name), 0, (EraseVolume(node, POOL, name),))
-        self._lane(reported(self._post, lambda: self._executor.run(ticket), ticket.failed))
+        lane = self._lanes.of[node].actions
+        lane(reported(self._post, lambda: self._executor.run(ticket), ticket.failed))
 
     # -- image data --------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from agent.core.model import Key
@@ -15,16 +15,26 @@ Post = Callable[[object], None]
 
 
 @dataclass(frozen=True)
-class Lanes:
-    """Where work that may block goes: each takes a task and runs it beside the pass."""
+class NodeLanes:
+    """Where work goes that may wait for one host. Each has its own: what hangs there holds up no
+    other host, and of its own no other lane.
+    """
 
-    git: Submit
     reads: Submit
     actions: Submit
     imports: Submit
     guests: Submit
     """Questions to guest agents."""
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """Where work that may block goes: each takes a task and runs it beside the pass."""
+
+    git: Submit
     plans: Submit
+    of: Mapping[str, NodeLanes]
+    """By node."""
 
 
 INTERNAL = "InternalError"

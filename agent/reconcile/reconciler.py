@@ -98,7 +98,9 @@ class Reconciler:
         self._repository = RepositorySide(
             git, lanes.git, self.post, timing.poll, timing.status_interval, timing.jitter
         )
-        self._hosts = HostSide(host, self._world, engine, lanes, self.post, self._numbers)
+        self._hosts = HostSide(
+            host, self._world, engine, lanes.of[host.name], self.post, self._numbers
+        )
         self._acting = Acting(
             engine,
             self._book,
@@ -113,7 +115,7 @@ class Reconciler:
             self._book,
             self._world,
             executor,
-            lanes.actions,
+            lanes,
             self.post,
             identity.fleet,
             timing.trash_retention,

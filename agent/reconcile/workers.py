@@ -14,24 +14,31 @@ log = logging.getLogger("gitvirt")
 
 
 class Workers:
-    """A few threads that do one task after another. Whatever a task raises is logged, and ends
-    nothing but the task.
+    """At most so many threads that do one task after another, started as there is work for them.
+    Whatever a task raises is logged, and ends nothing but the task.
     """
 
     def __init__(self, name: str, count: int) -> None:
+        self._name, self._count = name, count
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True)
-            for number in range(count)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._unfinished = 0
+        """Tasks that wait or are under way."""
+        self._closed = False
 
     def submit(self, task: Callable[[], None]) -> None:
         self._tasks.put(task)
+        with self._lock:
+            self._unfinished += 1
+            more = len(self._threads) < min(self._unfinished, self._count)
+            if more and not self._closed:
+                self._start()
 
     def close(self) -> None:
         """Let idle threads end; one that is stuck is left to the end of the process."""
+        with self._lock:
+            self._closed = True
         for _ in self._threads:
             self._tasks.put(None)
 
@@ -41,12 +48,20 @@ class Workers:
             thread.join(max(0.0, deadline - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
+    def _start(self) -> None:
+        name = f"{self._name}-{len(self._threads)}"
+        thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
             try:
                 task()
             except Exception:
                 log.exception("a mistake in gitvirt itself, in %s", threading.current_thread().name)
+            with self._lock:
+                self._unfinished -= 1
 
 
 class Counter:

@@ -143,7 +143,8 @@ def test_who_comes_back_after_a_hang_notices_before_it_acts(acting: Pair) -> Non
     first.agent.reconciler.look_at_git()
     held: list[Callable[[], None]] = []
     acts = first.agent.reconciler._acting
-    acts._lanes = replace(acts._lanes, actions=held.append)
+    lanes = {node: replace(each, actions=held.append) for node, each in acts._lanes.of.items()}
+    acts._lanes = replace(acts._lanes, of=lanes)
     for _ in range(8):
         first.step()
     assert len(held) == 1  # the volume is about to be made

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from agent.assemble import IMPORT_THREADS
+from agent.assemble import THREADS
 from agent.core.host import GuestInfo
 from agent.reconcile.guests import SETTLED, Guests
 from tests.rig import Rig, disk, machine, manifest
@@ -77,14 +77,14 @@ def test_an_address_that_comes_later_is_shown(rig: Rig) -> None:
 def test_downloads_keep_no_address_waiting(rig: Rig) -> None:
     rig.downloads = deque()
     http = {"type": "HTTP", "http": {"url": "http://127.0.0.1:9/x"}}
-    names = [f"image-{number}" for number in range(IMPORT_THREADS)]
+    names = [f"image-{number}" for number in range(THREADS["imports"])]
     rig.push(
         {"images.yaml": [manifest("VirtualImage", name, {"dataSource": http}) for name in names]}
     )
     rig.host.guests[rig.uuid()] = ADDRESS
     rig.agent.reconciler.look_at_git()
     steps(rig)
-    assert len(rig.downloads) == IMPORT_THREADS
+    assert len(rig.downloads) == THREADS["imports"]
     assert rig.vm()["status"]["ipAddress"] == "10.0.2.15"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 import pytest
 
@@ -43,3 +44,34 @@ def test_what_nobody_foresaw_is_news_too(caplog: pytest.LogCaptureFixture) -> No
     assert "ZERODIVISIONERROR" in str(message)
     assert "HUNTER2" not in str(message)
     assert caplog.records[0].exc_info is not None
+
+
+def test_threads_begin_as_there_is_work_for_them() -> None:
+    workers = Workers("reads", 2)
+    assert not [each for each in threading.enumerate() if each.name.startswith("reads")]
+    reached, go_on = threading.Barrier(3), threading.Event()
+
+    def hang() -> None:
+        reached.wait(10)
+        go_on.wait(10)
+
+    for _ in range(2):
+        workers.submit(hang)
+    reached.wait(10)  # both are under way at once
+    done = threading.Event()
+    workers.submit(done.set)
+    names = sorted(each.name for each in threading.enumerate() if each.name.startswith("reads"))
+    assert names == ["reads-0", "reads-1"]  # and there is no third
+    go_on.set()
+    assert done.wait(10)
+    workers.close()
+    assert workers.join(time.monotonic() + 10)
+
+
+def test_a_lane_that_is_closed_begins_nothing() -> None:
+    workers = Workers("reads", 1)
+    workers.close()
+    done = threading.Event()
+    workers.submit(done.set)
+    assert workers.join(time.monotonic() + 10)
+    assert not done.is_set()
