@@ -122,6 +122,8 @@ class RawNode:
     """Features that guests can have and take along to a like node, as libvirt names them; empty
     where the host does not say.
     """
+    host: str = ""
+    """libvirt's UUID of the host: whatever it is called, it is the same one. Empty if unknown."""
 
 
 @dataclass(frozen=True)

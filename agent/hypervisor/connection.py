@@ -11,12 +11,18 @@ import libvirt
 
 from agent.core.host import HostError
 from agent.hypervisor import event_loop
+from agent.hypervisor.calls import AbandonedError, Calls
 from agent.hypervisor.errors import translate, unsupported
 
 KEEPALIVE_INTERVAL = 5
 KEEPALIVE_COUNT = 3
 FIRST_DELAY = 0.05
 LONGEST_DELAY = 30.0
+PATIENCE = 30.0
+"""Seconds that one try to come back may take: a server that is mute never answers."""
+LONGEST_AFTER_HANGING = 600.0
+"""Seconds until the next try after one that hangs, which costs a thread for good."""
+MOST_HANGING = 100
 
 
 def open_connection(uri: str | None) -> libvirt.virConnect:
@@ -36,8 +42,9 @@ class Link:
 
     They are apart because libvirt answers at most five calls at once on a connection: verbs that
     hang would stop the reads. When the first one is lost, `on_change("disconnected")` is called and
-    a thread tries to come back until `close`; then `on_open(connection)` and
-    `on_change("connected")` are called. Both may come from libvirt's event thread.
+    a thread tries to come back until `close`, each time for `patience` seconds; then
+    `on_open(connection)` and `on_change("connected")` are called. Both may come from libvirt's
+    event thread.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class Link:
         uri: str | None,
         on_open: Callable[[libvirt.virConnect], None],
         on_change: Callable[[str], None],
+        patience: float = PATIENCE,
     ) -> None:
         self._uri = uri
         self._on_open = on_open
@@ -53,24 +61,28 @@ class Link:
         self._main: libvirt.virConnect | None = None
         self._sides: dict[str, libvirt.virConnect] = {}
         self._closed = threading.Event()
-        self._returning = False
+        self._patience = patience
+        self._tries = Calls(MOST_HANGING)
+        self._returning: object | None = None
+        """What tells the thread that tries to come back from an earlier one; None if none does."""
+        where = uri or "the default libvirt connection"
+        self._why = f"no connection to {where}"
+        """Why there is none."""
 
     def connect(self) -> libvirt.virConnect:
         """Open the connection for reads now; if that fails, go on trying in the background."""
         try:
             return self._open_main()
-        except HostError:
-            self._return_later()
+        except HostError as error:
+            self._why = str(error)
+            self.connect_later()
             raise
 
     def main(self) -> libvirt.virConnect:
         """The connection for reads. Never waits: while it is lost, HostError(unreachable)."""
         connection = self._main
         if connection is None:
-            where = self._uri or "the default libvirt connection"
-            raise HostError(
-                "HostUnreachable", f"no connection to {where}; trying again", unreachable=True
-            )
+            raise HostError("HostUnreachable", f"{self._why}; trying again", unreachable=True)
         return connection
 
     def side(self, purpose: str) -> libvirt.virConnect:
@@ -134,7 +146,7 @@ class Link:
             _close(connection)
             raise translate(error, "watch the host's events") from error
         with self._lock:
-            if not self._closed.is_set():
+            if not self._closed.is_set() and self._main is None:
                 self._main = connection
                 return connection
         _close(connection)
@@ -152,26 +164,37 @@ class Link:
             self._main = None
             self._sides.clear()
         self._on_change("disconnected")
-        self._return_later()
+        self.connect_later()
 
-    def _return_later(self) -> None:
+    def connect_later(self) -> None:
+        """Have a thread try to connect until it can, or until `close`."""
         with self._lock:
-            if self._returning or self._closed.is_set():
+            if self._returning is not None or self._closed.is_set():
                 return
-            self._returning = True
-        threading.Thread(target=self._return, name="libvirt-reconnect", daemon=True).start()
+            self._returning = token = object()
+        threading.Thread(
+            target=self._return, args=(token,), name="libvirt-reconnect", daemon=True
+        ).start()
 
-    def _return(self) -> None:
+    def _return(self, token: object) -> None:
         delay = FIRST_DELAY
         while not self._closed.wait(delay * random.uniform(0.5, 1.0)):  # noqa: S311
+            if self._returning is not token:
+                return
+            longest = LONGEST_DELAY
             try:
-                connection = self._open_main()
-            except HostError:
-                delay = min(2 * delay, LONGEST_DELAY)
-                continue
-            break
+                self._tries.run("connect", self._come_back, self._patience)
+            except HostError as error:
+                self._why = str(error)
+                if isinstance(error, AbandonedError):
+                    longest = max(LONGEST_AFTER_HANGING, delay)
+                delay = min(2 * delay, longest)
+
+    def _come_back(self) -> None:
+        """One try. One that was given up may still come to its end, long after."""
+        connection = self._open_main()
         with self._lock:
-            self._returning = False
+            self._returning = None
         if not self._closed.is_set():
             self._on_change("connected")
             if not connection.isAlive():  # lost again before anybody listened

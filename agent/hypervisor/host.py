@@ -46,8 +46,9 @@ class LibvirtHost:
 
     The constructor connects. With a name given it does not fail if that is impossible now: it goes
     on trying in the background, as it does whenever the connection is lost, and says so by the
-    events `disconnected` and `connected`. `data_home` is the user's data directory, where a session
-    of this machine keeps its pools.
+    events `disconnected` and `connected`; with `later` it does so from the first try on, and waits
+    for nothing. `data_home` is the user's data directory, where a session of this machine keeps its
+    pools.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class LibvirtHost:
         *,
         data_home: Path | None = None,
         deadlines: Deadlines | None = None,
+        later: bool = False,
     ) -> None:
         self._uri = uri
         self._data_home = data_home or Path("~/.local/share").expanduser()
@@ -67,9 +69,17 @@ class LibvirtHost:
         self._domains = DomainReader(self._watch, event_loop.drain)
         self._volumes = storage.VolumeReader()
         self._node = NodeReader(name)
-        self._link = Link(uri, self._watch.register, lambda what: self._notify("", what))
+        self._link = Link(
+            uri,
+            self._watch.register,
+            lambda what: self._notify("", what),
+            self._deadlines.connect,
+        )
         self.name = name or ""
-        self._connect(name)
+        if later:
+            self._link.connect_later()
+        else:
+            self._connect(name)
 
     def read(self, pools: frozenset[str]) -> Reading:
         return self._read("read the host", lambda connection: self._read_all(connection, pools))
@@ -241,6 +251,7 @@ class LibvirtHost:
             if name is None:
                 self.close()
                 raise
+            self._link.connect_later()
         else:
             self.name = name or hostname
 

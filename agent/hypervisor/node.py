@@ -73,6 +73,7 @@ def _read(connection: libvirt.virConnect, name: str | None) -> RawNode:
         cpu_tuning=not session,
         legacy_machine=_legacy_machine(capabilities, architecture),
         cpu_features=_features(connection, architecture, virt_type, chosen),
+        host=text_at(capabilities, "host/uuid"),
     )
 
 

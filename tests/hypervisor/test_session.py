@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import uuid as uuids
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ import pytest
 
 from agent.core.host import HostError
 from agent.hypervisor.host import Deadlines, LibvirtHost
-from tests.hosts import Events, Session, end_process, remove_domains
+from tests.hosts import PATIENCE, Events, Session, end_process, remove_domains
 from tests.hypervisor.rigs import Rig, domain_xml, metadata_xml
 
 IMPATIENT = Deadlines(quick=2.0, guest=2.0)
@@ -267,3 +268,52 @@ def test_a_named_host_that_comes_later_says_so(session: Session, session_host: L
     finally:
         host.close()
         link.unlink()
+
+
+def test_a_host_that_comes_later_is_not_waited_for(
+    session: Session, session_host: LibvirtHost
+) -> None:
+    """Nor is a server that takes the connection and says nothing, and it keeps nobody from trying again."""
+    path = session.root / "mute"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        server.settimeout(PATIENCE)
+        uri = f"qemu+unix:///session?socket={path}"
+        host = LibvirtHost("later", uri, deadlines=Deadlines(connect=0.5), later=True)
+        try:
+            with pytest.raises(HostError, match=r"no connection to .*mute; trying again") as raised:
+                host.read(frozenset())
+            assert raised.value.unreachable
+            events = Events(host)
+            with server.accept()[0]:  # the first try hangs for as long as this is open
+                path.unlink()
+                path.symlink_to(session.root / "run" / "libvirt" / "libvirt-sock")
+                assert events.wait("connected").node == "later"
+                assert host.read(frozenset()).node.name == "later"
+        finally:
+            host.close()
+            path.unlink()
+
+
+def test_why_a_host_cannot_be_reached_is_said(session: Session) -> None:
+    path = session.root / "none"
+    host = LibvirtHost("later", f"qemu+unix:///session?socket={path}")
+    try:
+        with pytest.raises(HostError, match=r"cannot connect to .*none: .*; trying again"):
+            host.read(frozenset())
+    finally:
+        host.close()
+
+
+def test_two_names_of_one_host_tell_that_it_is_one(
+    session: Session, session_host: LibvirtHost
+) -> None:
+    path = session.root / "run" / "libvirt" / "libvirt-sock"
+    other = LibvirtHost("other", f"qemu+unix:///session?socket={path}")
+    try:
+        seen = other.read(frozenset()).node.host
+        assert uuids.UUID(seen)
+        assert seen == session_host.read(frozenset()).node.host
+    finally:
+        other.close()
