@@ -1,23 +1,36 @@
 """Facts in, decisions out: the incremental heart of a pass.
 
-Every input of a decision is a fact: a value under (table, key). A decision is a pure function of
-the facts that it reads through its `View`; who read what is remembered, so that a changed fact
-makes just its readers decide again. A pass therefore costs in proportion to what changed, and the
-result is the same as deciding everything anew.
+Every input of a decision is a fact: a value in one of the tables of `core.known`. A decision is a
+pure function of the facts that it reads through its `View`; who read what is remembered, so that a
+changed fact makes just its readers decide again. A pass therefore costs in proportion to what
+changed, and the result is the same as deciding everything anew.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.core.actions import Action
 from agent.core.changes import Change
+from agent.core.jobs import IDLE, Job
+from agent.core.known import (
+    EXPORT,
+    FLEET,
+    JOB,
+    OBJECT,
+    STATUS,
+    UNDER_WAY,
+    Fact,
+    K,
+    Table,
+    V,
+)
 from agent.core.model import Json, Key, Object
 
-Fact = tuple[str, Hashable]
+E = TypeVar("E")
 
 MAX_ROUNDS = 20
 """How often one object may be decided again within one settling before that is called a bug."""
@@ -64,29 +77,33 @@ class View:
         self._key = key
         self.now = now
 
-    def read(self, table: str, key: Hashable) -> Any:
-        """The fact under (table, key), or None."""
-        return self._engine.look(self._key, (table, key))
+    def read(self, table: Table[K, V], key: K) -> V | None:
+        """The fact under that key, or None."""
+        return self._engine.look(self._key, table, key)
 
     def object(self, key: Key) -> Object | None:
-        found: Object | None = self.read("object", key)
-        return found
+        return self.read(OBJECT, key)
 
-    def export(self, key: Key) -> Any:
-        """What the object's own decision exported, or None."""
-        return self.read("export", key)
+    def export(self, what: type[E], key: Key) -> E | None:
+        """What the object's own decision exported; None if that is nothing of that class."""
+        found = self.read(EXPORT, key)
+        return found if isinstance(found, what) else None
+
+    def job(self, key: Key) -> Job:
+        """What is being done for an object."""
+        return self.read(JOB, key) or IDLE
 
     def under_way(self, key: Key) -> bool:
         """True if the object gets somewhere by itself."""
-        return bool(self.read("under-way", key))
+        return self.read(UNDER_WAY, key) is not None
 
     def previous(self, key: Key) -> Mapping[str, Json]:
         """The status that the ledger holds for an object."""
-        status: Mapping[str, Json] | None = self.read("status", key)
-        return status or {}
+        return self.read(STATUS, key) or {}
 
-    def setting(self, name: str) -> Any:
-        return self.read("setting", name)
+    @property
+    def fleet(self) -> str:
+        return self.read(FLEET, None) or ""
 
 
 class Engine:
@@ -105,11 +122,11 @@ class Engine:
         self._generations: dict[Key, int] = {}
         """Of each object when it was last decided."""
 
-    def get(self, table: str, key: Hashable) -> Any:
+    def get(self, table: Table[K, V], key: K) -> V | None:
         """A fact, without a trace."""
         return self._facts.get((table, key))
 
-    def put(self, table: str, key: Hashable, value: Any) -> None:
+    def put(self, table: Table[K, V], key: K, value: V | None) -> None:
         """State a fact; None takes it back. An equal value changes nothing."""
         fact = (table, key)
         old = self._facts.get(fact)
@@ -120,10 +137,12 @@ class Engine:
         else:
             self._facts[fact] = value
         self._dirty.update(self._readers.get(fact, ()))
-        if table == "object":
-            self._dirty.add(key)  # type: ignore[arg-type]  # the table's keys are Keys
+        if isinstance(key, Key) and table is OBJECT:
+            self._dirty.add(key)
 
-    def look(self, reader: Key, fact: Fact) -> Any:
+    def look(self, reader: Key, table: Table[K, V], key: K) -> V | None:
+        """A fact; `reader` is decided again once it changes."""
+        fact = (table, key)
         self._reads.setdefault(reader, set()).add(fact)
         self._readers.setdefault(fact, set()).add(reader)
         return self._facts.get(fact)
@@ -134,7 +153,7 @@ class Engine:
 
     def only(self, keys: Iterable[Key]) -> None:
         """Have these objects decided, and no others until one of their facts changes."""
-        self._dirty = {key for key in keys if ("object", key) in self._facts}
+        self._dirty = {key for key in keys if (OBJECT, key) in self._facts}
 
     def forget(self) -> None:
         """Let every decision count as a new one when its object is decided next."""
@@ -170,20 +189,20 @@ class Engine:
         before = self._reads.pop(key, set())
         for fact in before:
             self._readers[fact].discard(key)
-        obj = self._facts.get(("object", key))
+        obj = self.get(OBJECT, key)
         old = self.decisions.get(key)
         if obj is None:
             self._forget_readers(before)
             self._publish(key, {})
-            self.put("export", key, None)
-            self.put("under-way", key, None)
+            self.put(EXPORT, key, None)
+            self.put(UNDER_WAY, key, None)
             self._generations.pop(key, None)
             return self.decisions.pop(key, None) is not None
         new = self._decide[key.kind](obj, View(self, key, now))
         self._forget_readers(before - self._reads.get(key, set()))
         self._publish(key, new.publish)
-        self.put("export", key, new.export)
-        self.put("under-way", key, new.waiting or None)
+        self.put(EXPORT, key, new.export)
+        self.put(UNDER_WAY, key, new.waiting or None)
         if new.wake is not None and (old is None or old.wake != new.wake or new.wake <= now):
             heapq.heappush(self._wakes, (new.wake, key))
         self.decisions[key] = new

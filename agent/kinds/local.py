@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from agent.core.facts import View
 from agent.core.host import RawNode
 from agent.core.identity import POOL
+from agent.core.known import HERE, NODE, POOL_PATH
 from agent.core.model import Key
 
 NOT_READY = "The node has not been read yet, or cannot be reached."
@@ -42,9 +43,9 @@ def labels(view: View, node: str) -> Mapping[str, str]:
 
 def place(view: View) -> Place | None:
     """The node that everything runs on; None while none can be reached."""
-    name = view.setting("node")
+    name = view.read(HERE, None)
     if name is None:
         return None
-    node: RawNode | None = view.read("node", name)
-    path: str | None = view.read("pool", (name, POOL))
+    node: RawNode | None = view.read(NODE, name)
+    path: str | None = view.read(POOL_PATH, (name, POOL))
     return Place(node, path) if node is not None and path else None

@@ -8,9 +8,10 @@ from typing import Any
 
 from agent.core.acceptance import suspended
 from agent.core.annotations import SUSPEND
-from agent.core.facts import Decide, Decision, Fact, View
+from agent.core.facts import Decide, Decision, View
+from agent.core.known import PROGRESS, Fact
 from agent.core.model import Condition, Object
-from agent.kinds.virtual_machine_operation.applicable import Progress
+from agent.core.progress import Progress
 from agent.kinds.virtual_machine_operation.plan import ENDED
 
 MESSAGE = (
@@ -52,6 +53,6 @@ def _still(decision: Decision, now: float) -> Decision:
 def _published(facts: Mapping[Fact, Any]) -> dict[Fact, Any]:
     """An operation is not taken up: what would be written down of it is not."""
     return {
-        fact: _WAITS if fact[0] == "operation" and value.phase not in ENDED else value
+        fact: _WAITS if fact[0] is PROGRESS and value.phase not in ENDED else value
         for fact, value in facts.items()
     }

@@ -9,6 +9,7 @@ from dataclasses import replace
 from agent.core.actions import Action, ImportImage, StartDomain
 from agent.core.facts import Decision, Engine
 from agent.core.jobs import IDLE, Job, backoff
+from agent.core.known import JOB
 from agent.core.model import Key
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
@@ -82,7 +83,7 @@ class Acting:
         actions = ticket.actions
         each = self._book.records.get(key)
         if each is None or each.obj.uid != uid:
-            self._engine.put("job", key, None)
+            self._engine.put(JOB, key, None)
             return
         known = self._job(key)
         starts = known.starts
@@ -95,7 +96,7 @@ class Acting:
         self._done.pop(key, None)
         if outcome.outdated and known.outdated < MOST_OUTDATED:
             log.info("%s: %s: %s", key, outcome.failed, outcome.message)
-            self._engine.put("job", key, replace(job, outdated=known.outdated + 1))
+            self._engine.put(JOB, key, replace(job, outdated=known.outdated + 1))
         elif outcome.failed and not ticket.called_off.is_set():
             log.error("%s: %s failed: %s", key, outcome.failed, outcome.message)
             self._fail(key, job, outcome, now)
@@ -103,7 +104,7 @@ class Acting:
         else:
             if not outcome.failed:
                 self._done[key] = _effects(actions), now
-            self._engine.put("job", key, replace(job, error="", reason="", failed="", attempts=0))
+            self._engine.put(JOB, key, replace(job, error="", reason="", failed="", attempts=0))
         self._again(key)
 
     def _again(self, key: Key) -> None:
@@ -115,10 +116,10 @@ class Acting:
         job = self._job(news.key)
         if job.busy:
             job = replace(job, progress=news.percent, trouble=news.trouble)
-            self._engine.put("job", news.key, job)
+            self._engine.put(JOB, news.key, job)
 
     def _job(self, key: Key) -> Job:
-        job: Job | None = self._engine.get("job", key)
+        job: Job | None = self._engine.get(JOB, key)
         return job or IDLE
 
     def _start(self, key: Key, decision: Decision, job: Job) -> None:
@@ -127,7 +128,7 @@ class Acting:
         obj = self._book.records[key].obj
         why = decision.why or self._origin(obj.source)
         log.info("%s: %s%s", key, ", ".join(verbs), f": {why}" if why else "")
-        self._engine.put("job", key, replace(job, busy=verbs, progress=0, trouble=""))
+        self._engine.put(JOB, key, replace(job, busy=verbs, progress=0, trouble=""))
         ticket = Ticket(key, obj.generation, decision.actions)
         self.busy[key] = obj.uid, ticket
         lanes = self._lanes.of[decision.actions[0].node]
@@ -176,7 +177,7 @@ class Acting:
             retry_at=now + backoff(attempts, self._jitter()),
             generation=outcome.generation,
         )
-        self._engine.put("job", key, failed)
+        self._engine.put(JOB, key, failed)
 
 
 def _effects(actions: tuple[Action, ...]) -> tuple[Action, ...]:

@@ -20,6 +20,7 @@ from agent.core.annotations import CONFIRM
 from agent.core.changes import redacted
 from agent.core.facts import Engine
 from agent.core.identity import operation_uid
+from agent.core.known import JOB, OBJECT, OPERATIONS, STATUS, USERS, Table
 from agent.core.ledger import Record, document, same_words
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Condition, Desired, Json, Key, Manifest, Object, Problem
@@ -42,6 +43,8 @@ MANY_VOLUMES = (
 _BUILT_IN = {each.key: each for each in BUILT_IN}
 MADE = ("capacity", "digest")
 """What a status says of an object whose data is there, in whatever phase it is."""
+
+Index = Table[Key, tuple[Key, ...]]
 
 
 class Book:
@@ -73,14 +76,14 @@ class Book:
         """True once the ledger has been held against what domains remember."""
         self._taken: dict[Key, Manifest] = {}
         """What each record was accepted from."""
-        self._indexes: dict[tuple[str, Key], set[Key]] = {}
+        self._indexes: dict[tuple[Index, Key], set[Key]] = {}
         """Objects by (index, target)."""
-        self._unstated: set[tuple[str, Key]] = set()
+        self._unstated: set[tuple[Index, Key]] = set()
         """Indexes that have changed since the engine was told."""
 
     def load(self, ledger: Ledger) -> None:
         """Start from a ledger; whatever was not saved is forgotten, and work under way goes on."""
-        jobs = {key: self._engine.get("job", key) for key in self.records}
+        jobs = {key: self._engine.get(JOB, key) for key in self.records}
         for key in list(self.records):
             self._forget(key)
         self.records = {}
@@ -89,11 +92,11 @@ class Book:
         self._fresh, self._proved = ledger.fresh, False
         for key, each in ledger.records.items():
             self.records[key] = each
-            self._engine.put("status", key, each.status)
+            self._engine.put(STATUS, key, each.status)
             self._put(None, each.obj)
         for key, job in jobs.items():
             if key in self.records or (job and job.busy):
-                self._engine.put("job", key, job)
+                self._engine.put(JOB, key, job)
         self.saved = {key: each.obj.uid for key, each in self.records.items()}
         self._state_indexes()
 
@@ -246,7 +249,7 @@ class Book:
         condition = Condition("Completed", "False", "Expired", message)
         status = stamp({}, {"phase": "Failed", "conditions": [condition]}, 1, now)
         self.records[obj.key] = Record(obj, status)
-        self._engine.put("status", obj.key, status)
+        self._engine.put(STATUS, obj.key, status)
 
     def _prune(
         self,
@@ -276,7 +279,7 @@ class Book:
         known = self.records.get(obj.key)
         record = Record(obj, known.status if known else restored)
         if restored:
-            self._engine.put("status", obj.key, restored)
+            self._engine.put(STATUS, obj.key, restored)
         self.records[obj.key] = record
         self.removed.discard(obj.key)
         self._put(known.obj if known else None, obj)
@@ -290,7 +293,7 @@ class Book:
         )
 
     def _put(self, old: Object | None, obj: Object) -> None:
-        self._engine.put("object", obj.key, obj)
+        self._engine.put(OBJECT, obj.key, obj)
         if obj.key.kind == OPERATION:
             self.operations.add(obj.key)
         before = set(references(old)) if old else set()
@@ -300,18 +303,18 @@ class Book:
         for table, target in after - before:
             self._index(table, target, obj.key, add=True)
 
-    def _index(self, table: str, target: Key, key: Key, *, add: bool) -> None:
+    def _index(self, table: Index, target: Key, key: Key, *, add: bool) -> None:
         keys = self._indexes.setdefault((table, target), set())
         (keys.add if add else keys.discard)(key)
         self._unstated.add((table, target))
 
     def _state_indexes(self) -> None:
         """Once for all changes: a class may have thousands of users."""
-        for index in self._unstated:
-            keys = self._indexes[index]
-            self._engine.put(*index, tuple(sorted(keys, key=self._age)) or None)
+        for table, target in self._unstated:
+            keys = self._indexes[table, target]
+            self._engine.put(table, target, tuple(sorted(keys, key=self._age)) or None)
             if not keys:
-                del self._indexes[index]
+                del self._indexes[table, target]
         self._unstated = set()
 
     def _age(self, key: Key) -> tuple[str, str]:
@@ -325,9 +328,9 @@ class Book:
         self.operations.discard(key)
         for table, target in references(each.obj):
             self._index(table, target, key, add=False)
-        self._engine.put("object", key, None)
-        self._engine.put("status", key, None)
-        self._engine.put("job", key, None)
+        self._engine.put(OBJECT, key, None)
+        self._engine.put(STATUS, key, None)
+        self._engine.put(JOB, key, None)
         self._taken.pop(key, None)
 
     def remove(self, key: Key, now: float) -> None:
@@ -353,7 +356,7 @@ class Book:
         said = by(self._authors.pop(key, ""), news(each.status, status))
         self.events.append(Event(key, (before, after), news=said))
         self.records[key] = Record(each.obj, status)
-        self._engine.put("status", key, status)
+        self._engine.put(STATUS, key, status)
         self.unsaved.add(key)
 
     def ledger(self) -> Ledger:
@@ -366,16 +369,16 @@ class Book:
         return each is not None and self.saved.get(key) == each.obj.uid
 
 
-def references(obj: Object) -> Iterator[tuple[str, Key]]:
+def references(obj: Object) -> Iterator[tuple[Index, Key]]:
     """The indexes in which an object stands. Of a suspended operation its VM does not know."""
     if obj.key.kind == OPERATION:
         if suspended(obj.manifest):
             return
-        yield "operations", Key(VM, obj.key.namespace, obj.spec["virtualMachineName"])
+        yield OPERATIONS, Key(VM, obj.key.namespace, obj.spec["virtualMachineName"])
     if obj.key.kind != VM:
         return
     if name := obj.spec.get(defaults.CLASS):
-        yield "users", Key("VirtualMachineClass", "", name)
+        yield USERS, Key("VirtualMachineClass", "", name)
     for ref in obj.spec["blockDeviceRefs"]:
         namespace = "" if ref["kind"] == "ClusterVirtualImage" else obj.key.namespace
-        yield "users", Key(ref["kind"], namespace, ref["name"])
+        yield USERS, Key(ref["kind"], namespace, ref["name"])

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from agent.core.facts import Engine
 from agent.core.host import Host, HostError, HostEvent, RawNode
 from agent.core.identity import POOL
+from agent.core.known import FREE, NODE
 from agent.core.model import Json
 from agent.core.quantity import format_bytes
 from agent.reconcile.guests import Guests
@@ -73,7 +74,7 @@ class HostSide:
     @property
     def node(self) -> RawNode | None:
         """As last read; None before the first time."""
-        node: RawNode | None = self._engine.get("node", next(iter(self._world.nodes), ""))
+        node: RawNode | None = self._engine.get(NODE, next(iter(self._world.nodes), ""))
         return node
 
     def described(self) -> dict[str, Json]:
@@ -166,7 +167,7 @@ class HostSide:
     def _look_for_space(self, domain: tuple[str, str], *, starved: bool) -> None:
         """What was free before a guest found no space says nothing."""
         if starved and domain not in self._starved:
-            self._engine.put("free", (domain[0], POOL), None)
+            self._engine.put(FREE, (domain[0], POOL), None)
             self._space_at = 0.0
             self._starved.add(domain)
         elif not starved:

@@ -12,6 +12,7 @@ from agent.core.actions import EraseVolume
 from agent.core.facts import Engine
 from agent.core.identity import POOL, disk_volume
 from agent.core.jobs import Job
+from agent.core.known import JOB
 from agent.core.ledger import Record
 from agent.core.model import Desired, Key
 from agent.core.volumes import users_of
@@ -194,5 +195,5 @@ class Housekeeping:
         yield from self._book.trash.entries.values()
 
     def _importing(self) -> bool:
-        jobs: Iterable[Job | None] = (self._engine.get("job", key) for key in self._book.records)
+        jobs: Iterable[Job | None] = (self._engine.get(JOB, key) for key in self._book.records)
         return any(job is not None and "ImportImage" in job.busy for job in jobs)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from agent.core.facts import Engine
 from agent.core.host import Host, HostEvent
+from agent.core.known import FLEET
 from agent.core.ledger import Record
 from agent.core.model import Desired, Json, Key
 from agent.core.schema import Catalogue
@@ -91,7 +92,7 @@ class Reconciler:
         self._engine, self._identity, self._timing, self._wake = engine, identity, timing, wake
         self._inbox: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._numbers = Counter()
-        engine.put("setting", "fleet", identity.fleet)
+        engine.put(FLEET, None, identity.fleet)
         folder = f"{identity.branches.folder}/" if identity.branches.folder else ""
         self._world = World(engine, identity.fleet)
         self._book = Book(engine, catalogue, self._world, identity.fleet, folder)

@@ -9,6 +9,21 @@ from dataclasses import dataclass
 from agent.core.facts import Engine
 from agent.core.host import GuestInfo, RawDomain, RawVolume, Reading
 from agent.core.identity import POOL, disk_volumes, is_image_data, prefix_of
+from agent.core.known import (
+    DOMAIN,
+    DOMAIN_NAME,
+    FREE,
+    GUEST,
+    HERE,
+    NODE,
+    OVERLAYS,
+    POOL_PATH,
+    VOLUME,
+    VOLUMES_OF,
+    WRITERS,
+    K,
+    Table,
+)
 from agent.core.volumes import written_by
 
 _AGENT_CONNECTED = re.compile(r"name=.org\.qemu\.guest_agent\.0. state=.connected.")
@@ -93,9 +108,9 @@ class World:
             case VolumeRead():
                 self._volume(seen.node, seen.pool, seen.name, seen.volume)
             case GuestRead():
-                self._engine.put("guest", (seen.node, seen.uuid), seen.info)
+                self._engine.put(GUEST, (seen.node, seen.uuid), seen.info)
             case SpaceRead():
-                self._engine.put("free", (seen.node, seen.pool), seen.free)
+                self._engine.put(FREE, (seen.node, seen.pool), seen.free)
             case NodeLost():
                 self.nodes[seen.node] = seen.message
 
@@ -109,10 +124,10 @@ class World:
     def _reading(self, number: int, reading: Reading) -> None:
         node = reading.node.name
         self.nodes[node] = ""
-        self._engine.put("node", node, reading.node)
-        self._engine.put("setting", "node", node)
+        self._engine.put(NODE, node, reading.node)
+        self._engine.put(HERE, None, node)
         for pool, path in reading.pools.items():
-            self._engine.put("pool", (node, pool), path)
+            self._engine.put(POOL_PATH, (node, pool), path)
         gone = [
             uuid for owner, uuid in self._domains if owner == node and uuid not in reading.domains
         ]
@@ -140,19 +155,19 @@ class World:
         old = self._domains.get(key)
         if raw is None:
             self._domains.pop(key, None)
-            self._engine.put("guest", key, None)
+            self._engine.put(GUEST, key, None)
         else:
             self._domains[key] = (number, raw)
             if not raw.active:
-                self._engine.put("guest", key, None)
+                self._engine.put(GUEST, key, None)
         if old is not None and (raw is None or raw.name != old[1].name):
             named = (node, old[1].name)
-            if self._engine.get("domain-name", named) == uuid:
-                self._engine.put("domain-name", named, None)
+            if self._engine.get(DOMAIN_NAME, named) == uuid:
+                self._engine.put(DOMAIN_NAME, named, None)
         if raw is not None:
-            self._engine.put("domain-name", (node, raw.name), uuid)
+            self._engine.put(DOMAIN_NAME, (node, raw.name), uuid)
         self._writes(key, old[1] if old else None, raw)
-        self._engine.put("domain", key, raw)
+        self._engine.put(DOMAIN, key, raw)
 
     def _writes(self, key: tuple[str, str], old: RawDomain | None, new: RawDomain | None) -> None:
         """Remember which domains have a disk that they may write to: seldom more than one has."""
@@ -161,9 +176,7 @@ class World:
         node, uuid = key
         before, after = (written_by(raw) if raw else frozenset() for raw in (old, new))
         for serial in before ^ after:
-            known = set(self._engine.get("writers", (node, serial)) or ()) - {uuid}
-            known |= {uuid} if serial in after else set()
-            self._engine.put("writers", (node, serial), tuple(sorted(known)) or None)
+            self._amend(WRITERS, (node, serial), uuid, there=serial in after)
 
     def _volume(self, node: str, pool: str, name: str, volume: RawVolume | None) -> None:
         key = (node, pool, name)
@@ -179,19 +192,23 @@ class World:
             if pool == POOL and is_image_data(self._fleet, name):
                 self.image_data.add((node, name))
         self._name(name, there=volume is not None)
-        self._engine.put("volume", key, volume)
+        self._engine.put(VOLUME, key, volume)
         owner = self._owner(name)
         if owner:
-            names = set(self._engine.get("volumes-of", owner) or ())
-            names = names - {name} if volume is None else names | {name}
-            self._engine.put("volumes-of", owner, tuple(sorted(names)) or None)
+            self._amend(VOLUMES_OF, owner, name, there=volume is not None)
 
     def _base(self, node: str, name: str, path: str, *, there: bool) -> None:
         """Remember what somebody has based on a disk; what is based on images are disks."""
         if path and path.rpartition("/")[2].startswith(disk_volumes(self._fleet)):
-            names = set(self._engine.get("overlays", (node, path)) or ()) - {name}
-            names |= {name} if there else set()
-            self._engine.put("overlays", (node, path), tuple(sorted(names)) or None)
+            self._amend(OVERLAYS, (node, path), name, there=there)
+
+    def _amend(self, table: Table[K, tuple[str, ...]], key: K, name: str, *, there: bool) -> None:
+        """Add a name to a sorted list that is a fact, or take it out."""
+        known = self._engine.get(table, key)
+        names = {*(known or ())} - {name}
+        if there:
+            names.add(name)
+        self._engine.put(table, key, tuple(sorted(names)) or None)
 
     def _name(self, name: str, *, there: bool) -> None:
         prefix = prefix_of(name)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from agent.core import known
 from agent.core.actions import DefineDomain
 from agent.core.facts import Decision, Engine
 from agent.core.host import RawDomain, RawNode, RawVolume
 from agent.core.identity import POOL, disk_volume, domain_uuid, image_volume
+from agent.core.known import K, Table, V
 from agent.core.manifests import read_file
 from agent.core.model import Key, Manifest, Object
 from agent.core.quantity import to_bytes
@@ -83,25 +85,25 @@ class Case:
 
     def __post_init__(self) -> None:
         self.engine = Engine(ORDER, decisions(CATALOGUE))
-        self._put("setting", "fleet", self.fleet)
-        self._put("setting", "node", self.node.name)
-        self._put("node", self.node.name, self.node)
-        self._put("pool", (self.node.name, POOL), self.pool)
-        known = {each.key: each for each in (*BUILT_IN, *self.manifests)}
-        for each in known.values():
+        self._put(known.FLEET, None, self.fleet)
+        self._put(known.HERE, None, self.node.name)
+        self._put(known.NODE, self.node.name, self.node)
+        self._put(known.POOL_PATH, (self.node.name, POOL), self.pool)
+        found = {each.key: each for each in (*BUILT_IN, *self.manifests)}
+        for each in found.values():
             obj = Object(each, _uid(each.key), 1, CREATED, f"{COMMIT}:vms.yaml")
             if each.key.kind == "VirtualDisk":
                 self._disk(obj)
             elif each.key.kind in ("VirtualImage", "ClusterVirtualImage"):
                 self._image(obj)
-            self._put("object", each.key, obj)
+            self._put(known.OBJECT, each.key, obj)
         (self.key,) = [each.key for each in self.manifests if each.key.kind == "VirtualMachine"]
 
     @property
     def uuid(self) -> str:
         return domain_uuid(self.fleet, self.key)
 
-    def _put(self, table: str, key: Any, value: Any) -> None:
+    def _put(self, table: Table[K, V], key: K, value: V | None) -> None:
         self.engine.put(table, key, value)
 
     def _disk(self, obj: Object) -> None:
@@ -113,7 +115,7 @@ class Case:
         image_format = obj.spec["dataSource"]["http"]["url"].rpartition(".")[2]
         sizes = {"storedBytes": str(STORED), "unpackedBytes": str(UNPACKED)}
         status = {"phase": "Ready", "digest": DIGEST, "format": image_format, "size": sizes}
-        self._put("status", obj.key, status)
+        self._put(known.STATUS, obj.key, status)
         self._volume(image_volume(self.fleet, DIGEST, image_format), UNPACKED, STORED)
 
     def _volume(self, name: str, capacity: int, physical: int) -> None:
@@ -121,27 +123,30 @@ class Case:
 
     def put_volume(self, volume: RawVolume) -> None:
         self.volumes[volume.name] = volume
-        self._put("volume", (self.node.name, volume.pool, volume.name), volume)
+        self._put(known.VOLUME, (self.node.name, volume.pool, volume.name), volume)
 
     def decide(self, raw: RawDomain | None = None, now: float = NOW) -> Decision:
         """What is to be done about the VM; `raw` is what the host shows of it."""
-        self._put("domain", (self.node.name, self.uuid), raw)
+        self._put(known.DOMAIN, (self.node.name, self.uuid), raw)
         if raw is not None:
-            self._put("domain-name", (self.node.name, raw.name), raw.uuid)
+            self._put(known.DOMAIN_NAME, (self.node.name, raw.name), raw.uuid)
         self.engine.settle(now)
         decision = self.engine.decisions[self.key]
-        previous: Mapping[str, Any] = self.engine.get("status", self.key) or {}
+        previous: Mapping[str, Any] = self.engine.get(known.STATUS, self.key) or {}
         if decision.status is not None:
-            self._put("status", self.key, stamp(previous, decision.status, 1, now))
+            self._put(known.STATUS, self.key, stamp(previous, decision.status, 1, now))
             self.engine.settle(now)
         return self.engine.decisions[self.key]
 
     def change(self, spec: Mapping[str, Any]) -> None:
         """Push a manifest with these fields of the VM's specification changed."""
-        obj: Object = self.engine.get("object", self.key)
+        obj = self.engine.get(known.OBJECT, self.key)
+        assert obj is not None
         content = {**obj.manifest.content, "spec": {**obj.spec, **spec}}
         changed = replace(obj.manifest, content=content)
-        self._put("object", self.key, replace(obj, manifest=changed, generation=obj.generation + 1))
+        self._put(
+            known.OBJECT, self.key, replace(obj, manifest=changed, generation=obj.generation + 1)
+        )
 
     def xml(self) -> str:
         """The definition that the VM gets."""

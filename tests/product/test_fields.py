@@ -13,6 +13,7 @@ import pytest
 from lxml import etree
 
 from agent.core.changes import Disposition, diff
+from agent.core.known import EXPORT
 from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.kinds.virtual_image.source import ImageData
@@ -553,7 +554,7 @@ def test_a_legacy_machine_has_room_for_four_cdroms(rig: Rig) -> None:
         rig.settle()
         for name in names:
             data = ImageData(f"/{name}.iso", "iso", 1)
-            rig.agent.reconciler._engine.put("export", Key("VirtualImage", "default", name), data)
+            rig.agent.reconciler._engine.put(EXPORT, Key("VirtualImage", "default", name), data)
         for _ in range(3):
             rig.now += 2
             rig.step()
@@ -575,7 +576,7 @@ def test_an_image_without_paravirtualization_has_to_be_a_cdrom(rig: Rig) -> None
         (ImageData("/base.qcow2", "qcow2", 1), False),
         (ImageData("/base.iso", "iso", 1), True),
     ):
-        facts.put("export", Key("VirtualImage", "default", "base"), data)
+        facts.put(EXPORT, Key("VirtualImage", "default", "base"), data)
         for _ in range(3):
             rig.now += 2
             rig.step()

@@ -11,6 +11,7 @@ from lxml import etree
 
 from agent.core.actions import Action, DeleteVolume
 from agent.core.identity import disk_volume, serial
+from agent.core.known import JOB
 from agent.core.model import Key
 from agent.kinds.virtual_machine.definition import parse
 from agent.reconcile.acting import MOST_OUTDATED
@@ -481,7 +482,8 @@ def test_what_somebody_keeps_changing_is_tried_again_later_and_told(on: Rig) -> 
     for _ in range(6 * MOST_OUTDATED):
         on.step()
     assert "define" not in on.verbs()
-    job = on.agent.reconciler._engine.get("job", Key("VirtualMachine", "default", "vm"))
+    job = on.agent.reconciler._engine.get(JOB, Key("VirtualMachine", "default", "vm"))
+    assert job is not None
     assert job.reason == "DomainChanged"
     assert job.attempts == 1
     on.host.read_domain = read_domain  # type: ignore[method-assign]

@@ -14,6 +14,7 @@ from lxml import etree
 from agent.core.actions import ImportImage
 from agent.core.host import HostError, RawDomain
 from agent.core.identity import disk_volume
+from agent.core.known import JOB
 from agent.core.model import Key
 from agent.gitrepo.repository import RepositoryError
 from agent.reconcile.housekeeping import EVERY, GRACE
@@ -378,12 +379,12 @@ def imported(rig: Rig, kind: str) -> str:
     for _ in range(5):
         rig.step()
         key = Key(kind, "" if kind == "ClusterVirtualImage" else "default", "image")
-        job = reconciler._engine.get("job", key)
+        job = reconciler._engine.get(JOB, key)
         if job is not None and job.busy:
             (download,) = reconciler._acting.busy.pop(key)[1].actions
             assert isinstance(download, ImportImage)
             result = {**facts, "source": download.source}
-            reconciler._engine.put("job", key, replace(job, busy=(), result=result))
+            reconciler._engine.put(JOB, key, replace(job, busy=(), result=result))
     rig._tasks.clear()
     rig.downloads = None
     reconciler.post(_full_read(rig))

@@ -9,6 +9,7 @@ import pytest
 from agent.core.facts import Engine
 from agent.core.host import RawDomain, RawVolume, Reading
 from agent.core.identity import POOL
+from agent.core.known import DOMAIN
 from agent.reconcile.world import DomainRead, FullRead, VolumeRead, World
 from tests.memory_host import NODE
 
@@ -36,7 +37,7 @@ def one(number: int, raw: RawDomain | None) -> DomainRead:
 
 
 def seen(engine: Engine) -> RawDomain | None:
-    found: RawDomain | None = engine.get("domain", (NODE.name, UUID))
+    found: RawDomain | None = engine.get(DOMAIN, (NODE.name, UUID))
     return found
 
 

@@ -10,7 +10,8 @@ from agent.core.actions import Action, CreateVolume, ResizeVolume
 from agent.core.facts import Decision, View
 from agent.core.host import RawVolume
 from agent.core.identity import POOL, disk_volume
-from agent.core.jobs import IDLE, Job, held
+from agent.core.jobs import held
+from agent.core.known import ATTACHED, ELSEWHERE, LEAVING, OVERLAYS, USERS, VOLUME
 from agent.core.model import Condition, Json, Key, Object
 from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.local import NOT_READY, Place, place
@@ -53,14 +54,14 @@ def users(disk: Key, view: View) -> tuple[Key, ...]:
     """The VMs that refer to a disk, and the one that still runs with it after its manifest let it
     go.
     """
-    referring: tuple[Key, ...] = view.read("users", disk) or ()
-    leaving: Key | None = view.read("leaving", disk)
+    referring: tuple[Key, ...] = view.read(USERS, disk) or ()
+    leaving: Key | None = view.read(LEAVING, disk)
     return referring if leaving is None or leaving in referring else (*referring, leaving)
 
 
 def overlays(view: View, at: Place, path: str) -> tuple[str, ...]:
     """Volumes that somebody has based on a disk's volume, by name."""
-    found: tuple[str, ...] | None = view.read("overlays", (at.name, path))
+    found: tuple[str, ...] | None = view.read(OVERLAYS, (at.name, path))
     return found or ()
 
 
@@ -105,15 +106,15 @@ def decide(disk: Object, view: View) -> Decision:
 
 
 def _volume(disk: Object, view: View, at: Place) -> RawVolume | None:
-    name = disk_volume(view.setting("fleet"), disk.key, disk.uid)
-    volume: RawVolume | None = view.read("volume", (at.name, POOL, name))
+    name = disk_volume(view.fleet, disk.key, disk.uid)
+    volume: RawVolume | None = view.read(VOLUME, (at.name, POOL, name))
     return volume
 
 
 def _provision(disk: Object, view: View, at: Place, report: _Report) -> None:
     volume = _volume(disk, view, at)
     previous = view.previous(disk.key)
-    job: Job = view.read("job", disk.key) or IDLE
+    job = view.job(disk.key)
     if volume is not None:
         report.phase, report.progress = "Ready", "100%"
         report.facts = previous.get("import", {})
@@ -163,7 +164,7 @@ def _create(disk: Object, view: View, at: Place, report: _Report) -> None:
     create = CreateVolume(
         node=at.name,
         pool=POOL,
-        name=disk_volume(view.setting("fleet"), disk.key, disk.uid),
+        name=disk_volume(view.fleet, disk.key, disk.uid),
         capacity=wanted or (-(-data.size // SECTOR) * SECTOR if data else 0),
         backing_path=data.path if data else "",
         backing_format=data.driver if data else "",
@@ -202,7 +203,7 @@ def _source(
 def _image(disk: Object, ref: Mapping[str, Json], view: View, report: _Report) -> ImageData | None:
     cluster = ref["kind"] == "ClusterVirtualImage"
     key = Key(ref["kind"], "" if cluster else disk.key.namespace, ref["name"])
-    data: ImageData | None = view.export(key)
+    data = view.export(ImageData, key)
     if data is not None:
         return data
     prefix = "ClusterImage" if cluster else "Image"
@@ -228,11 +229,11 @@ def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Repor
         report.more.append(Condition("Resizing", "False", "NotAvailable", message))
     if wanted <= volume.capacity:
         return
-    if any(view.read("attached", (disk.key, vm)) for vm in users(disk.key, view)):
+    if any(view.read(ATTACHED, (disk.key, vm)) is not None for vm in users(disk.key, view)):
         message = f"The disk grows to {size} once no running VirtualMachine has it open."
         report.more.append(Condition("Resizing", "False", "NotAvailable", message))
         return
-    places = (view.read("elsewhere", (disk.key, vm)) for vm in users(disk.key, view))
+    places = (view.read(ELSEWHERE, (disk.key, vm)) for vm in users(disk.key, view))
     if moved := next(filter(None, places), ""):
         message = (
             f"The disk grows to {size} once it lies on its own volume again: it lies on {moved}, "
@@ -240,7 +241,7 @@ def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Repor
         )
         report.more.append(Condition("Resizing", "False", "NotAvailable", message))
         return
-    job: Job = view.read("job", disk.key) or IDLE
+    job = view.job(disk.key)
     if held(job, disk.generation, view.now):
         report.more.append(Condition("Resizing", "False", "NotAvailable", job.error))
         report.wake = job.retry_at if job.retry else None
@@ -252,7 +253,7 @@ def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Repor
 
 def _attached(disk: Object, view: View) -> list[dict[str, Json]]:
     return [
-        {"name": vm.name, "mounted": bool(view.read("attached", (disk.key, vm)))}
+        {"name": vm.name, "mounted": view.read(ATTACHED, (disk.key, vm)) is not None}
         for vm in users(disk.key, view)
     ]
 

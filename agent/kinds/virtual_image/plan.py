@@ -6,6 +6,7 @@ from typing import Any
 
 from agent.core.facts import Decision, View
 from agent.core.human import size as human_size
+from agent.core.known import USERS
 from agent.core.model import Condition, Key, Object
 from agent.kinds.local import NOT_READY, place
 from agent.kinds.protection import kept
@@ -17,7 +18,7 @@ NOT_SUPPORTED = "Image sources of type {} are not supported here yet; HTTP is."
 
 def decide(image: Object, view: View) -> Decision:
     if image.deleted:
-        return _delete(view.read("users", image.key) or ())
+        return _delete(view.read(USERS, image.key) or ())
     at = place(view)
     previous = view.previous(image.key)
     if at is None:
@@ -35,7 +36,7 @@ def decide(image: Object, view: View) -> Decision:
         "unpackedBytes": size.get("unpackedBytes", ""),
     }
     state = imported(image, source["http"], known, view, at)
-    users = view.read("users", image.key) or ()
+    users = view.read(USERS, image.key) or ()
     status = _status(state, in_use=bool(users))
     status["conditions"] += storage_class(image, view, "StorageClassNotFound")
     return Decision(

@@ -11,7 +11,8 @@ from agent.core.actions import Action, ImportImage
 from agent.core.encoded import decoded
 from agent.core.facts import View
 from agent.core.identity import POOL, image_prefix, image_volume
-from agent.core.jobs import IDLE, Job, held
+from agent.core.jobs import Job, held
+from agent.core.known import VOLUME
 from agent.core.model import Json, Object
 from agent.kinds.local import Place
 from agent.kinds.virtual_image.address import complete_address
@@ -71,7 +72,7 @@ def imported(
     """`known` is what the ledger remembers of an earlier import, from the same source if it does
     not say from which.
     """
-    job: Job = view.read("job", obj.key) or IDLE
+    job = view.job(obj.key)
     url, lacking = complete_address(obj, http["url"], view)
     action = ImportImage(
         node=at.name,
@@ -79,7 +80,7 @@ def imported(
         url=url,
         checksums=dict(http.get("checksum", {})),
         ca_bundle=_certificates(http),
-        volume_prefix=image_prefix(view.setting("fleet")),
+        volume_prefix=image_prefix(view.fleet),
     )
     source = _digest(action)
     facts = dict(known) if known.get("source", source) == source else {}
@@ -142,8 +143,8 @@ def _certificates(http: Mapping[str, Json]) -> str | None:
 
 def _stored(facts: Mapping[str, Json], view: View, at: Place) -> ImageData | None:
     """The data, if its volume is there and whole."""
-    name = image_volume(view.setting("fleet"), facts["digest"], facts["format"])
-    volume = view.read("volume", (at.name, POOL, name))
+    name = image_volume(view.fleet, facts["digest"], facts["format"])
+    volume = view.read(VOLUME, (at.name, POOL, name))
     if volume is None or volume.physical != int(facts["storedBytes"]):
         return None
     return ImageData(at.path(name), facts["format"], int(facts["unpackedBytes"]))

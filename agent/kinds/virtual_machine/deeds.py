@@ -21,6 +21,7 @@ from agent.core.changes import applied
 from agent.core.facts import View
 from agent.core.host import version
 from agent.core.identity import POOL, console_log, next_instance
+from agent.core.known import DOMAIN, VOLUME, VOLUMES_OF, WRITERS
 from agent.core.metadata import Recorded, to_xml
 from agent.core.quantity import to_bytes
 from agent.kinds.virtual_machine import power
@@ -94,7 +95,7 @@ def _media(case: Situation, view: View) -> tuple[Action, ...]:
     if medium is None or not medium.known or case.deleted or not case.needs.ready:
         return ()
     name = medium.volume(case.fleet, case.vm.uid)
-    volume = view.read("volume", (case.at.name, POOL, name))
+    volume = view.read(VOLUME, (case.at.name, POOL, name))
     defined = case.seen.defined
     named = defined is not None and case.at.path(name) in (
         disk.path for disk in defined.disks.disks
@@ -128,10 +129,10 @@ def _beside(case: Situation, made: Intent, view: View) -> Iterator[tuple[str, st
         uuid
         for disk in disks
         if not disk.readonly
-        for uuid in view.read("writers", (node, disk.serial)) or ()
+        for uuid in view.read(WRITERS, (node, disk.serial)) or ()
     }
     for uuid in sorted(found - {case.uuid}):
-        yield uuid, version(view.read("domain", (node, uuid)))
+        yield uuid, version(view.read(DOMAIN, (node, uuid)))
 
 
 def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View) -> Deeds:
@@ -204,6 +205,6 @@ def _sweep(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
     used = {disk.path for disk in made.facts.disks.disks}
     if case.seen.active:
         used |= {disk.path for disk in case.seen.active.disks.disks}
-    names = view.read("volumes-of", case.vm.uid) or ()
+    names = view.read(VOLUMES_OF, case.vm.uid) or ()
     unused = [name for name in names if name.endswith(MEDIUM) and case.at.path(name) not in used]
     return tuple(DeleteSeed(case.at.name, POOL, name, case.uuid) for name in unused)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from agent.core.facts import View
 from agent.core.identity import serial
+from agent.core.known import ATTACHED, ELSEWHERE
 from agent.core.model import Condition, Json, Key, Object
 from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.local import place
@@ -105,7 +106,7 @@ def _class(vm: Object, view: View) -> tuple[GuestCpu | None, Condition, tuple[Co
     if not name:
         return None, Condition(CLASS_READY, "False", CLASS_NOT_READY, NO_CLASS), ()
     key = Key("VirtualMachineClass", "", name)
-    data: ClassData | None = view.export(key)
+    data = view.export(ClassData, key)
     if data is None:
         there = view.object(key)
         message = f"VirtualMachineClass {name} is not ready: see its conditions."
@@ -193,7 +194,7 @@ def _device(
 ) -> tuple[Device | None, int, str, bool]:
     """The device and its size; or None, a sentence, and whether it is on its way."""
     obj = view.object(key)
-    data = view.export(key)
+    data = view.export(ImageData, key) or view.export(DiskData, key)
     if obj is None:
         return None, 0, f"{key} is not there: the VirtualMachine goes on as soon as it is.", False
     if obj.deleted and data is None:
@@ -212,16 +213,15 @@ def _device(
             data.path, data.driver, serial(obj.uid), readonly=True, cdrom=data.cdrom, boot=boot
         )
         return device, data.size, "", True
-    assert isinstance(data, DiskData)  # noqa: S101  # the only other kind of device
     for other in users(key, view):
-        if other != vm.key and view.read("attached", (key, other)):
+        if other != vm.key and view.read(ATTACHED, (key, other)):
             return (
                 None,
                 0,
                 f"{key} is in use by {other}: stop that one, or use another disk.",
                 False,
             )
-        moved: str | None = view.read("elsewhere", (key, other))
+        moved = view.read(ELSEWHERE, (key, other))
         if other != vm.key and moved:
             problem = (
                 f"{key} lies on {moved} in {other}, as after a snapshot taken by hand: a guest "

@@ -10,13 +10,13 @@ from agent.core.facts import View
 from agent.core.identity import next_instance
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json, Object
+from agent.core.progress import Progress
 from agent.kinds.virtual_machine import files, operations, power
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.expected import Drift, drift, expected, with_edits
 from agent.kinds.virtual_machine.phase import phase as phase_of
 from agent.kinds.virtual_machine.situation import Situation
-from agent.kinds.virtual_machine_operation.applicable import Progress
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from agent.core.annotations import NOT_AFTER
 from agent.core.facts import View
 from agent.core.host import RawDomain
+from agent.core.known import OPERATIONS
 from agent.core.metadata import DomainMetadata, Power, Recorded
 from agent.core.model import Key, Object
+from agent.core.progress import Progress
 from agent.core.status import seconds
 from agent.kinds.virtual_machine.power import Running, accept, cancel, finished, unfinished
 from agent.kinds.virtual_machine_operation.applicable import (
-    Progress,
     against_policy,
     refused,
     supersedes,
@@ -34,14 +35,14 @@ class Outcome:
 
 def open_operations(vm: Key, view: View) -> list[Object]:
     """Operations on the VM that have not ended, oldest first."""
-    found = [view.object(key) for key in view.read("operations", vm) or ()]
+    found = [view.object(key) for key in view.read(OPERATIONS, vm) or ()]
     live = [each for each in found if each is not None and not each.deleted]
     return [each for each in live if view.previous(each.key).get("phase") not in ENDED]
 
 
 def completed_operations(vm: Key, view: View) -> frozenset[str]:
     """Uids of the operations on the VM that the ledger calls completed."""
-    keys = view.read("operations", vm) or ()
+    keys = view.read(OPERATIONS, vm) or ()
     found = [view.object(key) for key in keys if view.previous(key).get("phase") == "Completed"]
     return frozenset(each.uid for each in found if each is not None)
 

@@ -8,10 +8,21 @@ from typing import Any
 
 from agent.core.acceptance import suspended
 from agent.core.actions import Action, DeleteConsoleLog, DeleteSeed
-from agent.core.facts import Decision, Fact, View
+from agent.core.facts import Decision, View
 from agent.core.host import RawDomain
 from agent.core.identity import POOL, domain_name, domain_uuid, serial
-from agent.core.jobs import IDLE, Job, held
+from agent.core.jobs import Job, held
+from agent.core.known import (
+    ATTACHED,
+    DOMAIN,
+    DOMAIN_NAME,
+    ELSEWHERE,
+    GUEST,
+    LEAVING,
+    PROGRESS,
+    VOLUMES_OF,
+    Fact,
+)
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Key, Object
 from agent.core.schema import Kind
@@ -39,9 +50,9 @@ class Planner:
         at = place(view)
         if at is None:
             return unreachable(vm, view.previous(vm.key))
-        uuid = domain_uuid(view.setting("fleet"), vm.key)
-        taken = view.read("domain-name", (at.name, domain_name(vm.key)))
-        raw: RawDomain | None = view.read("domain", (at.name, uuid))
+        uuid = domain_uuid(view.fleet, vm.key)
+        taken = view.read(DOMAIN_NAME, (at.name, domain_name(vm.key)))
+        raw: RawDomain | None = view.read(DOMAIN, (at.name, uuid))
         shown = seen(raw, self._rules)
         problem = foreign(vm, shown, taken, uuid, view)
         if problem:
@@ -59,7 +70,7 @@ def _decide(case: Situation, view: View) -> Decision:
         case=case,
         intent=made,
         phase=current_phase(case, _in_force(case, made)),
-        guest=view.read("guest", (case.at.name, case.uuid)),
+        guest=view.read(GUEST, (case.at.name, case.uuid)),
     )
     actions, wakes = todo.actions, [made.wake, todo.wake]
     waiting = bool(case.job.busy) or bool(actions) or todo.waiting or report.waiting
@@ -93,13 +104,13 @@ def _in_force(case: Situation, made: Intent) -> DomainMetadata:
 
 def _leave(vm: Object, at: Place, view: View) -> Decision:
     """The domain is gone; what only it used goes too."""
-    names = view.read("volumes-of", vm.uid) or ()
-    uuid = domain_uuid(view.setting("fleet"), vm.key)
+    names = view.read(VOLUMES_OF, vm.uid) or ()
+    uuid = domain_uuid(view.fleet, vm.key)
     actions = tuple(
         (DeleteSeed if name.endswith(MEDIUM) else DeleteConsoleLog)(at.name, POOL, name, uuid)
         for name in names
     )
-    job: Job = view.read("job", vm.key) or IDLE
+    job = view.job(vm.key)
     wait = held(job, vm.generation, view.now)
     return Decision(
         status={"phase": "Terminating"},
@@ -113,12 +124,12 @@ def _leave(vm: Object, at: Place, view: View) -> Decision:
 
 def _publish(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
     """How far operations are, and which disks nobody else may open."""
-    facts: dict[Fact, Any] = {("operation", uid): each for uid, each in made.progress.items()}
+    facts: dict[Fact, Any] = {(PROGRESS, uid): each for uid, each in made.progress.items()}
     facts |= _moved(case.vm, case.seen, case.at, view)
     for disk in _held(case, made):
-        facts["attached", (disk, case.vm.key)] = True
+        facts |= ATTACHED.states((disk, case.vm.key), True)
         if disk not in case.needs.claims:
-            facts["leaving", disk] = case.vm.key
+            facts |= LEAVING.states(disk, case.vm.key)
     return facts
 
 
@@ -127,7 +138,7 @@ def _moved(vm: Object, shown: Seen, at: Place, view: View) -> dict[Fact, Any]:
     such a disk until it lies on its own volume again, whatever its manifest says.
     """
     memories = [each for each in (shown.memory, shown.running) if each and each.uid == vm.uid]
-    found = elsewhere(shown, view.setting("fleet"), at) if memories else ()
+    found = elsewhere(shown, view.fleet, at) if memories else ()
     if not found:
         return {}
     moved = {disk.serial: disk.path for disk in found}
@@ -136,8 +147,8 @@ def _moved(vm: Object, shown: Seen, at: Place, view: View) -> dict[Fact, Any]:
     numbers = {disk: serial(obj.uid) for disk, obj in objects if obj is not None}
     there = {disk: moved[number] for disk, number in numbers.items() if number in moved}
     wanted = disks(vm, vm.spec)
-    facts: dict[Fact, Any] = {("leaving", disk): vm.key for disk in there if disk not in wanted}
-    return facts | {("elsewhere", (disk, vm.key)): path for disk, path in there.items()}
+    facts: dict[Fact, Any] = {(LEAVING, disk): vm.key for disk in there if disk not in wanted}
+    return facts | {(ELSEWHERE, (disk, vm.key)): path for disk, path in there.items()}
 
 
 def _opened(vm: Object, shown: Seen) -> dict[Fact, Any]:
@@ -147,8 +158,8 @@ def _opened(vm: Object, shown: Seen) -> dict[Fact, Any]:
         return {}
     found = disks(vm, running.spec)
     leaving = set(found) - set(disks(vm, vm.spec))
-    facts: dict[Fact, Any] = {("attached", (disk, vm.key)): True for disk in found}
-    return facts | {("leaving", disk): vm.key for disk in leaving}
+    facts: dict[Fact, Any] = {(ATTACHED, (disk, vm.key)): True for disk in found}
+    return facts | {(LEAVING, disk): vm.key for disk in leaving}
 
 
 def _held(case: Situation, made: Intent) -> Iterator[Key]:

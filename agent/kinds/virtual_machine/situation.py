@@ -10,7 +10,7 @@ from agent.core.annotations import DRIFT, REPORT
 from agent.core.changes import sealed
 from agent.core.facts import View
 from agent.core.identity import domain_name
-from agent.core.jobs import IDLE, Job
+from agent.core.jobs import Job
 from agent.core.ledger import is_redacted
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json, Object
@@ -24,7 +24,7 @@ from agent.kinds.virtual_machine.seen import Seen
 
 def foreign(vm: Object, shown: Seen, taken: str | None, uuid: str, view: View) -> str:
     """Why the domain of that name is not this VM's; empty if it is, or if there is none."""
-    fleet = view.setting("fleet")
+    fleet = view.fleet
     name = domain_name(vm.key)
     if taken is not None and taken != uuid:
         return (
@@ -104,7 +104,7 @@ def _as_defined(vm: Object, shown: Seen, needs: Dependencies, view: View) -> boo
 
 def situation(rules: Kind, vm: Object, view: View, at: Place, uuid: str, shown: Seen) -> Situation:
     instance = shown.running.instance if shown.running else ""
-    fleet = view.setting("fleet")
+    fleet = view.fleet
     needs = hindrance(dependencies(vm, view), shown, fleet, at, view)
     return Situation(
         rules=rules,
@@ -118,7 +118,7 @@ def situation(rules: Kind, vm: Object, view: View, at: Place, uuid: str, shown: 
         needs=needs,
         as_defined=_as_defined(vm, shown, needs, view),
         sealed=_sealed(rules, vm, shown.memory),
-        job=view.read("job", vm.key) or IDLE,
+        job=view.job(vm.key),
         previous=view.previous(vm.key),
         kept=keeps_back(vm, shown, fleet, at) if vm.deleted else "",
     )

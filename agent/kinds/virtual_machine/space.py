@@ -5,6 +5,7 @@ from __future__ import annotations
 from agent.core.actions import ResumeDomain
 from agent.core.facts import View
 from agent.core.identity import POOL
+from agent.core.known import FREE
 from agent.core.quantity import format_bytes
 from agent.kinds.virtual_machine.situation import Situation
 
@@ -22,7 +23,7 @@ def resumed(case: Situation, view: View) -> tuple[tuple[ResumeDomain, ...], floa
     raw, running = case.seen.raw, case.running
     if raw is None or running is None or not raw.starved:
         return (), None
-    free: int | None = view.read("free", (case.at.name, POOL))
+    free: int | None = view.read(FREE, (case.at.name, POOL))
     if free is None or free < ENOUGH:
         return (), None  # the next look at the pool is a fact that is new
     again = case.job.done.get(RESUME, 0.0) + AGAIN

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.core.facts import Decision, View
 from agent.core.host import RawNode
+from agent.core.known import ANY_NODE, USERS
 from agent.core.model import Condition, Json, Key, Object
 from agent.kinds.local import NOT_READY, Place, labels, place
 from agent.kinds.node.selector import selects
@@ -38,7 +39,7 @@ class _Offer:
 
 
 def decide(each: Object, view: View) -> Decision:
-    users: tuple[Any, ...] = view.read("users", each.key) or ()
+    users: tuple[Any, ...] = view.read(USERS, each.key) or ()
     if each.deleted:
         return _delete(users, view.previous(each.key))
     at = place(view)
@@ -84,7 +85,7 @@ def _features(each: Object, at: Place, view: View) -> tuple[str, ...]:
 
 def _selected(cpu: Mapping[str, Json], at: Place, view: View) -> bool:
     selector = cpu.get("discovery", {}).get("nodeSelector", {})
-    return bool(view.setting("any-node")) or selects(selector, labels(view, at.name))
+    return view.read(ANY_NODE, None) is not None or selects(selector, labels(view, at.name))
 
 
 def _offer(cpu: Mapping[str, Json], at: Place, features: tuple[str, ...], view: View) -> _Offer:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from agent.core.model import Json
+from agent.core.progress import Progress
 
 SUPPORTED = ("Start", "Stop", "Restart")
 
@@ -20,17 +20,6 @@ _PHASES: Mapping[str, frozenset[str]] = {
     "Restart": frozenset({"Running", "Degraded", "Starting", "Pause"}),
 }
 _STOPPING_BY_FORCE = frozenset({"Stop", "Restart"})
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What has become of one operation."""
-
-    phase: str
-    reason: str
-    message: str = ""
-    sent: bool = False
-    """True once the domain remembers the operation."""
 
 
 def refused(spec: Mapping[str, Json], policy: str, phase: str) -> Progress | None:

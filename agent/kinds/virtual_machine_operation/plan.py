@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from agent.core.facts import Decision, View
+from agent.core.known import PROGRESS
 from agent.core.model import Condition, Key, Object
-from agent.kinds.virtual_machine_operation.applicable import Progress
+from agent.core.progress import Progress
 
 ENDED = ("Completed", "Failed", "Superseded")
 _STATUS = {"Completed": "True", "Superseded": "True", "Failed": "False", "InProgress": "False"}
@@ -25,7 +26,7 @@ def decide(operation: Object, view: View) -> Decision:
         message = f"{vm} is not there."
         progress = Progress("Failed", "VirtualMachineNotFound", message)
     else:
-        progress = view.read("operation", operation.uid)
+        progress = view.read(PROGRESS, operation.uid)
     if progress is None:
         return Decision(status=_status(Progress("Pending", "Unknown")), waiting=True)
     return Decision(status=_status(progress))  # what is under way is the VM's

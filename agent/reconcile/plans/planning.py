@@ -11,6 +11,7 @@ from dataclasses import replace
 from agent.core.facts import Engine
 from agent.core.host import RawNode, RawVolume, Reading
 from agent.core.identity import POOL, disk_volume, domain_uuid, image_volume
+from agent.core.known import ANY_NODE, DOMAIN, FLEET
 from agent.core.ledger import Record, same_content
 from agent.core.model import Desired, Json, Key, Manifest
 from agent.core.quantity import to_bytes
@@ -70,7 +71,7 @@ def plan(
         ledger, desired = part(ledger, affected), replace(desired, manifests=wanted)
     engine = Engine(ORDER, decisions(catalogue))
     world = World(engine, fleet)
-    engine.put("setting", "fleet", fleet)
+    engine.put(FLEET, None, fleet)
     book = Book(engine, catalogue, world, fleet, "")
     simulation = Simulation(engine, world, fleet)
     if live is not None:
@@ -79,14 +80,14 @@ def plan(
         book.load(ledger)
     else:
         node = _remembered_node(world, ledger)
-        engine.put("setting", "any-node", True)
+        engine.put(ANY_NODE, None, True)
         earlier = running(ledger.records, desired.manifests)
         book.load(replace(ledger, records=earlier))
         for each in (*ledger.records.values(), *ledger.trash.values()):
             _remembered_volumes(world, node, fleet, each)
         simulation.run(now)
         for key, each in earlier.items():
-            if has_domain(each) and not engine.get("domain", (node, domain_uuid(fleet, key))):
+            if has_domain(each) and not engine.get(DOMAIN, (node, domain_uuid(fleet, key))):
                 raw = domain(each, catalogue.kinds[VM], fleet, now)
                 world.take(DomainRead(0, node, raw.uuid, raw))
         simulation.run(now)

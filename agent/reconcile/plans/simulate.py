@@ -28,6 +28,7 @@ from agent.core.facts import Decision, Engine
 from agent.core.host import RawDomain, RawVolume
 from agent.core.identity import image_volume
 from agent.core.jobs import IDLE, Job
+from agent.core.known import DOMAIN, JOB, POOL_PATH
 from agent.core.metadata import NAMESPACE
 from agent.core.model import Key
 from agent.kinds.virtual_machine.definition import parse
@@ -84,9 +85,9 @@ class Simulation:
     def _(self, action: ImportImage, key: Key) -> None:
         digest = f"unknown-{key.kind}-{key.namespace}-{key.name}"
         facts = {"digest": digest, "format": "qcow2", "storedBytes": 1, "unpackedBytes": 0}
-        job: Job = self._engine.get("job", key) or IDLE
+        job: Job = self._engine.get(JOB, key) or IDLE
         result = {**facts, "source": action.source}
-        self._engine.put("job", key, replace(job, result=result))
+        self._engine.put(JOB, key, replace(job, result=result))
         self._volume(action.node, action.pool, image_volume(self._fleet, digest, "qcow2"), 0, 1)
 
     @_do.register
@@ -164,14 +165,15 @@ class Simulation:
             self._put(node, replace(raw, state="shutoff", reason=reason, active_xml=""))
 
     def _domain(self, node: str, uuid: str) -> RawDomain | None:
-        found: RawDomain | None = self._engine.get("domain", (node, uuid))
+        found: RawDomain | None = self._engine.get(DOMAIN, (node, uuid))
         return found
 
     def _put(self, node: str, raw: RawDomain) -> None:
         self._world.take(DomainRead(0, node, raw.uuid, raw))
 
     def _volume(self, node: str, pool: str, name: str, capacity: int, physical: int) -> None:
-        path = f"{self._engine.get('pool', (node, pool))}/{name}"
+        folder = self._engine.get(POOL_PATH, (node, pool))
+        path = f"{folder}/{name}"
         self._world.take(
             VolumeRead(node, pool, name, RawVolume(pool, name, path, capacity, physical))
         )
