@@ -11,6 +11,7 @@ from typing import Any
 from agent.cli.snapshot import Entry, Snapshot
 from agent.core import ledger
 from agent.core.model import Key
+from agent.core.nodes import told
 from agent.core.schema import Catalogue
 
 KIND = "Node"
@@ -18,12 +19,11 @@ CORDONED = "SchedulingDisabled"
 
 
 def nodes(snapshot: Snapshot) -> list[Entry]:
-    """Those of manifests, and the one that the agent knows, by name."""
+    """Those of manifests, and those that the agent knows, by name."""
     catalogue = snapshot.reader.catalogue
     found = {entry.name: entry for entry in snapshot.entries(catalogue.kinds[KIND])}
-    known = snapshot.agent.get("node")
-    name = known.get("name") if isinstance(known, Mapping) else None
-    if isinstance(known, Mapping) and isinstance(name, str) and name:
+    for known in told(snapshot.agent):
+        name = known["name"]
         found[name] = _with_state(found.get(name) or _bare(catalogue, name), known)
     return [found[each] for each in sorted(found)]
 

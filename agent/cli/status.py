@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from agent.cli.command import CommandError, Subparsers
 from agent.cli.machine import as_json, as_yaml
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Reader, Snapshot
-from agent.core import human
+from agent.core import human, nodes
 from agent.core.model import Problem
 from agent.core.overview import (
     Concern,
@@ -69,9 +69,8 @@ class Glance:
 
     @property
     def fine(self) -> bool:
-        node = _part(self.agent, "node")
         told = (self.silence, self.errors, self.problems)
-        healthy = not any(told) and bool(node.get("ready", True))
+        healthy = not any(told) and all(map(nodes.ready, nodes.told(self.agent)))
         calm = all(each.weight is Weight.NOTE for each in self.concerns)
         return healthy and calm and not self.restarts
 
@@ -169,7 +168,7 @@ def _lines(glance: Glance, now: float) -> Iterator[str]:
     if glance.silence:
         yield f"            warning: {glance.silence}"
     yield from (f"Error:      {each}" for each in glance.errors)
-    yield from _node(_part(agent, "node"))
+    yield from _nodes(nodes.told(agent))
     yield from _revisions(agent, now)
     if glance.last[0]:
         yield f"Changed:    {printable(glance.last[1])}, {_ago(glance.last[0], now)}"
@@ -195,11 +194,21 @@ def _said(title: str, said: Mapping[str, list[str]]) -> Iterator[str]:
     yield from _listed(title, lines, human.count(len(names), "object"))
 
 
-def _node(node: Mapping[str, Any]) -> Iterator[str]:
-    if node:
-        state = "ready" if node.get("ready", True) else "not ready"
-        message = _text(node, "message")
-        yield f"Node:       {_text(node, 'name')} {state}{': ' + message if message else ''}"
+def _nodes(known: Sequence[nodes.Told]) -> Iterator[str]:
+    """The one; of several how many are ready, and each that is not."""
+    if len(known) == 1:
+        yield f"Node:       {_node(known[0])}"
+    elif known:
+        away = [each for each in known if not nodes.ready(each)]
+        counts = [f"{len(known) - len(away)} ready", *([f"{len(away)} not ready"] if away else [])]
+        yield f"Nodes:      {', '.join(counts)}"
+        yield from (f"            {_node(each)}" for each in away)
+
+
+def _node(node: nodes.Told) -> str:
+    state = "ready" if nodes.ready(node) else "not ready"
+    message = _text(node, "message")
+    return f"{_text(node, 'name')} {state}{': ' + message if message else ''}"
 
 
 def _revisions(agent: Mapping[str, Any], now: float) -> Iterator[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from agent.core.nodes import Told, ready
 from agent.core.picture import NAMED, Machine, Node, draw
 from agent.core.quantity import to_bytes
 
@@ -35,20 +35,20 @@ class FleetMap:
         if not machines:
             del self._machines[node], self._counts[node], self._used[node]
 
-    def picture(self, known: Mapping[str, Any]) -> bytes:
-        """fleet.svg; `known` is the node as agent.yaml has it."""
+    def picture(self, known: Iterable[Told]) -> bytes:
+        """fleet.svg; `known` is what agent.yaml says of the nodes."""
         named = self._total <= NAMED
-        there = {str(known["name"])} if known.get("name") else set()
+        about = {str(each["name"]): each for each in known}
         nodes = [
             Node(
                 name=name,
-                memory=_bytes(known.get("memory")) if name in there else 0,
-                ready=bool(known.get("ready", True)) or name not in there,
+                memory=_bytes(about.get(name, {}).get("memory")),
+                ready=ready(about.get(name, {})),
                 counts=dict(+self._counts.get(name, Counter())),
                 used=dict(+self._used.get(name, Counter())),
                 machines=tuple(self._machines.get(name, ())) if named else (),
             )
-            for name in sorted(there | self._machines.keys())
+            for name in sorted(about.keys() | self._machines.keys())
         ]
         if nodes != self._drawn[0] or not self._drawn[1]:
             self._drawn = nodes, draw(nodes)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from agent.core import tables
+from agent.core import nodes, tables
 from agent.core.changes import sentence
 from agent.core.fleetmap import FleetMap
 from agent.core.human import count
@@ -117,7 +117,7 @@ class Readme:
 
     def picture(self, agent: Mapping[str, Any]) -> bytes:
         """fleet.svg. As long as nothing in it changes it is the same object."""
-        return self._map.picture(_mapping(agent, "node"))
+        return self._map.picture(nodes.told(agent))
 
     def text(self, problems: Sequence[Problem], agent: Mapping[str, Any]) -> str:
         """A line of summary, what asks for somebody, the picture, what else there is to know, and
@@ -296,13 +296,13 @@ NOT_READY = "Node {} is not ready."
 
 def _trouble(agent: Mapping[str, Any]) -> list[str]:
     """What keeps the agent from its work."""
-    said = []
-    for part, title in (("repository", "The manifests cannot be read."), ("node", NOT_READY)):
-        state = agent.get(part)
-        if isinstance(state, Mapping) and not state.get("ready", True):
-            name, message = (markdown(str(state.get(key, ""))) for key in ("name", "message"))
-            said.append(f"**{title.format(name)}** {message}".rstrip())
-    return said
+    parts = [(_mapping(agent, "repository"), "The manifests cannot be read.")]
+    parts += [(each, NOT_READY.format(markdown(each["name"]))) for each in nodes.told(agent)]
+    return [
+        f"**{title}** {markdown(str(state.get('message', '')))}".rstrip()
+        for state, title in parts
+        if not nodes.ready(state)
+    ]
 
 
 def _problems(problems: Sequence[Problem]) -> list[str]:

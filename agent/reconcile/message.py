@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from agent.core import nodes
 from agent.core.changes import sentence
 from agent.core.model import Json, Key
 from agent.core.overview import LIMITS, NOTES, RESTARTS, Weight, weight
@@ -277,9 +278,12 @@ RANK = (
 def of_agent(before: Mapping[str, Json], after: Mapping[str, Json]) -> list[str]:
     """What is new of the agent itself, from two versions of agent.yaml."""
     said: list[str] = []
-    node = f"node {(after.get('node') or {}).get('name', '')}"
-    for name, what in (("node", node), ("repository", "repository")):
-        was, now = before.get(name) or {}, after.get(name) or {}
+    parts = [("repository", before.get("repository") or {}, after.get("repository") or {})]
+    known = {each["name"]: each for each in nodes.told(before)}
+    parts[:0] = [
+        (f"node {each['name']}", known.get(each["name"], {}), each) for each in nodes.told(after)
+    ]
+    for what, was, now in parts:
         if now.get("message") and now["message"] != was.get("message"):
             said.extend(f"{what}: {each}" for each in _phrase(str(now["message"])))
         elif was.get("message") and not now.get("message"):

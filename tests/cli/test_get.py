@@ -301,6 +301,15 @@ def test_a_node_is_there_without_a_manifest(gitvirt: Gitvirt, fleet: Fleet) -> N
     assert gitvirt("get", "node", "host-b").code == 1
 
 
+def test_every_node_of_several_is_there(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    lost = {"name": "pt-1", "ready": False, "message": "libvirt is gone"}
+    fleet.agent(node=None, nodes=[{"name": "pt-2", "ready": True, "libvirt": "9.0.0"}, lost])
+    assert rows(gitvirt, "nodes") == [
+        ["pt-1", "NotReady", "<none>"],
+        ["pt-2", "Ready", "<none>", "9.0.0"],
+    ]
+
+
 def test_a_node_says_whether_it_is_reached_and_takes_machines(
     gitvirt: Gitvirt, fleet: Fleet
 ) -> None:

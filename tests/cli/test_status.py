@@ -68,6 +68,22 @@ def test_everything_that_is_wrong_is_named(gitvirt: Gitvirt, fleet: Fleet) -> No
     assert "All is as it should be." not in result.out
 
 
+def test_of_several_nodes_those_that_are_not_ready_are_named(
+    gitvirt: Gitvirt, fleet: Fleet
+) -> None:
+    nodes = [{"name": f"pt-{at}", "ready": True, "message": ""} for at in (1, 2, 3)]
+    fleet.agent(node=None, nodes=nodes)
+    fleet.beat(time.time())
+    assert "Nodes:      3 ready" in gitvirt("status").lines
+    assert gitvirt("status", "--exit-code").code == 0
+    nodes[1] |= {"ready": False, "message": "No connection."}
+    fleet.agent(node=None, nodes=nodes)
+    result = gitvirt("status", "--exit-code")
+    assert result.code == 1
+    at = result.lines.index("Nodes:      2 ready, 1 not ready")
+    assert result.lines[at + 1] == "            pt-2 not ready: No connection."
+
+
 def test_what_is_only_good_to_know_is_said_once_and_is_no_failure(
     gitvirt: Gitvirt, fleet: Fleet
 ) -> None:

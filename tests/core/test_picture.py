@@ -173,3 +173,7 @@ def test_it_is_drawn_anew_only_where_something_in_it_has_changed() -> None:
     assert fleet.picture(AGENT) == first
     away = {"node": {**AGENT["node"], "ready": False}}
     assert "not ready · 1 machine" in texts(fleet.picture(away))
+    several = {"nodes": [AGENT["node"], {"name": "host-b", "ready": False, "memory": "4Gi"}]}
+    said = texts(fleet.picture(several))
+    assert "1 machine · 2 of 8 GiB" in said
+    assert "not ready · 0 machines" in said

@@ -166,6 +166,15 @@ def test_secrets_have_no_table_and_a_node_that_is_away_is_named() -> None:
     assert "**Node host-a is not ready.** No connection." in text
 
 
+def test_of_several_nodes_those_that_are_away_are_named() -> None:
+    nodes = [{"name": f"pt-{at}", "ready": at == 2, "message": f"Lost {at}."} for at in (1, 2, 3)]
+    agent = {name: value for name, value in AGENT.items() if name != "node"} | {"nodes": nodes}
+    text = readme(CATALOGUE, [], [], agent)
+    assert "**Node pt-1 is not ready.** Lost 1." in text
+    assert "**Node pt-3 is not ready.** Lost 3." in text
+    assert "pt-2" not in text
+
+
 def test_what_is_brought_up_to_date_is_as_if_made_anew() -> None:
     change = {"operation": "replace", "path": "cpu.cores", "currentValue": 1, "desiredValue": 2}
     troubled = condition("AgentReady", "False", "No agent.")

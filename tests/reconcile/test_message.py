@@ -93,6 +93,12 @@ def test_the_agent_tells_of_itself_what_has_happened() -> None:
     lost = {**calm, "node": {"name": "host-a", "message": "No connection."}}
     assert of_agent(calm, lost) == ["node host-a: no connection"]
     assert of_agent(lost, calm) == ["node host-a: ready again"]
+    several = {"nodes": [calm["node"], {"name": "host-b", "message": "No route."}]}
+    assert of_agent(calm, several) == ["node host-b: no route"]
+    assert of_agent(several, {"nodes": [lost["node"], {"name": "host-b", "message": ""}]}) == [
+        "node host-a: no connection",
+        "node host-b: ready again",
+    ]
     new = {**calm, "attempted": {"revision": "b" * 40}}
     assert of_agent(calm, new) == [f"{'b' * 12} under way"]
     assert of_agent(new, {**new, "applied": new["attempted"]}) == [f"applied {'b' * 12}"]
