@@ -6,11 +6,13 @@ import argparse
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent.cli import hosts
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Reader, Snapshot
@@ -26,6 +28,8 @@ LONGEST_FOLDER = 60
 LONGEST_CONFIG = 24
 """Below this one lies the guest agent's socket, in libvirt/qemu/channel/target/domain-ID-NAME."""
 NETWORK = "default"
+AT_ONCE = 16
+"""Hosts that are asked at the same time."""
 _INSTALL = ("HostUnreachable", "Timeout", "AccessDenied", "HypervisorError")
 """Reasons that a missing package or service of this machine may have."""
 _SYSTEM_SOCKET = Path("/run/libvirt/virtlogd-sock")
@@ -70,7 +74,7 @@ def add(subparsers: Subparsers) -> None:
 def run(_: argparse.Namespace, settings: Settings) -> int:
     around = surroundings()
     bad = False
-    for finding in (*_host(settings, around), *_data(settings), *_repository(settings)):
+    for finding in (*_hosts(settings, around), *_data(settings), *_repository(settings)):
         print(finding, flush=True)
         bad = bad or finding.level == "problem"
     return 1 if bad else 0
@@ -89,31 +93,60 @@ def surroundings() -> Surroundings:
 # -- the host ---------------------------------------------------------------------------------
 
 
-def _host(settings: Settings, around: Surroundings) -> Iterator[Finding]:
-    from agent.hypervisor.host import LibvirtHost  # loads libvirt, which other commands need not
-
-    try:
-        with closing(LibvirtHost(None, settings.connect or None, data_home=data_home())) as host:
-            reading = host.read(frozenset({POOL}))
-    except HostError as error:
-        yield Finding("problem", "libvirt", str(error), _mend_connection(settings.connect, error))
-    else:
-        yield from host_findings(reading, around)
+def _hosts(settings: Settings, around: Surroundings) -> Iterator[Finding]:
+    """Each of them, looked at at once: one that does not answer takes its time."""
+    wanted, names = hosts.addresses(settings), hosts.pools(settings)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        seen = pool.map(lambda uri: _seen(uri, names), wanted.values())
+        known: dict[str, str] = {}
+        for (name, uri), each in zip(wanted.items(), seen, strict=True):
+            for finding in _host(name, uri, each, around, names, known):
+                named = f"{name}: {finding.subject}" if name else finding.subject
+                yield replace(finding, subject=named)
     yield from local_findings(around)
 
 
-def _mend_connection(uri: str, error: HostError) -> str:
+def _seen(uri: str, pools: frozenset[str]) -> Reading | HostError:
+    from agent.hypervisor.host import LibvirtHost  # loads libvirt, which other commands need not
+
+    try:
+        with closing(LibvirtHost(None, uri or None, data_home=data_home())) as host:
+            return host.read(pools)
+    except HostError as error:
+        return error
+
+
+def _host(
+    name: str,
+    uri: str,
+    seen: Reading | HostError,
+    around: Surroundings,
+    pools: frozenset[str],
+    known: dict[str, str],
+) -> Iterator[Finding]:
+    """`known` are the hosts looked at so far: their names by UUID."""
+    if isinstance(seen, HostError):
+        yield Finding("problem", "libvirt", str(seen), _mend_connection(name, uri, seen))
+        return
+    yield from host_findings(seen, around, pools)
+    if (other := known.setdefault(seen.node.host, name)) != name and seen.node.host:
+        message = f"is the same host as {other} (UUID {seen.node.host})"
+        yield Finding("problem", "host", message, "take one of them out of the setting nodes")
+
+
+def _mend_connection(name: str, uri: str, error: HostError) -> str:
     """A host that libvirt's client cannot find or reach lacks no package of this machine."""
     host = urlsplit(uri).hostname or ""
+    setting = f"the setting nodes.{name}.connect" if name else "--connect"
     if host and error.reason == "HostNotFound":
-        return f"name a host that this machine can resolve in place of {host} in --connect"
+        return f"name a host that this machine can resolve in place of {host} in {setting}"
     if host:
         return (
             f"look on {host} itself: is it up, does libvirtd run there, and may this user connect "
             "to it?"
         )
     if error.reason not in _INSTALL:
-        return f"name a URI that libvirt knows with --connect, such as qemu:///system, not {uri}"
+        return f"name a URI that libvirt knows with {setting}, such as qemu:///system, not {uri}"
     if "session" in uri:
         return "sudo apt install libvirt-daemon qemu-system"
     return (
@@ -122,7 +155,9 @@ def _mend_connection(uri: str, error: HostError) -> str:
     )
 
 
-def host_findings(reading: Reading, around: Surroundings) -> Iterator[Finding]:
+def host_findings(
+    reading: Reading, around: Surroundings, pools: frozenset[str] = frozenset({POOL})
+) -> Iterator[Finding]:
     """What libvirt itself says of its host."""
     node = reading.node
     local = "://" not in node.uri or node.uri.split("://", 1)[1].startswith("/")
@@ -143,6 +178,12 @@ def host_findings(reading: Reading, around: Surroundings) -> Iterator[Finding]:
         yield Finding(
             "note", "storage", f"there is no pool {POOL} yet: the agent makes it at its start"
         )
+    for pool in sorted(pools - {POOL}):
+        if pool in reading.pools:
+            yield Finding("ok", "storage", f"pool {pool} at {reading.pools[pool]}")
+        else:
+            message = f"there is no active pool {pool}, which the setting pools names"
+            yield Finding("note", "storage", message, f"virsh -c {node.uri} pool-start {pool}")
     if local:
         yield _virtlogd(node, around)
         yield from _lengths(node, around)

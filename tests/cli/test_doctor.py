@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli.doctor import Finding, Surroundings, host_findings, local_findings
+from agent.cli.doctor import Finding, Surroundings, _host, host_findings, local_findings
 from agent.core.host import RawNode, Reading
 from tests.cli.conftest import Gitvirt
 from tests.fleets import Fleet
@@ -88,6 +88,44 @@ def test_the_repository_and_the_host_are_looked_at(gitvirt: Gitvirt, fleet: Flee
     # libvirt's test driver knows no QEMU
     assert words["QEMU"] == "problem"
     assert result.code == 1
+
+
+def test_every_node_is_looked_at_and_named(gitvirt: Gitvirt, fleet: Fleet, tmp_path: Path) -> None:
+    fleet.agent()
+    node = tmp_path / "node.xml"
+    node.write_text(
+        "<node><pool type='dir'><name>vms</name><target><path>/vms</path></target></pool></node>"
+    )
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "nodes:\n"
+        f"  pt-1: {{connect: 'test://{node}'}}\n"
+        "  pt-2: {connect: 'qemu+tcp://127.0.0.1:1/system'}\n"
+        "  pt-3: {connect: 'test:///default'}\n"
+        "pools: {nfs: {pool: vms, shared: true}}\n"
+    )
+    lines = gitvirt("doctor", "--config", str(config)).lines
+    assert "ok       pt-1: storage: pool vms at /vms" in lines
+    lost = next(at for at, line in enumerate(lines) if "problem  pt-2: libvirt: " in line)
+    assert "Connection refused" in lines[lost]
+    assert lines[lost + 1].strip().startswith("→ look on 127.0.0.1 itself")
+    wanted = "pt-3: storage: there is no active pool vms, which the setting pools names"
+    assert f"note     {wanted}" in lines
+    ok = [line for line in lines if line.startswith("ok ") and "libvirt:" in line]
+    assert [line.split()[1] for line in ok] == ["pt-1:", "pt-3:"]
+    assert sum("qemu-img" in line for line in lines) == 1
+
+
+def test_two_nodes_that_are_one_host_are_a_problem() -> None:
+    known: dict[str, str] = {}
+    for name, host in (("pt-1", "a"), ("pt-2", "b"), ("pt-3", "a"), ("pt-4", ""), ("pt-5", "")):
+        reading = Reading(replace(NODE, host=host), {}, {}, {})
+        said = [
+            each.message
+            for each in _host(name, "test:///x", reading, AROUND, frozenset(), known)
+            if each.subject == "host"
+        ]
+        assert said == (["is the same host as pt-1 (UUID a)"] if name == "pt-3" else [])
 
 
 def test_another_fleet_and_a_missing_branch_are_problems(gitvirt: Gitvirt, fleet: Fleet) -> None:
