@@ -24,7 +24,7 @@ from agent.reconcile.message import about
 from agent.settings import Settings
 
 EVENTS = 20
-_APART = ("conditions", "restartAwaitingChanges", "stats", "phase")
+_APART = ("conditions", "restartAwaitingChanges", "runningSpec", "stats", "phase")
 
 
 def add(subparsers: Subparsers) -> None:

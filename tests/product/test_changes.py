@@ -46,6 +46,15 @@ def undisturbed(rig: Rig, instance: str) -> None:
     assert {"start", "shutdown", "destroy"}.isdisjoint(rig.verbs())
 
 
+def test_the_status_holds_what_runs_while_a_restart_is_due(on: Rig) -> None:
+    before = on.vm()["spec"]
+    assert "runningSpec" not in on.vm()["status"]
+    push(on, cpu={"cores": 2})
+    assert on.vm()["status"]["runningSpec"] == before
+    push(on)
+    assert "runningSpec" not in on.vm()["status"]
+
+
 @pytest.mark.promise("S145", "S148", "S149", "S153", "S157")
 def test_cores_wait_for_a_restart(on: Rig) -> None:
     instance = on.memory(active=True).instance

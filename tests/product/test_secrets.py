@@ -118,6 +118,7 @@ def test_a_change_of_one_is_told_without_it(rig: Rig) -> None:
         }
     ]
     assert rig.vm()["spec"]["provisioning"]["userData"] == "(sensitive)"
+    assert rig.vm()["status"]["runningSpec"]["provisioning"]["userData"] == "(sensitive)"
     rig.push({"vm.yaml": [disk(), machine(**user_data(MARKER))]})
     rig.settle()
     assert "restartAwaitingChanges" not in rig.vm()["status"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.core.annotations import DRIFT, REPORT
-from agent.core.changes import Change
+from agent.core.changes import Change, redacted
 from agent.core.facts import Decision
 from agent.core.host import GuestInfo, RawDomain
 from agent.core.identity import domain_name
@@ -96,6 +96,7 @@ class Report:
             "restartAwaitingChanges": [change.listed() for change in self.pending]
             if self.phase in LIVE
             else [],
+            "runningSpec": self._running_spec(),
             "blockDeviceRefs": self._devices(),
             "networks": self._networks(),
             "versions": {
@@ -105,6 +106,13 @@ class Report:
             "stats": {"phasesTransitions": transitions(self.previous, self.phase, self.case.now)},
             "conditions": self._conditions(),
         }
+
+    def _running_spec(self) -> dict[str, Json]:
+        """What the instance was made from, while changes wait for its restart."""
+        running = self.case.seen.running
+        if not self.pending or running is None or self.phase not in LIVE:
+            return {}
+        return redacted(self.case.rules, running.spec)
 
     def _instances(self) -> list[dict[str, Json]]:
         if self.raw is None:

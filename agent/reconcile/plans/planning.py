@@ -81,7 +81,7 @@ def plan(
     else:
         node = _remembered_node(world, ledger)
         engine.put(ANY_NODE, None, True)
-        earlier = running(ledger.records, desired.manifests)
+        earlier = running(ledger.records, desired.manifests, catalogue.kinds[VM])
         book.load(replace(ledger, records=earlier))
         for each in (*ledger.records.values(), *ledger.trash.values()):
             _remembered_volumes(world, node, fleet, each)
@@ -231,12 +231,11 @@ def _targets(records: Mapping[Key, Record], key: Key) -> Iterator[Key]:
 
 
 def _referred(each: Record) -> Iterator[Key]:
-    """All that an object refers to, and the devices that a machine runs with until its restart."""
-    yield from named(each.obj.manifest)
-    for change in each.status.get("restartAwaitingChanges", ()):
-        value = change.get("currentValue")
-        if change["path"].startswith("blockDeviceRefs.") and isinstance(value, dict):
-            yield _target(each.obj.key, value)
+    """All that an object refers to, and what a machine runs with until its restart."""
+    manifest = each.obj.manifest
+    yield from named(manifest)
+    if runs := each.status.get("runningSpec"):
+        yield from named(replace(manifest, content={**manifest.content, "spec": runs}))
 
 
 def named(manifest: Manifest) -> Iterator[Key]:

@@ -4,15 +4,14 @@ as the ledger saw it last.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from lxml import etree
 
 from agent.core.acceptance import suspended
 from agent.core.annotations import SUSPEND
-from agent.core.changes import SENSITIVE, sealed
+from agent.core.changes import sealed
 from agent.core.host import RawDomain
 from agent.core.identity import domain_name, domain_uuid, next_instance
 from agent.core.ledger import Record
@@ -27,14 +26,16 @@ from agent.kinds.virtual_machine_operation.plan import ENDED
 PROVISIONING = "provisioning"
 
 
-def running(records: Mapping[Key, Record], wanted: Mapping[Key, Manifest]) -> dict[Key, Record]:
+def running(
+    records: Mapping[Key, Record], wanted: Mapping[Key, Manifest], rules: Kind
+) -> dict[Key, Record]:
     """The objects as what runs was made from them: what waits for a restart, or for somebody to
     resume a suspended machine, taken back. Machines without a domain come later: what others run
     with is not theirs.
     """
     still = {key for key, each in records.items() if suspended(each.obj.manifest)}
     return {
-        key: _pinned(_as_running(each, wanted.get(key))) if has_domain(each) else each
+        key: _pinned(_as_running(each, wanted.get(key), rules)) if has_domain(each) else each
         for key, each in records.items()
         if not _waits_for(each, still) and (key.kind != VM or has_domain(each))
     }
@@ -94,52 +95,17 @@ def _pinned(each: Record) -> Record:
     return replace(each, obj=replace(each.obj, manifest=manifest))
 
 
-def _as_running(each: Record, wanted: Manifest | None) -> Record:
-    """The object with the spec that runs: what waits for a restart taken back."""
-    waiting = each.status.get("restartAwaitingChanges", ())
-    if each.obj.key.kind != VM or not waiting:
+def _as_running(each: Record, wanted: Manifest | None, rules: Kind) -> Record:
+    """The object with the spec that runs. Where what a guest was told at its first start is hidden,
+    it is what is wanted, if that has the same type.
+    """
+    recorded = each.status.get("runningSpec")
+    if each.obj.key.kind != VM or not recorded:
         return each
-    spec = json.loads(json.dumps(each.obj.spec))
-    items: dict[str, list[Mapping[str, Json]]] = {}
-    for change in waiting:
-        path = change["path"]
-        parent, _, last = path.rpartition(".")
-        value = change.get("currentValue")
-        if last.isdigit():
-            items.setdefault(parent, []).append(change)
-        elif path == PROVISIONING and isinstance(value, str):
-            spec[path] = _provisioned(value, wanted)
-        elif value != SENSITIVE:
-            _put_back(spec, path.split("."), value)
-    for name, changes in items.items():
-        spec[name] = _items_before(spec[name], changes)
+    spec = {**rules.defaulted({"spec": recorded})["spec"]}
+    told: Mapping[str, Json] = spec.get(PROVISIONING) or {}
+    new: Mapping[str, Json] = (wanted.spec if wanted else {}).get(PROVISIONING) or {}
+    if told and told.get("type") == new.get("type"):
+        spec[PROVISIONING] = new
     manifest = replace(each.obj.manifest, content={**each.obj.manifest.content, "spec": spec})
     return replace(each, obj=replace(each.obj, manifest=manifest))
-
-
-def _provisioned(kind: str, wanted: Manifest | None) -> Mapping[str, Json]:
-    """How a machine was told what to do at its first start, where only the type is known of it:
-    what is wanted, if that has the same type, else something that needs nothing else.
-    """
-    new: Mapping[str, Json] = (wanted.spec if wanted else {}).get(PROVISIONING) or {}
-    return new if new.get("type") == kind else {"type": "UserData", "userData": SENSITIVE}
-
-
-def _items_before(new: list[Json], changes: Iterable[Mapping[str, Json]]) -> list[Json]:
-    """A list as it was before some changes of its items."""
-    added = [change["desiredValue"] for change in changes if "desiredValue" in change]
-    old = [item for item in new if item not in added]
-    removed = (change for change in changes if "currentValue" in change)
-    for change in sorted(removed, key=lambda change: int(change["path"].rpartition(".")[2])):
-        old.insert(int(change["path"].rpartition(".")[2]), change["currentValue"])
-    return old
-
-
-def _put_back(spec: dict[str, Json], path: list[str], value: Json) -> None:
-    *parents, last = path
-    for step in parents:
-        spec = spec.setdefault(step, {})
-    if value is None:
-        spec.pop(last, None)
-    else:
-        spec[last] = value
