@@ -28,8 +28,9 @@ from cosmic_ray.work_item import WorkerOutcome, WorkResult
 
 KINDS = "agent/kinds/"
 DECIDING = (
-    *(f"agent/core/{name}.py" for name in ("acceptance", "changes", "identity", "jobs")),
-    *(f"agent/core/{name}.py" for name in ("meaning", "metadata", "volumes")),
+    *(f"agent/core/{name}.py" for name in ("acceptance", "assembly", "changes", "identity")),
+    *(f"agent/core/{name}.py" for name in ("jobs", "meaning", "merge", "metadata")),
+    *(f"agent/core/{name}.py" for name in ("recognition", "status", "volumes")),
     *(f"agent/reconcile/{name}.py" for name in ("acting", "book", "housekeeping", "lease")),
     *(f"agent/reconcile/{name}.py" for name in ("origins", "trash", "withdrawal")),
 )
@@ -37,12 +38,15 @@ DECIDING = (
 
 TESTS: tuple[tuple[str, str], ...] = (
     ("agent/core/acceptance.py", "guards slips"),
+    ("agent/core/assembly.py", "manifests"),
     ("agent/core/changes.py", "changes fields"),
     ("agent/core/identity.py", "ownership lifecycle trash"),
     ("agent/core/jobs.py", "imports starts policies"),
     ("agent/core/meaning.py", "slips bad_input"),
     ("agent/core/metadata.py", "ownership operations"),
+    ("agent/core/recognition.py", "slips manifests"),
     ("agent/core/volumes.py", "trash snapshots_by_hand"),
+    ("agent/kinds/*/validation.py", "validation rivals bad_input image_secrets guards"),
     ("agent/kinds/node/*", "classes without_effect"),
     ("agent/kinds/virtual_disk/*", "imports trash lifecycle snapshots_by_hand lost_definitions"),
     ("agent/kinds/virtual_image/*", "imports trash image_secrets"),
@@ -59,7 +63,7 @@ TESTS: tuple[tuple[str, str], ...] = (
     ),
     ("agent/kinds/virtual_machine_class/*", "classes"),
     ("agent/kinds/virtual_machine_operation/*", "operations housekeeping"),
-    ("agent/kinds/*", "bad_input classes guards secrets without_effect"),
+    ("agent/kinds/*", "validation bad_input classes guards secrets without_effect"),
     ("agent/reconcile/acting.py", "acting logs operations just_that_instance faults"),
     ("agent/reconcile/book.py", "guards slips ownership acting trash faults"),
     ("agent/reconcile/housekeeping.py", "housekeeping trash"),
@@ -115,18 +119,17 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 def tests_of(path: Path) -> list[str]:
     """Quick tests that show whether a file is right, the quickest first."""
-    near = [Path("tests", *path.parts[1:-1], f"test_{path.name}")]
-    if path.is_relative_to(KINDS):
-        near = [Path("tests", *path.parts[1:3]), Path("tests", *path.parts[1:-1])]
-    if path.parent == Path(KINDS):
-        near = sorted(Path("tests/kinds").glob("test_*.py"))
+    folder = Path("tests", *path.parts[1:-1])
+    near = [folder / f"test_{path.name}"]
+    if path.is_relative_to(KINDS) and path.parent != Path(KINDS):
+        near.append(folder)
     names = next((names for pattern, names in TESTS if fnmatch(str(path), pattern)), "")
     every = [
-        near[-1],
+        *near,
         *(
             Path("tests", where, f"test_{name}.py")
             for name in names.split()
-            for where in ("core", "product")
+            for where in ("core", "kinds", "product")
         ),
     ]
     return list(dict.fromkeys(str(each) for each in every if each.exists()))

@@ -37,7 +37,7 @@ def merged(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     made: list[bytes] = []
     done = 0
     for cluster in _clusters(sorted(hunks, key=lambda each: (each.start, each.end))):
-        start, end = cluster[0].start, max(each.end for each in cluster)
+        start, end = min(each.start for each in cluster), max(each.end for each in cluster)
         sides = {each.ours for each in cluster}
         versions = {tuple(_applied(old, start, end, cluster, ours=side)) for side in sides}
         if len(versions) > 1:
@@ -61,7 +61,9 @@ def _hunks(old: Lines, changed: bytes, *, ours: bool) -> Iterator[_Hunk]:
     tail = _common(old[head:][::-1], new[head:][::-1])
     left, right = old[head : len(old) - tail], new[head : len(new) - tail]
     there = Counter(right)
-    if sum(count * there[line] for line, count in Counter(left).items()) > MOST_PAIRS:
+    if (
+        sum(count * there[line] for line, count in Counter(left).items()) > MOST_PAIRS
+    ):  # pragma: no mutate: about so many
         yield _Hunk(head, head + len(left), right, ours)
         return
     middle = SequenceMatcher(None, left, right, autojunk=False)

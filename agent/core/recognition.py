@@ -93,7 +93,9 @@ def _not_an_object(value: dict[str, Json]) -> str:
         return "is encrypted with SOPS: encrypted files are not applied"
     if {"name", "version", "apiVersion"} <= value.keys():
         return "is a Helm chart: render it first, only its result is applied"
-    if isinstance(value.get("apiVersion", 0), str | None) or value.get("kind", "") is None:
+    if "apiVersion" in value and isinstance(value["apiVersion"], str | None):
+        return ""
+    if "kind" in value and value["kind"] is None:
         return ""
     return "is no Kubernetes object (no apiVersion and kind): not applied"
 
@@ -199,8 +201,7 @@ def group_of(version: str) -> str:
 
 
 def _other_group(version: str) -> str:
-    group = group_of(version) or version
-    return f"is of the API group {_word(group)}: not applied here"
+    return f"is of the API group {_word(group_of(version))}: not applied here"
 
 
 def _word(text: str) -> str:

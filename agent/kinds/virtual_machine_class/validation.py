@@ -77,8 +77,7 @@ def memory(content: Content) -> Problems:
 
 
 def _number(value: Json) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
+    """The number that a quantity stands for; None if it is none, which the schema tells."""
     try:
         return parse(value)
     except ValueError:

@@ -38,6 +38,7 @@ FOUR = [
         (18, "36Gi", "100%", []),
         (18, "17Gi", "100%", ["memory.size is 17Gi: choose 18Gi to 36Gi for 18 cores"]),
         (17, "17Gi", "100%", []),
+        (17, "17Gi", "", ["coreFraction is absent: choose 100%"]),
         (2, "700Mi", "7%", ["coreFraction is 7%", "memory.size is 700Mi"]),
         (1, "8Gi", "Auto", []),
         (1, "9Gi", "100%", ["memory.size is 9Gi: choose 1Gi to 8Gi"]),
@@ -91,6 +92,14 @@ def test_each_end_of_memory_may_be_missing() -> None:
     assert low.endswith("choose at least 2Gi")
     (high,) = violations([policy(1, 4, [], max="2Gi")], 1, "100%", to_bytes("3Gi"))
     assert high.endswith("choose at most 2Gi")
+
+
+def test_what_each_core_may_have_is_told_for_all_of_them() -> None:
+    policies = [policy(1, 4, [], perCore={"min": "1Gi", "max": "4Gi"})]
+    (one,) = violations(policies, 1, "100%", to_bytes("5Gi"))
+    assert one.endswith("choose 1Gi to 4Gi")
+    (two,) = violations(policies, 2, "100%", to_bytes("9Gi"))
+    assert two.endswith("choose 2Gi to 8Gi for 2 cores")
 
 
 def test_steps_hold_for_each_core_where_memory_is_given_for_each() -> None:
