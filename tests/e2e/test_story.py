@@ -163,7 +163,7 @@ def test_a_person_logs_in_at_the_console(vm: Machine) -> None:
         terminal.log_in(vm.name)
         # the kernel names disks as it comes across them; the unit on the bus is what is promised
         terminal.type(
-            "for unit in 0 1; do cat /sys/class/scsi_device/*:$unit/device/block/*/size; done"
+            "for unit in 0 16; do cat /sys/class/scsi_device/*:$unit/device/block/*/size; done"
         )
         terminal.expect(r"40960\n2048\n")  # sectors: the root disk first, then a medium of 1 MiB
         terminal.type("echo cpus=$(nproc)")

@@ -66,6 +66,7 @@ def test_the_next_definition_has_its_medium_read_only(case: Case, running: RawDo
     assert [each.path for each in decision.changes] == ["memory.size"]
     medium = medium_of(definition(decision))
     assert medium.readonly
+    assert medium.address == medium_of(running.active_xml).address  # not where a new one would be
     active = case.decide(replace(running, inactive_xml=definition(decision)), NOW + 7200)
     assert active.actions == ()
     assert active.status is not None

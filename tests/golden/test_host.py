@@ -19,6 +19,7 @@ from agent.kinds.virtual_machine.definition import DomainFacts, parse, read
 from agent.reconcile.execute import Executor, Ticket
 from agent.reconcile.world import VolumeRead
 from tests.golden.case import CASES, NODE, NOW, Case, manifests, names
+from tests.golden.test_addresses import addresses
 from tests.golden.test_golden import GOLDEN
 
 UPLOADED = 1 << 20
@@ -30,6 +31,15 @@ def test_libvirt_keeps_what_is_defined(name: str, session_host: LibvirtHost) -> 
     facts = read(parse(xml))
     session_host.define(xml)
     assert read(parse(shown(session_host, facts.uuid).inactive_xml)) == facts
+
+
+@pytest.mark.parametrize("name", names())
+def test_libvirt_has_no_address_left_to_choose(name: str, session_host: LibvirtHost) -> None:
+    """Nor does it add a device that needs one, which could be in the way of one of ours later."""
+    root = parse((CASES / name / GOLDEN).read_text())
+    session_host.define((CASES / name / GOLDEN).read_text())
+    made = parse(shown(session_host, read(root).uuid).inactive_xml)
+    assert addresses(made) == addresses(root)
 
 
 @pytest.fixture

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lxml import etree
 
 from agent.core.metadata import KEPT_OPERATIONS, DomainMetadata, Power, Recorded
-from agent.kinds.virtual_machine.definition import differing, expect, parse, read, render
+from agent.kinds.virtual_machine.definition import (
+    differing,
+    disk_xml,
+    expect,
+    interface_xml,
+    parse,
+    read,
+    render,
+)
+from agent.kinds.virtual_machine.definition import (
+    places as places_of,
+)
+from agent.kinds.virtual_machine.elements.address import pci
+from agent.kinds.virtual_machine.elements.chipset import VIRTIO_DISKS
+from agent.kinds.virtual_machine.elements.xml import Element
 from agent.kinds.virtual_machine.topology import MAX_CORES, problem
-from agent.kinds.virtual_machine.wanted import Device, GuestCpu, Wanted
+from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
+from agent.kinds.virtual_machine.wanted import Device, GuestCpu, Places, Wanted
 from tests.golden.case import CREATED, NODE
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=30)
@@ -50,9 +67,12 @@ DEVICES = st.lists(
         readonly=st.booleans(),
         cdrom=st.booleans(),
         boot=st.integers(0, 16),
+        medium=st.booleans(),
     ),
-    max_size=16,
+    max_size=17,
+    unique_by=lambda device: device.serial,
 ).map(tuple)
+MACS = st.binary(min_size=5, max_size=5).map(lambda octets: "52:" + octets.hex(":"))
 METADATA = st.builds(
     DomainMetadata,
     fleet=NAMES,
@@ -81,13 +101,36 @@ METADATA = st.builds(
     ).map(tuple),
 )
 NODES = st.builds(
-    lambda session, tuning, virt_type: replace(
-        NODE, session=session, cpu_tuning=tuning, virt_type=virt_type
-    ),
-    st.booleans(),
-    st.booleans(),
-    st.sampled_from(("kvm", "qemu")),
+    replace,
+    st.just(NODE),
+    session=st.booleans(),
+    cpu_tuning=st.booleans(),
+    virt_type=st.sampled_from(("kvm", "qemu")),
+    networks=st.sets(st.sampled_from(("default", "other"))).map(frozenset),
 )
+POSITIONS = st.tuples(
+    st.sampled_from(("scsi", "sata", "virtio", "ide", "usb")), st.integers(-9, 300)
+)
+ADDRESSES = st.just(()) | st.builds(pci, st.integers(0, 16), st.integers(0, 31))
+
+
+@st.composite
+def places(draw: st.DrawFn, devices: tuple[Device, ...], mac: str) -> Places:
+    """Where people may have put what the VM has, and what it no longer has."""
+    serials = st.sampled_from([*(device.serial for device in devices), "gone"])
+    return Places(
+        draw(st.dictionaries(serials, POSITIONS)),
+        draw(st.dictionaries(st.sampled_from((mac, "52:00:00:00:00:01")), ADDRESSES)),
+    )
+
+
+def fitting(spec: dict[str, Any], devices: tuple[Device, ...]) -> tuple[Device, ...]:
+    """As many as a manifest that holds can ask for: IDE has only few places."""
+    if spec["osType"] != "Legacy":
+        return devices
+    devices = devices[:VIRTIO_DISKS]
+    on_ide = [each for each in devices if each.cdrom or not spec["enableParavirtualization"]]
+    return tuple(each for each in devices if each not in on_ide[LEGACY_DEVICES:])
 
 
 @st.composite
@@ -104,6 +147,7 @@ def wanted(draw: st.DrawFn) -> Wanted:
         "osType": os_type,
         "enableParavirtualization": draw(st.booleans()),
     }
+    devices, mac = fitting(spec, draw(DEVICES)), draw(MACS)
     return Wanted(
         name=draw(NAMES),
         uuid=str(draw(st.uuids())),
@@ -111,10 +155,11 @@ def wanted(draw: st.DrawFn) -> Wanted:
         spec=spec,
         node=draw(NODES),
         cpu=draw(CPUS),
-        devices=draw(DEVICES),
-        mac=draw(st.binary(min_size=5, max_size=5)).hex(":"),
+        devices=devices,
+        mac=mac,
         console_log=draw(PATHS),
         machine=draw(st.sampled_from(machines)),
+        places=draw(places(devices, mac)),
     )
 
 
@@ -132,3 +177,57 @@ def test_two_definitions_differ_where_their_facts_do(one: Wanted, other: Wanted)
     first, second = expect(one), replace(expect(other), name=one.name, uuid=one.uuid)
     second = replace(second, metadata=first.metadata)
     assert (render(first) == render(second)) == (differing(first, second) == [])
+
+
+@given(wanted())
+@settings(max_examples=100, deadline=None)
+def test_a_device_by_itself_is_written_as_in_the_definition(each: Wanted) -> None:
+    """So that it can be plugged into a machine that runs, and be the same after a restart."""
+    facts = expect(each)
+    alone = [disk_xml(disk) for disk in facts.disks.disks]
+    alone += [interface_xml(interface) for interface in facts.interfaces.interfaces]
+    root = parse(render(facts))
+    assert [canonical(parse(xml)) for xml in alone] == [
+        canonical(device)
+        for device in (*root.iterfind("devices/disk"), *root.iterfind("devices/interface"))
+    ]
+
+
+def canonical(element: Element) -> bytes:
+    return etree.tostring(element, method="c14n", with_tail=False)
+
+
+@given(wanted())
+@settings(max_examples=300, deadline=None)
+def test_no_two_disks_are_in_one_place(each: Wanted) -> None:
+    disks = expect(each).disks.disks
+    assert len({(disk.bus, disk.position) for disk in disks}) == len(each.devices)
+    assert len({(disk.bus, disk.target) for disk in disks}) == len(each.devices)
+
+
+@given(wanted(), st.randoms(use_true_random=False), DEVICES)
+@settings(max_examples=300, deadline=None)
+def test_what_is_there_stays_in_its_place_whatever_comes_and_goes(
+    before: Wanted, order: Random, coming: tuple[Device, ...]
+) -> None:
+    known = {device.serial for device in before.devices}
+    left = [device for device in before.devices if order.random() < 0.5]
+    new = [device for device in coming if device.serial not in known]
+    devices = left + new
+    order.shuffle(devices)
+    first = expect(before)
+    fits = fitting(dict(before.spec), tuple(devices))
+    after = expect(replace(before, devices=fits, places=places_of([first])))
+    staying = {device.serial for device in left if device in fits}
+    assert {
+        disk.serial: (disk.bus, disk.position)
+        for disk in after.disks.disks
+        if disk.serial in staying
+    } == {
+        disk.serial: (disk.bus, disk.position)
+        for disk in first.disks.disks
+        if disk.serial in staying
+    }
+    assert [each.address for each in after.interfaces.interfaces] == [
+        each.address for each in first.interfaces.interfaces
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,6 +13,7 @@ from markupsafe import Markup
 from agent.core.metadata import DomainMetadata, from_domain, to_xml
 from agent.kinds.virtual_machine.elements import (
     channels,
+    chipset,
     cpu,
     disks,
     features,
@@ -19,8 +21,9 @@ from agent.kinds.virtual_machine.elements import (
     interfaces,
     memory,
 )
+from agent.kinds.virtual_machine.elements.address import Address
 from agent.kinds.virtual_machine.elements.xml import Element
-from agent.kinds.virtual_machine.wanted import Wanted
+from agent.kinds.virtual_machine.wanted import Places, Wanted
 
 ELEMENTS = (memory, cpu, firmware, features, disks, interfaces, channels)
 """In the order in which libvirt prints them. Each gives one field of `DomainFacts` that bears its
@@ -67,17 +70,46 @@ def differing(one: DomainFacts, other: DomainFacts) -> list[str]:
 def render(facts: DomainFacts) -> str:
     """The definition as libvirt takes it."""
     assert facts.metadata is not None  # noqa: S101  # what we define always has it
-    parts = {_name(element): getattr(facts, _name(element)) for element in ELEMENTS}
-    return (
-        _environment()
-        .get_template("domain.xml.j2")
-        .render(
-            name=facts.name,
-            uuid=facts.uuid,
-            metadata=Markup(to_xml(facts.metadata)),  # noqa: S704  # made by lxml
-            **parts,
-        )
+    return _print(
+        "domain",
+        name=facts.name,
+        uuid=facts.uuid,
+        metadata=Markup(to_xml(facts.metadata)),  # noqa: S704  # made by lxml
+        hardware=_hardware(facts.firmware.i440fx, facts.disks.sata_controllers),
+        **{name: getattr(facts, name) for name in NAMES},
     )
+
+
+@lru_cache(maxsize=8)  # half of each definition, and the same for all machines of a chipset
+def _hardware(i440fx: bool, sata: int) -> Markup:
+    hardware = chipset.hardware(i440fx=i440fx, sata=sata)
+    return Markup(_print("hardware", hardware=hardware))  # noqa: S704  # made by a template
+
+
+def disk_xml(disk: disks.Disk) -> str:
+    """A disk by itself, as it stands in a definition."""
+    return _print("disk", disk=disk)
+
+
+def interface_xml(interface: interfaces.Interface) -> str:
+    """An interface by itself, as it stands in a definition."""
+    return _print("interface", interface=interface)
+
+
+def _print(template: str, **view: object) -> str:
+    return _environment().get_template(f"{template}.xml.j2").render(view)
+
+
+def places(facts: Iterable[DomainFacts]) -> Places:
+    """Where devices are, in the first definition that has them."""
+    of_disks: dict[str, tuple[str, int]] = {}
+    of_interfaces: dict[str, Address] = {}
+    for each in facts:
+        for serial, position in disks.places(each.disks).items():
+            of_disks.setdefault(serial, position)
+        for mac, address in interfaces.places(each.interfaces).items():
+            of_interfaces.setdefault(mac, address)
+    return Places(of_disks, of_interfaces)
 
 
 def with_metadata(xml: str, metadata: DomainMetadata) -> str:
@@ -120,9 +152,17 @@ NAMES = tuple(_name(element) for element in ELEMENTS)
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("agent.kinds.virtual_machine", "elements"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=False,
     )
+    environment.filters["attributes"] = _attributes
+    return environment
+
+
+@lru_cache(maxsize=256)  # machines have much the same devices in the same places
+def _attributes(pairs: tuple[tuple[str, str], ...]) -> Markup:
+    """Names and values as attributes of an element."""
+    return Markup("").join(Markup(" {}='{}'").format(*pair) for pair in pairs)

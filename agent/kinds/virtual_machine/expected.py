@@ -9,7 +9,13 @@ from agent.core.identity import console_log, domain_name, mac_address
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json
 from agent.kinds.virtual_machine import files
-from agent.kinds.virtual_machine.definition import NAMES, DomainFacts, differing, expect
+from agent.kinds.virtual_machine.definition import (
+    NAMES,
+    DomainFacts,
+    differing,
+    expect,
+    places,
+)
 from agent.kinds.virtual_machine.elements.disks import Disks
 from agent.kinds.virtual_machine.elements.firmware import machine
 from agent.kinds.virtual_machine.situation import Situation
@@ -38,7 +44,7 @@ class Drift:
 
 def expected(case: Situation, memory: DomainMetadata) -> DomainFacts:
     """The definition that the next start should use. Everything that it needs is there."""
-    facts = _facts(case, memory, case.vm.spec)
+    facts = _facts(case, memory, case.vm.spec, _there(case))
     return replace(facts, disks=files.keep(facts.disks, files.lying(case.seen)))
 
 
@@ -63,7 +69,7 @@ def _changed(case: Situation, wanted: DomainFacts) -> frozenset[str]:
     older = _older(case, present)
     if before == after and not older:
         return frozenset()
-    facts = _facts(case, memory, {**case.vm.spec, **before})
+    facts = _facts(case, memory, {**case.vm.spec, **before}, _there(case))
     facts = replace(facts, disks=files.keep(facts.disks, files.lying(case.seen)))
     found = set(differing(facts, wanted))
     if older or any(before.get(name) != after.get(name) for name in ELSEWHERE):
@@ -73,7 +79,13 @@ def _changed(case: Situation, wanted: DomainFacts) -> frozenset[str]:
     return frozenset(found)
 
 
-def _facts(case: Situation, memory: DomainMetadata, spec: Mapping[str, Json]) -> DomainFacts:
+def _facts(
+    case: Situation,
+    memory: DomainMetadata,
+    spec: Mapping[str, Json],
+    there: tuple[DomainFacts, ...],
+) -> DomainFacts:
+    """What a spec asks for, on the machine and with devices in the places that are there."""
     assert case.needs.cpu is not None  # noqa: S101  # asked only when all is ready
     medium = medium_device(case, spec)
     return expect(
@@ -87,15 +99,20 @@ def _facts(case: Situation, memory: DomainMetadata, spec: Mapping[str, Json]) ->
             devices=(*case.needs.devices, medium) if medium else case.needs.devices,
             mac=mac_address(case.fleet, case.vm.key),
             console_log=case.at.path(console_log(case.fleet, case.vm.uid)),
-            machine=machine(spec["osType"] == LEGACY, case.at.node, _machines(case)),
+            machine=machine(
+                spec["osType"] == LEGACY,
+                case.at.node,
+                (facts.firmware.machine for facts in there),
+            ),
+            places=places(there),
         )
     )
 
 
-def _machines(case: Situation) -> tuple[str, ...]:
-    """Machine types that the VM has now: the next start's, and the running instance's."""
+def _there(case: Situation) -> tuple[DomainFacts, ...]:
+    """What the VM is now: the next start's definition, and the running instance's."""
     found = (case.seen.defined, case.seen.active)
-    return tuple(facts.firmware.machine for facts in found if facts is not None)
+    return tuple(facts for facts in found if facts is not None)
 
 
 def medium_device(case: Situation, spec: Mapping[str, Json]) -> Device | None:
@@ -110,7 +127,7 @@ def medium_device(case: Situation, spec: Mapping[str, Json]) -> Device | None:
     if not path:
         return None
     read_only = medium.sysprep or can_be_read_only(spec)
-    return Device(path, "raw", medium.serial, readonly=read_only, cdrom=medium.sysprep)
+    return Device(path, "raw", medium.serial, readonly=read_only, cdrom=medium.sysprep, medium=True)
 
 
 def drift(case: Situation, facts: DomainFacts) -> Drift:
@@ -155,7 +172,7 @@ def _active(case: Situation) -> tuple[str, ...]:
         return ("metadata",)
     if not memory.spec:
         return ()
-    wanted = _facts(case, memory, {**case.vm.spec, **memory.spec})
+    wanted = _facts(case, memory, {**case.vm.spec, **memory.spec}, (active,))
     names = differing(_comparable(active, wanted), wanted)
     same_disks = all(memory.spec.get(name) == case.sealed.get(name) for name in ELSEWHERE)
     return tuple(name for name in names if name != "disks" or same_disks)

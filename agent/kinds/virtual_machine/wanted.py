@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.core.host import RawNode
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json
+from agent.kinds.virtual_machine.elements.address import Address
 
 LEGACY = "Legacy"
 """The osType of guests from before AHCI and virtio."""
@@ -34,6 +35,18 @@ class Device:
     cdrom: bool = False
     boot: int = 0
     """Position in the boot order from 1; 0: not booted from."""
+    medium: bool = False
+    """True for what a guest configures itself from, which no manifest lists."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where devices are that the VM has already: they stay there."""
+
+    disks: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    """Bus and position on it, by serial number. Of two in one place, the first one stays."""
+    interfaces: Mapping[str, Address] = field(default_factory=dict)
+    """Attributes of the address, by MAC address."""
 
 
 def can_be_read_only(spec: Mapping[str, Json]) -> bool:
@@ -61,3 +74,4 @@ class Wanted:
     """Machine type in full; carried over from the present definition where the chipset is the
     same.
     """
+    places: Places = Places()

@@ -6,10 +6,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent.kinds.virtual_machine.elements.address import Address, virtio_serial
 from agent.kinds.virtual_machine.elements.xml import Element, attribute
 from agent.kinds.virtual_machine.wanted import Wanted
 
 AGENT = "org.qemu.guest_agent.0"
+_AGENT_PORT = 1
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Between the host and a program in the guest."""
+
+    name: str
+    address: Address
 
 
 @dataclass(frozen=True)
@@ -18,6 +28,10 @@ class Channels:
     agent: bool
     graphics: str
     """Listener of the VNC server: socket keeps it off every network."""
+
+    @property
+    def guest(self) -> tuple[Channel, ...]:
+        return (Channel(AGENT, virtio_serial(_AGENT_PORT)),) if self.agent else ()
 
 
 def expect(wanted: Wanted) -> Channels:

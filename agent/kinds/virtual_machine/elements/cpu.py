@@ -27,6 +27,12 @@ class Cpu:
     shares: int
     """Weight against other domains, 100 for a whole core; 0 where the host has no CPU tuning."""
 
+    @property
+    def attributes(self) -> tuple[tuple[str, str], ...]:
+        """Of `<cpu>`: a named model is taken as it is, without what a host would add."""
+        model = (("match", "exact"), ("check", "none")) if self.model else ()
+        return (("mode", self.mode), *model)
+
 
 def expect(wanted: Wanted) -> Cpu:
     cpu = wanted.spec["cpu"]

@@ -5,21 +5,31 @@ IDE in their place, and CD-ROMs always on IDE.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
+from string import ascii_lowercase
 
 from agent.core.model import Json
+from agent.kinds.virtual_machine.elements.address import Address, drive
+from agent.kinds.virtual_machine.elements.chipset import (
+    VIRTIO_DISKS,
+    virtio_disk,
+    virtio_disk_position,
+)
 from agent.kinds.virtual_machine.elements.xml import Element, attribute, hexadecimal, number, text
 from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted
 
 SATA_PORTS = 6
 _CHANNEL = 2
 """Places on each of IDE's two channels."""
-_FIRST_SLOT = 8
-"""PCI slot of the first virtio-blk disk."""
 _PREFIXES = {"virtio": "vd", "ide": "hd"}
-
+_MEDIUM = {"scsi": 16, "sata": SATA_PORTS - 1}
+"""Position of the medium that a guest configures itself from. On SCSI it is behind all devices that
+a manifest can list; on SATA it is the last one of the controller that every machine has.
+"""
+_ROOM = {"scsi": 256, "sata": 3 * SATA_PORTS, "virtio": VIRTIO_DISKS, "ide": 2 * _CHANNEL}
+"""How many positions there are on each bus of ours."""
 
 FILE, BLOCK = "file", "block"
 SOURCES = {FILE: "file", BLOCK: "dev"}
@@ -59,17 +69,21 @@ class Disk:
 
     @property
     def target(self) -> str:
-        return _PREFIXES.get(self.bus, "sd") + chr(ord("a") + self.position)
+        """The name of its place. A guest gives names of its own."""
+        return _PREFIXES.get(self.bus, "sd") + _letters(self.position)
 
     @property
-    def slot(self) -> int:
-        """PCI slot of a virtio-blk disk."""
-        return _FIRST_SLOT + self.unit
+    def address(self) -> Address:
+        if self.bus == "virtio":
+            return virtio_disk(self.unit)
+        # IDE has two units on each of its channels
+        channel, unit = divmod(self.unit, _CHANNEL) if self.bus == "ide" else (0, self.unit)
+        return drive(self.controller, channel, unit)
 
     @property
-    def drive(self) -> tuple[int, int]:
-        """Bus and unit of a drive's address: IDE has two units on each of its channels."""
-        return divmod(self.unit, _CHANNEL) if self.bus == "ide" else (0, self.unit)
+    def discard(self) -> str:
+        """What becomes of blocks that the guest no longer needs; empty where it cannot say so."""
+        return "unmap" if self.device == "disk" and not self.readonly else ""
 
 
 @dataclass(frozen=True)
@@ -84,13 +98,58 @@ class Disks:
 
 
 def expect(wanted: Wanted) -> Disks:
-    places: dict[str, Iterator[int]] = {}
-    found = []
-    for device in wanted.devices:
-        bus = _bus(wanted.spec, device)
-        place = next(places.setdefault(bus, count()))
-        found.append(_wanted(device, bus, place))
-    return Disks(_ordered(found))
+    buses = [_bus(wanted.spec, device) for device in wanted.devices]
+    found = _positions(wanted.devices, buses, wanted.places.disks)
+    return Disks(_ordered(map(_wanted, wanted.devices, buses, found)))
+
+
+def places(disks: Disks) -> Mapping[str, tuple[str, int]]:
+    """Bus and position of each disk, by serial number."""
+    return {disk.serial: (disk.bus, disk.position) for disk in disks.disks}
+
+
+def _positions(
+    devices: tuple[Device, ...], buses: list[str], present: Mapping[str, tuple[str, int]]
+) -> list[int]:
+    """The position of each device. It keeps the one that it has; a new one gets what is free, the
+    medium its own.
+    """
+    found = _kept(devices, buses, present)
+    taken = {(buses[index], position) for index, position in found.items()}
+    media_first = sorted(range(len(devices)), key=lambda index: not devices[index].medium)
+    for index in media_first:
+        if index not in found:
+            bus = buses[index]
+            order = _order(bus, medium=devices[index].medium)
+            found[index] = next(each for each in order if (bus, each) not in taken)
+            taken.add((bus, found[index]))
+    return [found[index] for index in range(len(devices))]
+
+
+def _kept(
+    devices: tuple[Device, ...], buses: list[str], present: Mapping[str, tuple[str, int]]
+) -> dict[int, int]:
+    """Positions of devices that have one on their bus, by index. Of two on one, the first that is
+    present has it.
+    """
+    by_serial = {device.serial: index for index, device in enumerate(devices)}
+    found: dict[tuple[str, int], int] = {}
+    for serial, (bus, position) in present.items():
+        index = by_serial.get(serial)
+        if index is not None and bus == buses[index] and 0 <= position < _ROOM[bus]:
+            found.setdefault((bus, position), index)
+    return {index: position for (_, position), index in found.items()}
+
+
+def _order(bus: str, *, medium: bool) -> Iterator[int]:
+    """Positions in the order in which they are given out."""
+    own = _MEDIUM.get(bus)
+    if medium and own is not None:
+        yield own
+    for position in range(_ROOM[bus]):
+        if position != own or bus == "scsi":
+            yield position
+    yield from count(_ROOM[bus])
 
 
 def _bus(spec: Mapping[str, Json], device: Device) -> str:
@@ -120,7 +179,7 @@ def read(root: Element) -> Disks:
     return Disks(_ordered([_disk(element) for element in root.iterfind("devices/disk")]))
 
 
-def _ordered(disks: list[Disk]) -> tuple[Disk, ...]:
+def _ordered(disks: Iterable[Disk]) -> tuple[Disk, ...]:
     return tuple(sorted(disks, key=lambda disk: (disk.bus, disk.position)))
 
 
@@ -156,7 +215,17 @@ def bases(root: Element) -> Mapping[str, tuple[str, ...]]:
 
 def _unit(element: Element, bus: str) -> int:
     if bus == "virtio":
-        return hexadecimal(attribute(element, "address", "slot")) - _FIRST_SLOT
+        return virtio_disk_position(hexadecimal(attribute(element, "address", "slot")))
     unit = number(attribute(element, "address", "unit"))
     channel = number(attribute(element, "address", "bus")) if bus == "ide" else 0
     return channel * _CHANNEL + unit
+
+
+def _letters(number: int) -> str:
+    """Letters from a to z, then aa, ab and so on."""
+    text = ""
+    while number >= 0:
+        number, letter = divmod(number, len(ascii_lowercase))
+        text = ascii_lowercase[letter] + text
+        number -= 1
+    return text

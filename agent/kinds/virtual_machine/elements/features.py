@@ -10,6 +10,9 @@ from agent.kinds.virtual_machine.wanted import Wanted
 EMULATED = ("relaxed", "vapic", "spinlocks", "runtime", "reset", "frequencies")
 KVM_ONLY = ("vpindex", "synic", "stimer")
 """Enlightenments that only a kernel can give: QEMU does not start with them under emulation."""
+_MORE = {"spinlocks": (("retries", "8191"),)}
+"""What an enlightenment has to say beside that it is on."""
+_WINDOWS_CLOCK = "localtime"
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,21 @@ class Features:
     clock: str
     """utc, or localtime as Windows reads its hardware clock."""
 
+    @property
+    def enlightenments(self) -> tuple[tuple[str, tuple[tuple[str, str], ...]], ...]:
+        """Their names and further attributes."""
+        return tuple((name, _MORE.get(name, ())) for name in self.hyperv)
+
+    @property
+    def timers(self) -> tuple[str, ...]:
+        return ("hypervclock",) if self.clock == _WINDOWS_CLOCK else ()
+
 
 def expect(wanted: Wanted) -> Features:
     if wanted.spec["osType"] != "Windows":
         return Features((), "utc")
     names = EMULATED + (KVM_ONLY if wanted.node.virt_type == "kvm" else ())
-    return Features(tuple(sorted(names)), "localtime")
+    return Features(tuple(sorted(names)), _WINDOWS_CLOCK)
 
 
 def read(root: Element) -> Features:

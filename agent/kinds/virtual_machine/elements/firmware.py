@@ -10,6 +10,11 @@ from agent.kinds.virtual_machine.elements.xml import Element, attribute
 from agent.kinds.virtual_machine.wanted import Wanted
 
 BIOS, EFI, SECURE = "BIOS", "EFI", "EFIWithSecureBoot"
+_FEATURES = {
+    EFI: (("secure-boot", "no"),),
+    SECURE: (("enrolled-keys", "yes"), ("secure-boot", "yes")),
+}
+"""By which libvirt chooses the firmware's file: without any, the one with the most of them."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,16 @@ class Firmware:
         q35's.
         """
         return i440fx(self.machine)
+
+    @property
+    def automatic(self) -> str:
+        """The kind of firmware whose file libvirt chooses; empty for BIOS, which needs none."""
+        return "" if self.bootloader == BIOS else "efi"
+
+    @property
+    def features(self) -> tuple[tuple[str, str], ...]:
+        """What the firmware must have (yes) and must not have (no)."""
+        return _FEATURES.get(self.bootloader, ())
 
 
 def i440fx(machine: str) -> bool:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.core.model import Json
+from agent.kinds.virtual_machine.elements.address import Address, read_pci
+from agent.kinds.virtual_machine.elements.chipset import interface_places
+from agent.kinds.virtual_machine.elements.firmware import i440fx
 from agent.kinds.virtual_machine.elements.xml import Element, attribute
 from agent.kinds.virtual_machine.wanted import LEGACY, Wanted
 
@@ -18,6 +21,12 @@ class Interface:
     network: str
     """A libvirt network, or empty for user-mode networking."""
     model: str
+    address: Address
+    """Empty where somebody gave it another place than one on PCI."""
+
+    @property
+    def type(self) -> str:
+        return "network" if self.network else "user"
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,20 @@ class Interfaces:
 def expect(wanted: Wanted) -> Interfaces:
     shared = not wanted.node.session and NETWORK in wanted.node.networks
     network = NETWORK if shared else ""
-    return Interfaces((Interface(wanted.mac, network, _model(wanted.spec)),))
+    place = _place(wanted.mac, wanted.places.interfaces, wanted.machine)
+    return Interfaces((Interface(wanted.mac, network, _model(wanted.spec), place),))
+
+
+def places(interfaces: Interfaces) -> Mapping[str, Address]:
+    """Where each interface is, by MAC address."""
+    return {interface.mac: interface.address for interface in interfaces.interfaces}
+
+
+def _place(mac: str, present: Mapping[str, Address], machine: str) -> Address:
+    """An interface keeps the place that it has, on the chipset that it is on."""
+    possible = interface_places(i440fx=i440fx(machine))
+    kept = present.get(mac, ())
+    return kept if kept in possible else possible[0]
 
 
 def _model(spec: Mapping[str, Json]) -> str:
@@ -45,6 +67,7 @@ def read(root: Element) -> Interfaces:
                 mac=attribute(element, "mac", "address"),
                 network=attribute(element, "source", "network"),
                 model=attribute(element, "model", "type"),
+                address=read_pci(element),
             )
             for element in root.iterfind("devices/interface")
         )

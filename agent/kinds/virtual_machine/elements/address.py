@@ -1,0 +1,41 @@
+"""`<address>`: where a device sits in the machine. It is written out for every device that can have
+one, so that none moves when another one comes or goes.
+"""
+
+from __future__ import annotations
+
+from agent.kinds.virtual_machine.elements.xml import Element, attribute, hexadecimal
+
+Address = tuple[tuple[str, str], ...]
+"""The attributes as libvirt prints them; empty where a device has no address."""
+
+
+def pci(bus: int, slot: int, function: int = 0, *, multifunction: bool = False) -> Address:
+    place = {"domain": 0, "bus": bus, "slot": slot}
+    return (
+        ("type", "pci"),
+        *((name, f"0x{number:0{4 if name == 'domain' else 2}x}") for name, number in place.items()),
+        ("function", f"0x{function:x}"),
+        *((("multifunction", "on"),) if multifunction else ()),
+    )
+
+
+def drive(controller: int, bus: int, unit: int) -> Address:
+    numbers = {"controller": controller, "bus": bus, "target": 0, "unit": unit}
+    return (("type", "drive"), *((name, str(number)) for name, number in numbers.items()))
+
+
+def usb(port: int) -> Address:
+    return (("type", "usb"), ("bus", "0"), ("port", str(port)))
+
+
+def virtio_serial(port: int) -> Address:
+    return (("type", "virtio-serial"), ("controller", "0"), ("bus", "0"), ("port", str(port)))
+
+
+def read_pci(device: Element) -> Address:
+    """A device's place on PCI; empty where it has another one."""
+    bus, slot, function = (
+        hexadecimal(attribute(device, "address", name)) for name in ("bus", "slot", "function")
+    )
+    return pci(bus, slot, function) if min(bus, slot, function) >= 0 else ()

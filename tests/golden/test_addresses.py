@@ -1,0 +1,63 @@
+"""Every device has an address that is written out: none moves when another one comes or goes."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.kinds.virtual_machine.definition import parse, read
+from agent.kinds.virtual_machine.elements.chipset import interface_places
+from agent.kinds.virtual_machine.elements.xml import Element
+from tests.golden.case import CASES, names
+from tests.golden.test_golden import GOLDEN
+
+WITHOUT = {
+    "controller[@type='pci'][@index='0']": "the root of all buses is on none",
+    "serial": "the number of its port says which of the PC's four it is",
+    "graphics": "a server of QEMU's, which the guest does not see",
+    "panic": "the PC has one port for it",
+}
+"""Devices to which libvirt itself gives no address, and why."""
+
+
+def devices(root: Element) -> list[Element]:
+    return list(root.iterfind("devices/*"))
+
+
+def addresses(root: Element) -> list[tuple[str, ...]]:
+    """What each device of a definition is, and all attributes of its address."""
+    return sorted(
+        (
+            str(device.tag),
+            *(f"{name}={address.get(name)}" for name in sorted(map(str, address.keys()))),
+        )
+        for device in devices(root)
+        for address in device.iterfind("address")
+    )
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_device_has_an_address(name: str) -> None:
+    root = parse((CASES / name / GOLDEN).read_text())
+    excused = {device for path in WITHOUT for device in root.iterfind(f"devices/{path}")}
+    bare = {device for device in devices(root) if device.find("address") is None}
+    assert {device.tag for device in bare ^ excused} == set()
+
+
+@pytest.mark.parametrize("name", names())
+def test_no_two_devices_are_in_one_place(name: str) -> None:
+    root = parse((CASES / name / GOLDEN).read_text())
+    places = [
+        tuple(part for part in found[1:] if not part.startswith("multifunction"))
+        for found in addresses(root)
+    ]
+    assert len(set(places)) == len(places)
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_can_be_plugged_in_later_finds_a_place_free(name: str) -> None:
+    root = parse((CASES / name / GOLDEN).read_text())
+    main, *free = interface_places(i440fx=read(root).firmware.i440fx)
+    taken = [tuple(found.attrib.items()) for found in root.iterfind("devices/*/address")]
+    assert taken.count(main) == 1
+    assert len(free) == 8
+    assert not set(free) & set(taken)
