@@ -185,7 +185,7 @@ def _progress(
     entry = memory.recorded(each.uid)
     assert entry is not None  # noqa: S101  # recorded by now
     if entry.cancelled:
-        return Progress("Superseded", "Superseded", "A later operation took its place.", sent=True)
+        return Progress("Superseded", "Superseded", _CALLED_OFF, sent=True)
     if written and written.recorded(each.uid) == entry and finished(entry, written, running):
         return Progress("Completed", "OperationCompleted", sent=True)
     message = "Waiting for the operation to complete."
@@ -194,6 +194,13 @@ def _progress(
     if trouble:
         message += f" What it needs has failed and is tried again: {trouble}"
     return Progress("InProgress", _REASONS[each.spec["type"]], message, sent=True)
+
+
+_CALLED_OFF = (
+    "It was called off before it had ended: by a later operation, by a change of the "
+    "VirtualMachine, or because its file was gone for a while. A new operation can be asked for."
+)
+"""All that a domain remembers of one is that it was called off."""
 
 
 def _unheard(raw: RawDomain) -> str:
