@@ -68,7 +68,7 @@ def foreseen(rig: Rig, files: Mapping[str, Any], ref: str, *, live: bool) -> Pla
         return report(rig, desired(rig, commit), live=live)
     asked = READER.read(CommitSource(rig.repo, commit))
     main = READER.read(CommitSource(rig.repo, rig.repo.refs[MAIN]))
-    return report(rig, together(main, asked), live=live)
+    return report(rig, together(CATALOGUE, main, asked), live=live)
 
 
 def desired(rig: Rig, commit: str) -> Desired:
@@ -76,7 +76,7 @@ def desired(rig: Rig, commit: str) -> Desired:
     operations = rig.repo.fetch().get(OPERATIONS)
     if operations is None:
         return found
-    return together(found, READER.read(CommitSource(rig.repo, operations)))
+    return together(CATALOGUE, found, READER.read(CommitSource(rig.repo, operations)))
 
 
 def report(rig: Rig, wanted: Desired, *, live: bool = False) -> PlanReport:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from agent.core.annotations import ANNOTATIONS
+from agent.core.schema import Catalogue
 
 AGENT = Path(__file__).parents[1] / "agent"
+CATALOGUE = Catalogue.load()
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
@@ -25,5 +30,25 @@ def test_names_of_annotations_stand_in_one_module() -> None:
         path.relative_to(AGENT).as_posix()
         for path in AGENT.rglob("*.py")
         if any(name in text for _, text in texts(path) for name in ANNOTATIONS)
+    }
+    assert found == set()
+
+
+def names_a_kind(text: str) -> bool:
+    """True for a text with the name of a kind in it; one that is an ordinary word may stand in a sentence."""
+    if text in CATALOGUE.kinds:
+        return True
+    long = (name for name in CATALOGUE.kinds if re.search("[a-z][A-Z]", name))
+    return re.search(rf"\b({'|'.join(long)})s?\b", text) is not None
+
+
+@pytest.mark.parametrize("package", ["core"])
+def test_what_serves_every_kind_names_none(package: str) -> None:
+    """What is known of a kind stands in its schema and its record: there is no list of kinds to be kept."""
+    found = {
+        f"{path.relative_to(AGENT)}:{line}: {text}"
+        for path in (AGENT / package).rglob("*.py")
+        for line, text in texts(path)
+        if names_a_kind(text)
     }
     assert found == set()

@@ -17,7 +17,7 @@ from agent.core import human, status
 from agent.core.annotations import SOURCE
 from agent.core.changes import sentence
 from agent.core.model import Key
-from agent.core.schema import Catalogue
+from agent.core.schema import Catalogue, Kind
 from agent.core.tables import Table, printable, text
 from agent.gitrepo.repository import CommitInfo
 from agent.reconcile.message import about
@@ -61,10 +61,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def _described(snapshot: Snapshot, entry: Entry, now: float) -> str:
     log = snapshot.reader.repository.log(snapshot.commit, entry.path, EVENTS)
-    return "\n".join(describe(entry.value, list(log), now)).rstrip("\n")
+    return "\n".join(describe(entry.kind, entry.value, list(log), now)).rstrip("\n")
 
 
-def describe(value: Mapping[str, Any], log: Sequence[CommitInfo], now: float) -> Iterator[str]:
+def describe(
+    kind: Kind, value: Mapping[str, Any], log: Sequence[CommitInfo], now: float
+) -> Iterator[str]:
     """Lines about one whole object; `log` is that of its file, newest first."""
     metadata = value["metadata"]
     state: Mapping[str, Any] = value.get("status") or {}
@@ -91,8 +93,8 @@ def describe(value: Mapping[str, Any], log: Sequence[CommitInfo], now: float) ->
     yield from _block("Status", {key: each for key, each in state.items() if key not in _APART})
     yield from _waiting(state.get("restartAwaitingChanges"))
     yield from _conditions(state.get("conditions"), now)
-    key = Key(str(value.get("kind", "")), metadata.get("namespace", ""), metadata["name"])
-    yield from _events(key, log, now)
+    key = Key(kind.name, metadata.get("namespace", ""), metadata["name"])
+    yield from _events(kind.label(key), log, now)
 
 
 def _fields(values: Mapping[str, Any]) -> Iterator[str]:
@@ -158,12 +160,12 @@ def _conditions(conditions: Any, now: float) -> Iterator[str]:
         yield from _indented(Table(("TYPE", "STATUS", "REASON", "AGE", "MESSAGE"), rows))
 
 
-def _events(key: Key, log: Sequence[CommitInfo], now: float) -> Iterator[str]:
+def _events(label: str, log: Sequence[CommitInfo], now: float) -> Iterator[str]:
     rows = tuple(
         (
             human.age(now - commit.time),
             commit.id[:12],
-            printable(about(key, commit.subject, commit.body)),
+            printable(about(label, commit.subject, commit.body)),
         )
         for commit in reversed(log)
     )

@@ -76,7 +76,7 @@ def explained(kind: Kind, path: Sequence[str], *, recursive: bool) -> Iterator[s
 
 
 def _is_spec(kind: Kind, path: Sequence[str]) -> bool:
-    return kind.name == "VirtualMachine" and len(path) > 1 and path[0] == "spec"
+    return kind.machine and len(path) > 1 and path[0] == "spec"
 
 
 def _at(kind: Kind, path: Sequence[str]) -> tuple[Schema, bool]:

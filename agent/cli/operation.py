@@ -106,7 +106,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def machine(snapshot: Snapshot, word: str, namespace: str) -> Key:
     """The VM that is meant; CommandError if the status branch knows none such."""
     what, slash, name = word.rpartition("/")
-    kind = snapshot.reader.catalogue.kinds["VirtualMachine"]
+    kind = snapshot.reader.catalogue.machine
     if slash and what.lower().partition(".")[0] not in (
         kind.singular,
         kind.plural,

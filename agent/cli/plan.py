@@ -86,7 +86,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         desired = _desired(args, settings, reader, repository, refs, _below(settings, ledger))
         operations = refs.get(f"refs/heads/{settings.operations_branch}")
         if operations is not None:
-            desired = together(desired, reader.read(CommitSource(repository, operations)))
+            asked = reader.read(CommitSource(repository, operations))
+            desired = together(catalogue, desired, asked)
         recall(ledger, repository, catalogue, reader)
         with _reading(settings, live=args.live) as live:
             report = plan(catalogue, ledger, desired, settings.fleet, time.time(), live)

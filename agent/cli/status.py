@@ -101,8 +101,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def look(snapshot: Snapshot, now: float) -> Glance:
-    kinds = snapshot.reader.catalogue.kinds.values()
-    objects = [entry.value for kind in kinds for entry in snapshot.entries(kind)]
+    catalogue = snapshot.reader.catalogue
+    objects = [entry.value for kind in catalogue.kinds.values() for entry in snapshot.entries(kind)]
     return Glance(
         commit=snapshot.commit,
         agent=snapshot.agent,
@@ -110,10 +110,10 @@ def look(snapshot: Snapshot, now: float) -> Glance:
         silence=snapshot.silence(now),
         errors=list(_errors(snapshot)),
         problems=snapshot.problems(),
-        phases=phases(objects),
+        phases=phases(catalogue, objects),
         restarts=restarts(objects),
-        concerns=concerns(objects),
-        last=max(map(_change, objects), default=("", "")),
+        concerns=concerns(catalogue, objects),
+        last=max((_change(catalogue, each) for each in objects), default=("", "")),
     )
 
 
@@ -131,8 +131,8 @@ def _errors(snapshot: Snapshot) -> Iterator[str]:
         yield _text(repository, "message")
 
 
-def _change(value: Mapping[str, Any]) -> tuple[str, str]:
-    known = concern(value)
+def _change(catalogue: Catalogue, value: Mapping[str, Any]) -> tuple[str, str]:
+    known = concern(catalogue, value)
     return last_change(status_of(value)), f"{known.resource} {known.phase}".rstrip()
 
 

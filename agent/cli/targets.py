@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agent.cli.command import CommandError
-from agent.core.overview import FIRST
-from agent.core.schema import Catalogue, Kind
+from agent.core.schema import LAST, Catalogue, Kind
 
 ALL = "all"
 
@@ -56,8 +55,7 @@ def kind(catalogue: Catalogue, word: str) -> Kind:
 
 def _kinds(catalogue: Catalogue, word: str) -> list[Kind]:
     if word.lower() == ALL:
-        kinds = (catalogue.kinds[name] for name in FIRST if name in catalogue.kinds)
-        return [each for each in kinds if each.namespaced]
+        return [each for each in catalogue.in_order if each.namespaced and each.place < LAST]
     found = [kind(catalogue, part) for part in word.split(",") if part]
     if not found:
         raise CommandError("a kind is missing, such as vm")

@@ -11,23 +11,17 @@ from agent.core.changes import diff
 from agent.core.ledger import Record, is_redacted, same_content
 from agent.core.model import Desired, Key, Manifest, Object, Problem
 from agent.core.recognition import DEFAULT_NAMESPACE
-from agent.core.schema import Kind
+from agent.core.schema import Catalogue, Kind
 from agent.core.status import timestamp
 
-OPERATION = "VirtualMachineOperation"
-CONFIG = "ModuleConfig"
-GUARDED = ("VirtualMachine", "VirtualDisk")
-IRREVERSIBLE = ("VirtualMachine",)
-"""Kinds whose deletion begins at once."""
 FREE_DELETIONS = 2
 DOUBTFUL = (
     "its manifest is gone, but {} may be meant as it and is not applied: mend that document or "
-    f"remove it; to delete this all the same, set the annotation {CONFIRM}: {{}} on ModuleConfig "
-    "virtualization"
+    f"remove it; to delete this all the same, set the annotation {CONFIRM}: {{}} on {{}}"
 )
 NONE_LEFT = (
     "no manifest is left in the repository: nothing is deleted; to delete all the same, push a "
-    f"ModuleConfig virtualization with the annotation {CONFIRM}: {{}}"
+    f"{{}} with the annotation {CONFIRM}: {{}}"
 )
 SHARE = 0.3
 
@@ -63,7 +57,7 @@ def accept(
             created=found.created or timestamp(now),
             source=source,
         )
-    if known.deleted and kind.name in IRREVERSIBLE:
+    if known.deleted and kind.irreversible:
         return known
     known = replace(known, deleted="")
     if same_content(kind, manifest, known.manifest):
@@ -101,6 +95,7 @@ class Pruning:
 
 
 def prune(
+    catalogue: Catalogue,
     desired: Desired,
     wanted: Container[Key],
     records: Mapping[Key, Record],
@@ -143,13 +138,14 @@ def prune(
     doubts = {key: place for key in missing if (place := meant_in(desired, key, records))}
     sure = [key for key in missing if key not in doubts]
     code = deletion_set(records[key].obj for key in doubts)
+    config = catalogue.settings
     if confirmed != code:
-        held += [_held(key, DOUBTFUL.format(place, code)) for key, place in doubts.items()]
-    if {OPERATION}.issuperset([*others, *(key.kind for key in desired.manifests)]):
-        code = deletion_set(records[key].obj for key in sure if key.kind != CONFIG)
-        held += [_held(key, NONE_LEFT.format(code)) for key in sure]
+        held += [_held(key, DOUBTFUL.format(place, code, config)) for key, place in doubts.items()]
+    if catalogue.requests.issuperset([*others, *(key.kind for key in desired.manifests)]):
+        code = deletion_set(records[key].obj for key in sure if key.kind != config.kind)
+        held += [_held(key, NONE_LEFT.format(config, code)) for key in sure]
         return Pruning(held=tuple(held))
-    pruning = _guarded(sure, held, records, confirmed, others)
+    pruning = _guarded(catalogue, sure, held, records, confirmed, others)
     return replace(pruning, delete=(*pruning.delete, *(doubts if confirmed == code else ())))
 
 
@@ -181,13 +177,14 @@ def _keeping(manifest: Manifest) -> list[str]:
 
 
 def _guarded(
+    catalogue: Catalogue,
     missing: list[Key],
     held: list[Problem],
     records: Mapping[Key, Record],
     confirmed: str,
     others: Mapping[str, int],
 ) -> Pruning:
-    for kind in GUARDED:
+    for kind in (each.name for each in catalogue.in_order if each.guarded):
         going = sum(key.kind == kind for key in missing)
         there = sum(key.kind == kind and not each.obj.deleted for key, each in records.items())
         there += others.get(kind, 0)
@@ -195,7 +192,7 @@ def _guarded(
         if going > FREE_DELETIONS and going > SHARE * there and confirmed != code:
             message = (
                 f"{going} of {there} objects of kind {kind} would be deleted: to confirm, set the "
-                f"annotation {CONFIRM}: {code} on ModuleConfig virtualization"
+                f"annotation {CONFIRM}: {code} on {catalogue.settings}"
             )
             return Pruning(held=(*held, *(_held(key, message) for key in missing)))
     return Pruning(delete=tuple(missing), held=tuple(held))

@@ -324,7 +324,7 @@ def _metadata(kind: Kind, value: dict[str, Json]) -> Iterator[tuple[Path, str]]:
         return
     if "generateName" in metadata and "name" not in metadata:
         message = "is required: a generated name would mean another object at each reading"
-        if kind.name == "VirtualMachineOperation":
+        if kind.request:
             message += "; `gitvirt restart` asks for a restart under a name of its own"
         yield ("metadata", "name"), message
     yield from misused(metadata.get("annotations"))

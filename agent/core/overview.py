@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import Any
 
 from agent.core.model import Json
+from agent.core.schema import Catalogue, Kind
 
 CALM = frozenset(("", "Ready", "Running", "Stopped"))
 """Phases in which nothing is wrong and nothing is under way."""
@@ -19,19 +20,7 @@ MOVING = frozenset(
 )
 """Phases of what gets somewhere by itself."""
 ENDED = frozenset(("Completed", "Failed", "Superseded"))
-"""Phases of operations that are history: whoever asked was told."""
-OPERATION = "VirtualMachineOperation"
-FIRST = (
-    "VirtualMachine",
-    "VirtualDisk",
-    "VirtualImage",
-    "ClusterVirtualImage",
-    "VirtualMachineClass",
-    OPERATION,
-)
-"""The kinds of virtualization, in the order in which people look at them."""
-LEFT_OUT = frozenset(("Secret", "ModuleConfig"))
-"""Kinds that have no state."""
+"""Phases of requests that are history: whoever asked was told."""
 
 RESTARTS = frozenset(("AwaitingRestartToApplyConfiguration", "ConfigurationApplied"))
 NOTES = frozenset(
@@ -90,12 +79,12 @@ class Concern:
         return tuple(f"{each.type}: {each.message}" for each in self.said if each.message)
 
 
-def said(kind: str, status: Mapping[str, Json]) -> tuple[Said, ...]:
+def said(kind: Kind | None, status: Mapping[str, Json]) -> tuple[Said, ...]:
     """What an object has to say, each sentence once, the weightiest first; nothing if it is as it
-    should be.
+    should be. None stands for a kind that is not known.
     """
     phase = str(status.get("phase", ""))
-    if kind == OPERATION and phase in ENDED:
+    if kind is not None and kind.request and phase in ENDED:
         return ()
     found: dict[str, Said] = {}
     for condition in _conditions(status):
@@ -127,26 +116,29 @@ def weight(condition: Mapping[str, Json], phase: str) -> Weight:
     return Weight.UNDER_WAY if moving else Weight.ACT
 
 
-def concerns(objects: Iterable[Mapping[str, Any]]) -> list[Concern]:
+def concerns(catalogue: Catalogue, objects: Iterable[Mapping[str, Any]]) -> list[Concern]:
     """Objects that have something to say, the most urgent first."""
-    return sorted(each for each in map(concern, objects) if each.said)
+    return sorted(each for value in objects if (each := concern(catalogue, value)).said)
 
 
-def concern(value: Mapping[str, Any]) -> Concern:
+def concern(catalogue: Catalogue, value: Mapping[str, Any]) -> Concern:
     """What there is to say of one whole object."""
     status = status_of(value)
     kind = str(value.get("kind", ""))
-    found = said(kind, status)
+    found = said(catalogue.kinds.get(kind), status)
     weight = found[0].weight if found else Weight.NOTE
     return Concern(weight, f"{kind} {_label(value)}", str(status.get("phase", "")), found)
 
 
-def phases(objects: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """How many objects of each kind are in each phase; kinds and phases sorted."""
+def phases(catalogue: Catalogue, objects: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """How many objects of each kind are in each phase; kinds and phases sorted. Kinds that have
+    no state are left out.
+    """
+    stateless = {kind.name for kind in catalogue.kinds.values() if kind.stateless}
     counts: dict[str, Counter[str]] = {}
     for each in objects:
         kind = str(each.get("kind", ""))
-        if kind not in LEFT_OUT:
+        if kind not in stateless:
             counts.setdefault(kind, Counter())[str(status_of(each).get("phase", ""))] += 1
     return {kind: dict(sorted(counts[kind].items())) for kind in sorted(counts)}
 

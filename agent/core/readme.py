@@ -16,13 +16,12 @@ from agent.core.fleetmap import FleetMap
 from agent.core.human import count
 from agent.core.ledger import path_of
 from agent.core.model import Key, Problem
-from agent.core.overview import FIRST, LEFT_OUT, Weight, last_change, said, status_of
+from agent.core.overview import Weight, last_change, said, status_of
 from agent.core.picture import Machine
 from agent.core.quantity import to_bytes
 from agent.core.schema import Catalogue, Kind
 
 PICTURE = "fleet.svg"
-MACHINE = "VirtualMachine"
 MAX_ROWS = 100
 MAX_TEXT = 300
 NAMES = 5
@@ -72,14 +71,15 @@ class Readme:
     def put(self, key: Key, status: Mapping[str, Any], whole: Whole) -> None:
         """An object is there, or is not the same as before."""
         self.drop(key)
+        kind = self._catalogue.kinds[key.kind]
         label = f"{key.namespace}/{key.name}" if key.namespace else key.name
         entry = _Entry(
             key=key,
             label=label,
             phase=str(status.get("phase", "")),
             changed=last_change(status),
-            said=_sentences(key.kind, status),
-            drawn=_drawn(key, status),
+            said=_sentences(kind, status),
+            drawn=_drawn(key, status) if kind.machine else None,
             whole=whole,
         )
         self._entries[key] = entry
@@ -109,7 +109,7 @@ class Readme:
         self._count(entry, -1)
 
     def _count(self, entry: _Entry, step: int) -> None:
-        self._running += step * (entry.key.kind == MACHINE and entry.phase == "Running")
+        self._running += step * (entry.drawn is not None and entry.phase == "Running")
         for weight in {weight for weight, _ in entry.said}:
             self._weights[weight] += step
         if entry.drawn is not None:
@@ -135,12 +135,13 @@ class Readme:
             *self._times(agent),
             *self._weighing(Weight.UNDER_WAY, "Under way"),
             *self._weighing(Weight.NOTE, "Good to know"),
-            *(part for kind in _kinds(self._catalogue) for part in self._kind(kind)),
+            *(part for kind in self._catalogue.in_order for part in self._kind(kind)),
         ]
         return "\n\n".join(parts) + "\n"
 
     def _summary(self, problems: Sequence[Problem], *, calm: bool) -> str:
-        machines, weights = len(self._labels.get(MACHINE, ())), self._weights
+        weights = self._weights
+        machines = len(self._labels.get(self._catalogue.machine.name, ()))
         act, restart, moving = (
             weights[each] for each in (Weight.ACT, Weight.RESTART, Weight.UNDER_WAY)
         )
@@ -195,7 +196,7 @@ class Readme:
 
     def _kind(self, kind: Kind) -> list[str]:
         found = self._labels.get(kind.name)
-        if not found:
+        if not found or kind.stateless:
             return []
         lines = [self._row(kind, self._entries[key]) for _, key in found[:MAX_ROWS]]
         headers = (*_cells(kind, ()).headers, "LAST CHANGE")
@@ -248,7 +249,7 @@ def _escaped(line: str, at: int) -> str:
     return f"\\{sign}" if at == 0 and sign in "-+=" else sign
 
 
-def _sentences(kind: str, status: Mapping[str, Any]) -> tuple[tuple[Weight, str], ...]:
+def _sentences(kind: Kind, status: Mapping[str, Any]) -> tuple[tuple[Weight, str], ...]:
     """What an object has to say. What waits for a restart is told by the changes themselves."""
     phase = str(status.get("phase", ""))
     found = {(each.weight, each.message or f"{phase}.") for each in said(kind, status)}
@@ -260,9 +261,7 @@ def _sentences(kind: str, status: Mapping[str, Any]) -> tuple[tuple[Weight, str]
     return tuple(sorted(found))
 
 
-def _drawn(key: Key, status: Mapping[str, Any]) -> tuple[str, Machine] | None:
-    if key.kind != MACHINE:
-        return None
+def _drawn(key: Key, status: Mapping[str, Any]) -> tuple[str, Machine]:
     label = key.name if key.namespace == "default" else f"{key.namespace}/{key.name}"
     memory = _mapping(_mapping(status, "resources"), "memory").get("size", "0")
     try:
@@ -320,14 +319,8 @@ def _place(problem: Problem) -> str:
     return f"{problem.file}:{problem.line}" if problem.line else problem.file
 
 
-def _kinds(catalogue: Catalogue) -> list[Kind]:
-    names = [*FIRST, *sorted(catalogue.kinds.keys() - set(FIRST) - LEFT_OUT)]
-    return [catalogue.kinds[name] for name in names if name in catalogue.kinds]
-
-
 def _cells(kind: Kind, objects: Iterable[Mapping[str, Any]]) -> tables.Table:
-    wide = kind.name == "VirtualMachine"
-    return tables.table(kind, objects, now=None, wide=wide, namespaces=True)
+    return tables.table(kind, objects, now=None, wide=kind.machine, namespaces=True)
 
 
 def _remove(values: list[Sortable], value: Sortable) -> None:

@@ -15,7 +15,6 @@ from agent.core.spelling import nearest
 
 DEFAULT_NAMESPACE = "default"
 OWN_GROUP = "virtualization.deckhouse.io"
-MODULE = "virtualization"
 NEAR_GROUP = 0.85
 """Groups share words (`virtualization`, `.io`) and are told apart by less than kinds are."""
 
@@ -24,16 +23,6 @@ _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _KUSTOMIZATION = frozenset(
     ("resources", "bases", "patches", "components", "namePrefix", "nameSuffix")
 )
-NOT_YET = frozenset(
-    (
-        *("NodeUSBDevice", "USBDevice", "VirtualDiskSnapshot"),
-        *("VirtualMachineBlockDeviceAttachment", "VirtualMachineIPAddress"),
-        *("VirtualMachineIPAddressLease", "VirtualMachineMACAddress"),
-        *("VirtualMachineMACAddressLease", "VirtualMachinePool", "VirtualMachineRestore"),
-        *("VirtualMachineSnapshot", "VirtualMachineSnapshotOperation"),
-    )
-)
-"""Kinds of the API that are left to later."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +60,7 @@ def recognise(catalogue: Catalogue, value: dict[str, Json]) -> Kind | Wrong | Fo
         if note:
             return Foreign(note)
     if not isinstance(name, str) or not name:
-        return Wrong(("kind",), "must name a kind, such as VirtualMachine")
+        return Wrong(("kind",), f"must name a kind, such as {catalogue.machine.name}")
     if not isinstance(version, str) or not version:
         return Wrong(("apiVersion",), "must name the API of the kind, such as v1")
     if len(value) == 2:
@@ -105,7 +94,7 @@ def _of_kind(
 ) -> Kind | Wrong | Foreign:
     """A document with the name of a kind of ours."""
     if version in kind.api_versions:
-        return _module(kind, value) if kind.name == "ModuleConfig" else kind
+        return _module(kind, value) if kind.module else kind
     allowed = " or ".join(kind.api_versions)
     message = f"must be {allowed} for a {kind.name}, not {shown(version)}"
     if isinstance(version, str):
@@ -120,10 +109,10 @@ def _of_kind(
 
 def _module(kind: Kind, value: dict[str, Json]) -> Kind | Wrong | Foreign:
     name = at(value, "metadata", "name")
-    if not isinstance(name, str) or name == MODULE:
+    if not isinstance(name, str) or name == kind.module:
         return kind
-    if not name or nearest(name, [MODULE]):
-        message = f"must be the name of a module: did you mean {MODULE}?"
+    if not name or nearest(name, [kind.module]):
+        message = f"must be the name of a module: did you mean {kind.module}?"
         return Wrong(("metadata", "name"), message)
     return Foreign("is the configuration of another module: not applied here")
 
@@ -135,9 +124,11 @@ def _of_no_kind(
     group = group_of(version)
     if group == OWN_GROUP:
         return _of_own_group(catalogue, name)
-    if name == "SealedSecret":
-        named = Meant("Secret", namespace_of(value), name_of(value))
-        return Foreign("is an encrypted Secret: encrypted manifests are not applied", named)
+    for kind in catalogue.kinds.values():
+        if name in kind.encrypted_as:
+            named = Meant(kind.name, namespace_of(value), name_of(value))
+            note = f"is an encrypted {kind.name}: encrypted manifests are not applied"
+            return Foreign(note, named)
     near = _near_api(catalogue, version)
     if near is not None and group not in catalogue.groups - {""}:
         message = f"must be an API that gitvirt knows: did you mean {near}?"
@@ -151,10 +142,10 @@ def _of_no_kind(
 
 
 def _of_own_group(catalogue: Catalogue, name: str) -> Wrong | Foreign:
-    if name in NOT_YET:
+    if name in catalogue.later:
         return Foreign(f"is a {name}: this kind is not supported yet, and not applied")
     words = {word: kind.name for kind in catalogue.kinds.values() for word in _words(kind)}
-    words |= {each: each for each in NOT_YET}
+    words |= {each: each for each in catalogue.later}
     meant = words.get(name.lower()) or words.get(nearest(name, words) or "")
     if meant is None:
         known = ", ".join(sorted(catalogue.kinds))

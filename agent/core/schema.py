@@ -1,7 +1,7 @@
 """The kinds, as the files of `schemas/` describe them: validation, defaults, columns, and what the
 engine knows of a field.
 
-Beside JSON Schema's own keywords a schema says, where it is meant: `x-kind` (names and scope),
+Beside JSON Schema's own keywords a schema says, where it is meant: `x-kind` (see `Kind`),
 `x-columns` (tables), `x-apply` (how a change applies: immediate, restart or none; the nearest
 ancestor's word counts), `x-list-key` (what identifies an item of a list), `x-union` (the field
 that names the variant), `x-atomic` (compared and shown as a whole), `x-quantity` (a size, of a
@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -26,9 +27,15 @@ from typing import Any, Self
 from agent.core import sentences
 from agent.core.documents import Path
 from agent.core.fields import Field, FieldRule, defaulted, field_of, inherited, notes, walk
-from agent.core.model import Json
+from agent.core.model import Json, Key
 from agent.core.spelling import nearest
 
+LATER = "later.txt"
+"""The file beside the schemas with the kinds that have none yet, one a line."""
+LAST = 100
+"""Place of kinds that have no place of their own."""
+
+_SNAKE = re.compile("(?<=[a-z])(?=[A-Z])")
 _ANNOTATIONS = frozenset(
     (
         *("$schema", "$defs", "title", "description", "default", "x-kind", "x-columns", "x-apply"),
@@ -77,6 +84,39 @@ class Kind:
     """
     schema: Mapping[str, Any] = field(repr=False)
     """The schema with its references filled in."""
+    word: str
+    """Before an object's name in lines that people read, as in `vd/root`; empty: its name alone."""
+    place: int = LAST
+    """Where the kind stands in reports, from 1; the others follow by name."""
+    machine: bool = False
+    """What the fleet is there for: its objects are domains. One kind is that."""
+    request: bool = False
+    """An object asks for something once, and is history when it has ended: what it says is what it
+    is, it has a branch of its own, and a commit that deletes it takes it back.
+    """
+    module: str = ""
+    """The name of the one object that counts, where others of the kind are not for gitvirt: it has
+    the settings of the fleet, and confirms.
+    """
+    governs: bool = False
+    """Its few objects decide about others that do not name them."""
+    shared: bool = False
+    """What may be done with an object depends on all that refer to it."""
+    guarded: bool = False
+    """Many are not deleted at once without a confirmation."""
+    irreversible: bool = False
+    """A deletion begins at once, and is not taken back by a manifest that comes back."""
+    keeps_data: bool = False
+    """A deleted object goes to the trash, with its data."""
+    stateless: bool = False
+    """An object has nothing to report."""
+    encrypted_as: tuple[str, ...] = ()
+    """Kinds of other APIs that hold such an object encrypted."""
+
+    def label(self, key: Key) -> str:
+        """How an object is named in lines that people read: `linux-vm`, `vd/prod/root`."""
+        space = "" if key.namespace in ("", "default") else f"{key.namespace}/"
+        return f"{self.word}/{space}{key.name}" if self.word else f"{space}{key.name}"
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -148,8 +188,10 @@ class Kind:
 class Catalogue:
     """All kinds."""
 
-    def __init__(self, kinds: Mapping[str, Kind]) -> None:
+    def __init__(self, kinds: Mapping[str, Kind], later: Iterable[str] = ()) -> None:
         self.kinds = kinds
+        self.later = frozenset(later) - kinds.keys()
+        """Kinds of the API that are not served yet."""
         self.groups = frozenset(
             _group(version) for kind in kinds.values() for version in kind.api_versions
         )
@@ -157,9 +199,33 @@ class Catalogue:
     @classmethod
     def load(cls, folder: FilePath | None = None) -> Self:
         """Read the schemas: those beside the installed package, else those of the project."""
-        files = sorted((folder or _folder()).glob("*.json"))
+        folder = folder or _folder()
+        files = sorted(folder.glob("*.json"))
         found = (_kind(json.loads(file.read_text(encoding="utf-8"))) for file in files)
-        return cls({kind.name: kind for kind in found})
+        later = (folder / LATER).read_text(encoding="utf-8").split()
+        return cls({kind.name: kind for kind in found}, later)
+
+    @cached_property
+    def in_order(self) -> tuple[Kind, ...]:
+        """The kinds as reports have them."""
+        return tuple(sorted(self.kinds.values(), key=lambda kind: (kind.place, kind.name)))
+
+    @cached_property
+    def machine(self) -> Kind:
+        """The kind whose objects are domains."""
+        (found,) = (kind for kind in self.kinds.values() if kind.machine)
+        return found
+
+    @cached_property
+    def requests(self) -> frozenset[str]:
+        """Names of the kinds whose objects ask for something once."""
+        return frozenset(kind.name for kind in self.kinds.values() if kind.request)
+
+    @cached_property
+    def settings(self) -> Key:
+        """The object that has the settings of the fleet."""
+        (found,) = (kind for kind in self.kinds.values() if kind.module)
+        return Key(found.name, "", found.module)
 
     def kind(self, api_version: str, name: str) -> Kind | None:
         """The kind of that name, if it is served in that version."""
@@ -219,20 +285,20 @@ def _base64(text: str) -> str:
 
 def _kind(raw: Mapping[str, Any]) -> Kind:
     schema = _resolved(raw, raw.get("$defs", {}))
-    names = raw["x-kind"]
+    names: dict[str, Any] = {
+        _SNAKE.sub("_", name).lower(): tuple(said) if isinstance(said, list) else said
+        for name, said in raw["x-kind"].items()
+    }
     columns = tuple(
         Column(at["name"], at["path"], at["type"], at["wide"], at.get("missing", ""))
         for at in raw["x-columns"]
     )
     return Kind(
-        name=names["kind"],
-        api_versions=tuple(names["apiVersions"]),
-        plural=names["plural"],
-        singular=names["singular"],
-        short_names=tuple(names["shortNames"]),
-        namespaced=names["scope"] == "Namespaced",
+        name=names.pop("kind"),
+        namespaced=names.pop("scope") == "Namespaced",
         columns=columns,
         schema=schema,
+        **names,
     )
 
 

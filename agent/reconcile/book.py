@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from agent.core.acceptance import (
-    IRREVERSIBLE,
     Pruning,
     accept,
     frozen,
@@ -35,7 +34,6 @@ from agent.reconcile.status_branch import Ledger
 from agent.reconcile.trash import Trash
 from agent.reconcile.world import World
 
-CONFIG = Key("ModuleConfig", "", "virtualization")
 MANY_VOLUMES = (
     "{} volumes on the host may be this disk's, and the ledger that knew which is lost ({}): leave "
     "one of them and delete the others with virsh vol-delete, or choose another name"
@@ -122,7 +120,7 @@ class Book:
                 problems.append(problem)
             elif not defaults.awaits_class(self.records[key].obj.manifest):
                 self._taken[key] = manifests[key]
-        config = desired.manifests.get(CONFIG)
+        config = desired.manifests.get(self._catalogue.settings)
         confirmed = config.annotations.get(CONFIRM, "") if config else ""
         pruning = self._prune(desired, manifests, confirmed, others)
         for key in pruning.delete:
@@ -219,7 +217,7 @@ class Book:
         """Path and sentence where a manifest changes what cannot be changed any more, also of an
         object that is being deleted or in the trash.
         """
-        if known.obj.deleted and kind.name in IRREVERSIBLE:
+        if known.obj.deleted and kind.irreversible:
             return []
         if known.obj.source == SOURCE or manifest in BUILT_IN:
             return []  # a built-in class and a manifest of its name take turns
@@ -262,7 +260,7 @@ class Book:
             return Pruning()
         asked = self.operations
         lasting = {key: each for key, each in self.records.items() if key not in asked}
-        pruning = prune(desired, manifests, lasting, confirmed, others)
+        pruning = prune(self._catalogue, desired, manifests, lasting, confirmed, others)
         if desired.broken:
             return pruning
         # an operation is withdrawn by deleting its file, also when that was the last file

@@ -126,19 +126,18 @@ def _broken(message: str) -> FileResult:
     return FileResult(problems=(Problem("", 0, "", "", message),), broken=True)
 
 
-def together(main: Desired, operations: Desired) -> Desired:
-    """What both branches ask for: the operations branch holds VirtualMachineOperations only, and
+def together(catalogue: Catalogue, main: Desired, operations: Desired) -> Desired:
+    """What both branches ask for: the operations branch holds requests only, and
     main's word counts.
     """
     extra = {
-        key: each
-        for key, each in operations.manifests.items()
-        if key.kind == "VirtualMachineOperation"
+        key: each for key, each in operations.manifests.items() if key.kind in catalogue.requests
     }
     problems = list(main.problems) + list(operations.problems)
+    taken = " and ".join(f"{kind}s" for kind in sorted(catalogue.requests))
     for key in operations.manifests.keys() - extra.keys():
         path = operations.paths[key]
-        message = "stands on the operations branch, where only VirtualMachineOperations are taken"
+        message = f"stands on the operations branch, where only {taken} are taken"
         problems.append(Problem(path, 0, str(key), "", message))
     return replace(
         main,

@@ -221,7 +221,7 @@ class GitWorker:
             source = CommitSource(self._repository, operations)
             asked = self._reader.follow(source, "operations")
             made = self._authors(operations, asked)
-            wanted = replace(together(wanted, asked), authors=made)
+            wanted = replace(together(self._catalogue, wanted, asked), authors=made)
         self._seen = (main, operations)
         return wanted
 

@@ -10,6 +10,7 @@ from agent.core import nodes
 from agent.core.changes import sentence
 from agent.core.model import Json, Key
 from agent.core.overview import LIMITS, NOTES, RESTARTS, Weight, weight
+from agent.core.schema import Catalogue, Kind
 from agent.core.tables import printable
 
 LONGEST = 72
@@ -50,8 +51,9 @@ class Event:
         """True if people wait for it."""
         return self.moved or self.news.telling
 
-    def __str__(self) -> str:
-        return f"{label(self.key)}: {', '.join(self._said())}"
+    def told(self, kind: Kind) -> str:
+        """A line about it; `kind` is the object's."""
+        return f"{kind.label(self.key)}: {', '.join(self._said())}"
 
     def _said(self) -> Iterator[str]:
         if self.gone:
@@ -64,22 +66,6 @@ class Event:
         elif not facts:
             yield "status brought up to date"
         yield from facts
-
-
-def label(key: Key) -> str:
-    """How an object is named in a line: a machine by its name, all else by kind and name."""
-    kind = "" if key.kind == "VirtualMachine" else f"{_SHORT.get(key.kind, key.kind.lower())}/"
-    space = "" if key.namespace in ("", "default") else f"{key.namespace}/"
-    return f"{kind}{space}{key.name}"
-
-
-_SHORT = {
-    "VirtualMachineOperation": "vmop",
-    "VirtualDisk": "vd",
-    "VirtualImage": "vi",
-    "ClusterVirtualImage": "cvi",
-    "VirtualMachineClass": "vmclass",
-}
 
 
 def joined(events: Iterable[Event]) -> list[Event]:
@@ -266,14 +252,6 @@ _FIELDS = {
 
 # -- the commit -------------------------------------------------------------------------------
 
-RANK = (
-    "VirtualMachine",
-    "VirtualMachineOperation",
-    "VirtualDisk",
-    "VirtualImage",
-    "ClusterVirtualImage",
-)
-
 
 def of_agent(before: Mapping[str, Json], after: Mapping[str, Json]) -> list[str]:
     """What is new of the agent itself, from two versions of agent.yaml."""
@@ -296,12 +274,13 @@ def of_agent(before: Mapping[str, Json], after: Mapping[str, Json]) -> list[str]
     return said
 
 
-def compose(events: Iterable[Event], revision: str, extra: Iterable[str] = ()) -> str:
+def compose(
+    catalogue: Catalogue, events: Iterable[Event], revision: str, extra: Iterable[str] = ()
+) -> str:
     """Subject, all that happened where that is more, and trailers."""
-    told = sorted(
-        joined(events), key=lambda event: (not event.moved, not event.telling, _rank(event))
-    )
-    lines = [*map(str, told), *extra]
+    kinds = catalogue.kinds
+    told = sorted(joined(events), key=lambda event: _rank(event, kinds[event.key.kind]))
+    lines = [*(event.told(kinds[event.key.kind]) for event in told), *extra]
     more = f" (+{len(lines) - 1} more)" if len(lines) > 1 else ""
     subject = _cut(lines[0] if lines else "Brought up to date", LONGEST - len(more)) + more
     body = "\n".join(f"- {line}" for line in lines[:LISTED]) if [subject] != lines else ""
@@ -309,9 +288,9 @@ def compose(events: Iterable[Event], revision: str, extra: Iterable[str] = ()) -
     return "\n\n".join(part for part in (subject, body, "[skip ci]", trailers) if part) + "\n"
 
 
-def about(key: Key, subject: str, body: str) -> str:
+def about(label: str, subject: str, body: str) -> str:
     """What a commit says of one object; its subject where it names the object nowhere."""
-    start = f"{label(key)}: "
+    start = f"{label}: "
     for line in body.splitlines():
         if line.startswith(f"- {start}"):
             return line.removeprefix(f"- {start}")
@@ -322,5 +301,7 @@ def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _rank(event: Event) -> tuple[int, Key]:
-    return (RANK.index(event.key.kind) if event.key.kind in RANK else len(RANK)), event.key
+def _rank(event: Event, kind: Kind) -> tuple[bool, bool, bool, bool, int, Key]:
+    """What moved first, and what people wait for; machines, and what was asked of them."""
+    first = (not event.moved, not event.telling, not kind.machine, not kind.request)
+    return *first, kind.place, event.key

@@ -91,7 +91,7 @@ class Writing:
         if picture != self._picture:
             changes[PICTURE] = self._picture = picture
         extra = of_agent(self._agent, agent) or _plans(batch.files)
-        message = compose(book.events, revision, extra)
+        message = compose(self._catalogue, book.events, revision, extra)
         self.files.clear()
         book.unsaved, book.removed, book.trash.unsaved, book.events = set(), set(), {}, []
         self._agent, self._problems, self._batch, self._written_at = agent, problems, batch, now

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 
 from agent.core.model import Key
+from agent.core.schema import Catalogue
 from agent.core.status import timestamp
 from agent.reconcile.message import Event, News, compose
 from tests.cli.conftest import Gitvirt
@@ -57,7 +58,9 @@ def test_an_event_is_what_a_commit_says_of_this_object(gitvirt: Gitvirt, fleet: 
         Event(key._replace(name="a"), ("Starting", "Running")),
         Event(key, ("Running", "Running"), news=news),
     ]
-    fleet.write(machine(), at=time.time() - 4 * HOUR, message=compose(events, "c0ffee"))
+    fleet.write(
+        machine(), at=time.time() - 4 * HOUR, message=compose(Catalogue.load(), events, "c0ffee")
+    )
     lines = gitvirt("describe", "vm", "linux-vm").lines
     assert lines[-1].split(maxsplit=2)[2] == "ended by hand, started again, 10.0.2.15"
 

@@ -22,7 +22,8 @@ from agent.core.model import Desired, Json, Key, Manifest, Meant, Object, Proble
 from agent.core.schema import Catalogue
 
 NOW = 86400.0
-KINDS = Catalogue.load().kinds
+CATALOGUE = Catalogue.load()
+KINDS = CATALOGUE.kinds
 
 
 def key(name: str, kind: str = "VirtualMachine", namespace: str = "default") -> Key:
@@ -128,7 +129,7 @@ OTHER = key("other", "VirtualImage")
 
 
 def test_what_has_no_manifest_any_more_is_deleted() -> None:
-    found = prune(desired(OTHER), {OTHER}, records(VM, OTHER), "")
+    found = prune(CATALOGUE, desired(OTHER), {OTHER}, records(VM, OTHER), "")
     assert (found.delete, found.held) == ((VM,), ())
 
 
@@ -138,7 +139,7 @@ def test_nothing_happens_to_what_is_not_missing(why: str) -> None:
     if why == "deleted already":
         there[VM] = Record(replace(there[VM].obj, deleted="1970-01-01T00:00:00Z"), {})
     said = desired(OTHER, invalid=frozenset({VM} if why == "invalid" else ()))
-    found = prune(said, {OTHER, VM} if why == "wanted" else {OTHER}, there, "")
+    found = prune(CATALOGUE, said, {OTHER, VM} if why == "wanted" else {OTHER}, there, "")
     assert (found.delete, found.held) == ((), ())
 
 
@@ -152,7 +153,7 @@ def test_nothing_happens_to_what_is_not_missing(why: str) -> None:
     ],
 )
 def test_nothing_is_deleted_while_it_may_be_a_mistake(said: Desired, held: str) -> None:
-    found = prune(said, said.manifests, records(VM), "")
+    found = prune(CATALOGUE, said, said.manifests, records(VM), "")
     assert found.delete == ()
     (problem,) = found.held
     assert problem.resource == str(VM)
@@ -160,15 +161,17 @@ def test_nothing_is_deleted_while_it_may_be_a_mistake(said: Desired, held: str) 
 
 
 def test_what_others_have_declared_counts_as_left() -> None:
-    assert prune(desired(), (), records(VM), "", {"VirtualMachine": 1}).delete == (VM,)
-    assert not prune(desired(), (), records(VM), "", {"VirtualMachineOperation": 1}).delete
+    assert prune(CATALOGUE, desired(), (), records(VM), "", {"VirtualMachine": 1}).delete == (VM,)
+    assert not prune(
+        CATALOGUE, desired(), (), records(VM), "", {"VirtualMachineOperation": 1}
+    ).delete
 
 
 @pytest.mark.parametrize("annotation", ["prune", "reconcile"])
 @pytest.mark.parametrize(("value", "stays"), [("disabled", True), ("enabled", False)])
 def test_an_annotation_keeps_an_object(annotation: str, value: str, stays: bool) -> None:
     there = {**records(VM, **{annotation: value}), **records(key("b"))}
-    found = prune(desired(OTHER), {OTHER}, there, "")
+    found = prune(CATALOGUE, desired(OTHER), {OTHER}, there, "")
     assert found.delete == ((key("b"),) if stays else (key("b"), VM))
     assert [each.resource for each in found.held] == ([str(VM)] if stays else [])
     assert suspended(there[VM].obj.manifest) is (stays and annotation == "reconcile")
@@ -176,7 +179,7 @@ def test_an_annotation_keeps_an_object(annotation: str, value: str, stays: bool)
 
 def test_what_two_annotations_keep_is_told_of_once() -> None:
     there = records(VM, prune="disabled", reconcile="disabled")
-    (problem,) = prune(desired(OTHER), {OTHER}, there, "").held
+    (problem,) = prune(CATALOGUE, desired(OTHER), {OTHER}, there, "").held
     assert (problem.file, problem.line, problem.resource) == ("", 0, str(VM))
 
 
@@ -198,27 +201,29 @@ def test_too_many_at_once_wait_for_a_confirmation(
     every = tuple(sorted(key(f"x{number:02}", kind) for number in range(there)))
     gone, left = every[:going], every[going:]
     known_ones = records(*every)
-    found = prune(desired(OTHER), left, known_ones, "")
+    found = prune(CATALOGUE, desired(OTHER), left, known_ones, "")
     assert found.delete == (gone if free else ())
     assert {each.resource for each in found.held} == (set() if free else set(map(str, gone)))
     assert all(f"{going} of {there}" in each.message for each in found.held)
-    assert prune(desired(OTHER), left, known_ones, code_of(*gone)).delete == gone
-    assert bool(prune(desired(OTHER), left, known_ones, code_of(*gone[1:])).delete) is free
+    assert prune(CATALOGUE, desired(OTHER), left, known_ones, code_of(*gone)).delete == gone
+    assert (
+        bool(prune(CATALOGUE, desired(OTHER), left, known_ones, code_of(*gone[1:])).delete) is free
+    )
     here, elsewhere = records(*gone), {kind: there - going}
-    assert prune(desired(OTHER), (), here, "", elsewhere).delete == found.delete
+    assert prune(CATALOGUE, desired(OTHER), (), here, "", elsewhere).delete == found.delete
     leaving = {
         each: Record(replace(record.obj, deleted="1970-01-01T00:00:00Z"), {})
         for each, record in records(key("leaves", kind)).items()
     }
-    assert prune(desired(OTHER), left, {**known_ones, **leaving}, "") == found
+    assert prune(CATALOGUE, desired(OTHER), left, {**known_ones, **leaving}, "") == found
 
 
 def test_a_confirmation_of_what_is_in_doubt_deletes_just_that() -> None:
     said = desired(OTHER, meant={Meant(None, None, "vm"): "c.yaml:3"})
-    doubted = prune(said, {OTHER}, records(VM, key("sure")), "")
+    doubted = prune(CATALOGUE, said, {OTHER}, records(VM, key("sure")), "")
     assert doubted.delete == (key("sure"),)
     assert code_of(VM) in doubted.held[0].message
-    assert prune(said, {OTHER}, records(VM, key("sure")), code_of(VM)).delete == (
+    assert prune(CATALOGUE, said, {OTHER}, records(VM, key("sure")), code_of(VM)).delete == (
         key("sure"),
         VM,
     )

@@ -6,7 +6,11 @@ import pytest
 
 from agent.core import overview
 from agent.core.overview import Weight
+from agent.core.schema import Catalogue
 from tests.fleets import condition, machine
+
+CATALOGUE = Catalogue.load()
+KINDS = CATALOGUE.kinds
 
 
 def test_only_conditions_with_a_message_and_phases_that_are_not_calm_are_a_concern() -> None:
@@ -16,7 +20,9 @@ def test_only_conditions_with_a_message_and_phases_that_are_not_calm_are_a_conce
         machine("starting", "Starting", conditions=()),
         machine("told", conditions=(condition("AgentReady", "False", "No agent."),)),
     ]
-    assert [(each.resource, each.phase, each.messages) for each in overview.concerns(objects)] == [
+    assert [
+        (each.resource, each.phase, each.messages) for each in overview.concerns(CATALOGUE, objects)
+    ] == [
         ("VirtualMachine default/starting", "Starting", ()),
         ("VirtualMachine default/told", "Running", ("AgentReady: No agent.",)),
     ]
@@ -38,14 +44,16 @@ def test_only_conditions_with_a_message_and_phases_that_are_not_calm_are_a_conce
     ],
 )  # fmt: skip
 def test_each_sentence_has_its_weight(phase: str, said: dict[str, Any], weight: Weight) -> None:
-    found = overview.said("VirtualMachine", {"phase": phase, "conditions": [said]})
+    found = overview.said(KINDS["VirtualMachine"], {"phase": phase, "conditions": [said]})
     assert [each.weight for each in found] == [weight]
 
 
 def test_an_object_that_is_stuck_or_on_its_way_says_so_by_its_phase() -> None:
-    assert [each.weight for each in overview.said("VirtualDisk", {"phase": "PVCLost"})] == [0]
+    assert [each.weight for each in overview.said(KINDS["VirtualDisk"], {"phase": "PVCLost"})] == [
+        0
+    ]
     starting = {"phase": "Starting", "conditions": [condition("AgentReady", "False", "No agent.")]}
-    assert [each.weight for each in overview.said("VirtualMachine", starting)] == [
+    assert [each.weight for each in overview.said(KINDS["VirtualMachine"], starting)] == [
         Weight.UNDER_WAY,
         Weight.NOTE,
     ]
@@ -58,5 +66,5 @@ def test_counts_by_phase_and_what_waits_for_a_restart() -> None:
         machine("b"),
         machine("c", "Stopped"),
     ]
-    assert overview.phases(objects) == {"VirtualMachine": {"Running": 2, "Stopped": 1}}
+    assert overview.phases(CATALOGUE, objects) == {"VirtualMachine": {"Running": 2, "Stopped": 1}}
     assert overview.restarts(objects) == {"default/a": ["cpu.cores"]}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from agent.core.schema import Catalogue, Kind
+from agent.core.model import Key
+from agent.core.schema import LAST, Catalogue, Kind
 from agent.core.sentences import KEYWORDS
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -160,11 +162,30 @@ ANNOTATIONS = {
 every_kind = pytest.mark.parametrize("each", KINDS, ids=lambda each: each.name)
 
 
-def test_these_are_the_kinds() -> None:
-    assert [each.name for each in KINDS] == [
-        *("ClusterVirtualImage", "ModuleConfig", "Node", "Secret", "StorageClass", "VirtualDisk"),
-        *("VirtualImage", "VirtualMachine", "VirtualMachineClass", "VirtualMachineOperation"),
-    ]
+def test_reports_tell_kinds_apart_and_have_a_place_for_each() -> None:
+    assert len({each.word for each in KINDS}) == len(KINDS)
+    places = [each.place for each in KINDS if each.place != LAST]
+    assert sorted(places) == list(range(1, len(places) + 1))
+    assert [each.name for each in CATALOGUE.in_order[:2]] == ["VirtualMachine", "VirtualDisk"]
+
+
+def test_one_kind_is_the_machines_and_one_object_has_the_settings() -> None:
+    assert CATALOGUE.machine is kind("VirtualMachine")
+    assert CATALOGUE.settings == Key("ModuleConfig", "", "virtualization")
+
+
+def test_a_kind_that_is_served_is_not_left_to_later(tmp_path: Path) -> None:
+    shutil.copytree(SCHEMAS, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "later.txt").write_text("VirtualDisk\nVirtualMachinePool\n")
+    assert Catalogue.load(tmp_path).later == {"VirtualMachinePool"}
+
+
+def test_what_is_said_of_a_kind_and_unknown_is_refused(tmp_path: Path) -> None:
+    shutil.copytree(SCHEMAS, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "virtualdisk.json"
+    file.write_text(file.read_text().replace('"keepsData"', '"keepData"'))
+    with pytest.raises(TypeError, match="keep_data"):
+        Catalogue.load(tmp_path)
 
 
 @every_kind

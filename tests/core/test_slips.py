@@ -490,15 +490,15 @@ def test_what_a_document_may_mean_is_deleted_once_that_is_confirmed() -> None:
     }
     wanted = seen(ONE.replace(OWN, "kubevirt.io/v1"))
     code, rest = (deletion_set(records[key].obj for key in each) for each in ([WEB], keys[1:]))
-    found = prune(wanted, wanted.manifests, records, "")
+    found = prune(CATALOGUE, wanted, wanted.manifests, records, "")
     assert found.delete == ()
     told = {problem.resource: problem.message for problem in found.held}
     assert "a.yaml:1 may be meant as it" in told[str(WEB)]
     assert all(code in told[str(key)] if key == WEB else rest in told[str(key)] for key in keys)
-    found = prune(wanted, wanted.manifests, records, code)
+    found = prune(CATALOGUE, wanted, wanted.manifests, records, code)
     assert found.delete == (WEB,)
     assert {problem.resource for problem in found.held} == {str(key) for key in keys[1:]}
-    found = prune(wanted, wanted.manifests, records, rest)
+    found = prune(CATALOGUE, wanted, wanted.manifests, records, rest)
     assert found.delete == tuple(keys[1:])
     assert [problem.resource for problem in found.held] == [str(WEB)]
 

@@ -10,6 +10,7 @@ import pytest
 
 from agent.cli import main
 from agent.core import overview
+from agent.core.schema import Catalogue
 from tests.rig import Rig, condition, disk, encoded, machine, manifest
 
 
@@ -95,7 +96,11 @@ def test_a_machine_is_not_migratable_and_nobody_is_bothered_with_it(rig: Rig) ->
     found = condition(rig.vm(), "Migratable")
     assert (found["status"], found["reason"]) == ("False", "VirtualMachineNonMigratable")
     assert found["message"]
-    concerns = [message for each in overview.concerns([rig.vm()]) for message in each.messages]
+    concerns = [
+        message
+        for each in overview.concerns(Catalogue.load(), [rig.vm()])
+        for message in each.messages
+    ]
     assert [message for message in concerns if "igrat" in message] == []
 
 

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from agent.core.model import Key
+from agent.core.schema import Catalogue
 from agent.reconcile.message import Event, News, about, compose, joined, news, of_agent
 from tests.fleets import condition
 
 VM = Key("VirtualMachine", "default", "linux-vm")
 DISK = Key("VirtualDisk", "default", "linux-vm")
+CATALOGUE = Catalogue.load()
 CHANGE = {"operation": "replace", "path": "cpu.cores", "currentValue": 1, "desiredValue": 2}
 
 
@@ -116,6 +118,14 @@ def test_people_wait_for_conditions_and_not_for_details() -> None:
     assert Event(VM, ("Running", "Running"), gone=True).telling
 
 
+def line(event: Event) -> str:
+    return event.told(CATALOGUE.kinds[event.key.kind])
+
+
+def label(key: Key) -> str:
+    return CATALOGUE.kinds[key.kind].label(key)
+
+
 def test_what_happened_to_one_object_between_two_commits_is_one_line() -> None:
     ended = News(("ended by hand, started again",), telling=True)
     events = [
@@ -123,21 +133,22 @@ def test_what_happened_to_one_object_between_two_commits_is_one_line() -> None:
         Event(DISK, ("", "Ready")),
         Event(VM, ("Starting", "Running"), news=News(("10.0.2.15",))),
     ]
-    assert [str(each) for each in joined(events)] == [
+    assert [line(each) for each in joined(events)] == [
         "linux-vm: ended by hand, started again, 10.0.2.15",
         "vd/linux-vm: Ready",
     ]
-    assert str(joined(events[::2][:1])[0]) == (
+    assert line(joined(events[::2][:1])[0]) == (
         "linux-vm: Running → Starting, ended by hand, started again"
     )
     gone = [Event(VM, ("", "Running")), Event(VM, ("Running",), gone=True)]
-    assert [str(each) for each in joined(gone)] == ["linux-vm: deleted"]
+    assert [line(each) for each in joined(gone)] == ["linux-vm: deleted"]
 
 
 def test_each_object_finds_its_own_line_in_a_commit() -> None:
     long = News(("a fact that is far too long for a subject of seventy-two signs, in fact",))
     other = Key("VirtualMachine", "prod", "linux-vm")
     message = compose(
+        CATALOGUE,
         [
             Event(VM, ("Running", "Running"), news=long),
             Event(DISK, ("Provisioning", "Ready")),
@@ -147,20 +158,20 @@ def test_each_object_finds_its_own_line_in_a_commit() -> None:
     )
     subject, _, body = message.partition("\n")
     assert subject == "prod/linux-vm: Running → Stopped (+2 more)"
-    assert about(VM, subject, body) == long.facts[0]
-    assert about(DISK, subject, body) == "Provisioning → Ready"
-    assert about(other, subject, body) == "Running → Stopped"
+    assert about(label(VM), subject, body) == long.facts[0]
+    assert about(label(DISK), subject, body) == "Provisioning → Ready"
+    assert about(label(other), subject, body) == "Running → Stopped"
     assert body.endswith("\n\n[skip ci]\n\nSource-Revision: c0ffee\n")
-    alone = compose([Event(VM, ("Running", "Running"), news=long)], "")
+    alone = compose(CATALOGUE, [Event(VM, ("Running", "Running"), news=long)], "")
     assert len(alone.splitlines()[0]) == 72
-    assert about(VM, alone.splitlines()[0], alone) == long.facts[0]
+    assert about(label(VM), alone.splitlines()[0], alone) == long.facts[0]
 
 
 def test_one_thing_that_happened_is_said_once() -> None:
-    message = compose([Event(VM, ("Starting", "Running"))], "")
+    message = compose(CATALOGUE, [Event(VM, ("Starting", "Running"))], "")
     assert message == "linux-vm: Starting → Running\n\n[skip ci]\n"
-    assert about(VM, "linux-vm: Starting → Running", "") == "Starting → Running"
-    assert about(DISK, "an old commit", "") == "an old commit"
+    assert about(label(VM), "linux-vm: Starting → Running", "") == "Starting → Running"
+    assert about(label(DISK), "an old commit", "") == "an old commit"
 
 
 def test_texts_from_people_and_guests_stay_on_their_line() -> None:
