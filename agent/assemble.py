@@ -32,6 +32,7 @@ from agent.reconcile.news import Lanes, NodeLanes
 from agent.reconcile.plans.open_branches import OpenBranches
 from agent.reconcile.reconciler import Identity, Reconciler, Timing
 from agent.reconcile.status_branch import StatusBranch
+from agent.reconcile.supply import Source
 from agent.reconcile.workers import Workers
 
 LAST_WORK = 5.0
@@ -150,13 +151,10 @@ class Agent:
         )
         executor = Executor(
             {host.name: host},
-            spool,
-            plan.image_limit,
+            Source(spool, plan.image_limit, plan.reach, lambda news: self.reconciler.post(news)),
             lambda: self.reconciler.next_number(),
-            lambda news: self.reconciler.post(news),
             self._stopping.is_set,
             self.git.may_act,
-            plan.reach,
         )
         self.reconciler = Reconciler(
             catalogue=catalogue,

@@ -53,12 +53,19 @@ def reported(
             news = work()
         except Exception as error:
             log.exception("a mistake in gitvirt itself")
-            kind = type(error).__name__  # its text may hold anything
-            news = failed(f"a mistake in gitvirt itself ({kind}): report it with the agent's log")
+            news = failed(mistake(error))
         if news is not None:
             post(news)
 
     return task
+
+
+def mistake(error: Exception) -> str:
+    """What people are told of an error that nobody foresaw, as the end of a sentence; the log has
+    it whole.
+    """
+    kind = type(error).__name__  # its text may hold anything
+    return f"a mistake in gitvirt itself ({kind}): report it with the agent's log"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from agent.hypervisor.host import LibvirtHost
 from agent.images.request import Reach
 from agent.kinds.virtual_machine.definition import DomainFacts, parse, read
 from agent.reconcile.execute import Executor, Ticket
+from agent.reconcile.supply import Source
 from agent.reconcile.world import VolumeRead
 from tests.golden.case import CASES, NODE, NOW, Case, manifests, names
 from tests.golden.test_addresses import addresses
@@ -109,13 +110,10 @@ def carried_out(
     """Decide and act until nothing is left to do: the verbs of each round, and the last decision."""
     executor = Executor(
         hosts={host.name: host},
-        spool=spool,
-        image_limit=0,
+        source=Source(spool, 0, Reach(), lambda _news: None),
         number=itertools.count().__next__,
-        progress=lambda _news: None,
         stopping=lambda: False,
         may_act=lambda: True,
-        reach=Reach(),
     )
     done: list[list[str]] = []
     decision = real.decide(host.read_domain(real.uuid), now)

@@ -20,7 +20,7 @@ from agent.core.jobs import Job
 from agent.core.model import Key
 from agent.images.errors import ImageError
 from agent.images.pipeline import Prepared
-from agent.reconcile import execute
+from agent.reconcile import supply
 from agent.reconcile.execute import Outcome, Ticket
 from agent.reconcile.news import ProgressNews
 from agent.reconcile.world import VolumeRead
@@ -243,7 +243,7 @@ def test_a_download_that_fails_says_so_while_it_is_tried_again(
         trouble("no answer in time")
         raise ImageError("ImagePullFailed", "gave up", retry=True)
 
-    monkeypatch.setattr(execute, "fetch", fails)
+    monkeypatch.setattr(supply, "fetch", fails)
     downloads = rig.downloads = deque()
     rig.push({"image.yaml": image(NEW)})
     rig.agent.reconciler.look_at_git()
@@ -278,7 +278,7 @@ def test_data_that_something_lies_on_is_not_replaced(
         path.write_bytes(b"data")
         return Prepared(path, "qcow2", GIB, 4, digest(OLD), digest(OLD))
 
-    monkeypatch.setattr(execute, "fetch", fetched)
+    monkeypatch.setattr(supply, "fetch", fetched)
     rig.step()
     name = image_volume("default", digest(OLD), "qcow2")
     path = f"{rig.host.ensure_pool(POOL)}/{name}"

@@ -12,6 +12,7 @@ from agent.core.identity import POOL
 from agent.core.model import Key
 from agent.images.request import Reach
 from agent.reconcile.execute import Executor, Outcome, Ticket
+from agent.reconcile.supply import Source
 from tests.memory_host import MemoryHost, Volume
 
 SEED = WriteSeed(
@@ -30,13 +31,10 @@ def host() -> MemoryHost:
 def carried_out(host: MemoryHost, folder: Path) -> Outcome:
     executor = Executor(
         hosts={host.name: host},
-        spool=folder,
-        image_limit=0,
+        source=Source(folder, 0, Reach(), lambda _news: None),
         number=itertools.count().__next__,
-        progress=lambda _news: None,
         stopping=lambda: False,
         may_act=lambda: True,
-        reach=Reach(),
     )
     return executor.run(Ticket(Key("VirtualMachine", "default", "vm"), 1, (SEED,)))
 

@@ -73,7 +73,7 @@ def plan(
     world = World(engine, fleet)
     engine.put(FLEET, None, fleet)
     book = Book(engine, catalogue, world, fleet, "")
-    simulation = Simulation(engine, world, fleet)
+    simulation = Simulation(engine, world)
     if live is not None:
         pools = {POOL: "/", **live.pools}  # the agent makes it before anything else
         world.take(FullRead(0, replace(live, pools=pools)))

@@ -12,7 +12,7 @@ from agent.core import ledger
 from agent.core.schema import Catalogue
 from agent.images.errors import ImageError
 from agent.images.pipeline import HttpSource, Prepared
-from agent.reconcile import execute, status_branch
+from agent.reconcile import status_branch, supply
 from tests import rig
 
 IMAGES = {
@@ -45,7 +45,7 @@ def _parsed(data: bytes) -> str:
 def prepare(patch: Callable[[object, str, object], None]) -> None:
     """No network, and what is the same every time is worked out once: that is most of the test's time."""
     catalogue = Catalogue.load()
-    patch(execute, "fetch", fetch)
+    patch(supply, "fetch", fetch)
     patch(Catalogue, "load", lambda: catalogue)
     for module in (status_branch, rig):
         patch(module, "load", lambda data: json.loads(_parsed(data)))

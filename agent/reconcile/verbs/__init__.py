@@ -1,0 +1,50 @@
+"""What can be done to a host, one class a verb: here, and nowhere else, stands what an action of
+`core.actions` does, what it relies on, what is read again, and how a plan takes it for done.
+`execute` and `plans.simulate` carry them out; neither knows any by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent.core.actions import (
+    Action,
+    CreateVolume,
+    DefineDomain,
+    DeleteConsoleLog,
+    DeleteSeed,
+    DestroyDomain,
+    EraseVolume,
+    ImportImage,
+    ResizeVolume,
+    ResumeDomain,
+    SetLiveMetadata,
+    ShutdownDomain,
+    StartDomain,
+    UndefineDomain,
+    WriteSeed,
+)
+from agent.reconcile.verbs import content, domain, volume
+from agent.reconcile.verbs.verb import A, Verb
+
+VERBS: Mapping[type[Action], Verb[Any]] = {
+    ImportImage: content.Import(),
+    WriteSeed: content.Write(),
+    CreateVolume: volume.Create(),
+    ResizeVolume: volume.Resize(),
+    DeleteSeed: volume.Delete(),
+    DeleteConsoleLog: volume.Delete(),
+    EraseVolume: volume.Erase(),
+    DefineDomain: domain.Define(),
+    UndefineDomain: domain.Undefine(),
+    SetLiveMetadata: domain.WriteLiveMetadata(),
+    StartDomain: domain.Start(),
+    ShutdownDomain: domain.Shutdown(),
+    DestroyDomain: domain.Destroy(),
+    ResumeDomain: domain.Resume(),
+}
+
+
+def verb_of(action: A) -> Verb[A]:
+    return VERBS[type(action)]

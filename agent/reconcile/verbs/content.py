@@ -1,0 +1,99 @@
+"""Verbs that give a volume its content."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from agent.core.actions import ImportImage, WriteSeed
+from agent.core.host import RawVolume
+from agent.core.model import Json
+from agent.core.volumes import users_of, volume_xml
+from agent.reconcile.verbs.facts import Facts
+from agent.reconcile.verbs.site import Content, Site
+from agent.reconcile.verbs.verb import Done, Sight, Verb
+from agent.reconcile.verbs.volume import is_there, refuse
+
+SEED = 1024 * 1024
+"""Bytes that a medium is taken for in a plan."""
+_BYTE = 1
+"""Bytes that unknown image data is taken for."""
+_FORMAT = "qcow2"
+
+
+class Write(Verb[WriteSeed]):
+    def perform(self, action: WriteSeed, site: Site) -> Done:
+        content = site.supply.seed(action)
+        with site.volume(action.pool, action.name):
+            site.check()
+            return is_there(site.name, _store(site, action.pool, action.name, content))
+
+    def simulate(self, action: WriteSeed, facts: Facts) -> Done:
+        return is_there(facts.name, _stored(facts, action.pool, action.name, SEED, SEED))
+
+
+class Import(Verb[ImportImage]):
+    """What it is stored as, and so what it relies on, is known only once the data is there."""
+
+    long = True
+
+    def perform(self, action: ImportImage, site: Site) -> Done:
+        with site.supply.image(action) as image:
+            name = f"{action.volume_prefix}{image.digest}.{image.format}"
+            with site.volume(action.pool, name):
+                site.check()  # hours may have passed
+                _replaceable(site, action.pool, name, image.size)
+                volume = _store(site, action.pool, name, image)
+        facts = _result(action, image.digest, image.format, image.size, image.virtual_size)
+        return replace(is_there(site.name, volume), result=facts)
+
+    def simulate(self, action: ImportImage, facts: Facts) -> Done:
+        what = repr((action.source[0], sorted(action.checksums.items()), action.ca_bundle))
+        digest = f"unknown-{hashlib.sha256(what.encode()).hexdigest()}"
+        name = f"{action.volume_prefix}{digest}.{_FORMAT}"
+        volume = _stored(facts, action.pool, name, 0, _BYTE)
+        result = _result(action, digest, _FORMAT, _BYTE, 0)
+        return replace(is_there(facts.name, volume), result=result)
+
+
+def _result(
+    action: ImportImage, digest: str, image_format: str, stored: int, unpacked: int
+) -> dict[str, Json]:
+    return {
+        "digest": digest,
+        "format": image_format,
+        "storedBytes": stored,
+        "unpackedBytes": unpacked,
+        "source": action.source,
+    }
+
+
+def _replaceable(sight: Sight, pool: str, name: str, size: int) -> None:
+    """Fails if a volume of that name with other content is in use."""
+    for node in sight.sharing(pool):
+        seen = node.read(frozenset({pool}))
+        known = seen.volumes.get((pool, name))
+        if known is not None and known.physical != size:
+            refuse(users_of(name, seen.domains.values(), seen.volumes.values()))
+
+
+def _store(site: Site, pool: str, name: str, content: Content) -> RawVolume:
+    """Have a volume with just this content. One that is there whole is left alone; a part of one is
+    made anew.
+    """
+    host = site.node
+    known = host.read_volumes(pool).get((pool, name))
+    if known is not None and known.physical == content.size:
+        return known
+    if known is not None:
+        host.delete_volume(pool, name)
+    # made empty, so that the file's size tells how much of it has arrived
+    host.create_volume(pool, volume_xml(name, "raw", 0))
+    return host.upload_volume(pool, name, content.chunks, content.size)
+
+
+def _stored(facts: Facts, pool: str, name: str, capacity: int, size: int) -> RawVolume:
+    known = facts.volume(pool, name)
+    if known is not None and known.physical == size:
+        return known
+    return RawVolume(pool, name, f"{facts.path(pool)}/{name}", capacity, size)

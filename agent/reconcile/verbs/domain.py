@@ -1,0 +1,192 @@
+"""Verbs on a domain."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import TypeVar
+
+from lxml import etree
+
+from agent.core.actions import (
+    DefineDomain,
+    DefinitionAction,
+    DestroyDomain,
+    DomainAction,
+    ResumeDomain,
+    SetLiveMetadata,
+    ShutdownDomain,
+    StartDomain,
+    UndefineDomain,
+)
+from agent.core.host import HostError, RawDomain, version
+from agent.core.metadata import NAMESPACE, from_domain
+from agent.kinds.virtual_machine.definition import parse
+from agent.reconcile.verbs.facts import Facts
+from agent.reconcile.verbs.site import Site
+from agent.reconcile.verbs.verb import Done, OutdatedError, Sight, Verb
+from agent.reconcile.world import DomainRead
+
+D = TypeVar("D", bound=DomainAction)
+R = TypeVar("R", bound=DefinitionAction)
+
+
+class _OnDomain(Verb[D]):
+    """The domain is read again at the end, as it is then."""
+
+    def touches(self, action: D) -> tuple[str, ...]:
+        return (action.uuid,)
+
+
+class _Redefines(_OnDomain[R]):
+    """Somebody may have changed the domain since it was decided: a snapshot taken by hand puts its
+    disks on other files, and no event tells of it.
+    """
+
+    def stands(self, action: R, sight: Sight) -> bool:
+        if version(sight.node.read_domain(action.uuid)) != action.over:
+            raise _changed("the domain", action.uuid)
+        return True
+
+
+class Define(_Redefines[DefineDomain]):
+    def perform(self, action: DefineDomain, site: Site) -> Done:
+        site.node.define(action.xml)
+        return Done()
+
+    def simulate(self, action: DefineDomain, facts: Facts) -> Done:
+        known = facts.read_domain(action.uuid)
+        if known is None:
+            name = parse(action.xml).findtext("name") or ""
+            known = RawDomain(action.uuid, name, "shutoff", "unknown", "")
+        return _became(replace(known, inactive_xml=action.xml), facts)
+
+
+class Undefine(_Redefines[UndefineDomain]):
+    def perform(self, action: UndefineDomain, site: Site) -> Done:
+        site.node.undefine(action.uuid)
+        return Done()
+
+    def simulate(self, action: UndefineDomain, facts: Facts) -> Done:
+        raw = facts.read_domain(action.uuid)
+        if raw is not None and raw.active:
+            raise HostError("DomainRunning", f"cannot undefine {raw.name}: it is running")
+        return Done((DomainRead(0, facts.name, action.uuid, None),))
+
+
+class Start(_OnDomain[StartDomain]):
+    def alone(self, action: StartDomain, site: Site) -> AbstractContextManager[object]:
+        return site.start()
+
+    def stands(self, action: StartDomain, sight: Sight) -> bool:
+        for uuid, known in action.beside:
+            if version(sight.node.read_domain(uuid)) != known:
+                raise _changed("a domain that has a disk of its own", uuid)
+        return True
+
+    def perform(self, action: StartDomain, site: Site) -> Done:
+        site.node.start(action.uuid, reset_nvram=action.reset_nvram)
+        return Done()
+
+    def simulate(self, action: StartDomain, facts: Facts) -> Done:
+        raw = facts.read_domain(action.uuid)
+        if raw is None:
+            raise HostError("DomainNotFound", f"no domain with UUID {action.uuid}", retry=False)
+        if raw.active and not raw.starting:
+            return Done()
+        active_xml = raw.active_xml or raw.inactive_xml
+        up = replace(raw, state="running", reason="booted", active_xml=active_xml)
+        return _became(replace(up, stopped_by="", rebooted=0.0), facts)
+
+
+class Shutdown(_OnDomain[ShutdownDomain]):
+    def stands(self, action: ShutdownDomain, sight: Sight) -> bool:
+        return _runs(sight, action.uuid, action.if_instance)
+
+    def perform(self, action: ShutdownDomain, site: Site) -> Done:
+        site.node.shutdown(action.uuid)
+        return Done()
+
+    def simulate(self, action: ShutdownDomain, facts: Facts) -> Done:
+        return _ended(action.uuid, facts, "shutdown", by="guest")
+
+
+class Destroy(_OnDomain[DestroyDomain]):
+    def stands(self, action: DestroyDomain, sight: Sight) -> bool:
+        return _runs(sight, action.uuid, action.if_instance)
+
+    def perform(self, action: DestroyDomain, site: Site) -> Done:
+        site.node.destroy(action.uuid)
+        return Done()
+
+    def simulate(self, action: DestroyDomain, facts: Facts) -> Done:
+        return _ended(action.uuid, facts, "destroyed", by="host")
+
+
+class Resume(Verb[ResumeDomain]):
+    """Not read again at once: where there is still no space it is paused again in a moment, and
+    both are told by events.
+    """
+
+    def stands(self, action: ResumeDomain, sight: Sight) -> bool:
+        return _runs(sight, action.uuid, action.if_instance)
+
+    def perform(self, action: ResumeDomain, site: Site) -> Done:
+        site.node.resume(action.uuid)
+        return Done()
+
+    def simulate(self, action: ResumeDomain, facts: Facts) -> Done:
+        raw = facts.read_domain(action.uuid)
+        if raw is None or not raw.starved:
+            return Done()
+        return _became(replace(raw, state="running", reason="unpaused"), facts)
+
+
+class WriteLiveMetadata(_OnDomain[SetLiveMetadata]):
+    def stands(self, action: SetLiveMetadata, sight: Sight) -> bool:
+        return _runs(sight, action.uuid, action.if_instance)
+
+    def perform(self, action: SetLiveMetadata, site: Site) -> Done:
+        site.node.set_live_metadata(action.uuid, action.xml)
+        return Done()
+
+    def simulate(self, action: SetLiveMetadata, facts: Facts) -> Done:
+        raw = facts.read_domain(action.uuid)
+        root = parse(raw.active_xml) if raw else None
+        metadata = None if root is None else root.find("metadata")
+        if raw is None or root is None or metadata is None:
+            return Done()
+        for old in metadata.findall(f"{{{NAMESPACE}}}*"):
+            metadata.remove(old)
+        metadata.append(etree.fromstring(action.xml))  # made by us
+        return _became(replace(raw, active_xml=etree.tostring(root, encoding="unicode")), facts)
+
+
+def _changed(what: str, uuid: str) -> OutdatedError:
+    message = f"{what} was changed meanwhile: deciding anew"
+    return OutdatedError("DomainChanged", message, (uuid,))
+
+
+def _runs(sight: Sight, uuid: str, instance: str) -> bool:
+    """True if just that instance runs: between decision and deed somebody may have started another
+    one.
+    """
+    raw = sight.node.read_domain(uuid)
+    if raw is None or not raw.active:
+        return False
+    metadata = from_domain(parse(raw.active_xml))
+    return (metadata.instance if metadata else "") == instance
+
+
+def _became(raw: RawDomain, facts: Facts) -> Done:
+    return Done((DomainRead(0, facts.name, raw.uuid, raw),))
+
+
+def _ended(uuid: str, facts: Facts, reason: str, *, by: str) -> Done:
+    raw = facts.read_domain(uuid)
+    if raw is None or not raw.active:
+        return Done()
+    if not raw.inactive_xml:
+        return Done((DomainRead(0, facts.name, uuid, None),))
+    off = replace(raw, state="shutoff", reason=reason, active_xml="", stopped_by=by)
+    return _became(replace(off, rebooted=0.0), facts)

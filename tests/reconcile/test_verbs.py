@@ -1,0 +1,538 @@
+"""What a verb does to a host, what is seen of that afterwards, and what a plan takes for done are one and the same."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from agent.core import actions
+from agent.core.actions import (
+    Action,
+    CreateVolume,
+    DefineDomain,
+    DeleteConsoleLog,
+    DeleteSeed,
+    DeleteVolume,
+    DestroyDomain,
+    EraseVolume,
+    ImportImage,
+    ResizeVolume,
+    ResumeDomain,
+    SetLiveMetadata,
+    ShutdownDomain,
+    StartDomain,
+    UndefineDomain,
+    WriteSeed,
+)
+from agent.core.facts import Engine
+from agent.core.host import HostError, RawDomain, RawVolume, version
+from agent.core.identity import POOL
+from agent.core.metadata import DomainMetadata, Power, to_xml
+from agent.core.model import Key
+from agent.images.pipeline import Prepared
+from agent.images.request import Reach
+from agent.reconcile import supply
+from agent.reconcile.execute import Executor, Outcome, Ticket, by_itself
+from agent.reconcile.plans.simulate import simulated
+from agent.reconcile.supply import Source
+from agent.reconcile.verbs import VERBS, site
+from agent.reconcile.verbs.site import Sharing
+from agent.reconcile.verbs.verb import Done, OutdatedError
+from agent.reconcile.world import DomainRead, FullRead, World
+from tests.memory_host import NODE, MemoryHost, Volume
+
+HERE = NODE.name
+VM, OTHER = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
+KEY = Key("VirtualMachine", "default", "vm")
+USED, SEED, NEW = "used.qcow2", "seed.iso", "new.qcow2"
+PATH = f"/var/lib/libvirt/{POOL}"
+
+
+def metadata(instance: str) -> str:
+    power = Power(on=True, by="policy", at=0, instance=instance)
+    return to_xml(DomainMetadata("default", "default", "vm", "u", "", 1, "", instance, power))
+
+
+def definition(
+    uuid: str = VM, name: str = "default.vm", file: str = USED, instance: str = "one"
+) -> str:
+    return (
+        f"<domain><name>{name}</name><uuid>{uuid}</uuid><metadata>{metadata(instance)}</metadata>"
+        f'<devices><disk type="file"><driver name="qemu" type="qcow2"/><source file="{PATH}/{file}"/></disk>'
+        "</devices></domain>"
+    )
+
+
+def off(host: MemoryHost) -> None:
+    host.define(definition())
+
+
+def on(host: MemoryHost) -> None:
+    off(host)
+    host.start(VM)
+    host.define(definition(instance="two"))
+
+
+def starved(host: MemoryHost) -> None:
+    on(host)
+    host.pause(VM, "ioerror")
+
+
+def paused(host: MemoryHost) -> None:
+    on(host)
+    host.pause(VM)
+
+
+def half_on(host: MemoryHost) -> None:
+    off(host)
+    raw = host.read_domain(VM)
+    assert raw is not None
+    host._put(replace(raw, state="paused", reason="starting-up", active_xml=raw.inactive_xml))
+
+
+def transient(host: MemoryHost) -> None:
+    on(host)
+    raw = host.read_domain(VM)
+    assert raw is not None
+    host._put(replace(raw, inactive_xml=""))
+
+
+def beside(host: MemoryHost) -> None:
+    off(host)
+    host.define(definition(OTHER, "other"))
+
+
+def rebooted(host: MemoryHost) -> None:
+    on(host)
+    host.guest_reboot(VM)
+
+
+def with_seed(host: MemoryHost) -> None:
+    off(host)
+    host.pools[POOL][SEED] = Volume(f"{PATH}/{SEED}", 4, content=b"seed")
+
+
+def with_used_seed(host: MemoryHost) -> None:
+    host.define(definition(file=SEED))
+    host.pools[POOL][SEED] = Volume(f"{PATH}/{SEED}", 4, content=b"seed")
+
+
+def with_whole_seed(host: MemoryHost) -> None:
+    host.pools[POOL][SEED] = Volume(f"{PATH}/{SEED}", 1 << 20, content=b"s" * (1 << 20))
+
+
+def with_overlay(host: MemoryHost) -> None:
+    host.pools[POOL]["top.qcow2"] = Volume(f"{PATH}/top.qcow2", 1, f"{PATH}/{USED}")
+
+
+def nothing(_host: MemoryHost) -> None:
+    pass
+
+
+def over(host: MemoryHost, uuid: str = VM) -> str:
+    return version(host.read_domain(uuid))
+
+
+Stage = Callable[[MemoryHost], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    stage: Stage
+    action: Callable[[MemoryHost], Action]
+    fails: str = ""
+    """The reason."""
+    changes: bool = True
+
+    def __repr__(self) -> str:
+        return f"{self.action(prepared(self.stage)).verb}-{self.stage.__name__}-{self.fails}"
+
+
+def prepared(stage: Stage) -> MemoryHost:
+    host = MemoryHost()
+    host.ensure_pool(POOL)
+    host.pools[POOL][USED] = Volume(f"{PATH}/{USED}", 1 << 20, allocated=196_616)
+    stage(host)
+    host.verbs.clear()
+    return host
+
+
+def seed(user_data: bytes = b"#cloud-config\n") -> WriteSeed:
+    return WriteSeed(HERE, POOL, SEED, "id", "vm", sysprep=False, files={"user-data": user_data})
+
+
+CASES = (
+    Case(nothing, lambda host: DefineDomain(HERE, VM, over(host), definition())),
+    Case(on, lambda host: DefineDomain(HERE, VM, over(host), definition(instance="three"))),
+    Case(
+        off, lambda _: DefineDomain(HERE, VM, "older", definition()), "DomainChanged", changes=False
+    ),
+    Case(off, lambda host: UndefineDomain(HERE, VM, over(host))),
+    Case(nothing, lambda host: UndefineDomain(HERE, VM, over(host)), changes=False),
+    Case(on, lambda host: UndefineDomain(HERE, VM, over(host)), "DomainRunning", changes=False),
+    Case(on, lambda _: UndefineDomain(HERE, VM, "older"), "DomainChanged", changes=False),
+    Case(on, lambda _: SetLiveMetadata(HERE, VM, metadata("changed"), "one")),
+    Case(on, lambda _: SetLiveMetadata(HERE, VM, metadata("changed"), "two"), changes=False),
+    Case(off, lambda _: SetLiveMetadata(HERE, VM, metadata("changed"), "one"), changes=False),
+    Case(off, lambda _: StartDomain(HERE, VM)),
+    Case(on, lambda _: StartDomain(HERE, VM), changes=False),
+    Case(half_on, lambda _: StartDomain(HERE, VM)),
+    Case(nothing, lambda _: StartDomain(HERE, VM), "DomainNotFound", changes=False),
+    Case(beside, lambda host: StartDomain(HERE, VM, beside=((OTHER, over(host, OTHER)),))),
+    Case(
+        beside,
+        lambda _: StartDomain(HERE, VM, beside=((OTHER, "older"),)),
+        "DomainChanged",
+        changes=False,
+    ),
+    Case(rebooted, lambda _: ShutdownDomain(HERE, VM, "one")),
+    Case(on, lambda _: ShutdownDomain(HERE, VM, "two"), changes=False),
+    Case(off, lambda _: ShutdownDomain(HERE, VM, "one"), changes=False),
+    Case(rebooted, lambda _: DestroyDomain(HERE, VM, "one")),
+    Case(transient, lambda _: DestroyDomain(HERE, VM, "one")),
+    Case(on, lambda _: DestroyDomain(HERE, VM, "two"), changes=False),
+    Case(starved, lambda _: ResumeDomain(HERE, VM, "one")),
+    Case(paused, lambda _: ResumeDomain(HERE, VM, "one"), changes=False),
+    Case(starved, lambda _: ResumeDomain(HERE, VM, "two"), changes=False),
+    Case(nothing, lambda _: CreateVolume(HERE, POOL, NEW, 1 << 30, f"{PATH}/{USED}", "qcow2")),
+    Case(nothing, lambda _: CreateVolume(HERE, POOL, USED, 1 << 30), changes=False),
+    Case(nothing, lambda _: ResizeVolume(HERE, POOL, USED, 1 << 30)),
+    Case(nothing, lambda _: ResizeVolume(HERE, POOL, USED, 1), changes=False),
+    Case(nothing, lambda _: ResizeVolume(HERE, POOL, NEW, 1), "VolumeNotFound", changes=False),
+    Case(with_seed, lambda _: DeleteSeed(HERE, POOL, SEED, VM)),
+    Case(with_used_seed, lambda _: DeleteSeed(HERE, POOL, SEED, VM), "VolumeInUse", changes=False),
+    Case(with_seed, lambda _: DeleteConsoleLog(HERE, POOL, SEED, VM)),
+    Case(nothing, lambda _: DeleteConsoleLog(HERE, POOL, SEED, VM), changes=False),
+    Case(nothing, lambda _: EraseVolume(HERE, POOL, USED)),
+    Case(off, lambda _: EraseVolume(HERE, POOL, USED), "VolumeInUse", changes=False),
+    Case(with_overlay, lambda _: EraseVolume(HERE, POOL, USED), "VolumeInUse", changes=False),
+    Case(nothing, lambda _: seed()),
+    Case(with_seed, lambda _: seed()),
+    Case(with_whole_seed, lambda _: seed(), changes=False),
+)
+
+
+def leaves(kind: type[Action]) -> set[type[Action]]:
+    """Actions that can be asked for: those that no other one is made from."""
+    below = kind.__subclasses__()
+    return {kind} if not below else {leaf for each in below for leaf in leaves(each)}
+
+
+def test_each_action_has_its_verb_and_a_case_here() -> None:
+    asked_for = {each.__name__ for each in leaves(Action)}
+    assert {each.__name__ for each in VERBS} == asked_for
+    tried = {case.action(prepared(case.stage)).verb for case in CASES}
+    assert tried | {ImportImage.__name__} == asked_for
+    assert {each.__module__ for each in leaves(Action)} == {actions.__name__}
+
+
+@dataclass
+class Known:
+    """What is known of a host."""
+
+    host: MemoryHost
+    engine: Engine = field(default_factory=lambda: Engine({}, {}))
+
+    def __post_init__(self) -> None:
+        self.world = World(self.engine, "default")
+        self.world.take(FullRead(0, self.host.read(frozenset({POOL}))))
+
+    def take(self, done: Done | Outcome) -> None:
+        for seen in done.seen:
+            self.world.take(seen)
+
+    @property
+    def domains(self) -> dict[tuple[str, str], RawDomain]:
+        return {key: comparable(raw) for key, (_, raw) in self.world.domains().items()}
+
+    @property
+    def volumes(self) -> dict[tuple[str, str, str], RawVolume]:
+        """A plan does not know how large an empty overlay is."""
+        known = self.world.volumes()
+        return {key: replace(each, physical=each.physical > 0) for key, each in known.items()}
+
+
+def comparable(raw: RawDomain) -> RawDomain:
+    """Without what a host writes otherwise than it was given, and what it lists below a running disk."""
+    texts = []
+    for xml in (raw.inactive_xml, raw.active_xml):
+        if xml:
+            root = etree.fromstring(xml, etree.XMLParser(remove_blank_text=True))
+            for layer in root.findall("devices/disk/backingStore"):
+                layer.getparent().remove(layer)  # type: ignore[union-attr]
+            xml = etree.tostring(root, method="c14n").decode()
+        texts.append(xml)
+    return replace(raw, inactive_xml=texts[0], active_xml=texts[1])
+
+
+def executor(
+    folder: Path,
+    *hosts: MemoryHost,
+    sharing: Sharing = by_itself,
+    may_act: Callable[[], bool] = lambda: True,
+) -> Executor:
+    return Executor(
+        hosts={host.name: host for host in hosts},
+        source=Source(folder, 0, Reach(), lambda _news: None),
+        number=itertools.count(1).__next__,
+        stopping=lambda: False,
+        may_act=may_act,
+        sharing=sharing,
+    )
+
+
+def ticket(*wanted: Action) -> Ticket:
+    return Ticket(KEY, 1, wanted)
+
+
+@pytest.mark.parametrize("case", CASES, ids=repr)
+def test_what_is_done_is_seen_and_a_plan_takes_just_that_for_done(
+    case: Case, tmp_path: Path
+) -> None:
+    host = prepared(case.stage)
+    action, before = case.action(host), Known(host)
+    seen, planned, reason, outdated = Known(host), Known(host), "", False
+    try:
+        planned.take(simulated(action, planned.engine, planned.world))
+    except HostError as error:
+        reason, outdated = error.reason, isinstance(error, OutdatedError)
+    outcome = executor(tmp_path, host).run(ticket(action))
+    seen.take(outcome)
+    if isinstance(action, ResumeDomain):  # an event tells
+        seen.world.take(DomainRead(9, HERE, VM, host.read_domain(VM)))
+    real = Known(host)
+    assert (outcome.reason, reason) == (case.fails, case.fails)
+    assert outcome.outdated == outdated
+    assert outcome.done == ([] if case.fails else [action.verb])
+    assert (seen.domains, seen.volumes) == (real.domains, real.volumes)
+    assert (planned.domains, planned.volumes) == (real.domains, real.volumes)
+    changed = (before.domains, before.volumes) != (real.domains, real.volumes)
+    assert changed == case.changes
+
+
+def imported(tmp_path: Path, patch: pytest.MonkeyPatch) -> ImportImage:
+    def fetched(*_: object, **__: object) -> Prepared:
+        path = tmp_path / "data"
+        path.write_bytes(b"data")
+        return Prepared(path, "raw", 4, 4, "d" * 64, "e" * 64)
+
+    patch.setattr(supply, "fetch", fetched)
+    return ImportImage(HERE, POOL, "https://images.test/a", {}, None, "default_image_")
+
+
+def test_imported_data_is_where_its_result_says_on_the_host_and_in_a_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = prepared(nothing)
+    action, planned = imported(tmp_path, monkeypatch), Known(host)
+    outcome = executor(tmp_path, host).run(ticket(action))
+    done = simulated(action, planned.engine, planned.world)
+    assert done.result.keys() == outcome.result.keys()
+    assert done.result["source"] == outcome.result["source"] == action.source
+    for each in (outcome, done):
+        (seen,) = each.seen
+        volume = getattr(seen, "volume", None)
+        assert isinstance(volume, RawVolume)
+        assert (
+            volume.name == f"{action.volume_prefix}{each.result['digest']}.{each.result['format']}"
+        )
+        assert volume.physical == each.result["storedBytes"]
+    assert host.pools[POOL][f"default_image_{'d' * 64}.raw"].content == b"data"
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- in the same breath ---------------------------------------------------------------------------
+
+
+@dataclass
+class LookedAt(MemoryHost):
+    """Writes down when it is read and when something is done to it."""
+
+    log: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.on_effect = lambda verb, phase: self.log.append("done") if phase == "after" else None
+
+    def read_domain(self, uuid: str) -> RawDomain | None:
+        self.log.append("looked")
+        return super().read_domain(uuid)
+
+    def read_bases(self) -> dict[str, str]:
+        self.log.append("looked")
+        return dict(super().read_bases())
+
+
+@pytest.mark.parametrize(
+    ("stage", "action"),
+    [
+        (beside, StartDomain(HERE, VM, beside=((OTHER, "older"),))),
+        (with_seed, DeleteSeed(HERE, POOL, SEED, VM)),
+        (nothing, EraseVolume(HERE, POOL, USED)),
+        (nothing, CreateVolume(HERE, POOL, NEW, 1)),
+        (nothing, ResizeVolume(HERE, POOL, USED, 1 << 30)),
+        (nothing, seed()),
+        (nothing, ImportImage(HERE, POOL, "https://images.test/a", {}, None, "default_image_")),
+    ],
+    ids=lambda each: each.verb if isinstance(each, Action) else "",
+)
+def test_nothing_is_waited_for_between_the_last_look_and_the_deed(
+    stage: Stage, action: Action, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported(tmp_path, monkeypatch)
+    host = LookedAt()
+    host.pools = prepared(stage).pools
+    stage(host)
+    if isinstance(action, StartDomain):
+        action = replace(action, beside=((OTHER, over(host, OTHER)),))
+    host.log.clear()
+    log = host.log
+
+    class Waiting(site.Locks):
+        def of(self, key: object, at_once: int = 1) -> _Noted:  # type: ignore[override]
+            return _Noted(log)
+
+    monkeypatch.setattr("agent.reconcile.execute.Locks", Waiting)
+
+    def may_act() -> bool:
+        log.append("allowed")
+        return True
+
+    executor(tmp_path, host, may_act=may_act).run(ticket(action))
+    assert "done" in log
+    deeds = len(log) - 1 - log[::-1].index("done")
+    waited = max(at for at, each in enumerate(log) if each == "waited")
+    held = log[waited + 1 : deeds]
+    assert "allowed" in held
+    if isinstance(action, (StartDomain, DeleteVolume, EraseVolume)):
+        assert "looked" in held
+        assert log.index("looked") > waited
+    assert "let go" not in held
+
+
+@dataclass
+class _Noted:
+    log: list[str]
+
+    def __enter__(self) -> None:
+        self.log.append("waited")
+
+    def __exit__(self, *_: object) -> None:
+        self.log.append("let go")
+
+
+def test_a_verb_that_had_to_wait_is_not_begun_once_another_agent_may_act(tmp_path: Path) -> None:
+    host, allowed = prepared(off), [True]
+    on_hosts = executor(tmp_path, host, may_act=lambda: allowed[0])
+    real = on_hosts._locks.of
+
+    @contextmanager
+    def late(*wanted: object) -> Iterator[None]:
+        with real(*wanted):  # type: ignore[arg-type]
+            allowed[0] = False
+            yield
+
+    on_hosts._locks.of = late  # type: ignore[method-assign, assignment]
+    outcome = on_hosts.run(ticket(StartDomain(HERE, VM)))
+    assert outcome.reason == "LeaseLost"
+    assert host.verbs == []
+
+
+# -- nodes ----------------------------------------------------------------------------------------
+
+
+def node(name: str, pools: dict[str, dict[str, Volume]]) -> MemoryHost:
+    host = MemoryHost(replace(NODE, name=name))
+    host.pools = pools
+    return host
+
+
+def test_a_node_that_nobody_knows_is_an_outcome(tmp_path: Path) -> None:
+    host = prepared(off)
+    wanted = [
+        replace(case.action(prepared(case.stage)), node="elsewhere")
+        for case in CASES
+        if not case.fails
+    ]
+    for action in wanted:
+        outcome = executor(tmp_path, host).run(ticket(action))
+        assert (outcome.failed, outcome.reason) == (action.verb, "NodeNotFound")
+        assert "elsewhere" in outcome.message
+        assert HERE in outcome.message
+    assert host.verbs == []
+
+
+def shared(_node: str, _pool: str) -> tuple[str, ...]:
+    return ("a", "b")
+
+
+@pytest.mark.parametrize("away", [False, True])
+@pytest.mark.parametrize("action", [EraseVolume("a", POOL, USED), DeleteSeed("a", POOL, USED, VM)])
+def test_a_volume_that_a_domain_of_another_node_refers_to_is_kept(
+    action: EraseVolume | DeleteSeed, away: bool, tmp_path: Path
+) -> None:
+    pools = prepared(nothing).pools
+    a, b = node("a", pools), node("b", pools)
+    b.define(definition())
+    b.reachable = not away
+    outcome = executor(tmp_path, a, b, sharing=shared).run(ticket(action))
+    assert outcome.reason == ("HostUnreachable" if away else "VolumeInUse")
+    assert USED in pools[POOL]
+    outcome = executor(tmp_path, a, b).run(ticket(action))  # no other one can have it
+    assert outcome.done == [action.verb]
+
+
+def test_image_data_that_a_domain_of_another_node_uses_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    action = replace(imported(tmp_path, monkeypatch), node="a")
+    pools = prepared(nothing).pools
+    name = f"default_image_{'d' * 64}.raw"
+    pools[POOL][name] = Volume(f"{PATH}/{name}", 4, content=b"touched")
+    a, b = node("a", pools), node("b", pools)
+    b.define(definition(file=name))
+    outcome = executor(tmp_path, a, b, sharing=shared).run(ticket(action))
+    assert outcome.reason == "VolumeInUse"
+    assert pools[POOL][name].content == b"touched"
+
+
+def test_only_nodes_that_share_a_pool_wait_for_each_other() -> None:
+    locks = site.Locks()
+
+    def on_node(name: str, sharing: Sharing = by_itself) -> site.Site:
+        nowhere: site.Supply = None  # type: ignore[assignment]
+        return site.Site(name, {}, sharing, locks, nowhere, lambda: None)
+
+    a, b = on_node("a"), on_node("b")
+    with a.pool(POOL) as _, a.volume(POOL, "x"), b.pool(POOL), b.volume(POOL, "x"), a.pool("other"):
+        assert len(locks._known) == 5
+    assert len(locks._known) == 0
+    with on_node("a", shared).pool(POOL):
+        assert on_node("b", shared).pool(POOL) is on_node("a", shared).pool(POOL)
+
+
+# -- mistakes -------------------------------------------------------------------------------------
+
+
+def test_a_mistake_loses_nothing_of_what_was_done_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def mistake(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("hunter2")
+
+    host = prepared(off)
+    monkeypatch.setattr(host, "start", mistake)
+    created = CreateVolume(HERE, POOL, NEW, 1)
+    outcome = executor(tmp_path, host).run(ticket(created, StartDomain(HERE, VM)))
+    assert outcome.done == ["CreateVolume"]
+    assert (outcome.failed, outcome.reason) == ("StartDomain", "InternalError")
+    assert "ZeroDivisionError" in outcome.message
+    assert "hunter2" not in outcome.message
+    assert {type(each).__name__ for each in outcome.seen} == {"VolumeRead", "DomainRead"}
+    assert caplog.records[-1].exc_info is not None
