@@ -14,6 +14,7 @@ from agent.core.model import Key
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
 from agent.reconcile.news import Lanes, Post, ProgressNews, reported
+from agent.reconcile.verbs import verb_of
 
 log = logging.getLogger("gitvirt")
 
@@ -131,8 +132,9 @@ class Acting:
         self._engine.put(JOB, key, replace(job, busy=verbs, progress=0, trouble=""))
         ticket = Ticket(key, obj.generation, decision.actions)
         self.busy[key] = obj.uid, ticket
-        lanes = self._lanes.of[decision.actions[0].node]
-        lane = lanes.imports if "ImportImage" in verbs else lanes.actions
+        lanes = self._lanes.at(decision.actions[0].node)
+        long = any(verb_of(action).long for action in decision.actions)
+        lane = lanes.imports if long else lanes.actions
         lane(reported(self._post, lambda: self._executor.run(ticket), ticket.failed))
 
     def _call_off(self, ticket: Ticket, decision: Decision | None) -> None:

@@ -154,7 +154,7 @@ class Housekeeping:
             return
         self.busy.add(name)
         ticket = Ticket(Key(VOLUME, node, name), 0, (EraseVolume(node, POOL, name),))
-        lane = self._lanes.of[node].actions
+        lane = self._lanes.at(node).actions
         lane(reported(self._post, lambda: self._executor.run(ticket), ticket.failed))
 
     # -- image data --------------------------------------------------------------------------
