@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import threading
 
 from agent import logs
 from agent.assemble import Agent, AlreadyRunning, DataFolderError, Plan, claimed, program_version
@@ -19,6 +18,7 @@ from agent.images.request import Reach
 from agent.loop import Loop
 from agent.reconcile.git import Branches
 from agent.reconcile.summary import Summary
+from agent.reconcile.workers import lasting
 from agent.settings import Settings, data_home
 
 log = logging.getLogger("gitvirt")
@@ -66,7 +66,7 @@ def _run(
     loop.handle_signals(agent.reconciler.look_at_git)
     if watched:
         news = agent.reconciler.look_at_git
-        threading.Thread(target=watch, args=(watched, news, loop.stop), daemon=True).start()
+        lasting("watch", lambda: watch(watched, news, loop.stop), loop.stop)
     log.info(
         "agent %s of fleet %s, gitvirt %s: node %s%s, repository %s, branch %s, path %s",
         *(instance, settings.fleet, program_version(), host.name),

@@ -56,9 +56,15 @@ class Calls:
         end = time.monotonic() + deadline
         run: _Call[T] = _Call(call)
         self._enter(doing, run, lane, end)
-        threading.Thread(
+        thread = threading.Thread(
             target=self._work, args=(run, lane), name="libvirt-call", daemon=True
-        ).start()
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._leave(run, lane)
+            message = f"cannot {doing}: this machine gives the agent no more threads"
+            raise HostError("TooManyThreads", message) from error
         seen = progress() if progress else None
         while not run.done.wait(max(0.0, end - time.monotonic())):
             if progress and (now := progress()) != seen:
@@ -94,6 +100,9 @@ class Calls:
     def _work(self, run: _Call[T], lane: Hashable) -> None:
         with run:
             run.result = run.call()
+        self._leave(run, lane)
+
+    def _leave(self, run: _Call[T], lane: Hashable) -> None:
         with self._changed:
             run.done.set()
             self._abandoned -= run.abandoned

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import threading
 from collections.abc import Callable, Iterator
@@ -10,9 +11,12 @@ from collections.abc import Callable, Iterator
 import libvirt
 
 from agent.core.host import HostError
+from agent.core.mistakes import mistake
 from agent.hypervisor import event_loop
 from agent.hypervisor.calls import AbandonedError, Calls
 from agent.hypervisor.errors import translate, unsupported
+
+log = logging.getLogger("gitvirt")
 
 KEEPALIVE_INTERVAL = 5
 KEEPALIVE_COUNT = 3
@@ -145,6 +149,9 @@ class Link:
         except libvirt.libvirtError as error:
             _close(connection)
             raise translate(error, "watch the host's events") from error
+        except Exception:
+            _close(connection)
+            raise
         with self._lock:
             if not self._closed.is_set() and self._main is None:
                 self._main = connection
@@ -188,7 +195,14 @@ class Link:
                 self._why = str(error)
                 if isinstance(error, AbandonedError):
                     longest = max(LONGEST_AFTER_HANGING, delay)
-                delay = min(2 * delay, longest)
+            except Exception as error:
+                if self._closed.is_set():  # the end takes the connection from whoever uses it
+                    return
+                log.exception("a mistake in gitvirt itself, in connecting to libvirt")
+                self._why = mistake(error)
+            else:
+                continue
+            delay = min(2 * delay, longest)
 
     def _come_back(self) -> None:
         """One try. One that was given up may still come to its end, long after."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from collections.abc import Callable
 import libvirt
 
 from agent.hypervisor.errors import unsupported
+
+log = logging.getLogger("gitvirt")
 
 _PLAIN = (
     (libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, "agent"),
@@ -45,11 +48,12 @@ class Watch:
             self._stopped_by.clear()
             self._rebooted.clear()
         watch = connection.domainEventRegisterAny
-        watch(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle, None)
-        watch(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._reboot, None)
+        watch(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._kept(self._lifecycle), None)
+        watch(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._kept(self._reboot), None)
+        plain = self._kept(self._plain)
         for event, what in _PLAIN:
             try:
-                watch(None, event, self._plain, what)
+                watch(None, event, plain, what)
             except libvirt.libvirtError as error:
                 if not unsupported(error):  # an older libvirtd lacks the newer events
                     raise
@@ -59,6 +63,18 @@ class Watch:
 
     def rebooted(self, uuid: str) -> float:
         return self._rebooted.get(uuid, 0.0)
+
+    def _kept(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """An event whose callback raises would be lost: all of the host is read in its place."""
+
+        def call(*event: object) -> None:
+            try:
+                callback(*event)
+            except Exception:
+                log.exception("a mistake in gitvirt itself, at an event of libvirt")
+                self._notify("", "missed")
+
+        return call
 
     def _lifecycle(
         self,

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from agent.core.actions import Action
 from agent.core.host import Host, HostError
+from agent.core.mistakes import INTERNAL, mistake
 from agent.core.model import Json, Key
 from agent.images.errors import CancelledError, ImageError
-from agent.reconcile.news import INTERNAL, mistake
 from agent.reconcile.supply import Source, Supplier
 from agent.reconcile.verbs import verb_of
 from agent.reconcile.verbs.site import Locks, Sharing, Site

@@ -12,7 +12,7 @@ from agent.core.known import FREE, NODE
 from agent.core.model import Json
 from agent.core.quantity import format_bytes
 from agent.reconcile.guests import Guests
-from agent.reconcile.news import NodeLanes, Post, reported
+from agent.reconcile.news import NodeLanes, Post, Task, reported
 from agent.reconcile.workers import Counter
 from agent.reconcile.world import (
     DomainRead,
@@ -20,6 +20,8 @@ from agent.reconcile.world import (
     GuestRead,
     NodeLost,
     Observation,
+    Part,
+    ReadFailed,
     SpaceRead,
     World,
     wants_guest,
@@ -54,6 +56,8 @@ class HostSide:
         self._lanes, self._post, self._numbers = lanes, post, numbers
         self.error = ""
         """Why the node cannot be reached; empty while it can."""
+        self._mistakes: dict[Part, str] = {}
+        """What could not be read since, by a mistake of this program."""
         self._reading = False
         self._read_at = 0.0
         self._changed: set[tuple[str, str]] = set()
@@ -80,7 +84,8 @@ class HostSide:
     def described(self) -> dict[str, Json]:
         """The node as agent.yaml has it."""
         name = next(iter(self._world.nodes), "")
-        told: dict[str, Json] = {"name": name, "ready": not self.error, "message": self.error}
+        message = self.error or next(iter(self._mistakes.values()), "")
+        told: dict[str, Json] = {"name": name, "ready": not self.error, "message": message}
         if (node := self.node) is not None:
             told |= {"memory": format_bytes(node.memory), "libvirt": node.libvirt_version}
         return told
@@ -108,7 +113,7 @@ class HostSide:
         self._changed = set()
         if self._starved and now >= self._space_at:
             self._space_at = now + SPACE_EVERY
-            self._lanes.reads(self._read_space)
+            self._lanes.reads(self._read_space())
         for node, uuid in self._guests.take_due(now):
             self._lanes.guests(self._ask_guest(node, uuid))
 
@@ -119,17 +124,24 @@ class HostSide:
             if self.error:
                 log.info("node %s: reachable again", news.reading.node.name)
             self.error = ""
+            self._mistakes.clear()
         elif isinstance(news, NodeLost):
             self._reading, self._read_at = False, now + RETRY
             self._lost(news.message)
+        elif isinstance(news, ReadFailed):
+            self._misread(news, now)
         self._world.take(news)
         if isinstance(news, FullRead):
             for domain in self._world.domains():
                 self._look_at(domain, now)
         elif isinstance(news, DomainRead):
+            self._mistakes.pop(Part.DOMAIN, None)
             self._look_at((news.node, news.uuid), now)
         elif isinstance(news, GuestRead) and news.info is not None:
+            self._mistakes.pop(Part.GUEST, None)
             self._guests.answered((news.node, news.uuid), news.info, now)
+        elif isinstance(news, SpaceRead):
+            self._mistakes.pop(Part.SPACE, None)
 
     def due(self, now: float) -> float:
         """When it is to be read again."""
@@ -142,6 +154,15 @@ class HostSide:
             log.error("node: %s", message)
         self.error = message
 
+    def _misread(self, news: ReadFailed, now: float) -> None:
+        """Told with the node, which is there all the same; and a domain is read with all others."""
+        self._mistakes[news.part] = f"{news.part.value} cannot be read: {news.message}"
+        if news.part is Part.DOMAIN:
+            self._read_at = min(self._read_at, now + RETRY)
+
+    def _failed(self, part: Part) -> Callable[[str], ReadFailed]:
+        return lambda message: ReadFailed(self._host.name, part, message)
+
     def _read_all(self) -> Observation:
         number = self._numbers.next()
         try:
@@ -153,16 +174,15 @@ class HostSide:
     def _unread(self, message: str) -> NodeLost:
         return NodeLost(self._host.name, message)
 
-    def _read_one(self, node: str, uuid: str) -> Callable[[], None]:
+    def _read_one(self, node: str, uuid: str) -> Task:
         def read() -> DomainRead | HostEvent:
             number = self._numbers.next()
             try:
                 return DomainRead(number, node, uuid, self._host.read_domain(uuid))
             except HostError:
-                return unreadable
+                return HostEvent(node, "", "unreadable")
 
-        unreadable = HostEvent(node, "", "unreadable")
-        return reported(self._post, read, lambda _: unreadable)
+        return reported(self._post, read, self._failed(Part.DOMAIN))
 
     def _look_for_space(self, domain: tuple[str, str], *, starved: bool) -> None:
         """What was free before a guest found no space says nothing."""
@@ -173,11 +193,15 @@ class HostSide:
         elif not starved:
             self._starved.discard(domain)
 
-    def _read_space(self) -> None:
-        try:
-            self._post(SpaceRead(self._host.name, POOL, self._host.free_space(POOL)))
-        except HostError as error:
-            log.debug("node %s: %s", self._host.name, error)  # it is asked again
+    def _read_space(self) -> Task:
+        def read() -> SpaceRead | None:
+            try:
+                return SpaceRead(self._host.name, POOL, self._host.free_space(POOL))
+            except HostError as error:
+                log.debug("node %s: %s", self._host.name, error)
+                return None  # it is asked again
+
+        return reported(self._post, read, self._failed(Part.SPACE))
 
     def _look_at(self, domain: tuple[str, str], now: float) -> None:
         """What a read of this domain gives rise to."""
@@ -192,7 +216,7 @@ class HostSide:
         else:
             self._guests.closed(domain)
 
-    def _ask_guest(self, node: str, uuid: str) -> Callable[[], None]:
+    def _ask_guest(self, node: str, uuid: str) -> Task:
         def ask() -> GuestRead | None:
             try:
                 info = self._host.guest_info(uuid)
@@ -200,4 +224,4 @@ class HostSide:
                 return None  # it is asked again
             return None if info is None else GuestRead(node, uuid, info)
 
-        return reported(self._post, ask, lambda _: None)
+        return reported(self._post, ask, self._failed(Part.GUEST))

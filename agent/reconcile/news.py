@@ -6,12 +6,23 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from agent.core.mistakes import mistake
 from agent.core.model import Key
 
 log = logging.getLogger("gitvirt")
 
-Submit = Callable[[Callable[[], None]], None]
+Submit = Callable[["Task"], None]
 Post = Callable[[object], None]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Work beside the pass that never ends in silence: `reported` makes it, and nothing else."""
+
+    run: Callable[[], None]
+
+    def __call__(self) -> None:
+        self.run()
 
 
 @dataclass(frozen=True)
@@ -41,20 +52,14 @@ class Lanes:
         return self.of.get(node, _NOWHERE)
 
 
-def _now(task: Callable[[], None]) -> None:
+def _now(task: Task) -> None:
     task()
 
 
 _NOWHERE = NodeLanes(_now, _now, _now, _now)
 
 
-INTERNAL = "InternalError"
-"""Reason of what failed by a mistake in this program."""
-
-
-def reported(
-    post: Post, work: Callable[[], object], failed: Callable[[str], object]
-) -> Callable[[], None]:
+def reported(post: Post, work: Callable[[], object], failed: Callable[[str], object]) -> Task:
     """A lane's task: does the work and posts what it found out; None is no news. Whoever waits for
     its end waits never in vain: of an error that nobody foresaw, `failed` makes the news.
     """
@@ -68,15 +73,7 @@ def reported(
         if news is not None:
             post(news)
 
-    return task
-
-
-def mistake(error: Exception) -> str:
-    """What people are told of an error that nobody foresaw, as the end of a sentence; the log has
-    it whole.
-    """
-    kind = type(error).__name__  # its text may hold anything
-    return f"a mistake in gitvirt itself ({kind}): report it with the agent's log"
+    return Task(task)
 
 
 @dataclass(frozen=True)

@@ -29,15 +29,7 @@ from agent.reconcile.status_branch import Ledger, StatusBranch
 from agent.reconcile.summary import Summary
 from agent.reconcile.telling import Telling
 from agent.reconcile.workers import Counter
-from agent.reconcile.world import (
-    DomainRead,
-    FullRead,
-    GuestRead,
-    NodeLost,
-    SpaceRead,
-    VolumeRead,
-    World,
-)
+from agent.reconcile.world import Observation, World
 from agent.reconcile.writing import CALM, Writing
 
 log = logging.getLogger("gitvirt")
@@ -206,7 +198,7 @@ class Reconciler:
                 self._acting.progress(news)
             case HostEvent():
                 self._hosts.happened(news, now)
-            case DomainRead() | FullRead() | VolumeRead() | GuestRead() | SpaceRead() | NodeLost():
+            case Observation():
                 self._hosts.take(news, now)
 
     def _ended(self, outcome: Outcome, now: float) -> None:

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Callable, Mapping
 
 from agent.core.human import count
+from agent.core.mistakes import INTERNAL
 from agent.core.model import Desired, Json, Key
 from agent.core.status import timestamp
 from agent.gitrepo.repository import RepositoryError, StaleTip
 from agent.reconcile.git import GitWorker, Pushed, Synced, Withdrawn
 from agent.reconcile.lease import TERM
-from agent.reconcile.news import INTERNAL, Post, Submit, reported
+from agent.reconcile.news import Post, Submit, reported
 
 log = logging.getLogger("gitvirt")
 

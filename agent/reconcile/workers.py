@@ -12,6 +12,9 @@ from collections.abc import Callable
 
 log = logging.getLogger("gitvirt")
 
+ANEW = 5.0
+"""Seconds until something that ended by a mistake begins anew."""
+
 
 class Workers:
     """At most so many threads that do one task after another, started as there is work for them.
@@ -51,8 +54,8 @@ class Workers:
     def _start(self) -> None:
         name = f"{self._name}-{len(self._threads)}"
         thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
@@ -62,6 +65,22 @@ class Workers:
                 log.exception("a mistake in gitvirt itself, in %s", threading.current_thread().name)
             with self._lock:
                 self._unfinished -= 1
+
+
+def lasting(name: str, work: Callable[[], None], stop: threading.Event) -> None:
+    """Have a thread do `work`, which ends once `stop` is set. What else it ends by is logged, and
+    it begins anew after a moment.
+    """
+
+    def last() -> None:
+        while not stop.is_set():
+            try:
+                work()
+            except Exception:
+                log.exception("a mistake in gitvirt itself, in %s: it begins anew", name)
+            stop.wait(ANEW)
+
+    threading.Thread(target=last, name=name, daemon=True).start()
 
 
 class Counter:

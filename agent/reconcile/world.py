@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from agent.core.facts import Engine
 from agent.core.host import GuestInfo, RawDomain, RawVolume, Reading
@@ -30,8 +31,12 @@ _AGENT_CONNECTED = re.compile(r"name=.org\.qemu\.guest_agent\.0. state=.connecte
 """Found without parsing: this is asked of every domain at every read."""
 
 
+class Observation:
+    """Something that was found out about a node."""
+
+
 @dataclass(frozen=True)
-class DomainRead:
+class DomainRead(Observation):
     """One domain, read because something happened to it. `number` orders reads by their start."""
 
     number: int
@@ -41,13 +46,13 @@ class DomainRead:
 
 
 @dataclass(frozen=True)
-class FullRead:
+class FullRead(Observation):
     number: int
     reading: Reading
 
 
 @dataclass(frozen=True)
-class VolumeRead:
+class VolumeRead(Observation):
     node: str
     pool: str
     name: str
@@ -55,14 +60,14 @@ class VolumeRead:
 
 
 @dataclass(frozen=True)
-class GuestRead:
+class GuestRead(Observation):
     node: str
     uuid: str
     info: GuestInfo | None
 
 
 @dataclass(frozen=True)
-class SpaceRead:
+class SpaceRead(Observation):
     node: str
     pool: str
     free: int
@@ -70,12 +75,26 @@ class SpaceRead:
 
 
 @dataclass(frozen=True)
-class NodeLost:
+class NodeLost(Observation):
     node: str
     message: str
 
 
-Observation = DomainRead | FullRead | VolumeRead | GuestRead | SpaceRead | NodeLost
+class Part(Enum):
+    """What is read of a node beside all of it."""
+
+    DOMAIN = "a domain"
+    SPACE = "its free space"
+    GUEST = "a guest agent's answer"
+
+
+@dataclass(frozen=True)
+class ReadFailed(Observation):
+    """A mistake of this program: what was known before still is."""
+
+    node: str
+    part: Part
+    message: str
 
 
 class World:

@@ -113,3 +113,17 @@ def test_progress_starts_the_deadline_again() -> None:
         return step
 
     assert calls.run("crawl", gate, 0.01, progress=progress) == "through"
+
+
+def test_a_call_for_which_there_is_no_thread_holds_no_lane(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    calls = Calls()
+    gate.open()
+    monkeypatch.setattr(threading.Thread, "start", full)
+    assert reason(calls, gate, "lane") == "TooManyThreads"
+    monkeypatch.undo()
+    assert calls.run("do it", gate, 60, "lane") == "through"

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from lxml import etree
 
+from agent.core.host import GuestInfo
+from agent.reconcile import supply
 from tests.plans import branch
-from tests.rig import OPERATIONS, Rig, condition, disk, machine, operation, vm_key
+from tests.rig import OPERATIONS, Rig, condition, disk, machine, manifest, operation, vm_key
 
 
 def mistake(*_: object, **__: object) -> Any:
@@ -108,6 +111,74 @@ def test_one_in_reading_a_domain_has_the_host_read_again(
     rig.now += 5
     rig.settle()
     assert rig.vm()["status"]["phase"] == "Pause"
+
+
+def node(rig: Rig) -> tuple[bool, str]:
+    """Whether it is ready, and what is said of it."""
+    said = rig.document("agent.yaml")["node"]
+    return said["ready"], said["message"]
+
+
+@pytest.mark.parametrize("what", ["read_domain", "free_space", "guest_info"])
+def test_one_in_reading_a_part_of_the_host_is_told_with_the_node_until_it_succeeds(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    rig.push({"vm.yaml": [disk(), machine()]})
+    rig.settle()
+    monkeypatch.setattr(rig.host, what, mistake)
+    rig.host.edit(rig.uuid(), open_channel, live=True)
+    rig.host.pause(rig.uuid(), "ioerror")
+    for _ in range(5):
+        rig.step()
+        rig.now += 1
+    ready, message = node(rig)
+    assert ready
+    assert "cannot be read: a mistake in gitvirt itself (ZeroDivisionError)" in message
+    assert any(record.exc_info for record in caplog.records)
+    monkeypatch.undo()
+    rig.host.guests[rig.uuid()] = GuestInfo()
+    rig.host.unpause(rig.uuid())
+    for _ in range(5):
+        rig.step()
+        rig.now += 100
+    assert node(rig) == (True, "")
+
+
+def open_channel(root: etree._Element) -> None:
+    """As if the guest's agent had started."""
+    name = "org.qemu.guest_agent.0"
+    (target,) = root.findall(f"devices/channel/target[@name='{name}']")
+    target.set("state", "connected")
+
+
+def test_one_in_a_download_stands_in_the_status(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = {"dataSource": {"type": "HTTP", "http": {"url": "http://127.0.0.1:9/image"}}}
+    monkeypatch.setattr(supply, "fetch", mistake)
+    image = manifest("VirtualImage", "image", {"storage": "ContainerRegistry", **source})
+    rig.push({"image.yaml": image})
+    rig.agent.reconciler.look_at_git()
+    for _ in range(5):
+        rig.step()
+    found = rig.document("namespaces/default/virtualimages/image.yaml")
+    assert "ZeroDivisionError" in condition(found, "Ready")["message"]
+
+
+def test_one_in_erasing_a_volume_stands_with_what_lies_in_the_trash(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.push({"disk.yaml": [disk()], "other.yaml": [disk("other")]})
+    rig.settle()
+    rig.push({"disk.yaml": None})
+    rig.settle()
+    monkeypatch.setattr(rig.host, "read_bases", mistake)
+    rig.now += 8 * 86400
+    rig.settle()
+    (path,) = (path for path in rig.documents() if path.startswith("trash/"))
+    assert b"ZeroDivisionError" in rig.documents()[path]
+    monkeypatch.undo()
+    rig.now += 3600
+    rig.settle()
+    assert not any(path.startswith("trash/") for path in rig.documents())
 
 
 def test_one_in_planning_a_branch_is_the_plan(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from agent.reconcile import workers as beside
 from agent.reconcile.news import reported
 from agent.reconcile.workers import Workers
 
@@ -75,3 +76,23 @@ def test_a_lane_that_is_closed_begins_nothing() -> None:
     workers.submit(done.set)
     assert workers.join(time.monotonic() + 10)
     assert not done.is_set()
+
+
+def test_what_ends_by_a_mistake_begins_anew(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside, "ANEW", 0.0)
+    stop, begun = threading.Event(), list[int]()
+    ended = threading.Event()
+
+    def work() -> None:
+        begun.append(1)
+        if len(begun) < 3:
+            raise ZeroDivisionError
+        stop.set()
+        ended.set()
+
+    beside.lasting("watch", work, stop)
+    assert ended.wait(10)
+    assert begun == [1, 1, 1]
+    assert [record.exc_info is not None for record in caplog.records] == [True, True]

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from agent.core.ledger import PLANS
+from agent.core.mistakes import INTERNAL
 from agent.core.model import Json, Key
 from agent.gitrepo.repository import RepositoryError
-from agent.reconcile.news import INTERNAL, Lanes, Post, reported
+from agent.reconcile.news import Lanes, Post, reported
 from agent.reconcile.plans.open_branches import BranchChange, OpenBranches, Surveyed
 from agent.reconcile.plans.planning import part
 from agent.reconcile.plans.process import Known, Planned, unplanned
