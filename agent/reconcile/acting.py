@@ -48,6 +48,10 @@ class Acting:
         self._done: dict[Key, tuple[tuple[Action, ...], float]] = {}
         """What ended a moment ago had for effects, and when, oldest first."""
 
+    def forget(self) -> None:
+        """Everything is decided anew; what is under way goes on."""
+        self.ready.clear()
+
     def decided(self, key: Key, decision: Decision | None) -> None:
         """An object's decision is another one."""
         if decision is not None and decision.actions:

@@ -30,6 +30,7 @@ from agent.kinds.virtual_machine import defaults
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN, SOURCE
 from agent.reconcile.message import Event, by, news
 from agent.reconcile.origins import Origins
+from agent.reconcile.outbox import Outbox
 from agent.reconcile.status_branch import Ledger
 from agent.reconcile.trash import Trash
 from agent.reconcile.world import World
@@ -58,13 +59,9 @@ class Book:
         self.records: dict[Key, Record] = {}
         self.operations: set[Key] = set()
         """Keys of the operations among the records."""
-        self.trash = Trash()
+        self.outbox = Outbox()
+        self.trash = Trash(self.outbox)
         self._origins = Origins(world, self.trash, fleet)
-        self.saved: dict[Key, str] = {}
-        """Uid of every object that the status branch holds."""
-        self.unsaved: set[Key] = set()
-        self.removed: set[Key] = set()
-        self.events: list[Event] = []
         self.held: tuple[Problem, ...] = ()
         self.problems: tuple[Problem, ...] = ()
         self._authors: dict[Key, str] = {}
@@ -86,7 +83,7 @@ class Book:
             self._forget(key)
         self.records = {}
         self.trash.load(ledger.trash)
-        self.unsaved, self.removed, self.events, self._taken = set(), set(), [], {}
+        self._taken = {}
         self._fresh, self._proved = ledger.fresh, False
         for key, each in ledger.records.items():
             self.records[key] = each
@@ -95,7 +92,8 @@ class Book:
         for key, job in jobs.items():
             if key in self.records or (job and job.busy):
                 self._engine.put(JOB, key, job)
-        self.saved = {key: each.obj.uid for key, each in self.records.items()}
+        saved = {key: each.obj.uid for key, each in self.records.items()}
+        self.outbox.load(saved, ledger.trash)
         self._state_indexes()
 
     # -- acceptance --------------------------------------------------------------------------
@@ -279,10 +277,9 @@ class Book:
         if restored:
             self._engine.put(STATUS, obj.key, restored)
         self.records[obj.key] = record
-        self.removed.discard(obj.key)
         self._put(known.obj if known else None, obj)
         if known is None or not self._same_file(known, record):
-            self.unsaved.add(obj.key)
+            self.outbox.change(obj.key, obj.uid)
 
     def _same_file(self, known: Record, new: Record) -> bool:
         """True if the status branch has the same to say of both; of secrets it says nothing."""
@@ -338,9 +335,8 @@ class Book:
             self.trash.put(each, now)
         self._forget(key)
         self._state_indexes()
-        self.unsaved.discard(key)
-        self.removed.add(key)
-        self.events.append(Event(key, (each.status.get("phase", ""),), gone=True))
+        self.outbox.remove(key)
+        self.outbox.tell(Event(key, (each.status.get("phase", ""),), gone=True))
 
     def report(self, key: Key, report: Mapping[str, Any], now: float) -> None:
         """Take a decision's report as the object's status."""
@@ -352,10 +348,10 @@ class Book:
             return
         before, after = each.status.get("phase", ""), status.get("phase", "")
         said = by(self._authors.pop(key, ""), news(each.status, status))
-        self.events.append(Event(key, (before, after), news=said))
+        self.outbox.tell(Event(key, (before, after), news=said))
         self.records[key] = Record(each.obj, status)
         self._engine.put(STATUS, key, status)
-        self.unsaved.add(key)
+        self.outbox.change(key, each.obj.uid)
 
     def ledger(self) -> Ledger:
         """A copy of what is in force by now."""
@@ -364,7 +360,7 @@ class Book:
     def is_saved(self, key: Key) -> bool:
         """True if the status branch knows the object by this uid."""
         each = self.records.get(key)
-        return each is not None and self.saved.get(key) == each.obj.uid
+        return each is not None and self.outbox.is_saved(key, each.obj.uid)
 
 
 def references(obj: Object) -> Iterator[tuple[Index, Key]]:

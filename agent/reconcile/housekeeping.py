@@ -100,7 +100,7 @@ class Housekeeping:
         """Operations whose files may go, none if those were just tried; and others that ended."""
         self.looked = False
         book = self._book
-        operations = (book.records[key] for key in book.operations - book.unsaved)
+        operations = (book.records[key] for key in book.operations if not book.outbox.holds(key))
         found, kept = outlived(operations, now)
         if not found or (found == self._withdrawn and now < self._times.withdraw):
             return frozenset(), kept

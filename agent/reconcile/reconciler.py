@@ -121,7 +121,7 @@ class Reconciler:
             ),
             lanes,
             self.post,
-            self._writing.files,
+            self._book.outbox,
         )
         self._telling = Telling()
         self._loaded = False
@@ -218,7 +218,7 @@ class Reconciler:
             self._plans.load(news.ledger.plans)
             self._book.load(news.ledger)
             self._engine.forget()  # their reports went with the old ledger
-            self._acting.ready.clear()
+            self._acting.forget()
             self._waiting.clear()
             self._wrong.clear()
             self._writing.forget()
@@ -229,7 +229,7 @@ class Reconciler:
 
     def _pushed(self, news: Pushed, now: float) -> None:
         if self._repository.pushed(news, now):
-            self._writing.written()
+            self._book.outbox.written()
             self._housekeeping.wake()
         else:
             self._writing.failed()
@@ -295,8 +295,7 @@ class Reconciler:
         """What other branches would do to what main has put in force."""
         if self._accepted:
             book = self._book
-            keys = {*book.unsaved, *book.removed, *book.trash.unsaved.values()}
-            self._plans.changed(keys, Ledger(None, book.records, book.trash.entries))
+            self._plans.changed(book.outbox.keys(), Ledger(None, book.records, book.trash.entries))
             self._plans.ask(now)
 
     def _write(self, now: float) -> None:
@@ -368,10 +367,7 @@ class Reconciler:
             waiting=tuple(sorted(self._waiting)),
             wrong=tuple(sorted(self._wrong)),
             busy=len(self._acting.busy) + len(self._housekeeping.busy),
-            unsaved=len(book.unsaved)
-            + len(book.removed)
-            + len(book.trash.unsaved)
-            + repository.pushing,
+            unsaved=len(book.outbox) + repository.pushing,
             synced=self._accepted and not repository.syncing and not repository.wanted,
             leading=repository.leading,
             git_error=repository.error,
@@ -381,7 +377,7 @@ class Reconciler:
     @property
     def planning(self) -> bool:
         """True while some branch waits for its plan."""
-        return self._plans.busy or self._plans.due() <= 0.0 or bool(self._writing.files)
+        return self._plans.busy or self._plans.due() <= 0.0 or self._book.outbox.files > 0
 
     def records(self) -> Mapping[Key, Record]:
         """The objects in force."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 from agent.core.ledger import Record
 from agent.core.model import Condition, Json, Key
 from agent.core.status import seconds, stamp
+from agent.reconcile.outbox import Outbox
 
 DELETED = "Deleted"
 ERASING = "Erasing"
@@ -19,16 +20,12 @@ KEPT = "A manifest that says the same brings it back with its data."
 class Trash:
     """Entries by uid: after an erased object another one of its name may be deleted."""
 
-    def __init__(self) -> None:
+    def __init__(self, outbox: Outbox) -> None:
         self.entries: dict[str, Record] = {}
-        self.unsaved: dict[str, Key] = {}
-        """What the status branch does not say yet; an entry that is not there any more is to be
-        removed.
-        """
-        self._saved: set[str] = set()
+        self._outbox = outbox
 
     def load(self, entries: Mapping[str, Record]) -> None:
-        self.entries, self.unsaved, self._saved = dict(entries), {}, set(entries)
+        self.entries = dict(entries)
 
     def put(self, each: Record, now: float) -> None:
         """Take a deleted object in."""
@@ -62,7 +59,8 @@ class Trash:
     def erasing(self, uid: str) -> bool:
         """True once the status branch says that the entry is being erased."""
         each = self.entries.get(uid)
-        return each is not None and each.status.get("phase") == ERASING and uid in self._saved
+        said = each is not None and each.status.get("phase") == ERASING
+        return said and self._outbox.is_trash_saved(uid)
 
     def mark(self, uid: str, now: float) -> None:
         """Begin to erase an entry."""
@@ -76,12 +74,7 @@ class Trash:
     def remove(self, uid: str) -> None:
         each = self.entries.pop(uid, None)
         if each is not None:
-            self._saved.discard(uid)
-            self.unsaved[uid] = each.obj.key
-
-    def written(self, uids: Iterable[str]) -> None:
-        """The status branch says what these entries say, unless they have changed since."""
-        self._saved |= {uid for uid in uids if uid in self.entries and uid not in self.unsaved}
+            self._outbox.trash(uid, each.obj.key)
 
     def _say(self, uid: str, phase: str, reason: str, message: str, now: float) -> None:
         each = self.entries[uid]
@@ -92,8 +85,7 @@ class Trash:
     def _change(self, each: Record) -> None:
         uid = each.obj.uid
         self.entries[uid] = each
-        self._saved.discard(uid)
-        self.unsaved[uid] = each.obj.key
+        self._outbox.trash(uid, each.obj.key)
 
 
 def _has_data(each: Record) -> bool:

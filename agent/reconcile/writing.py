@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 
 from agent.core.ledger import FLEET_FILE, PLANS, document, dump
-from agent.core.model import Json, Key, Problem
+from agent.core.model import Json, Problem
 from agent.core.readme import PICTURE, Readme
 from agent.core.schema import Catalogue
 from agent.reconcile.book import Book
 from agent.reconcile.message import compose, of_agent
+from agent.reconcile.outbox import Batch
 from agent.reconcile.status_branch import StatusBranch
 
 PROBLEMS_FILE = "problems.yaml"
 README_FILE = "README.md"
 CALM = 1.0
 """Seconds between two writes where nothing but details changed."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Keys of a write that is under way: changed with their uids, removed, and by uid what is in
-    the trash.
-    """
-
-    changed: Mapping[Key, str] = field(default_factory=dict)
-    removed: frozenset[Key] = frozenset()
-    trash: Mapping[str, Key] = field(default_factory=dict)
-    files: Mapping[str, bytes | None] = field(default_factory=dict)
 
 
 class Writing:
@@ -41,9 +29,6 @@ class Writing:
         self._problems: tuple[Problem, ...] | None = None
         self._fleet: Readme | None = None
         self._picture = b""
-        self._batch = Batch()
-        self.files: dict[str, bytes | None] = {}
-        """What else is to be written, by path; None removes."""
         self._written_at = 0.0
 
     def forget(self) -> None:
@@ -52,9 +37,9 @@ class Writing:
 
     def news(self, agent: Mapping[str, Json]) -> bool:
         """True if there is something to write."""
-        book = self._book
-        changed = book.unsaved or book.removed or book.trash.unsaved or self.files
-        return bool(changed) or agent != self._agent or self._found() != self._problems
+        outbox = self._book.outbox
+        changed = bool(len(outbox) or outbox.files)
+        return changed or agent != self._agent or self._found() != self._problems
 
     def calm(self, agent: Mapping[str, Json], now: float) -> bool:
         """True if what there is to write can wait a moment for more."""
@@ -62,23 +47,15 @@ class Writing:
             self._agent
         ):
             return False
-        telling = any(event.telling for event in self._book.events)
-        return not telling and now < self._written_at + CALM
+        return not self._book.outbox.telling and now < self._written_at + CALM
 
     def compose(
         self, agent: Mapping[str, Json], revision: str, now: float
     ) -> tuple[dict[str, bytes | None], str]:
         """Files and message of the next commit. It all counts as written until `failed`."""
         book, problems = self._book, self._found()
-        batch = Batch(
-            {key: book.records[key].obj.uid for key in book.unsaved},
-            frozenset(book.removed),
-            dict(book.trash.unsaved),
-            dict(self.files),
-        )
+        batch = book.outbox.take_batch()
         changes = self._status.files([book.records[key] for key in batch.changed], batch.removed)
-        for key in batch.removed:
-            book.saved.pop(key, None)
         for uid, key in batch.trash.items():
             path, data = self._status.trash_file(key, uid, book.trash.entries.get(uid))
             changes[path] = data
@@ -91,24 +68,13 @@ class Writing:
         if picture != self._picture:
             changes[PICTURE] = self._picture = picture
         extra = of_agent(self._agent, agent) or _plans(batch.files)
-        message = compose(self._catalogue, book.events, revision, extra)
-        self.files.clear()
-        book.unsaved, book.removed, book.trash.unsaved, book.events = set(), set(), {}, []
-        self._agent, self._problems, self._batch, self._written_at = agent, problems, batch, now
+        message = compose(self._catalogue, batch.events, revision, extra)
+        self._agent, self._problems, self._written_at = agent, problems, now
         return changes, message
-
-    def written(self) -> None:
-        """What was composed last stands in Git."""
-        self._book.saved.update(self._batch.changed)
-        self._book.trash.written(self._batch.trash)
 
     def failed(self) -> None:
         """What was to be written is to be written again."""
-        book, batch = self._book, self._batch
-        book.unsaved |= batch.changed.keys() & book.records.keys()
-        book.removed |= batch.removed - book.records.keys()
-        self.files.update({**batch.files, **self.files})
-        book.trash.unsaved = {**batch.trash, **book.trash.unsaved}
+        self._book.outbox.failed()
         self._agent, self._picture = {}, b""
 
     def _found(self) -> tuple[Problem, ...]:

@@ -135,11 +135,11 @@ def test_an_object_of_the_same_name_waits_for_its_own_write(rig: Rig) -> None:
     book, writing, wanted = reconciler._book, reconciler._writing, reconciler._repository.desired
     key = Key("VirtualMachineClass", "", "mine")
     assert wanted is not None
-    book.unsaved.add(key)
+    book.outbox.change(key, book.records[key].obj.uid)
     writing.compose({}, "", rig.now)
     book.remove(key, rig.now)  # while that is being written
     book.take(wanted, rig.now)
-    writing.written()
+    book.outbox.written()
     assert not book.is_saved(key)
     rig.settle()
     assert book.is_saved(key)

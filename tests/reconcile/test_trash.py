@@ -9,6 +9,7 @@ import pytest
 from agent.core.ledger import Record
 from agent.core.model import Json, Key, Manifest, Object
 from agent.core.status import seconds, timestamp
+from agent.reconcile.outbox import Outbox
 from agent.reconcile.trash import Trash
 
 KEY = Key("VirtualDisk", "default", "disk")
@@ -21,18 +22,33 @@ def record(uid: str = "uid", deleted: float = NOW, name: str = "disk", **status:
     return Record(obj, status)
 
 
-def trash(*entries: Record) -> Trash:
+class Written(Trash):
+    """A trash with the outbox that it tells of its changes."""
+
+    def __init__(self, *entries: Record) -> None:
+        self.outbox = Outbox()
+        super().__init__(self.outbox)
+        known = {each.obj.uid: each for each in entries}
+        self.load(known)
+        self.outbox.load({}, known)
+
+    @property
+    def unsaved(self) -> dict[str, Key]:
+        """What is to be written; it is not taken."""
+        found = dict(self.outbox.take_batch().trash)
+        self.outbox.failed()
+        return found
+
+
+def trash(*entries: Record) -> Written:
     """With entries that the status branch knows."""
-    made = Trash()
-    made.load({each.obj.uid: each for each in entries})
-    return made
+    return Written(*entries)
 
 
-def write(made: Trash) -> None:
+def write(made: Written) -> None:
     """The status branch takes all in."""
-    uids = list(made.unsaved)
-    made.unsaved.clear()
-    made.written(uids)
+    made.outbox.take_batch()
+    made.outbox.written()
 
 
 def test_what_is_put_in_keeps_what_lasts() -> None:
@@ -57,9 +73,11 @@ def test_what_is_put_in_keeps_what_lasts() -> None:
 def test_an_entry_is_erased_only_after_the_status_branch_has_said_so() -> None:
     made = trash(record(phase="Deleted"))
     assert not made.erasing("uid")
+    made.keep("uid", "InUse", "domain x uses it", NOW)
+    made.outbox.take_batch()
     made.mark("uid", NOW)
     assert not made.erasing("uid")
-    made.written(["uid"])  # what was written is what stood there before the mark
+    made.outbox.written()  # what was written is what stood there before the mark
     assert not made.erasing("uid")
     write(made)
     assert made.erasing("uid")
@@ -67,8 +85,6 @@ def test_an_entry_is_erased_only_after_the_status_branch_has_said_so() -> None:
     assert not made.erasing("uid")
     write(made)
     assert made.erasing("uid")
-    assert not made.erasing("unknown")
-    made.written(["unknown"])
     assert not made.erasing("unknown")
 
 
@@ -108,6 +124,7 @@ def test_loading_forgets_what_was_not_saved() -> None:
     made = trash()
     made.put(record(), NOW)
     made.load({})
+    made.outbox.load({}, ())
     assert (made.entries, made.unsaved) == ({}, {})
 
 

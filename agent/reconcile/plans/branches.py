@@ -14,6 +14,7 @@ from agent.core.mistakes import INTERNAL
 from agent.core.model import Json, Key
 from agent.gitrepo.repository import RepositoryError
 from agent.reconcile.news import Lanes, Post, reported
+from agent.reconcile.outbox import Outbox
 from agent.reconcile.plans.open_branches import BranchChange, OpenBranches, Surveyed
 from agent.reconcile.plans.planning import part
 from agent.reconcile.plans.process import Known, Planned, unplanned
@@ -47,7 +48,7 @@ def path_of(ref: str) -> str:
 
 
 class BranchPlans:
-    """One survey or plan at a time. What is to be written is put into `files`."""
+    """One survey or plan at a time. What is to be written is put into the outbox."""
 
     def __init__(
         self,
@@ -55,10 +56,10 @@ class BranchPlans:
         make: MakePlan,
         lanes: Lanes,
         post: Post,
-        files: dict[str, bytes | None],
+        outbox: Outbox,
     ) -> None:
         self._branches, self._make = branches, make
-        self._lanes, self._post, self._files = lanes, post, files
+        self._lanes, self._post, self._outbox = lanes, post, outbox
         self._heads: Mapping[str, str] = {}
         self._main = ""
         self._plans: dict[str, Planned] = {}
@@ -77,7 +78,7 @@ class BranchPlans:
         """The status branch was read anew."""
         self._paths = set(paths)
         self._plans, self._again, self._failed, self._look_at = {}, {}, {}, AT_ONCE
-        self._files.clear()
+        self._outbox.drop_files()
 
     def seen(self, main: str, heads: Mapping[str, str]) -> None:
         """The repository was looked at. `heads` are all branches but our own, and other refs that
@@ -130,7 +131,7 @@ class BranchPlans:
         self._made_at = {ref: at for ref, at in self._made_at.items() if ref in self._plans}
         for path in self._paths - {path_of(ref) for ref in news.open}:
             self._paths.discard(path)
-            self._files[path] = None
+            self._outbox.file(path, None)
         change = news.change
         if change is not None:
             self.busy = True
@@ -155,7 +156,7 @@ class BranchPlans:
         path = path_of(news.ref)
         if old is None or old.page != news.page:
             self._paths.add(path)
-            self._files[path] = news.page.encode()
+            self._outbox.file(path, news.page.encode())
 
     def _fail(self, news: Planned, now: float) -> None:
         tip, tries = self._failed.get(news.ref, ("", 0))
