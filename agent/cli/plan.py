@@ -43,7 +43,8 @@ examples:
   gitvirt plan --live                     against the hosts as they are now, with drift
   gitvirt plan -o markdown                for a pull request's comment
 
-Exit code 0 if nothing would be done, 2 if something would, 1 if the manifests do not hold.
+Exit code 0 if nothing would be done, 2 if something would (with --live also if something was
+changed by hand), 1 if the manifests do not hold.
 """
 
 
@@ -198,6 +199,8 @@ def _machine(report: PlanReport) -> dict[str, Json]:
                 "restart": [change.listed() for change in item.restart],
                 "restartsByItself": item.automatic,
                 "nextStart": [change.listed() for change in item.next_start],
+                "drift": [edit.listed() for edit in item.drift.edits],
+                "reported": list(item.drift.reported),
                 "actions": item.actions,
                 "reason": item.reason,
             }

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from agent.core.actions import Action
 from agent.core.changes import Change
+from agent.core.drift import NO_DRIFT, Drift
 from agent.core.jobs import IDLE, Job
 from agent.core.known import (
     EXPORT,
@@ -56,6 +57,8 @@ class Decision:
     """Facts that this decision states about others (a disk's users, an operation's progress)."""
     changes: tuple[Change, ...] = ()
     """Differences between what runs and what is wanted."""
+    drift: Drift = NO_DRIFT
+    """What somebody changed by hand."""
     wake: float | None = None
     """Seconds since the epoch at which this decision may become another one by itself."""
     gone: bool = False

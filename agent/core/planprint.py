@@ -19,6 +19,7 @@ MARKS = {
     "act": ">",
     "blocked": "!",
     "held": "=",
+    "drift": "?",
 }
 WORDS = (
     ("create", "to create"),
@@ -28,6 +29,7 @@ WORDS = (
     ("act", "to act on"),
     ("blocked", "blocked"),
     ("held", "held"),
+    ("drift", "changed by hand"),
 )
 
 
@@ -44,6 +46,8 @@ class Line:
     reason: str
     automatic: bool = False
     """True if the restart that its changes need comes by itself."""
+    drift: Sequence[str] = ()
+    """What was changed by hand on the host, and what becomes of it."""
 
 
 def summary(lines: Sequence[Line], problems: int) -> str:
@@ -70,6 +74,7 @@ def text(lines: Sequence[Line], problems: Sequence[str]) -> str:
         out.append(f"\n{MARKS[line.operation]} {line.name}{_operation(line)}")
         width = 20 if line.automatic else 12
         out += [f"    {label:<{width}}{change}" for label, change in _changes(line)]
+        out += [f"    {'drift':<{width}}{each}" for each in line.drift]
         if line.actions:
             out.append(f"    {'does':<{width}}{', '.join(line.actions)}")
         if line.reason:
@@ -98,6 +103,7 @@ def markdown(
             + (f": {escape(line.reason)}" if line.reason else "")
         )
         out += [f"  - {label}: {escape(str(change))}" for label, change in _changes(line)]
+        out += [f"  - drift: {escape(each)}" for each in line.drift]
         out += [f"  - does: {', '.join(line.actions)}"] if line.actions else []
     out += _left_out(len(lines), most, "objects")
     return "\n".join(out).rstrip("\n") + "\n"

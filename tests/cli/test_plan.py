@@ -307,6 +307,8 @@ def test_json_is_stable(gitvirt: Gitvirt, there: Fleet, folder: Path) -> None:
         ],
         "restartsByItself": False,
         "nextStart": [],
+        "drift": [],
+        "reported": [],
         "actions": vm_item["actions"],
         "reason": vm_item["reason"],
     }

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from lxml import etree
 
+from agent.core import difference
+from agent.core.changes import SENSITIVE
+from agent.core.identity import mac_address
+from agent.core.model import Key
 from agent.kinds.virtual_machine.definition import NAMES, DomainFacts, parse, read
+from tests.plans import planned
 from tests.product.test_fields import CLOUD_INIT, secret
 from tests.rig import Rig, condition, disk, machine, operation
 
@@ -83,6 +88,64 @@ EDITS: dict[str, Edit] = {
 }
 
 
+def plugged(root: etree._Element) -> None:
+    """`virsh attach-disk` and `virsh attach-interface`."""
+    devices = root.find("devices")
+    assert devices is not None
+    for target, unit, number in (("sdq", "16", ""), ("sdr", "17", "mine")):
+        added = etree.SubElement(devices, "disk", type="file", device="disk")
+        etree.SubElement(added, "source", file=f"/mnt/{target}.img")
+        etree.SubElement(added, "target", dev=target, bus="scsi")
+        etree.SubElement(added, "address", type="drive", controller="0", unit=unit)
+        if number:
+            etree.SubElement(added, "serial").text = number
+    interface = etree.SubElement(devices, "interface", type="network")
+    etree.SubElement(interface, "mac", address="52:54:00:00:00:01")
+
+
+MAC = mac_address("default", Key("VirtualMachine", "default", "vm"))
+TOLD: dict[str, tuple[Edit, str]] = {
+    **{
+        name: (EDITS[name], told)
+        for name, told in {
+            "cpu": "cpu.cores 2 → 3",
+            "unplugged": "vcpu.current none → 1",
+            "memory": "memory.size 256Mi → 512Mi",
+            "currentMemory": "currentMemory 256Mi → 128Mi",
+            "boot order": "disk root: bootOrder 1 → none",
+            "disk gone": "disk root removed",
+            "disk read-only": "disk root: readonly added",
+            "interface gone": f"interface {MAC} removed",
+            "mac": f"interface 52:00:00:00:00:01 added, interface {MAC} removed",
+            "model": f"interface {MAC}: model virtio → e1000",
+            "agent channel gone": "channel org.qemu.guest_agent.0 removed",
+            "graphics on a port": "graphics.listen socket → address",
+            "clock": "clock.offset utc → localtime",
+        }.items()
+    },
+    "topology": (attribute("cpu/topology", "cores", "1"), "cpu.topology none → 1x1"),
+    "shares": (text("cputune/shares", "1"), "cputune.shares 200 → 1"),
+    "network": (
+        attribute("devices/interface/source", "network", "br0"),
+        f"interface {MAC}: network default → br0",
+    ),
+    "devices": (plugged, "disk mine added, disk sdq added, interface 52:54:00:00:00:01 added"),
+    "disk moved": (
+        attribute("devices/disk/address", "unit", "900"),
+        "disk root: unit 0:0 → 0:900",
+    ),
+    "interface moved": (
+        attribute("devices/interface/address", "slot", "0x1f"),
+        f"interface {MAC}: address 0000:01:00.0 → 0000:01:1f.0",
+    ),
+    "all at once": (
+        together(EDITS["cpu"], EDITS["memory"], EDITS["boot order"], EDITS["clock"]),
+        "clock.offset utc → localtime, cpu.cores 2 → 3, disk root: bootOrder 1 → none, memory.size 256Mi → 512Mi",
+    ),
+}
+"""What is said of each edit."""
+
+
 @pytest.fixture
 def on(rig: Rig) -> Rig:
     """A machine that runs, with two cores and two disks."""
@@ -120,28 +183,33 @@ def test_an_edited_definition_is_put_back_without_a_restart(on: Rig, name: str) 
     assert condition(on.vm(), "AwaitingRestartToApplyConfiguration") == {}
 
 
-@pytest.mark.parametrize(
-    ("name", "element"),
-    [
-        ("unplugged", "cpu"),
-        ("currentMemory", "memory"),
-        ("disk gone", "disks"),
-        ("interface gone", "interfaces"),
-        ("agent channel gone", "channels"),
-    ],
-)
-def test_an_edited_instance_is_shown_and_a_restart_brings_it_back(
-    on: Rig, name: str, element: str
-) -> None:
-    on.host.edit(on.uuid(), EDITS[name], live=True)
+@pytest.mark.parametrize("name", TOLD)
+def test_an_edited_instance_is_shown_and_a_restart_undoes_it(on: Rig, name: str) -> None:
+    edit, told = TOLD[name]
+    on.host.edit(on.uuid(), edit, live=True)
     on.settle()
     found = condition(on.vm(), "DriftDetected")
     assert found["status"] == "True"
-    assert element in found["message"]
+    assert found["message"] == (
+        f"The running instance was changed by hand: {told}; a restart undoes it."
+    )
     assert not {"start", "shutdown", "destroy"} & set(on.verbs())
     on.push({"op.yaml": operation("again", "vm", "Restart")}, "refs/heads/operations")
     on.settle()
     assert condition(on.vm(), "DriftDetected") == {}
+
+
+@pytest.mark.parametrize("name", [*TOLD, "firmware"])
+def test_an_edited_definition_is_told_in_the_same_words(rig: Rig, name: str) -> None:
+    edit, told = (
+        TOLD.get(name, (EDITS[name], "bootloader BIOS → unknown")) if name in EDITS else TOLD[name]
+    )
+    reporting(rig)
+    rig.host.edit(rig.uuid(), edit)
+    rig.settle()
+    assert condition(rig.vm(), "DriftDetected")["message"] == (
+        f"The definition was changed by hand: {told}; it is left (gitvirt.io/drift: report)."
+    )
 
 
 def test_running_metadata_that_was_removed_comes_back(on: Rig) -> None:
@@ -212,6 +280,15 @@ def reporting(rig: Rig, **more: Any) -> None:
     rig.settle()
 
 
+OWN = {"type": "UserData", "userData": "#cloud-config\n# 1\n"}
+
+
+def remove_medium(root: etree._Element) -> None:
+    for each in root.findall("devices/disk"):
+        if each.findtext("serial") == "cloudinit":
+            each.getparent().remove(each)  # type: ignore[union-attr]
+
+
 def defined(rig: Rig) -> DomainFacts:
     raw = rig.host.read_domain(rig.uuid())
     assert raw is not None
@@ -240,7 +317,8 @@ def test_what_is_only_reported_stays_as_edited_when_something_else_is_changed(
     if HARDWARE[edit] in changed:
         assert drift == {}
     else:
-        assert HARDWARE[edit] in drift["message"]
+        told = TOLD[edit][1] if edit in TOLD else "bootloader"
+        assert told.partition(" → ")[0] in drift["message"]
         assert "it is left" in drift["message"]
 
 
@@ -252,8 +330,62 @@ def test_an_instance_that_was_started_with_an_edit_says_that_a_restart_keeps_it(
     rig.host.edit(rig.uuid(), EDITS["interface gone"], live=True)
     rig.settle()
     message = condition(rig.vm(), "DriftDetected")["message"]
-    assert "The running instance was changed by hand: memory; a restart leaves it so." in message
-    assert "changed by hand: interfaces; a restart brings it back." in message
+    assert message == (
+        "The definition was changed by hand: memory.size 256Mi → 512Mi; it is left "
+        "(gitvirt.io/drift: report). "
+        "The running instance was changed by hand: memory.size 256Mi → 512Mi; a restart leaves it "
+        "so. "
+        f"The running instance was changed by hand: interface {MAC} removed; a restart undoes it."
+    )
+
+
+def test_a_restart_undoes_what_the_definition_says_otherwise(rig: Rig) -> None:
+    reporting(rig)
+    rig.host.edit(rig.uuid(), text("memory", "524288"))
+    rig.host.edit(rig.uuid(), text("memory", "1048576"), live=True)
+    rig.settle()
+    message = condition(rig.vm(), "DriftDetected")["message"]
+    assert "memory.size 256Mi → 1Gi; a restart undoes it." in message
+
+
+def test_the_file_of_a_medium_is_not_shown(rig: Rig) -> None:
+    """Its name is made from what is on it."""
+    rig.push({"vm.yaml": [machine(provisioning=OWN), disk()]})
+    rig.settle()
+    (medium,) = (each for each in defined(rig).disks.disks if each.serial == "cloudinit")
+    rig.host.edit(rig.uuid(), remove_medium, live=True)
+    rig.settle()
+    assert "provisioning medium removed" in condition(rig.vm(), "DriftDetected")["message"]
+    (edit,) = planned(rig, live=True)["vm"].drift.edits
+    assert edit.listed()["expectedValue"]["source"] == SENSITIVE
+    digest = medium.path.rpartition("_")[2].removesuffix(".iso")
+    assert len(digest) > 10
+    assert digest not in str(edit.listed())
+    assert digest not in str(rig.documents())
+
+
+def test_an_edit_is_compared_once_and_what_is_as_it_should_be_never(
+    on: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[list[str]] = []
+    paths = difference.paths
+
+    def counted(before: Any, after: Any) -> Iterator[difference.Path]:
+        compared.append([*before])
+        return paths(before, after)
+
+    monkeypatch.setattr(difference, "paths", counted)
+    on.host.edit(on.uuid(), attribute("cpu", "note", "none"), live=True)
+    on.settle()
+    assert compared == []
+    on.host.edit(on.uuid(), text("currentMemory", "77824"), live=True)
+    on.settle()
+    assert compared == [["memory"]]
+    labelled = machine(disks=("root", "data"), cpu={"cores": 2}, metadata={"labels": {"app": "db"}})
+    on.push({"vm.yaml": [labelled, disk(), disk("data")]})
+    on.settle()
+    assert on.memory(active=True).labels == {"app": "db"}
+    assert compared == [["memory"]]
 
 
 def test_an_edit_that_is_only_reported_is_left_when_a_secret_changes(rig: Rig) -> None:

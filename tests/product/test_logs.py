@@ -95,7 +95,10 @@ def test_each_deed_says_why_and_for_whom(rig: Rig, said: pytest.LogCaptureFixtur
 
     rig.host.edit(rig.uuid(), more_cores)
     rig.settle()
-    assert any(line == "DefineDomain: changed by hand: cpu" for line in deeds(said))
+    assert any(
+        line == "DefineDomain: changed by hand: cpu.cores 1 → 7, cpu.topology none → 1x1"
+        for line in deeds(said)
+    )
 
     rig.push({"vm.yaml": disk()})
     rig.settle()

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from lxml import etree
 
+from agent.cli.plan import _machine
 from agent.core import planprint
 from agent.images.download import PATIENCE
 from agent.reconcile.plans.items import lines
@@ -514,7 +516,52 @@ def test_drift_is_seen_live_and_only_there(on: Rig) -> None:
     found = planned(on, live=True)["vm"]
     assert found.operation == "act"
     assert found.actions == ["DefineDomain"]
-    assert "changed by hand" in found.reason
+    assert [*found.drift.lines()] == [
+        "cpu.cores 1 → 7 (definition: put back)",
+        "cpu.topology none → 1x1 (definition: put back)",
+    ]
+
+
+def test_drift_that_nothing_is_done_about_is_seen_live_and_only_there(on: Rig) -> None:
+    on.host.edit(on.uuid(), lambda root: _set(root, "currentMemory", "131072"), live=True)
+    on.settle()
+    assert planned(on).report.empty
+    found = planned(on, live=True)
+    assert found.names == {"vm": "drift"}
+    assert [*found["vm"].drift.lines()] == [
+        "currentMemory 256Mi → 128Mi (running instance: a restart undoes it)"
+    ]
+    assert found["vm"].actions == []
+    (line,) = lines(found.report)
+    assert planprint.summary([line], 0) == "1 changed by hand"
+    assert "    drift       currentMemory 256Mi → 128Mi (running" in planprint.text([line], [])
+    (shown,) = _machine(found.report)["changes"]
+    assert shown["drift"] == [each.listed() for each in found["vm"].drift.edits]
+    assert shown["reported"] == []
+    assert "- **drift** " in planprint.markdown([line], [])
+    assert "  - drift: currentMemory 256Mi → 128Mi (running" in planprint.markdown([line], [])
+
+
+def test_drift_stands_beside_what_a_push_would_change(on: Rig) -> None:
+    on.host.edit(on.uuid(), lambda root: _set(root, "currentMemory", "131072"), live=True)
+    on.settle()
+    found = planned(on, {"vm.yaml": [disk(), machine(cpu={"cores": 2})]}, live=True)["vm"]
+    assert [str(each) for each in found.restart] == ["cpu.cores: 1 → 2"]
+    assert [str(each) for each in found.drift.edits] == ["currentMemory 256Mi → 128Mi"]
+
+
+def test_names_in_an_edit_are_no_markdown(on: Rig) -> None:
+    def plugged(root: Any) -> None:
+        added = etree.SubElement(root.find("devices"), "disk", type="file", device="disk")
+        etree.SubElement(added, "target", dev="sdq", bus="scsi")
+        etree.SubElement(added, "serial").text = "<img src=x> @all"
+
+    on.host.edit(on.uuid(), plugged, live=True)
+    on.settle()
+    text = planprint.markdown(lines(planned(on, live=True).report), [])
+    assert "img src=x" in text
+    assert "<img" not in text
+    assert "@all" not in text
 
 
 def _set(root: Any, tag: str, text: str) -> None:

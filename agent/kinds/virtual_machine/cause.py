@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.core.actions import Action, DefineDomain, ResumeDomain, StartDomain
+from agent.core.drift import brief
 from agent.core.facts import View
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.intent import Intent
@@ -28,8 +29,8 @@ def cause(case: Situation, made: Intent, actions: tuple[Action, ...], view: View
         return "tried again"
     if any(isinstance(each, StartDomain) and each.again for each in actions):
         return ended(case.seen.raw).lower()
-    if made.drift.defined and any(isinstance(each, DefineDomain) for each in actions):
-        return f"changed by hand: {', '.join(made.drift.defined)}"
+    if made.drift.mended and any(isinstance(each, DefineDomain) for each in actions):
+        return f"changed by hand: {brief(made.drift.mended)}"
     known = case.seen.memory
     if known is not None and (known.generation, known.source) == (
         case.vm.generation,

@@ -18,6 +18,7 @@ from agent.core.actions import (
     WriteSeed,
 )
 from agent.core.changes import applied
+from agent.core.drift import brief
 from agent.core.facts import View
 from agent.core.host import version
 from agent.core.identity import POOL, console_log, next_instance
@@ -72,7 +73,7 @@ def _definition(case: Situation, made: Intent, view: View) -> tuple[Action, ...]
     assert facts is not None  # noqa: S101  # asked only then
     if facts == case.seen.defined:
         return ()
-    why = ", ".join(made.drift.defined) or "metadata"
+    why = brief(made.drift.mended) or "metadata"
     over = version(case.seen.raw)
     define = DefineDomain(case.at.name, case.uuid, over, _xml(case, facts), why)
     return (*_media(case, view), define)

@@ -11,6 +11,7 @@ from lxml import etree
 from markupsafe import Markup
 
 from agent.core.metadata import DomainMetadata, from_domain, to_xml
+from agent.core.model import Json
 from agent.kinds.virtual_machine.elements import (
     channels,
     chipset,
@@ -22,6 +23,7 @@ from agent.kinds.virtual_machine.elements import (
     memory,
 )
 from agent.kinds.virtual_machine.elements.address import Address
+from agent.kinds.virtual_machine.elements.plain import there
 from agent.kinds.virtual_machine.elements.xml import Element
 from agent.kinds.virtual_machine.wanted import Places, Wanted
 
@@ -47,6 +49,18 @@ class DomainFacts:
     channels: channels.Channels
 
 
+Part = (
+    memory.Memory
+    | cpu.Cpu
+    | firmware.Firmware
+    | features.Features
+    | disks.Disks
+    | interfaces.Interfaces
+    | channels.Channels
+)
+"""What one element says."""
+
+
 def expect(wanted: Wanted) -> DomainFacts:
     parts = {_name(element): element.expect(wanted) for element in ELEMENTS}
     return DomainFacts(name=wanted.name, uuid=wanted.uuid, metadata=wanted.metadata, **parts)
@@ -65,6 +79,12 @@ def read(root: Element) -> DomainFacts:
 def differing(one: DomainFacts, other: DomainFacts) -> list[str]:
     """Names of the elements in which two definitions differ; metadata is not one of them."""
     return [name for name in NAMES if getattr(one, name) != getattr(other, name)]
+
+
+def plain(name: str, facts: Part) -> dict[str, Json]:
+    """What an element of that name says, as a nested map."""
+    (element,) = (each for each in ELEMENTS if _name(each) == name)
+    return {key: there(value) for key, value in element.plain(facts).items() if value is not None}
 
 
 def render(facts: DomainFacts) -> str:

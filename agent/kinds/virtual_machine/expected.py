@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
+from agent.core.changes import Disposition
+from agent.core.drift import DEFINITION, INSTANCE, Drift, Edit
 from agent.core.identity import console_log, domain_name, mac_address
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json
@@ -16,8 +18,10 @@ from agent.kinds.virtual_machine.definition import (
     expect,
     places,
 )
+from agent.kinds.virtual_machine.edits import MEDIUM, edits
 from agent.kinds.virtual_machine.elements.disks import Disks
 from agent.kinds.virtual_machine.elements.firmware import machine
+from agent.kinds.virtual_machine.provisioning import MEDIA
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted, can_be_read_only
 
@@ -27,19 +31,13 @@ CLASS = "virtualMachineClassName"
 """The field without which one cannot say what CPU it should have."""
 
 
-@dataclass(frozen=True)
-class Drift:
-    """What somebody changed by hand."""
-
-    defined: tuple[str, ...] = ()
-    """Elements of the definition that are put back."""
-    active: tuple[str, ...] = ()
-    """Elements of the running instance that a restart brings back."""
-    reported: tuple[str, ...] = ()
-    """Sentences about what is never put back."""
-
-    def __bool__(self) -> bool:
-        return bool(self.defined or self.active or self.reported)
+DEVICES = {
+    "VirtualDisk": "disk",
+    "VirtualImage": "image",
+    "ClusterVirtualImage": "cluster image",
+}
+"""What people call a device of each kind."""
+METADATA = "readable metadata"
 
 
 def expected(case: Situation, memory: DomainMetadata) -> DomainFacts:
@@ -134,24 +132,42 @@ def drift(case: Situation, facts: DomainFacts) -> Drift:
     """What differs from what was applied, as far as nobody asked for a change of it."""
     if case.seen.block_job:
         return Drift()
-    found = _defined(case, facts)
-    active = _active(case)
+    devices = _devices(case)
+    defined = tuple(_defined(case, facts, devices))
+    left = [(each.path, each.found) for each in defined if each.disposition is Disposition.NONE]
+    active = tuple(
+        replace(each, disposition=Disposition.NONE) if (each.path, each.found) in left else each
+        for each in _active(case, devices)
+    )
     moved = files.told(case.seen, case.fleet, case.at)
     if case.seen.raw is not None and case.seen.raw.managed_save:
         moved += (
             "It has a saved state (`virsh managedsave-remove` drops it, a start goes on from it).",
         )
-    return Drift(found, active, moved)
+    return Drift((*defined, *active), moved)
 
 
-def _defined(case: Situation, facts: DomainFacts) -> tuple[str, ...]:
+def _devices(case: Situation) -> dict[str, str]:
+    """What people call each device, by serial number."""
+    named = {
+        device.serial: f"{DEVICES[ref['kind']]} {ref['name']}"
+        for ref, device, _ in case.needs.listed
+    }
+    return {**named, **dict.fromkeys(MEDIA, MEDIUM)}
+
+
+def _defined(case: Situation, facts: DomainFacts, devices: Mapping[str, str]) -> Iterator[Edit]:
     present, memory = case.seen.defined, case.seen.memory
+    how = Disposition.NONE if case.report_only else Disposition.IMMEDIATE
     if present is None:
-        return ("definition",) if case.seen.raw is not None else ()
+        if case.seen.raw is not None:
+            yield Edit(DEFINITION, "definition", True, None, Disposition.IMMEDIATE)
+        return
     if memory is None:
-        return ("metadata", *differing(present, facts))
+        yield Edit(DEFINITION, METADATA, True, None, Disposition.IMMEDIATE)
     changed = _changed(case, facts)
-    return tuple(name for name in differing(present, facts) if name not in changed)
+    names = [name for name in NAMES if name not in changed]
+    yield from edits(DEFINITION, facts, present, names, devices, how)
 
 
 def _older(case: Situation, present: DomainFacts) -> bool:
@@ -163,19 +179,21 @@ def _older(case: Situation, present: DomainFacts) -> bool:
     return paths != [case.at.path(medium.volume(case.fleet, case.vm.uid))]
 
 
-def _active(case: Situation) -> tuple[str, ...]:
-    """Elements of the running instance that are not as it was started."""
+def _active(case: Situation, devices: Mapping[str, str]) -> Iterator[Edit]:
+    """Edits of the running instance."""
     active, memory = case.seen.active, case.seen.running
     if active is None or (case.running is not None and case.running.starting):
-        return ()
+        return
     if memory is None:
-        return ("metadata",)
+        yield Edit(INSTANCE, METADATA, True, None, Disposition.IMMEDIATE)
+        return
     if not memory.spec:
-        return ()
+        return
     wanted = _facts(case, memory, {**case.vm.spec, **memory.spec}, (active,))
-    names = differing(_comparable(active, wanted), wanted)
+    found = _comparable(active, wanted)
     same_disks = all(memory.spec.get(name) == case.sealed.get(name) for name in ELSEWHERE)
-    return tuple(name for name in names if name != "disks" or same_disks)
+    names = [name for name in NAMES if name != "disks" or same_disks]
+    yield from edits(INSTANCE, wanted, found, names, devices, Disposition.RESTART)
 
 
 def _comparable(active: DomainFacts, wanted: DomainFacts) -> DomainFacts:

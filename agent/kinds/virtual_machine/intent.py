@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.core.changes import Change, Disposition, applied, diff
+from agent.core.drift import Drift
 from agent.core.facts import View
 from agent.core.identity import next_instance
 from agent.core.metadata import DomainMetadata
@@ -14,7 +15,7 @@ from agent.core.progress import Progress
 from agent.kinds.virtual_machine import files, operations, power
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.elements.firmware import BIOS
-from agent.kinds.virtual_machine.expected import Drift, drift, expected, with_edits
+from agent.kinds.virtual_machine.expected import drift, expected, with_edits
 from agent.kinds.virtual_machine.phase import phase as phase_of
 from agent.kinds.virtual_machine.situation import Situation
 

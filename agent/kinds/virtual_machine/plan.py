@@ -83,6 +83,7 @@ def _decide(case: Situation, view: View) -> Decision:
         publish=_publish(case, made, view),
         why=cause(case, made, actions, view),
         changes=made.pending,
+        drift=made.drift,
         wake=min((wake for wake in wakes if wake is not None), default=None),
         waiting=waiting,
         ok=report.phase in GOOD and case.needs.ready,

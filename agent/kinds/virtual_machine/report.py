@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agent.core.annotations import DRIFT, REPORT
 from agent.core.changes import Change, redacted
 from agent.core.facts import Decision
 from agent.core.host import GuestInfo, RawDomain
@@ -264,23 +263,8 @@ class Report:
 
     def _drift(self) -> list[Condition]:
         """What people changed by hand on the host."""
-        drift = self.intent.drift
-        if not drift:
-            return []
-        parts = []
-        if drift.defined:
-            put = f"it is left ({DRIFT}: {REPORT})" if self.case.report_only else "put back"
-            parts.append(f"The definition was changed by hand: {', '.join(drift.defined)}; {put}.")
-        left = drift.defined if self.case.report_only else ()
-        for names, word in (
-            ([name for name in drift.active if name not in left], "brings it back"),
-            ([name for name in drift.active if name in left], "leaves it so"),
-        ):
-            if names:
-                what = f"The running instance was changed by hand: {', '.join(names)}"
-                parts.append(f"{what}; a restart {word}.")
-        message = " ".join((*parts, *drift.reported))
-        return [Condition("DriftDetected", "True", "DriftDetected", message)]
+        message = " ".join(self.intent.drift.sentences())
+        return [Condition("DriftDetected", "True", "DriftDetected", message)] if message else []
 
     def _agent_ready(self) -> list[Condition]:
         if self.phase not in LIVE:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from agent.core import planprint
 from agent.core.acceptance import suspended
 from agent.core.changes import SENSITIVE, Change, Disposition, diff, redacted
+from agent.core.drift import NO_DRIFT, Drift
 from agent.core.facts import Decision, Engine
 from agent.core.ledger import Record, is_redacted, same_content
 from agent.core.model import Condition, Key, Object, Problem
@@ -43,7 +44,7 @@ class Item:
 
     key: Key
     operation: str
-    """create, restore, change, delete, held, act or blocked."""
+    """create, restore, change, delete, held, act, blocked or drift."""
     immediate: list[Change] = field(default_factory=list)
     restart: list[Change] = field(default_factory=list)
     next_start: list[Change] = field(default_factory=list)
@@ -52,6 +53,8 @@ class Item:
     reason: str = ""
     automatic: bool = False
     """True if the restart comes by itself, as soon as it can."""
+    drift: Drift = NO_DRIFT
+    """What somebody changed by hand on the host."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +98,7 @@ def listed(
             item = _item(catalogue, known, each, seen.get(key, ()), staying)
         if item is not None:
             items[key] = item
-    for key, actions in simulation.done.items():
-        verbs = list(dict.fromkeys(each.verb for each in actions if each.verb not in QUIET))
-        if verbs and (key in items or live or verbs != ["DefineDomain"]):
-            items.setdefault(key, _act(key, seen.get(key, ()))).actions = verbs
+    _tell_deeds(items, simulation, live=live)
     for key in ledger.records.keys() & book.records.keys() - items.keys():
         if _newly_blocked(ledger.records[key], _last(engine, key)):
             items[key] = Item(key, "blocked")
@@ -110,11 +110,16 @@ def listed(
     return [items[key] for key in sorted(items)]
 
 
-def _act(key: Key, decisions: Sequence[Decision]) -> Item:
-    """An object that is to be as it was: why it is not, where that is known."""
-    conditions = (each for decision in decisions for each in _conditions(decision))
-    drift = (each.message for each in conditions if each.type == "DriftDetected")
-    return Item(key, "act", reason=next(drift, ""))
+def _tell_deeds(items: dict[Key, Item], simulation: Simulation, *, live: bool) -> None:
+    """What would be done, and what the hosts show to be changed by hand before any of that."""
+    for key, actions in simulation.done.items():
+        verbs = list(dict.fromkeys(each.verb for each in actions if each.verb not in QUIET))
+        if verbs and (key in items or live or verbs != ["DefineDomain"]):
+            items.setdefault(key, Item(key, "act")).actions = verbs
+    for key, decisions in simulation.seen.items():
+        drift = next((each.drift for each in decisions if each.drift), None)
+        if drift is not None and live:
+            items.setdefault(key, Item(key, "drift")).drift = drift
 
 
 def _conditions(decision: Decision) -> Sequence[Condition]:
@@ -264,6 +269,7 @@ def lines(report: PlanReport) -> list[planprint.Line]:
             item.actions,
             item.reason,
             item.automatic,
+            tuple(item.drift.lines()),
         )
         for item in report.items
     ]

@@ -8,6 +8,7 @@ from agent.kinds.virtual_machine.elements.xml import Element, attribute, hexadec
 
 Address = tuple[tuple[str, str], ...]
 """The attributes as libvirt prints them; empty where a device has no address."""
+_PCI = ("domain", "bus", "slot", "function")
 
 
 def pci(bus: int, slot: int, function: int = 0, *, multifunction: bool = False) -> Address:
@@ -39,3 +40,9 @@ def read_pci(device: Element) -> Address:
         hexadecimal(attribute(device, "address", name)) for name in ("bus", "slot", "function")
     )
     return pci(bus, slot, function) if min(bus, slot, function) >= 0 else ()
+
+
+def told(address: Address) -> str:
+    """A place on PCI as people write it: `0000:01:00.0`."""
+    numbers = [value.removeprefix("0x") for name, value in address if name in _PCI]
+    return ":".join(numbers[:-1]) + "." + numbers[-1] if numbers else ""

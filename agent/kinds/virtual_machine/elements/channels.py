@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent.core.model import Json
 from agent.kinds.virtual_machine.elements.address import Address, virtio_serial
 from agent.kinds.virtual_machine.elements.xml import Element, attribute
 from agent.kinds.virtual_machine.wanted import Wanted
@@ -53,3 +54,11 @@ def agent_connected(root: Element) -> bool:
         target.get("name") == AGENT and target.get("state") == "connected"
         for target in root.iterfind("devices/channel/target")
     )
+
+
+def plain(channels: Channels) -> dict[str, Json]:
+    return {
+        "serial": {"log": channels.console_log or None},
+        f"channel {AGENT}": channels.agent or None,
+        "graphics": {"listen": channels.graphics or None},
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent.core.model import Json
 from agent.kinds.virtual_machine.elements.xml import Element, attribute, number, text
 from agent.kinds.virtual_machine.resources import requested_milli
 from agent.kinds.virtual_machine.topology import topology
@@ -63,3 +64,22 @@ def read(root: Element) -> Cpu:
         features=tuple(sorted(each.get("name", "") for each in root.iterfind("cpu/feature"))),
         shares=max(number(text(root, "cputune/shares")), 0),
     )
+
+
+def plain(cpu: Cpu) -> dict[str, Json]:
+    """Cores that are all plugged in, spread as ever, are told by their number alone; any other
+    topology is sockets by cores in each.
+    """
+    shape = topology(cpu.cores)
+    usual = (shape.sockets, shape.cores_per_socket) == (cpu.sockets, cpu.cores_per_socket)
+    return {
+        "cpu": {
+            "cores": cpu.cores,
+            "topology": None if usual else f"{cpu.sockets}x{cpu.cores_per_socket}",
+            "mode": cpu.mode or None,
+            "model": cpu.model or None,
+            "features": dict.fromkeys(cpu.features, True),
+        },
+        "vcpu": {"current": None if cpu.online == cpu.cores else cpu.online},
+        "cputune": {"shares": cpu.shares or None},
+    }

@@ -17,6 +17,7 @@ from agent.kinds.virtual_machine.elements.chipset import (
     virtio_disk,
     virtio_disk_position,
 )
+from agent.kinds.virtual_machine.elements.plain import by_name
 from agent.kinds.virtual_machine.elements.xml import Element, attribute, hexadecimal, number, text
 from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted
 
@@ -31,6 +32,7 @@ a manifest can list; on SATA it is the last one of the controller that every mac
 _ROOM = {"scsi": 256, "sata": 3 * SATA_PORTS, "virtio": VIRTIO_DISKS, "ide": 2 * _CHANNEL}
 """How many positions there are on each bus of ours."""
 
+SOURCE = "source"
 FILE, BLOCK = "file", "block"
 SOURCES = {FILE: "file", BLOCK: "dev"}
 """Types of a disk that we can write down, and the attribute that names its source."""
@@ -79,6 +81,14 @@ class Disk:
         # IDE has two units on each of its channels
         channel, unit = divmod(self.unit, _CHANNEL) if self.bus == "ide" else (0, self.unit)
         return drive(self.controller, channel, unit)
+
+    @property
+    def name(self) -> str:
+        """What tells it apart: its serial number, or the place of one that has none."""
+        if self.serial:
+            return self.serial
+        ours = self.position >= 0 and (self.bus == "sata" or self.controller == 0)
+        return self.target if ours else f"{self.bus} {self.controller}:{self.unit}"
 
     @property
     def discard(self) -> str:
@@ -229,3 +239,21 @@ def _letters(number: int) -> str:
         text = ascii_lowercase[letter] + text
         number -= 1
     return text
+
+
+def plain(disks: Disks) -> dict[str, Json]:
+    """By serial number."""
+    return by_name((disk.name, _plain(disk)) for disk in disks.disks)
+
+
+def _plain(disk: Disk) -> dict[str, Json]:
+    return {
+        "device": disk.device,
+        "bus": disk.bus,
+        "unit": f"{disk.controller}:{disk.unit}",
+        "type": disk.type,
+        SOURCE: disk.path or None,
+        "format": disk.format or None,
+        "readonly": disk.readonly or None,
+        "bootOrder": disk.boot or None,
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent.core.model import Json
 from agent.kinds.virtual_machine.elements.xml import Element, attribute
 from agent.kinds.virtual_machine.wanted import Wanted
 
@@ -42,3 +43,10 @@ def expect(wanted: Wanted) -> Features:
 def read(root: Element) -> Features:
     found = (each.tag for each in root.iterfind("features/hyperv/*") if each.get("state") == "on")
     return Features(tuple(sorted(str(tag) for tag in found)), attribute(root, "clock", "offset"))
+
+
+def plain(features: Features) -> dict[str, Json]:
+    return {
+        "features": {"hyperv": dict.fromkeys(features.hyperv, True)},
+        "clock": {"offset": features.clock or None},
+    }

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agent.core.host import RawNode
+from agent.core.model import Json
 from agent.kinds.virtual_machine.elements.xml import Element, attribute
 from agent.kinds.virtual_machine.wanted import Wanted
 
@@ -74,3 +75,11 @@ def _bootloader(root: Element) -> str:
     if features.get("secure-boot") == "no":
         return EFI
     return SECURE if features.get("secure-boot") == features.get("enrolled-keys") == "yes" else ""
+
+
+def plain(firmware: Firmware) -> dict[str, Json]:
+    return {
+        "domain": {"type": firmware.virt_type or None},
+        "os": {"machine": firmware.machine or None},
+        "bootloader": firmware.bootloader or "unknown",
+    }

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.core.model import Json
-from agent.kinds.virtual_machine.elements.address import Address, read_pci
+from agent.kinds.virtual_machine.elements.address import Address, read_pci, told
 from agent.kinds.virtual_machine.elements.chipset import interface_places
 from agent.kinds.virtual_machine.elements.firmware import i440fx
+from agent.kinds.virtual_machine.elements.plain import by_name
 from agent.kinds.virtual_machine.elements.xml import Element, attribute
 from agent.kinds.virtual_machine.wanted import LEGACY, Wanted
 
@@ -71,4 +72,19 @@ def read(root: Element) -> Interfaces:
             )
             for element in root.iterfind("devices/interface")
         )
+    )
+
+
+def plain(interfaces: Interfaces) -> dict[str, Json]:
+    """By MAC address."""
+    return by_name(
+        (
+            each.mac,
+            {
+                "network": each.network or None,
+                "model": each.model or None,
+                "address": told(each.address) or None,
+            },
+        )
+        for each in interfaces.interfaces
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.core.quantity import to_bytes
+from agent.core.model import Json
+from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.virtual_machine.elements.xml import Element, kibibytes
 from agent.kinds.virtual_machine.wanted import Wanted
 
@@ -27,3 +28,11 @@ def expect(wanted: Wanted) -> Memory:
 
 def read(root: Element) -> Memory:
     return Memory(kibibytes(root, "memory"), kibibytes(root, "currentMemory"))
+
+
+def plain(memory: Memory) -> dict[str, Json]:
+    return {"memory": {"size": _size(memory.size)}, "currentMemory": _size(memory.current)}
+
+
+def _size(kib: int) -> str:
+    return format_bytes(kib * 1024) if kib >= 0 else "unreadable"
