@@ -52,3 +52,12 @@ def test_what_serves_every_kind_names_none(package: str) -> None:
         if names_a_kind(text)
     }
     assert found == set()
+
+
+def test_no_module_is_longer_than_a_reader_keeps_in_mind() -> None:
+    long = {
+        path.relative_to(AGENT).as_posix(): count
+        for path in AGENT.rglob("*.py")
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+    assert long == {}
