@@ -28,9 +28,7 @@ class Hidden:
     value: dict[str, Json]
 
 
-def meant_by(
-    catalogue: Catalogue, document: Document, *, misnamed: bool = False
-) -> frozenset[Meant]:
+def meant_by(catalogue: Catalogue, document: Document, *, misnamed: bool) -> frozenset[Meant]:
     """What a document may mean that does not hold; empty if it names nothing, and may mean
     anything. `misnamed` says that its own name is what does not hold.
     """

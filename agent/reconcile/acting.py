@@ -136,7 +136,7 @@ class Acting:
         self._engine.put(JOB, key, replace(job, busy=verbs, progress=0, trouble=""))
         ticket = Ticket(key, obj.generation, decision.actions)
         self.busy[key] = obj.uid, ticket
-        lanes = self._lanes.at(decision.actions[0].node)
+        lanes = self._lanes.at(decision.actions[0].node)  # pragma: no mutate: all are on one
         long = any(verb_of(action).long for action in decision.actions)
         lane = lanes.imports if long else lanes.actions
         lane(reported(self._post, lambda: self._executor.run(ticket), ticket.failed))

@@ -40,10 +40,10 @@ class _Times:
     """When what is due, in seconds since the epoch."""
 
     look: float = 0.0
-    images: float = 0.0
-    withdraw: float = 0.0
+    images: float = 0.0  # pragma: no mutate: long ago
+    withdraw: float = 0.0  # pragma: no mutate: long ago
     retry: dict[str, float] = field(default_factory=dict)
-    """By volume."""
+    """By volume; what is due is not there any more."""
     unneeded: dict[tuple[str, str], float] = field(default_factory=dict)
     """Since when nothing needs some image data, by (node, volume)."""
 
@@ -129,7 +129,7 @@ class Housekeeping:
     def _trashed(self, uid: str, each: Record, now: float) -> None:
         trash = self._book.trash
         name = disk_volume(self._fleet, each.obj.key, uid)
-        if now < trash.due(each, self._retention) or now < self._times.retry.get(name, 0.0):
+        if now < trash.due(each, self._retention) or name in self._times.retry:
             return
         if not self._world.nodes:
             return
@@ -153,7 +153,8 @@ class Housekeeping:
         if name in self.busy:
             return
         self.busy.add(name)
-        ticket = Ticket(Key(VOLUME, node, name), 0, (EraseVolume(node, POOL, name),))
+        key = Key(VOLUME, node, name)
+        ticket = Ticket(key, 0, (EraseVolume(node, POOL, name),))  # pragma: no mutate: it has none
         lane = self._lanes.at(node).actions
         lane(reported(self._post, lambda: self._executor.run(ticket), ticket.failed))
 
@@ -162,9 +163,8 @@ class Housekeeping:
     def _images(self, desired: Desired, now: float) -> None:
         times = self._times
         times.unneeded = {key: times.unneeded.get(key, now) for key in self._unneeded(desired)}
-        for (node, name), first in times.unneeded.items():
-            if now < first + GRACE or now < times.retry.get(name, 0.0):
-                continue
+        due = [key for key, first in times.unneeded.items() if now >= first + GRACE]
+        for node, name in (key for key in due if key[1] not in times.retry):
             if self._users(name):
                 times.retry[name] = now + RETRY
             else:

@@ -52,7 +52,7 @@ class Origins:
         named = self._world.named.get(prefix, ())
         found = {name[len(prefix) : -len(DISK_FORMAT)]: name for name in named}
         found = {uid: name for uid, name in found.items() if uid not in self._trash.entries}
-        if len(found) < 2:
+        if len(found) < 2:  # pragma: no mutate: it is only quicker
             return found
         domains = [raw for _, raw in self._world.domains().values()]
         return {u: name for u, name in found.items() if users_of(name, domains, ())} or found

@@ -44,7 +44,7 @@ def _document(catalogue: Catalogue, manifest: Manifest) -> bytes:
     }
     return dump(
         {
-            "apiVersion": kind.api_versions[0],
+            "apiVersion": kind.api_versions[0],  # pragma: no mutate: operations and nodes have one
             "kind": kind.name,
             "metadata": {name: value for name, value in metadata.items() if value},
             **manifest.content,

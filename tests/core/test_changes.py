@@ -46,6 +46,7 @@ FIELDS: Mapping[str, Field] = {
     "spec.note": Field(apply="none"),
     "spec.size": Field(quantity=True),
     "spec.sizes": Field(quantity=True),
+    "spec.free.size": Field(quantity=True),
     "spec.word": Field(secret=True),
     "spec.url": Field(address=True),
     "spec.source": Field(structured=True, union="type"),
@@ -95,6 +96,8 @@ def differences(current: Mapping[str, Json], desired: Mapping[str, Json]) -> lis
         ({"size": "10"}, {"size": 10}, []),
         ({"sizes": ["1Gi"]}, {"sizes": ["1024Mi"]}, []),
         ({"sizes": {"a": "1Gi"}}, {"sizes": {"a": "1024Mi"}}, ['replace sizes: {"a": "1Gi"} → {"a": "1024Mi"} (RESTART)']),
+        ({"free": {"size": "1Gi", "b": 1}}, {"free": {"b": 1, "size": "1024Mi"}}, []),
+        ({"plain": {"b": 1, "a": 1}}, {}, ['remove plain: - {"a": 1, "b": 1} (IMMEDIATE)']),
         ({"sizes": [None]}, {"sizes": ["1"]}, ['replace sizes: [null] → ["1"] (RESTART)']),
         ({"cpu": {"a": 1, "b": 2}}, {"cpu": {"b": 2, "a": 1}}, []),
         ({"word": "a"}, {"word": "b"}, [f"replace word: {SENSITIVE} → {SENSITIVE} (RESTART)"]),
@@ -197,6 +200,12 @@ def test_a_list_of_named_items_that_is_new_or_gone_is_one_change() -> None:
         ({"a": {"x": 1}}, {}, ["a.x"], {"a": {"x": 1}}),
         ({}, {"a": {"x": 1, "y": 2}}, ["a.x"], {"a": {"y": 2}}),
         ({"a": [1, 2], "b": 1}, {"a": [3], "b": 2}, ["a.0", "a.1"], {"a": [1, 2], "b": 2}),
+        (
+            {"a": [1], "b": 1, "c": [1]},
+            {"a": [3], "b": 2, "c": [2]},
+            ["a.0", "b", "c.0"],
+            {"a": [1], "b": 1, "c": [1]},
+        ),
         ({"a": {"x": 1, "y": 1}}, {"a": {"x": 2, "y": 2}}, ["a.x", "a.y"], {"a": {"x": 1, "y": 1}}),
         ({"a": {"x": 1}, "b": 1}, {"a": {"x": 2}, "b": 2}, ["a.x", "b"], {"a": {"x": 1}, "b": 1}),
     ],
@@ -235,6 +244,7 @@ SPEC = {
     "url": "https://u:p@h/a",
     "none": None,
 }
+PAIRS = (("a", 1), ("b", 2))
 SHOWN = {**SPEC, "url": "https://***@h/a"}
 
 
@@ -255,5 +265,7 @@ def test_a_seal_shows_a_change_and_nothing_else() -> None:
     assert all(seal.startswith("sealed:") and len(seal) == 39 for seal in once["word"].values())
     assert sealed(RULES, once, "salt") == once  # a seal stays one
     assert sealed(RULES, SPEC, "pepper")["word"] != once["word"]
+    deep, same = ({"word": [dict(each)]} for each in (PAIRS, reversed(PAIRS)))
+    assert sealed(RULES, deep, "salt") == sealed(RULES, same, "salt")
     other = sealed(RULES, {**SPEC, "word": {"a": "x", "b": ["z"]}}, "salt")["word"]
     assert (other["a"] == once["word"]["a"], other["b"] == once["word"]["b"]) == (True, False)

@@ -95,7 +95,7 @@ def test_a_key_that_stands_there_twice_names_both() -> None:
     ],
 )
 def test_what_has_the_head_of_an_object_is_found_in_another(inner: Any, ours: bool) -> None:
-    outer = {"apiVersion": OWN, "kind": VM, "spec": {"list": [1, inner]}}
+    outer = {"apiVersion": OWN, "kind": VM, "spec": {"list": [1, inner, 2]}, "more": 1}
     found = list(hidden(CATALOGUE, Document(outer, 1)))
     deeper = [Hidden(("spec", "list", 1, 0), obj())] if isinstance(inner, list) else []
     assert found == ([Hidden(("spec", "list", 1), inner)] if ours else deeper)

@@ -159,7 +159,7 @@ def test_another_source_is_not_supported_yet(source: Json) -> None:
     assert "other sources are not supported" in ready(found).message
 
 
-HTTP = {"type": "HTTP", "http": {"url": "https://host/image"}}
+HTTP: dict[str, Any] = {"type": "HTTP", "http": {"url": "https://host/image"}}
 DIGEST = "5" * 64
 DOWNLOADED = image_volume(FLEET, DIGEST, "qcow2")
 FACTS = {"digest": DIGEST, "format": "qcow2", "storedBytes": 4096, "unpackedBytes": GIB}
@@ -207,17 +207,23 @@ def _downloaded(remembered: Mapping[str, Json], generation: int = 2) -> dict[Fac
     }
 
 
-def _source() -> str:
+def _source(http: Mapping[str, Json] = HTTP["http"]) -> str:
     """What tells the address, as the status has it."""
-    action = decided(decide, disk("1Gi", dataSource=HTTP), READY).actions[0]
+    wanted = disk("1Gi", dataSource={"type": "HTTP", "http": http})
+    action = decided(decide, wanted, READY).actions[0]
     assert isinstance(action, ImportImage)
     job = Job(result={**FACTS, "source": action.source})
-    found = decided(
-        decide, disk("1Gi", dataSource=HTTP), {**READY, **_downloaded({}), (known.JOB, KEY): job}
-    )
+    found = decided(decide, wanted, {**READY, **_downloaded({}), (known.JOB, KEY): job})
     assert create(found).backing_path == f"{PATH}/{DOWNLOADED}"
     text: str = said(found)["import"]["source"]
     return text
+
+
+def test_another_order_of_checksums_is_no_other_source() -> None:
+    one, other = {"md5": "a", "sha256": "b"}, {"sha256": "b", "md5": "a"}
+    address = HTTP["http"]
+    assert _source({**address, "checksum": one}) == _source({**address, "checksum": other})
+    assert _source({**address, "checksum": one}) != _source(address)
 
 
 # -- what is under way ------------------------------------------------------------------------
