@@ -14,6 +14,16 @@ from agent.core.model import Json
 
 
 @dataclass(frozen=True, slots=True)
+class Ref:
+    """That a field names another object: the text itself, or the `name` of a mapping."""
+
+    kind: str = ""
+    """Of the object; empty where the field `kind` beside the name says it."""
+    uses: bool = False
+    """True if the object is in use as long as somebody refers to it."""
+
+
+@dataclass(frozen=True, slots=True)
 class FieldRule:
     """What the engine knows of one field."""
 
@@ -26,10 +36,7 @@ class FieldRule:
     """True if it is an address whose credentials and query are secret."""
     structured: bool = False
     """True if its fields are compared one by one; else it is compared and shown whole."""
-    ref: Mapping[str, str] | None = None
-    """{"kind": K}, or {"kindFrom": field beside the name}: the text, or the object's `name`, names
-    another object.
-    """
+    ref: Ref | None = None
     immutable: str = ""
     """always, ready, or empty."""
     union: str = ""
@@ -55,6 +62,8 @@ class Field:
     unsupported_values: tuple[Json, ...] | None
     noted: bool
     """True if there is something unsupported here or anywhere below."""
+    referring: bool
+    """True if another object is named here or anywhere below."""
 
     def step(self, name: str | int) -> Field | None:
         """The place of a field; a list's index may be given or left out."""
@@ -96,6 +105,7 @@ def field_of(schema: Mapping[str, Any], parent: FieldRule) -> Field:
         unsupported=unsupported,
         unsupported_values=values,
         noted=bool(unsupported) or any(node.noted for node in below),
+        referring=rule.ref is not None or any(node.referring for node in below),
     )
 
 
@@ -110,7 +120,7 @@ def _rule(schema: Mapping[str, Any], parent: FieldRule) -> FieldRule:
         address=schema.get("x-secret") == "address",
         structured=bool(schema.get("properties")) and not schema.get("x-atomic"),
         union=schema.get("x-union", ""),
-        ref=schema.get("x-ref"),
+        ref=Ref(**schema["x-ref"]) if "x-ref" in schema else None,
         immutable=schema.get("x-immutable", parent.immutable),
     )
 
@@ -164,3 +174,19 @@ def notes(node: Field, value: Json, path: Path) -> Iterator[tuple[Path, str]]:
     elif isinstance(value, list) and node.items is not None:
         for index, item in enumerate(value):
             yield from notes(node.items, item, (*path, index))
+
+
+def references(node: Field, value: Json) -> Iterator[tuple[Ref, Json]]:
+    """Whatever names another object, as it is written."""
+    if not node.referring:
+        return
+    if node.rule.ref is not None:
+        yield node.rule.ref, value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            below = node.step(name)
+            if below is not None:
+                yield from references(below, item)
+    elif isinstance(value, list) and node.items is not None:
+        for item in value:
+            yield from references(node.items, item)

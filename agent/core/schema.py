@@ -26,7 +26,17 @@ from typing import Any, Self
 
 from agent.core import sentences
 from agent.core.documents import Path
-from agent.core.fields import Field, FieldRule, defaulted, field_of, inherited, notes, walk
+from agent.core.fields import (
+    Field,
+    FieldRule,
+    Ref,
+    defaulted,
+    field_of,
+    inherited,
+    notes,
+    references,
+    walk,
+)
 from agent.core.model import Json, Key
 from agent.core.spelling import nearest
 
@@ -110,6 +120,8 @@ class Kind:
     """A deleted object goes to the trash, with its data."""
     stateless: bool = False
     """An object has nothing to report."""
+    named_by: tuple[str, ...] = ()
+    """Annotations on objects of other kinds that name one of these, `NAME` or `NAMESPACE/NAME`."""
     encrypted_as: tuple[str, ...] = ()
     """Kinds of other APIs that hold such an object encrypted."""
 
@@ -167,6 +179,10 @@ class Kind:
         found = notes(self._tree, dict(content), ())
         return [f"{'.'.join(map(str, path))} {text}" for path, text in found]
 
+    def references(self, content: Mapping[str, Json]) -> Iterator[tuple[Ref, Json]]:
+        """Whatever in the content names another object, as it is written: see core.references."""
+        yield from references(self._tree, content)
+
     @cached_property
     def _tree(self) -> Field:
         return field_of(self.schema, FieldRule())
@@ -220,6 +236,11 @@ class Catalogue:
     def requests(self) -> frozenset[str]:
         """Names of the kinds whose objects ask for something once."""
         return frozenset(kind.name for kind in self.kinds.values() if kind.request)
+
+    @cached_property
+    def named_by(self) -> Mapping[str, str]:
+        """Annotations that name an object, with its kind."""
+        return {name: kind.name for kind in self.kinds.values() for name in kind.named_by}
 
     @cached_property
     def settings(self) -> Key:

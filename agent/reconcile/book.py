@@ -23,6 +23,7 @@ from agent.core.known import JOB, OBJECT, OPERATIONS, STATUS, USERS, Table
 from agent.core.ledger import Record, document, same_words
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Condition, Desired, Json, Key, Manifest, Object, Problem
+from agent.core.references import references
 from agent.core.schema import Catalogue, Kind
 from agent.core.status import stamp, timestamp
 from agent.kinds.registry import KEEPS_DATA, OPERATION, VM
@@ -291,8 +292,8 @@ class Book:
         self._engine.put(OBJECT, obj.key, obj)
         if obj.key.kind == OPERATION:
             self.operations.add(obj.key)
-        before = set(references(old)) if old else set()
-        after = set(references(obj))
+        before = set(indexed(self._catalogue, old)) if old else set()
+        after = set(indexed(self._catalogue, obj))
         for table, target in before - after:
             self._index(table, target, obj.key, add=False)
         for table, target in after - before:
@@ -321,7 +322,7 @@ class Book:
         if each is None:
             return
         self.operations.discard(key)
-        for table, target in references(each.obj):
+        for table, target in indexed(self._catalogue, each.obj):
             self._index(table, target, key, add=False)
         self._engine.put(OBJECT, key, None)
         self._engine.put(STATUS, key, None)
@@ -363,16 +364,13 @@ class Book:
         return each is not None and self.outbox.is_saved(key, each.obj.uid)
 
 
-def references(obj: Object) -> Iterator[tuple[Index, Key]]:
-    """The indexes in which an object stands. Of a suspended operation its VM does not know."""
-    if obj.key.kind == OPERATION:
-        if suspended(obj.manifest):
-            return
-        yield OPERATIONS, Key(VM, obj.key.namespace, obj.spec["virtualMachineName"])
-    if obj.key.kind != VM:
+def indexed(catalogue: Catalogue, obj: Object) -> Iterator[tuple[Index, Key]]:
+    """The indexes in which an object stands. Of a suspended request its target does not know."""
+    request = catalogue.kinds[obj.key.kind].request
+    if request and suspended(obj.manifest):
         return
-    if name := obj.spec.get(defaults.CLASS):
-        yield USERS, Key("VirtualMachineClass", "", name)
-    for ref in obj.spec["blockDeviceRefs"]:
-        namespace = "" if ref["kind"] == "ClusterVirtualImage" else obj.key.namespace
-        yield USERS, Key(ref["kind"], namespace, ref["name"])
+    for ref, target in references(catalogue, obj.manifest):
+        if request:
+            yield OPERATIONS, target
+        elif ref.uses:
+            yield USERS, target

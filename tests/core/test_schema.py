@@ -13,6 +13,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from agent.core.fields import Ref
 from agent.core.model import Key
 from agent.core.schema import LAST, Catalogue, Kind
 from agent.core.sentences import KEYWORDS
@@ -255,7 +256,7 @@ def test_each_field_of_a_vm_says_how_a_change_applies() -> None:
 def test_what_is_known_of_a_field() -> None:
     vm = kind("VirtualMachine")
     assert vm.rule(("spec", "blockDeviceRefs")).list_key == ("kind", "name")
-    assert vm.rule(("spec", "blockDeviceRefs", 3)).ref == {"kindFrom": "kind"}
+    assert vm.rule(("spec", "blockDeviceRefs", 3)).ref == Ref(uses=True)
     assert vm.rule(("spec", "blockDeviceRefs", 3, "name")) == vm.rule(
         ("spec", "blockDeviceRefs", "name")
     )

@@ -102,9 +102,9 @@ class Changed:
     files: frozenset[str]
     """Every file that it touches."""
 
-    @property
-    def named(self) -> set[Key]:
-        return {target for each in self.new.values() for target in named(each)}
+    def named(self, catalogue: Catalogue) -> set[Key]:
+        """What its manifests refer to."""
+        return {target for each in self.new.values() for target in named(catalogue, each)}
 
 
 def changed(reader: ManifestReader, tip: str, files: United) -> Changed:
@@ -216,7 +216,10 @@ def main() -> None:
     first = json.loads(sys.stdin.buffer.readline())
     reader = ManifestReader(catalogue, CHECKS)
     change = changed(reader, first["tip"], united_of(first))
-    keys = {"changed": sorted({*change.new, *change.removed}), "named": sorted(change.named)}
+    keys = {
+        "changed": sorted({*change.new, *change.removed}),
+        "named": sorted(change.named(catalogue)),
+    }
     sys.stdout.write(json.dumps(keys) + "\n")
     sys.stdout.flush()
     second = json.loads(sys.stdin.buffer.readline())

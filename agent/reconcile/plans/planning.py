@@ -13,10 +13,11 @@ from agent.core.host import RawNode, RawVolume, Reading
 from agent.core.identity import POOL, disk_volume, domain_uuid, image_volume
 from agent.core.known import ANY_NODE, DOMAIN, FLEET
 from agent.core.ledger import Record, same_content
-from agent.core.model import Desired, Json, Key, Manifest
+from agent.core.model import Desired, Key, Manifest
 from agent.core.quantity import to_bytes
+from agent.core.references import references
 from agent.core.schema import Catalogue
-from agent.kinds.registry import OPERATION, ORDER, VM, decisions
+from agent.kinds.registry import ORDER, VM, decisions
 from agent.kinds.virtual_machine import defaults
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN
 from agent.reconcile.book import Book
@@ -33,9 +34,6 @@ FOLDER = "/pool"
 """Where the remembered volumes lie."""
 LOST = ("PVCLost", "Failed", "Pending", "Provisioning")
 """Phases of disks and images without a volume."""
-FROM_SECRET = ("userDataRef", "sysprepRef")
-ALWAYS = ("ModuleConfig", "StorageClass", "Node", "VirtualMachineClass")
-"""Kinds whose few objects decide about others."""
 
 
 class _AllBut(frozenset[str]):
@@ -63,8 +61,8 @@ def plan(
     desired, changed = _settled(catalogue, ledger, desired)
     if live is None:
         new = [desired.manifests[key] for key in changed if key in desired.manifests]
-        mentioned = {target for each in new for target in named(each)}
-        affected = related(ledger.records, changed, mentioned)
+        mentioned = {target for each in new for target in named(catalogue, each)}
+        affected = related(catalogue, ledger.records, changed, mentioned)
         wanted = desired.manifests
         others = Counter(others) + Counter(key.kind for key in wanted if key not in affected)
         wanted = {key: wanted[key] for key in affected if key in wanted}
@@ -191,70 +189,51 @@ def _remembered_volumes(world: World, node: str, fleet: str, each: Record) -> No
         there(name, int(size["unpackedBytes"]), int(size["storedBytes"]))
 
 
-def related(records: Mapping[Key, Record], keys: Set[Key], mentioned: Set[Key]) -> set[Key]:
+def related(
+    catalogue: Catalogue, records: Mapping[Key, Record], keys: Set[Key], mentioned: Set[Key]
+) -> set[Key]:
     """All that a plan for `keys` may depend on or change: who refers to them, and all that these
     refer to; `mentioned` is what their new manifests refer to.
     """
-    users = _users(records)
-    found = {*keys, *mentioned, *(key for key in records if key.kind in ALWAYS)}
+    kinds = catalogue.kinds
+    targets = {key: set(_referred(catalogue, each)) for key, each in records.items()}
+    users = _users(targets)
+    found = {*keys, *mentioned, *(key for key in records if kinds[key.kind].governs)}
     found |= {user for key in keys for user in users.get(key, ())}
     before: set[Key] = set()
     while found != before:
         before = found
-        found = _with_targets(records, found)
+        found = _with_targets(targets, found)
         # who else has a disk open decides whether one more may, and operations how a machine runs
-        held = [key for key in found if key.kind in ("VirtualDisk", VM)]
+        held = [key for key in found if kinds[key.kind].shared]
         found |= {user for key in held for user in users.get(key, ())}
     return found
 
 
-def _users(records: Mapping[Key, Record]) -> Mapping[Key, set[Key]]:
+def _users(targets: Mapping[Key, Set[Key]]) -> Mapping[Key, set[Key]]:
     users: dict[Key, set[Key]] = {}
-    for key, each in records.items():
-        for target in _referred(each):
+    for key, named_here in targets.items():
+        for target in named_here:
             users.setdefault(target, set()).add(key)
     return users
 
 
-def _with_targets(records: Mapping[Key, Record], keys: Set[Key]) -> set[Key]:
+def _with_targets(targets: Mapping[Key, Set[Key]], keys: Set[Key]) -> set[Key]:
     """These, and all that they refer to."""
     found, new = set(keys), set(keys)
-    while new := {target for key in new for target in _targets(records, key)} - found:
+    while new := {target for key in new for target in targets.get(key, ())} - found:
         found |= new
     return found
 
 
-def _targets(records: Mapping[Key, Record], key: Key) -> Iterator[Key]:
-    each = records.get(key)
-    if each is not None:
-        yield from _referred(each)
-
-
-def _referred(each: Record) -> Iterator[Key]:
+def _referred(catalogue: Catalogue, each: Record) -> Iterator[Key]:
     """All that an object refers to, and what a machine runs with until its restart."""
     manifest = each.obj.manifest
-    yield from named(manifest)
+    yield from named(catalogue, manifest)
     if runs := each.status.get("runningSpec"):
-        yield from named(replace(manifest, content={**manifest.content, "spec": runs}))
+        yield from named(catalogue, replace(manifest, content={**manifest.content, "spec": runs}))
 
 
-def named(manifest: Manifest) -> Iterator[Key]:
+def named(catalogue: Catalogue, manifest: Manifest) -> Iterator[Key]:
     """All that a manifest refers to."""
-    key, spec = manifest.key, manifest.spec
-    if key.kind == VM:
-        if name := spec.get(defaults.CLASS):
-            yield Key("VirtualMachineClass", "", name)
-        for ref in spec["blockDeviceRefs"]:
-            yield _target(key, ref)
-        for field in FROM_SECRET:
-            if ref := spec.get("provisioning", {}).get(field):
-                yield Key("Secret", key.namespace, ref["name"])
-    elif key.kind == OPERATION:
-        yield Key(VM, key.namespace, spec["virtualMachineName"])
-    elif ref := spec.get("dataSource", {}).get("objectRef"):
-        yield _target(key, ref)
-
-
-def _target(key: Key, ref: Mapping[str, Json]) -> Key:
-    cluster = ref["kind"] == "ClusterVirtualImage"
-    return Key(ref["kind"], "" if cluster else ref.get("namespace", key.namespace), ref["name"])
+    return (target for _, target in references(catalogue, manifest))

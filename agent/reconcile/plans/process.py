@@ -95,7 +95,7 @@ def plan_branch(
     with _child() as child:
         try:
             changed, named = _told(child, change, fleet, folder, now)
-            keys = related(ledger.records, changed, named)
+            keys = related(catalogue, ledger.records, changed, named)
             if len(keys) > MOST_RECORDS:
                 return made(planprint.refused(TOO_MANY, about), changed | named)
             child.say(_second(catalogue, ledger, keys))

@@ -15,7 +15,7 @@ from agent.reconcile.book import Book
 from agent.reconcile.plans import planning
 from agent.reconcile.plans.items import PlanReport
 from agent.reconcile.status_branch import Ledger
-from tests.plans import branch, desired, report
+from tests.plans import CATALOGUE, branch, desired, report
 from tests.rig import MAIN, OPERATIONS, Rig, disk, machine, manifest, operation
 
 VMS, DISKS = range(8), range(12)
@@ -68,7 +68,9 @@ def plans(rig: Rig, new: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Ite
     del rig.repo.refs["refs/heads/planned"]
     yield report(rig, wanted)
     with monkeypatch.context() as patch:
-        patch.setattr(planning, "related", lambda records, keys, named: {*records, *keys, *named})
+        patch.setattr(
+            planning, "related", lambda _, records, keys, named: {*records, *keys, *named}
+        )
         yield report(rig, wanted)
 
 
@@ -145,11 +147,11 @@ def test_who_holds_a_disk_and_what_it_needs_to_hold_it_are_related() -> None:
         ]
     )
     (one,) = (key for key in records if key.name == "one")
-    found = planning.related(records, {one}, set())
+    found = planning.related(CATALOGUE, records, {one}, set())
     assert {key.name for key in found} == {"one", "host", "shared", "other", "own", "stop"}
-    found = planning.related(records, {one._replace(name="other")}, set())
+    found = planning.related(CATALOGUE, records, {one._replace(name="other")}, set())
     assert "stop" in {key.name for key in found}
-    found = planning.related(records, {Key("VirtualMachineClass", "", "host")}, set())
+    found = planning.related(CATALOGUE, records, {Key("VirtualMachineClass", "", "host")}, set())
     assert {"one", "other", "stranger", "apart"} <= {key.name for key in found}
 
 
