@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Semaphore
 
 import pytest
 from lxml import etree
@@ -442,6 +443,28 @@ def test_a_verb_that_had_to_wait_is_not_begun_once_another_agent_may_act(tmp_pat
     outcome = on_hosts.run(ticket(StartDomain(HERE, VM)))
     assert outcome.reason == "LeaseLost"
     assert host.verbs == []
+
+
+def test_a_volume_is_not_erased_while_its_content_is_written(tmp_path: Path) -> None:
+    asked: list[set[object]] = []
+    for action in (seed(), EraseVolume(HERE, POOL, SEED)):
+        on_host, keys = executor(tmp_path, prepared(nothing)), set[object]()
+        real = on_host._locks.of
+
+        def noted(
+            key: Hashable,
+            at_once: int = 1,
+            *,
+            keys: set[object] = keys,
+            real: Callable[[Hashable, int], Semaphore] = real,
+        ) -> Semaphore:
+            keys.add(key)
+            return real(key, at_once)
+
+        on_host._locks.of = noted  # type: ignore[method-assign]
+        assert on_host.run(ticket(action)).done == [action.verb]
+        asked.append(keys)
+    assert len(asked[0] & asked[1]) == 1
 
 
 # -- nodes ----------------------------------------------------------------------------------------
