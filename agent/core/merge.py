@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 
 ALIKE = 0.5
 """The share of lines from which on a file under another name counts as the same one."""
-MOST_PAIRS = 4_000_000
+MOST_PAIRS = 4_000_000  # pragma: no mutate: about so many
 """Pairs of equal lines that are compared: with the same line again and again their number grows
 with the square of the length. Where there are more, all that lies between the first and the last
 change counts as changed.
@@ -61,9 +61,8 @@ def _hunks(old: Lines, changed: bytes, *, ours: bool) -> Iterator[_Hunk]:
     tail = _common(old[head:][::-1], new[head:][::-1])
     left, right = old[head : len(old) - tail], new[head : len(new) - tail]
     there = Counter(right)
-    if (
-        sum(count * there[line] for line, count in Counter(left).items()) > MOST_PAIRS
-    ):  # pragma: no mutate: about so many
+    pairs = sum(count * there[line] for line, count in Counter(left).items())
+    if pairs > MOST_PAIRS:  # pragma: no mutate: about so many
         yield _Hunk(head, head + len(left), right, ours)
         return
     middle = SequenceMatcher(None, left, right, autojunk=False)

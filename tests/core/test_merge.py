@@ -46,6 +46,7 @@ def test_it_is_as_git_merges(tmp_path: Path, name: str) -> None:
     ("base", "ours"),
     [
         (b"one\np\nq\np\n", b"1\np\np\n"),  # of equal lines the last ones
+        (b"one\np\np\n", b"1\np\nq\np\n"),
         (b"one\ntwo\n", b"two\none\n"),
         (b"one\np\np\n", b"one\np\n"),
         (b"one\np\n", b"one\np\np\n"),
@@ -53,6 +54,16 @@ def test_it_is_as_git_merges(tmp_path: Path, name: str) -> None:
 )
 def test_what_one_side_alone_changes_is_as_that_side_has_it(base: bytes, ours: bytes) -> None:
     assert merged(base, ours, base) == merged(base, base, ours) == ours
+
+
+def test_a_line_among_many_equal_ones_is_merged_as_git_does(tmp_path: Path) -> None:
+    """difflib alone would leave lines out of its sight that stand there often."""
+    same = b"x\n" * 300
+    base, ours = b"one\n" + same + b"two\n", b"1\n" + same + b"2\n"
+    theirs = base.replace(b"x\n" * 200, b"x\n" * 100 + b"new\n" + b"x\n" * 100)
+    found = merged(base, ours, theirs)
+    assert found is not None
+    assert found == by_git(tmp_path, base, ours, theirs)
 
 
 def test_edits_of_different_lines_are_merged_as_git_does(tmp_path: Path) -> None:
@@ -84,6 +95,9 @@ def _edited(base: list[bytes], chance: random.Random, name: bytes) -> bytes:
 
 def test_a_file_with_half_of_its_lines_is_the_same_one() -> None:
     assert alike(BASE, BASE.replace(b"one", b"1"))
+    assert alike(BASE, b"one\ntwo\nthree\n" + b"other\n" * 3)
+    assert not alike(BASE, b"one\ntwo\n" + b"other\n" * 4)
+    assert alike(b"one\n", b"one\n")
     assert not alike(BASE, b"other\n" * 6)
     assert not alike(b"", b"")
 

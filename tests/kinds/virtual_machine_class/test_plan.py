@@ -17,6 +17,7 @@ from agent.kinds.virtual_machine.wanted import GuestCpu
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN
 from agent.kinds.virtual_machine_class.plan import ClassData, decide
 from agent.kinds.virtual_machine_class.sizing import default_core_fraction, violations
+from agent.kinds.virtual_machine_class.validation import CHECKS
 from tests.golden.case import NODE
 from tests.kinds.deciding import READY, UNREAD, condition, decided, made, on, said, types
 
@@ -179,6 +180,11 @@ def test_the_more_cores_the_larger_their_share(least: int, most: int, shares: se
         allowed = {share for share in allowed if not violations(GENERIC, cores, share, 1)}
         assert allowed == shares
         assert default_core_fraction(GENERIC, cores) == "100%"
+
+
+def test_they_hold_by_the_rules_for_manifests() -> None:
+    for each in BUILT_IN:
+        assert not [problem for check in CHECKS for problem in check(each.content)]
 
 
 def test_a_generic_machine_has_from_one_core_to_1024() -> None:

@@ -42,6 +42,7 @@ FOUR = [
         (2, "700Mi", "7%", ["coreFraction is 7%", "memory.size is 700Mi"]),
         (1, "8Gi", "Auto", []),
         (1, "9Gi", "100%", ["memory.size is 9Gi: choose 1Gi to 8Gi"]),
+        (17, str(17 * (2**30 + 1)), "100%", []),  # without a step any amount
     ],
 )
 def test_a_class_with_four_policies(cores: int, memory: str, share: str, words: list[str]) -> None:
