@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from lxml import etree
 
 from agent.core.model import Json
+from agent.core.xml import every, first
 
 NAMESPACE = "https://gitvirt.io/xmlns/domain/1"
 PREFIX = "gitvirt"
@@ -112,12 +114,12 @@ def to_xml(metadata: DomainMetadata) -> str:
 
 def from_domain(root: etree._Element) -> DomainMetadata | None:
     """The metadata in a domain's XML; None if there is none or it is not whole."""
-    element = root.find(f"metadata/{_TAG}vm")
+    element = first(root, "metadata", _TAG + "vm")
     return None if element is None else from_element(element)
 
 
 def from_element(element: etree._Element) -> DomainMetadata | None:
-    power = element.find(_TAG + "power")
+    power = first(element, _TAG + "power")
     try:
         if power is None:
             return None
@@ -149,7 +151,7 @@ def from_element(element: etree._Element) -> DomainMetadata | None:
                     at=int(_attribute(item, "at")),
                     cancelled=item.get("cancelled") == "yes",
                 )
-                for item in element.iterfind(_TAG + "operation")
+                for item in every(element, _TAG + "operation")
             ),
         )
     except (KeyError, TypeError, ValueError):
@@ -162,9 +164,15 @@ def _text(value: Mapping[str, Json]) -> str:
 
 
 def _json(element: etree._Element, name: str) -> Mapping[str, Json]:
-    value = json.loads(element.findtext(_TAG + name) or "{}")
+    found = first(element, _TAG + name)
+    return _object((found is not None and found.text) or "{}")
+
+
+@lru_cache(maxsize=16)  # both definitions of a domain mostly say the same
+def _object(text: str) -> Mapping[str, Json]:
+    value = json.loads(text)
     if not isinstance(value, dict):
-        raise TypeError(f"{name} is no object")
+        raise TypeError("no object")
     return value
 
 

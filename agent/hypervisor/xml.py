@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from lxml import etree
 
+from agent.core.xml import first
+
 _PARSER = etree.XMLParser(
     resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
 )
@@ -15,12 +17,13 @@ def parse(text: str) -> etree._Element:
 
 def text_at(element: etree._Element, path: str) -> str:
     """The text of the first match, or nothing."""
-    return (element.findtext(path) or "").strip()
+    found = first(element, *path.split("/"))
+    return "" if found is None else (found.text or "").strip()
 
 
 def bytes_at(element: etree._Element, path: str) -> int:
     """A size as libvirt prints it, in bytes; 0 where there is none."""
-    found = element.find(path)
+    found = first(element, *path.split("/"))
     if found is None or not found.text:
         return 0
     return int(found.text) * _UNITS[found.get("unit", "bytes")]

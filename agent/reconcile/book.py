@@ -137,7 +137,8 @@ class Book:
 
     def _prove(self) -> Mapping[Key, DomainMetadata]:
         """Hold the ledger against what domains remember."""
-        memories = self._origins.memories()
+        machines = {key: each.obj.uid for key, each in self.records.items() if key.kind == VM}
+        memories = self._origins.unknown(machines)
         self._adopt(memories)
         self._proved = True
         return memories

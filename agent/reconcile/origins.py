@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 
 from agent.core.acceptance import Identity
+from agent.core.host import RawDomain
 from agent.core.identity import DISK_FORMAT, disk_prefix, domain_uuid, operation_uid
 from agent.core.ledger import Record
 from agent.core.metadata import NAMESPACE, DomainMetadata, from_domain
@@ -57,18 +58,31 @@ class Origins:
         domains = [raw for _, raw in self._world.domains().values()]
         return {u: name for u, name in found.items() if users_of(name, domains, ())} or found
 
-    def memories(self, of: Iterable[Manifest] | None = None) -> dict[Key, DomainMetadata]:
-        """What our domains remember, by VM; of all domains, or where these manifests are new: the
-        ledger may have been lost.
+    def unknown(self, uids: Mapping[Key, str]) -> dict[Key, DomainMetadata]:
+        """What our domains remember, by VM, unless they bear the uid by which the VM is known.
+        Found without parsing: most are known, and each is parsed once more to be decided about.
         """
-        uuids = None if of is None else {domain_uuid(self._fleet, _machine(each)) for each in of}
-        if uuids is not None and not uuids:
+        marks = {domain_uuid(self._fleet, key): f' uid="{uid}"' for key, uid in uids.items()}
+        domains = (raw for _, raw in self._world.domains().values())
+        return self._remembered(
+            raw for raw in domains if raw.uuid not in marks or marks[raw.uuid] not in _newest(raw)
+        )
+
+    def memories(self, of: Iterable[Manifest]) -> dict[Key, DomainMetadata]:
+        """What our domains remember, by VM, where these manifests are new: the ledger may have been
+        lost.
+        """
+        uuids = {domain_uuid(self._fleet, _machine(each)) for each in of}
+        if not uuids:
             return {}
+        return self._remembered(
+            raw for _, raw in self._world.domains().values() if raw.uuid in uuids
+        )
+
+    def _remembered(self, domains: Iterable[RawDomain]) -> dict[Key, DomainMetadata]:
         found: dict[Key, DomainMetadata] = {}
-        for _, raw in self._world.domains().values():
-            if uuids is not None and raw.uuid not in uuids:
-                continue
-            xml = raw.inactive_xml or raw.active_xml
+        for raw in domains:
+            xml = _newest(raw)
             memory = from_domain(parse(xml)) if NAMESPACE in xml else None
             if memory is None or memory.fleet != self._fleet:
                 continue
@@ -76,6 +90,11 @@ class Origins:
             if raw.uuid == domain_uuid(self._fleet, key):  # and no copy of it
                 found[key] = memory
         return found
+
+
+def _newest(raw: RawDomain) -> str:
+    """The definition that has what was written last."""
+    return raw.inactive_xml or raw.active_xml
 
 
 def _machine(manifest: Manifest) -> Key:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from agent.core.xml import Element
 from agent.kinds.virtual_machine.definition import parse, read
 from agent.kinds.virtual_machine.elements.chipset import interface_places
-from agent.kinds.virtual_machine.elements.xml import Element
 from tests.golden.case import CASES, names
 from tests.golden.test_golden import GOLDEN
 

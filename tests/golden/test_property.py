@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from agent.core.metadata import KEPT_OPERATIONS, DomainMetadata, Power, Recorded
+from agent.core.xml import Element
 from agent.kinds.virtual_machine.definition import (
     differing,
     disk_xml,
@@ -25,7 +26,6 @@ from agent.kinds.virtual_machine.definition import (
 )
 from agent.kinds.virtual_machine.elements.address import pci
 from agent.kinds.virtual_machine.elements.chipset import VIRTIO_DISKS
-from agent.kinds.virtual_machine.elements.xml import Element
 from agent.kinds.virtual_machine.topology import MAX_CORES, problem
 from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
 from agent.kinds.virtual_machine.wanted import Device, GuestCpu, Places, Wanted

@@ -151,7 +151,7 @@ def test_our_domains_remember_who_they_are(
     seen: RawDomain, expected: Mapping[Key, DomainMetadata]
 ) -> None:
     found = origins(seen)
-    assert found.memories() == expected
+    assert found.unknown({}) == expected
     assert found.memories([manifest(VM)]) == expected
     assert found.memories([]) == {}
 
@@ -160,7 +160,7 @@ def test_only_those_are_asked_that_may_remember_what_is_new() -> None:
     """An operation is remembered by its machine."""
     found = origins(domain(memory()), domain(memory(OTHER), OTHER))
     both = {VM: memory(), OTHER: memory(OTHER)}
-    assert found.memories() == both
+    assert found.unknown({}) == both
     assert found.memories([manifest(OTHER)]) == {OTHER: memory(OTHER)}
     assert found.memories([STOPPING]) == {VM: memory()}
     assert found.memories([STOPPING, manifest(OTHER)]) == both
@@ -173,5 +173,17 @@ def test_a_domain_that_is_none_of_ours_hides_none() -> None:
     foreign = RawDomain(ONE, "foreign", "shutoff", "unknown", "<domain/>")
     copy = RawDomain(TWO, "copy", "shutoff", "unknown", domain(memory()).inactive_xml)
     for seen in ((foreign, copy, domain(memory())), (domain(memory()), copy, foreign)):
-        assert origins(*seen).memories() == {VM: memory()}
+        assert origins(*seen).unknown({}) == {VM: memory()}
         assert origins(*seen).memories([manifest(VM)]) == {VM: memory()}
+
+
+def test_a_machine_is_unknown_by_its_name_and_by_another_uid() -> None:
+    found = origins(domain(memory()))
+    assert found.unknown({VM: "another"}) == {VM: memory()}
+    assert found.unknown({OTHER: memory().uid}) == {VM: memory()}
+
+
+def test_a_known_machine_is_not_parsed_for_its_uid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is parsed once more to be decided about."""
+    monkeypatch.delattr("agent.reconcile.origins.parse")
+    assert origins(domain(memory())).unknown({VM: memory().uid}) == {}

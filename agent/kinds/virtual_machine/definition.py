@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from agent.core.metadata import DomainMetadata, from_domain, to_xml
 from agent.core.model import Json
+from agent.core.xml import Element
 from agent.kinds.virtual_machine.elements import (
     channels,
     chipset,
@@ -24,7 +25,7 @@ from agent.kinds.virtual_machine.elements import (
 )
 from agent.kinds.virtual_machine.elements.address import Address
 from agent.kinds.virtual_machine.elements.plain import there
-from agent.kinds.virtual_machine.elements.xml import Element
+from agent.kinds.virtual_machine.elements.xml import text
 from agent.kinds.virtual_machine.wanted import Places, Wanted
 
 ELEMENTS = (memory, cpu, firmware, features, disks, interfaces, channels)
@@ -62,15 +63,15 @@ Part = (
 
 
 def expect(wanted: Wanted) -> DomainFacts:
-    parts = {_name(element): element.expect(wanted) for element in ELEMENTS}
+    parts = {name: element.expect(wanted) for name, element in _PARTS}
     return DomainFacts(name=wanted.name, uuid=wanted.uuid, metadata=wanted.metadata, **parts)
 
 
 def read(root: Element) -> DomainFacts:
-    parts = {_name(element): element.read(root) for element in ELEMENTS}
+    parts = {name: element.read(root) for name, element in _PARTS}
     return DomainFacts(
-        name=root.findtext("name") or "",
-        uuid=root.findtext("uuid") or "",
+        name=text(root, "name"),
+        uuid=text(root, "uuid"),
         metadata=from_domain(root),
         **parts,
     )
@@ -83,7 +84,7 @@ def differing(one: DomainFacts, other: DomainFacts) -> list[str]:
 
 def plain(name: str, facts: Part) -> dict[str, Json]:
     """What an element of that name says, as a nested map."""
-    (element,) = (each for each in ELEMENTS if _name(each) == name)
+    element = dict(_PARTS)[name]
     return {key: there(value) for key, value in element.plain(facts).items() if value is not None}
 
 
@@ -153,21 +154,18 @@ def with_metadata(xml: str, metadata: DomainMetadata) -> str:
 
 def parse(xml: str) -> Element:
     """A domain's XML as a tree. Entities and the network are off: parts of it come from people."""
-    parser = etree.XMLParser(
-        resolve_entities=False,
-        no_network=True,
-        remove_comments=True,
-        huge_tree=True,
-        collect_ids=False,  # an index that nothing asks, and a fifth of the time
-    )
-    return etree.fromstring(xml.encode(), parser)
+    return etree.fromstring(xml.encode(), _PARSER)
 
 
-def _name(element: object) -> str:
-    return str(getattr(element, "__name__", "")).rsplit(".", 1)[-1]
-
-
-NAMES = tuple(_name(element) for element in ELEMENTS)
+_PARSER = etree.XMLParser(
+    resolve_entities=False,
+    no_network=True,
+    remove_comments=True,
+    huge_tree=True,
+    collect_ids=False,  # an index that nothing asks, and a fifth of the time
+)
+_PARTS = tuple((each.__name__.rpartition(".")[2], each) for each in ELEMENTS)
+NAMES = tuple(name for name, _ in _PARTS)
 
 
 @lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from agent.core.host import RawDomain
 from agent.core.metadata import DomainMetadata
 from agent.core.schema import Kind
+from agent.core.xml import first
 from agent.kinds.virtual_machine.definition import DomainFacts, parse, read
 from agent.kinds.virtual_machine.elements.channels import agent_connected
 from agent.kinds.virtual_machine.elements.disks import Disks, bases
@@ -27,7 +28,7 @@ class _Reading:
 @lru_cache(maxsize=256)  # the few that are decided again and again; all would take much memory
 def _read(xml: str, rules: Kind) -> _Reading:
     root = parse(xml)
-    job = root.find("devices/disk/mirror") is not None
+    job = first(root, "devices", "disk", "mirror") is not None
     return _Reading(_as_meant(read(root), rules), agent_connected(root), job, bases(root))
 
 
@@ -39,8 +40,10 @@ def _as_meant(facts: DomainFacts, rules: Kind) -> DomainFacts:
     if memory is None or not memory.spec:
         return facts
     spec = rules.defaulted({"spec": memory.spec})["spec"]
-    facts = replace(facts, metadata=replace(memory, spec=spec))
-    if not can_be_read_only(spec):
+    if spec != memory.spec:
+        facts = replace(facts, metadata=replace(memory, spec=spec))
+    media = any(disk.serial in MEDIA and not disk.readonly for disk in facts.disks.disks)
+    if not media or not can_be_read_only(spec):
         return facts
     found = (
         replace(disk, readonly=True) if disk.serial in MEDIA else disk for disk in facts.disks.disks

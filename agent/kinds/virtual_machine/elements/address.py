@@ -4,7 +4,8 @@ one, so that none moves when another one comes or goes.
 
 from __future__ import annotations
 
-from agent.kinds.virtual_machine.elements.xml import Element, attribute, hexadecimal
+from agent.core.xml import Element
+from agent.kinds.virtual_machine.elements.xml import attribute, hexadecimal
 
 Address = tuple[tuple[str, str], ...]
 """The attributes as libvirt prints them; empty where a device has no address."""

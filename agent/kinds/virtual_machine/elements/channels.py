@@ -7,8 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.core.model import Json
+from agent.core.xml import Element, every
 from agent.kinds.virtual_machine.elements.address import Address, virtio_serial
-from agent.kinds.virtual_machine.elements.xml import Element, attribute
+from agent.kinds.virtual_machine.elements.xml import attribute
 from agent.kinds.virtual_machine.wanted import Wanted
 
 AGENT = "org.qemu.guest_agent.0"
@@ -40,11 +41,13 @@ def expect(wanted: Wanted) -> Channels:
 
 
 def read(root: Element) -> Channels:
-    names = {target.get("name") for target in root.iterfind("devices/channel/target")}
+    names = {target.get("name") for target in every(root, "devices", "channel", "target")}
+    screens = (each for each in every(root, "devices", "graphics") if each.get("type") == "vnc")
+    listeners = (each.get("type", "") for each in screens for each in every(each, "listen"))
     return Channels(
         console_log=attribute(root, "devices/serial/log", "file"),
         agent=AGENT in names,
-        graphics=attribute(root, "devices/graphics[@type='vnc']/listen", "type"),
+        graphics=next(listeners, ""),
     )
 
 
@@ -52,7 +55,7 @@ def agent_connected(root: Element) -> bool:
     """True if the running instance's guest agent has opened its channel."""
     return any(
         target.get("name") == AGENT and target.get("state") == "connected"
-        for target in root.iterfind("devices/channel/target")
+        for target in every(root, "devices", "channel", "target")
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.core.model import Json
-from agent.kinds.virtual_machine.elements.xml import Element, attribute, number, text
+from agent.core.xml import Element, every, first
+from agent.kinds.virtual_machine.elements.xml import attribute, number, text
 from agent.kinds.virtual_machine.resources import requested_milli
 from agent.kinds.virtual_machine.topology import topology
 from agent.kinds.virtual_machine.wanted import Wanted
@@ -54,14 +55,15 @@ def expect(wanted: Wanted) -> Cpu:
 def read(root: Element) -> Cpu:
     mode = attribute(root, "cpu", "mode")
     cores = text(root, "vcpu")
+    shape = first(root, "cpu", "topology")
     return Cpu(
         cores=number(cores),
         online=number(attribute(root, "vcpu", "current") or cores),
-        sockets=number(attribute(root, "cpu/topology", "sockets")),
-        cores_per_socket=number(attribute(root, "cpu/topology", "cores")),
+        sockets=-1 if shape is None else number(shape.get("sockets", "")),
+        cores_per_socket=-1 if shape is None else number(shape.get("cores", "")),
         mode=mode,
         model=text(root, "cpu/model") if mode == "custom" else "",
-        features=tuple(sorted(each.get("name", "") for each in root.iterfind("cpu/feature"))),
+        features=tuple(sorted(each.get("name", "") for each in every(root, "cpu", "feature"))),
         shares=max(number(text(root, "cputune/shares")), 0),
     )
 

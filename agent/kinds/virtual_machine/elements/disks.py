@@ -11,6 +11,7 @@ from itertools import count
 from string import ascii_lowercase
 
 from agent.core.model import Json
+from agent.core.xml import Element, every, first
 from agent.kinds.virtual_machine.elements.address import Address, drive
 from agent.kinds.virtual_machine.elements.chipset import (
     VIRTIO_DISKS,
@@ -18,7 +19,7 @@ from agent.kinds.virtual_machine.elements.chipset import (
     virtio_disk_position,
 )
 from agent.kinds.virtual_machine.elements.plain import by_name
-from agent.kinds.virtual_machine.elements.xml import Element, attribute, hexadecimal, number, text
+from agent.kinds.virtual_machine.elements.xml import attribute, hexadecimal, number, text
 from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted
 
 SATA_PORTS = 6
@@ -186,7 +187,7 @@ def _wanted(device: Device, bus: str, place: int) -> Disk:
 
 
 def read(root: Element) -> Disks:
-    return Disks(_ordered([_disk(element) for element in root.iterfind("devices/disk")]))
+    return Disks(_ordered([_disk(element) for element in every(root, "devices", "disk")]))
 
 
 def _ordered(disks: Iterable[Disk]) -> tuple[Disk, ...]:
@@ -201,7 +202,7 @@ def _disk(element: Element) -> Disk:
         format=attribute(element, "driver", "type"),
         serial=text(element, "serial"),
         device=element.get("device", "disk"),
-        readonly=element.find("readonly") is not None,
+        readonly=first(element, "readonly") is not None,
         bus=bus,
         controller=0 if bus == "virtio" else number(attribute(element, "address", "controller")),
         unit=_unit(element, bus),
@@ -219,7 +220,7 @@ def bases(root: Element) -> Mapping[str, tuple[str, ...]]:
             source.get("file") or source.get("dev") or ""
             for source in disk.iterfind("backingStore//source")
         )
-        for disk in root.iterfind("devices/disk")
+        for disk in every(root, "devices", "disk")
     }
 
 

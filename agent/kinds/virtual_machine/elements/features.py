@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.core.model import Json
-from agent.kinds.virtual_machine.elements.xml import Element, attribute
+from agent.core.xml import Element, every
+from agent.kinds.virtual_machine.elements.xml import attribute
 from agent.kinds.virtual_machine.wanted import Wanted
 
 EMULATED = ("relaxed", "vapic", "spinlocks", "runtime", "reset", "frequencies")
@@ -41,7 +42,9 @@ def expect(wanted: Wanted) -> Features:
 
 
 def read(root: Element) -> Features:
-    found = (each.tag for each in root.iterfind("features/hyperv/*") if each.get("state") == "on")
+    found = (
+        each.tag for each in every(root, "features", "hyperv", "*") if each.get("state") == "on"
+    )
     return Features(tuple(sorted(str(tag) for tag in found)), attribute(root, "clock", "offset"))
 
 

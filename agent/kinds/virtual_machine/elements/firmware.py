@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from agent.core.host import RawNode
 from agent.core.model import Json
-from agent.kinds.virtual_machine.elements.xml import Element, attribute
+from agent.core.xml import Element, every, first
+from agent.kinds.virtual_machine.elements.xml import attribute
 from agent.kinds.virtual_machine.wanted import Wanted
 
 BIOS, EFI, SECURE = "BIOS", "EFI", "EFIWithSecureBoot"
@@ -67,10 +68,10 @@ def read(root: Element) -> Firmware:
 
 def _bootloader(root: Element) -> str:
     if attribute(root, "os", "firmware") != "efi":
-        return BIOS if root.find("os/loader") is None else ""
+        return BIOS if first(root, "os", "loader") is None else ""
     features = {
         each.get("name", ""): each.get("enabled", "")
-        for each in root.iterfind("os/firmware/feature")
+        for each in every(root, "os", "firmware", "feature")
     }
     if features.get("secure-boot") == "no":
         return EFI

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.core.model import Json
+from agent.core.xml import Element, every
 from agent.kinds.virtual_machine.elements.address import Address, read_pci, told
 from agent.kinds.virtual_machine.elements.chipset import interface_places
 from agent.kinds.virtual_machine.elements.firmware import i440fx
 from agent.kinds.virtual_machine.elements.plain import by_name
-from agent.kinds.virtual_machine.elements.xml import Element, attribute
+from agent.kinds.virtual_machine.elements.xml import attribute
 from agent.kinds.virtual_machine.wanted import LEGACY, Wanted
 
 NETWORK = "default"
@@ -70,7 +71,7 @@ def read(root: Element) -> Interfaces:
                 model=attribute(element, "model", "type"),
                 address=read_pci(element),
             )
-            for element in root.iterfind("devices/interface")
+            for element in every(root, "devices", "interface")
         )
     )
 

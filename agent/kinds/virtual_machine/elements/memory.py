@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from agent.core.model import Json
 from agent.core.quantity import format_bytes, to_bytes
-from agent.kinds.virtual_machine.elements.xml import Element, kibibytes
+from agent.core.xml import Element
+from agent.kinds.virtual_machine.elements.xml import kibibytes
 from agent.kinds.virtual_machine.wanted import Wanted
 
 MIB = 1024 * 1024

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from string import hexdigits
 
-from lxml import etree
-
-Element = etree._Element  # noqa: SLF001  # lxml names its element type so
+from agent.core.xml import Element, first
 
 
 def text(root: Element, path: str) -> str:
-    return (root.findtext(path) or "").strip()
+    found = first(root, *path.split("/"))
+    return "" if found is None else (found.text or "").strip()
 
 
 def attribute(root: Element, path: str, name: str) -> str:
-    found = root.find(path)
+    found = first(root, *path.split("/"))
     return "" if found is None else found.get(name, "")
 
 
@@ -44,6 +43,9 @@ UNITS = {
 
 def kibibytes(root: Element, path: str) -> int:
     """A memory size in KiB, whatever unit it is written in; -1 where it cannot be read."""
-    unit = UNITS.get(attribute(root, path, "unit"))
-    value = number(text(root, path))
+    found = first(root, path)
+    if found is None:
+        return -1
+    unit = UNITS.get(found.get("unit", ""))
+    value = number((found.text or "").strip())
     return -1 if unit is None or value < 0 else value * unit // 1024

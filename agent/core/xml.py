@@ -1,0 +1,33 @@
+"""Ways through a tree of XML. Every domain and volume of a host is read, and lxml's own paths take
+ten times as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from lxml import etree
+
+Element = etree._Element  # noqa: SLF001  # lxml names its element type so
+
+
+def every(root: Element, *tags: str) -> Iterator[Element]:
+    """All elements that are children of children, one tag a generation, in their order."""
+    found: Iterator[Element] = iter((root,))
+    for tag in tags:
+        found = _children(found, tag)
+    return found
+
+
+def first(root: Element, *tags: str) -> Element | None:
+    if not tags:
+        return root
+    for child in root.iterchildren(tags[0]):
+        if (found := first(child, *tags[1:])) is not None:
+            return found
+    return None
+
+
+def _children(parents: Iterable[Element], tag: str) -> Iterator[Element]:
+    for parent in parents:
+        yield from parent.iterchildren(tag)
