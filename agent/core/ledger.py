@@ -7,10 +7,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import yaml
-
+from agent.core import plain_yaml
 from agent.core.addresses import is_hidden
 from agent.core.annotations import SOURCE
 from agent.core.changes import SENSITIVE, redacted
@@ -99,34 +97,13 @@ def document(catalogue: Catalogue, record: Record) -> dict[str, Json]:
 
 def dump(value: Json, *, ascii_only: bool = False) -> bytes:
     """YAML that people can read and `load` gives back."""
-    text: str = yaml.dump(
-        value,
-        Dumper=_Dumper,
-        sort_keys=False,
-        allow_unicode=not ascii_only,
-        width=120,
-        default_flow_style=False,
-    )
-    return text.encode()
-
-
-class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # C where it is built
-    """Prints texts of several lines as blocks, and repeats what stands twice."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: Any, value: str) -> Any:
-    style = "|" if "\n" in value else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-
-_Dumper.add_representer(str, _text)
+    return plain_yaml.dump(value, ascii_only=ascii_only).encode()
 
 
 def load(data: bytes) -> dict[str, Json] | None:
     """One document; None if it is not one that this program wrote."""
+    if (plain := plain_yaml.read(data)) is not None:
+        return plain
     parsed = parse(data)
     if (
         parsed.errors

@@ -86,8 +86,11 @@ def _refuse_tag(event: Any, builder: Builder) -> None:
 def _value(event: Any, builder: Builder) -> Any:
     """The scalar as it is read: its text, or what plain text stands for."""
     text: str = event.value
-    if event.tag is not None or not event.implicit[0]:
-        return text
+    return text if event.tag is not None or not event.implicit[0] else plain(text, builder)
+
+
+def plain(text: str, builder: Builder) -> Any:
+    """What text without quotes stands for; MERGE only where a key is expected."""
     if text in _NULLS:
         return None
     if text[0] in "tTfFyYnNoO":
