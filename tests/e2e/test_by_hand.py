@@ -92,3 +92,24 @@ def test_a_push_after_a_snapshot_keeps_what_is_written_since(stand: Stand, state
     domain.blockJobAbort("sda", libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
     stand.wait_for(lambda: not stand.object("VirtualMachine", name), "the end of the machine")
     assert not find(stand.status("VirtualDisk", name), "Terminating")
+
+
+def test_what_is_plugged_in_by_hand_is_told_as_that_and_a_restart_undoes_it(stand: Stand) -> None:
+    stand.push({"plugged.yaml": [machine("plugged"), disk("plugged", "16Mi")]})
+    stand.wait_for_phase("VirtualMachine", "plugged", "Running")
+    image = stand.folder / "plugged.img"
+    image.write_bytes(bytes(2**20))
+    domain = stand.domain("plugged")
+    domain.attachDeviceFlags(
+        f"<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{image}'/>"
+        "<target dev='sdz' bus='scsi'/></disk>",
+        libvirt.VIR_DOMAIN_AFFECT_LIVE,
+    )
+    told = stand.wait_for_condition("VirtualMachine", "plugged", "DriftDetected")["message"]
+    assert told == "The running instance was changed by hand: disk sdz added; a restart undoes it."
+    stand.gitvirt("restart", "plugged", "--wait")
+    stand.wait_for(
+        lambda: not find(stand.status("VirtualMachine", "plugged"), "DriftDetected"),
+        "the end of it",
+    )
+    assert source(stand, "plugged") != str(image)

@@ -348,6 +348,24 @@ def test_a_restart_undoes_what_the_definition_says_otherwise(rig: Rig) -> None:
     assert "memory.size 256Mi → 1Gi; a restart undoes it." in message
 
 
+def test_a_disk_that_is_left_keeps_its_target(rig: Rig) -> None:
+    def plug(root: etree._Element) -> None:
+        plugged(root)
+        for path, name, value in (
+            ("target[@dev='sdq']", "dev", "sdz"),
+            ("address[@unit='16']", "controller", "3"),
+        ):
+            attribute(f"devices/disk/{path}", name, value)(root)
+
+    reporting(rig)
+    rig.host.edit(rig.uuid(), plug)
+    rig.settle()
+    assert "disk sdz added" in condition(rig.vm(), "DriftDetected")["message"]
+    reporting(rig, cpu={"cores": 4})
+    assert defined(rig).cpu.cores == 4
+    assert "sdz" in [each.target for each in defined(rig).disks.disks]
+
+
 def test_the_file_of_a_medium_is_not_shown(rig: Rig) -> None:
     """Its name is made from what is on it."""
     rig.push({"vm.yaml": [machine(provisioning=OWN), disk()]})

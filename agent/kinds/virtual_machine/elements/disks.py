@@ -59,6 +59,8 @@ class Disk:
     """Of its source: file; somebody may have moved it to a block device, or to what libvirt knows
     else (network, volume, …).
     """
+    dev: str = ""
+    """Its target's name, where it has no serial number to be told by: it is none of ours."""
 
     @property
     def source(self) -> str:
@@ -73,7 +75,7 @@ class Disk:
     @property
     def target(self) -> str:
         """The name of its place. A guest gives names of its own."""
-        return _PREFIXES.get(self.bus, "sd") + _letters(self.position)
+        return self.dev or _PREFIXES.get(self.bus, "sd") + _letters(self.position)
 
     @property
     def address(self) -> Address:
@@ -85,11 +87,8 @@ class Disk:
 
     @property
     def name(self) -> str:
-        """What tells it apart: its serial number, or the place of one that has none."""
-        if self.serial:
-            return self.serial
-        ours = self.position >= 0 and (self.bus == "sata" or self.controller == 0)
-        return self.target if ours else f"{self.bus} {self.controller}:{self.unit}"
+        """What tells it apart."""
+        return self.serial or self.target
 
     @property
     def discard(self) -> str:
@@ -197,10 +196,11 @@ def _ordered(disks: Iterable[Disk]) -> tuple[Disk, ...]:
 def _disk(element: Element) -> Disk:
     bus = attribute(element, "target", "bus")
     source = element.get("type", FILE)
+    serial = text(element, "serial")
     return Disk(
         path=attribute(element, "source", SOURCES[source]) if source in SOURCES else "",
         format=attribute(element, "driver", "type"),
-        serial=text(element, "serial"),
+        serial=serial,
         device=element.get("device", "disk"),
         readonly=first(element, "readonly") is not None,
         bus=bus,
@@ -208,6 +208,7 @@ def _disk(element: Element) -> Disk:
         unit=_unit(element, bus),
         boot=max(number(attribute(element, "boot", "order")), 0),
         type=source,
+        dev="" if serial else attribute(element, "target", "dev"),
     )
 
 
@@ -243,13 +244,14 @@ def _letters(number: int) -> str:
 
 
 def plain(disks: Disks) -> dict[str, Json]:
-    """By serial number."""
+    """By serial number; by target where there is none."""
     return by_name((disk.name, _plain(disk)) for disk in disks.disks)
 
 
 def _plain(disk: Disk) -> dict[str, Json]:
     return {
         "device": disk.device,
+        "target": disk.dev or None,
         "bus": disk.bus,
         "unit": f"{disk.controller}:{disk.unit}",
         "type": disk.type,
