@@ -8,11 +8,19 @@ from typing import Any
 import pytest
 
 from agent.core.annotations import NOT_AFTER
+from agent.core.facts import Engine, View
+from agent.core.known import OBJECT, OPERATIONS, STATUS
 from agent.core.metadata import DomainMetadata, Power, Recorded
 from agent.core.model import Key, Manifest, Object
 from agent.core.progress import Progress
 from agent.kinds.virtual_machine import power
-from agent.kinds.virtual_machine.operations import Outcome, take, without_domain
+from agent.kinds.virtual_machine.operations import (
+    Outcome,
+    completed_operations,
+    open_operations,
+    take,
+    without_domain,
+)
 from agent.kinds.virtual_machine.power import Running
 from tests.kinds.virtual_machine.test_power import GONE_OFF, MEMORY, NOW, OFF, recorded, running
 
@@ -204,9 +212,14 @@ def test_an_operation_that_was_taken_up_is_followed_to_its_end(
 def test_an_operation_whose_file_is_gone_is_called_off(
     entry: Recorded, seen: Running, completed: tuple[str, ...], left: bool
 ) -> None:
-    memory = replace(STOPPED, operations=(entry, recorded("Stop", uid="another")))
-    outcome = taken([operation("another", "Stop")], memory, seen, completed=frozenset(completed))
-    assert [each.cancelled for each in outcome.memory.operations] == [not left, False]
+    another = recorded("Stop", uid="another")
+    for entries in ((another, entry), (entry, another)):
+        memory = replace(STOPPED, operations=entries)
+        outcome = taken(
+            [operation("another", "Stop")], memory, seen, completed=frozenset(completed)
+        )
+        found = {each.uid: each.cancelled for each in outcome.memory.operations}
+        assert found == {"op": not left, "another": False}
 
 
 @pytest.mark.parametrize(
@@ -239,3 +252,19 @@ def test_an_operation_that_was_withdrawn_and_put_back_is_not_said_to_be_replaced
     assert found.phase == "Superseded"
     assert found.message.startswith("It was called off before it had ended: ")
     assert "its file was gone for a while" in found.message
+
+
+def test_an_operation_is_open_until_it_has_ended_or_its_file_is_gone() -> None:
+    engine = Engine({}, {})
+    vm = Key("VirtualMachine", "default", "vm")
+    phases = {"new": "", "begun": "InProgress", "gone": "InProgress", "done": "Completed"}
+    phases |= {"failed": "Failed", "lost": "Completed"}
+    asked = {name: operation(name, "Stop") for name in phases}
+    asked["gone"] = replace(asked["gone"], deleted="2023-11-14T22:13:20Z")
+    for name, each in asked.items():
+        engine.put(OBJECT, each.key, each if name != "lost" else None)
+        engine.put(STATUS, each.key, {"phase": phases[name]} if phases[name] else None)
+    engine.put(OPERATIONS, vm, tuple(each.key for each in asked.values()))
+    view = View(engine, vm, NOW)
+    assert [each.uid for each in open_operations(vm, view)] == ["new", "begun"]
+    assert completed_operations(vm, view) == {"done"}
