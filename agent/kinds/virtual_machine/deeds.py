@@ -124,11 +124,11 @@ def _beside(case: Situation, made: Intent, view: View) -> Iterator[tuple[str, st
     """Other domains that have a disk of this one, as they were read: with a snapshot taken by hand,
     of which no event tells, a disk's newest data is where only such a domain knows.
     """
+    assert made.facts is not None  # noqa: S101  # asked only then
     node = case.at.name
-    disks = made.facts.disks.disks if made.facts else ()
     found = {
         uuid
-        for disk in disks
+        for disk in made.facts.disks.disks
         if not disk.readonly
         for uuid in view.read(WRITERS, (node, disk.serial)) or ()
     }
@@ -154,7 +154,8 @@ def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View)
 
 def _live(case: Situation, made: Intent) -> tuple[Action, ...]:
     """Write what changed without a restart into the running instance's metadata."""
-    if case.deleted or case.running is None or case.running.starting:
+    assert case.running is not None  # noqa: S101  # it is on
+    if case.deleted or case.running.starting:
         return ()  # QEMU answers nothing before it is up
     active = case.seen.running
     if active is None:
@@ -185,7 +186,7 @@ def _end(case: Situation, made: Intent, view: View) -> Deeds:
         return Deeds()
     node, instance = case.at.name, case.running.instance
     force = isinstance(why, Recorded) and why.force
-    deadline = why.at + (0 if force else case.vm.spec["terminationGracePeriodSeconds"])
+    deadline = why.at if force else why.at + case.vm.spec["terminationGracePeriodSeconds"]
     if case.now >= deadline:
         destroy = DestroyDomain(node, case.uuid, instance)
         again = memory.power.on and can_start(case, memory)
