@@ -193,7 +193,7 @@ def _end(case: Situation, made: Intent, view: View) -> Deeds:
         return Deeds((destroy, _start(case, made, view)) if again else (destroy,))
     if case.running.raw.state == "paused":  # nobody is there to hear the button
         return Deeds(wake=deadline, waiting=True)
-    pressed = case.job.done.get("ShutdownDomain", 0.0)
+    pressed = case.job.done.get("ShutdownDomain", 0.0)  # pragma: no mutate: long before any
     if pressed >= why.at and case.now < pressed + power.PRESS_EVERY:
         return Deeds(wake=min(deadline, pressed + power.PRESS_EVERY), waiting=True)
     return Deeds((ShutdownDomain(node, case.uuid, instance),), wake=deadline, waiting=True)

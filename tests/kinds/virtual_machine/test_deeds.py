@@ -102,9 +102,8 @@ def decided(
     engine = Engine({}, {})
     for (table, key), value in (known or {}).items():
         engine.put(table, key, value)
-    memory = case.seen.memory
-    assert memory is not None
-    return deeds(case, made or Intent(memory, case.seen.defined), View(engine, KEY, NOW))
+    made = made or Intent(case.seen.memory or HELD, case.seen.defined)
+    return deeds(case, made, View(engine, KEY, NOW))
 
 
 def verbs(found: Deeds) -> list[str]:
@@ -203,6 +202,26 @@ def test_what_is_off_starts_when_it_is_due_and_leaves_when_it_is_deleted(
     written = verbs(decided(case, Intent(changed, facts(changed)), OLD))
     kept = [each for each in expected if each != "DeleteSeed"]
     assert written == (kept if "UndefineDomain" in expected else ["DefineDomain", *kept])
+
+
+@pytest.mark.parametrize("memory", [DUE, replace(HELD, power=GONE_OFF)])
+def test_what_has_no_domain_is_defined_and_started_if_it_is_to_be_on(
+    memory: DomainMetadata,
+) -> None:
+    there = situation(memory=memory, running=None)
+    case = replace(there, seen=Seen(None))
+    found = decided(case, Intent(memory, facts(memory)))
+    assert verbs(found) == ["DefineDomain", *["StartDomain"] * memory.power.on]
+    assert decided(case, Intent(memory)) == Deeds()  # what it needs is not ready
+
+
+def test_what_runs_without_a_definition_gets_one() -> None:
+    there = situation()
+    assert there.seen.raw is not None
+    transient = replace(there.seen, raw=replace(there.seen.raw, inactive_xml=""), defined=None)
+    (define,) = decided(replace(there, seen=transient), Intent(HELD, facts())).actions
+    assert isinstance(define, DefineDomain)
+    assert define.xml == render(facts())
 
 
 def test_where_only_the_metadata_changes_the_rest_stays_as_it_stands() -> None:
