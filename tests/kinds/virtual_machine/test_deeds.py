@@ -15,6 +15,8 @@ from agent.core.actions import (
     StartDomain,
     WriteSeed,
 )
+from agent.core.changes import Disposition
+from agent.core.drift import DEFINITION, Drift, Edit
 from agent.core.facts import Engine, View
 from agent.core.host import RawDomain, RawVolume, version
 from agent.core.identity import POOL
@@ -28,7 +30,6 @@ from agent.kinds.virtual_machine.deeds import Deeds, deeds
 from agent.kinds.virtual_machine.definition import DomainFacts, parse, read, render
 from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.elements.disks import Disk, Disks
-from agent.kinds.virtual_machine.expected import Drift
 from agent.kinds.virtual_machine.intent import Intent
 from agent.kinds.virtual_machine.power import Running
 from agent.kinds.virtual_machine.provisioning import Medium
@@ -232,10 +233,11 @@ def test_where_only_the_metadata_changes_the_rest_stays_as_it_stands() -> None:
     assert define.why == "metadata"
     assert "<title>kept</title>" in define.xml
     moved = replace(facts(changed), uuid="another")
-    drifted = Intent(changed, moved, drift=Drift(defined=("cpu", "disks")))
+    edit = Edit(DEFINITION, "cpu.cores", 1, 2, Disposition.IMMEDIATE)
+    drifted = Intent(changed, moved, drift=Drift((edit,)))
     (define,) = decided(case, drifted).actions
     assert isinstance(define, DefineDomain)
-    assert (define.why, define.xml) == ("cpu, disks", render(moved))
+    assert (define.why, define.xml) == ("cpu.cores 1 → 2", render(moved))
 
 
 @pytest.mark.parametrize(

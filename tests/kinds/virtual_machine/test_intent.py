@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from agent.core.annotations import DRIFT, REPORT
+from agent.core.changes import Disposition
+from agent.core.drift import DEFINITION
 from agent.core.facts import Engine, View
 from agent.core.jobs import IDLE, Job
 from agent.core.metadata import DomainMetadata, Power
@@ -67,7 +69,9 @@ def case(
     found = situation(state, reason, memory=memory, active=runs or memory, **(usual | what))
     raw = replace(found.seen.raw, rebooted=rebooted) if found.seen.raw else None
     seen = replace(found.seen, raw=raw, block_job=block_job)
-    return replace(found, seen=replace(seen, defined=expected(found, memory)))
+    defined = expected(found, memory)
+    active = replace(defined, metadata=runs or memory) if found.seen.active else None
+    return replace(found, seen=replace(seen, defined=defined, active=active))
 
 
 def wanted(found: Situation) -> Intent:
@@ -223,7 +227,9 @@ def test_what_was_changed_by_hand_is_put_back_or_left(report: bool) -> None:
     assert defined is not None
     by_hand = replace(defined, memory=replace(defined.memory, size=1))
     found = wanted(replace(there, seen=replace(there.seen, defined=by_hand)))
-    assert found.drift.defined == ("memory",)
+    (edit,) = found.drift.edits
+    assert (edit.where, edit.path) == (DEFINITION, "memory.size")
+    assert edit.disposition is (Disposition.NONE if report else Disposition.IMMEDIATE)
     assert found.facts is not None
     assert found.facts.memory == (by_hand if report else defined).memory
 
