@@ -12,6 +12,7 @@ BENCHMARKS = {
     "one-change": "passes",
     "full-read": "reading",
     "push-to-running": "starting",
+    "push-to-defined": "defining",
     "idle": "idle",
     "start": "planning",
     "restart": "planning",
