@@ -19,6 +19,7 @@ BENCHMARKS = {
     "plan": "planning",
     "endurance": "endurance",
     "commands": "commands",
+    "differences": "differences",
 }
 """The module of each, which has a function of that name. Only what is measured is loaded: it counts as memory."""
 
