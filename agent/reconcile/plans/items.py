@@ -118,7 +118,7 @@ def _tell_deeds(items: dict[Key, Item], simulation: Simulation, *, live: bool) -
             items.setdefault(key, Item(key, "act")).actions = verbs
     for key, decisions in simulation.seen.items():
         drift = next((each.drift for each in decisions if each.drift), None)
-        if drift is not None and live:
+        if drift is not None and live:  # pragma: no mutate: what is remembered shows none
             items.setdefault(key, Item(key, "drift")).drift = drift
 
 
