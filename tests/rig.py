@@ -91,6 +91,8 @@ class Rig:
         self.host.clock = lambda: self.now
         self.repo = self.repository or MemoryRepository(lambda: self.now)
         self._tasks: deque[Callable[[], None]] = deque()
+        self.deeds: set[Callable[[], None]] = set()
+        """Those of the tasks that carry actions out."""
         self.downloads: deque[Callable[[], None]] | None = None
         """Where downloads wait for a test to carry them out, where a test says so."""
         self.agent = self.start()
@@ -98,6 +100,7 @@ class Rig:
     def start(self, instance: str = "agent") -> Agent:
         """A new agent, as after a kill: nothing is left of the old one but Git and the host."""
         self._tasks.clear()
+        self.deeds.clear()
         self.host._subscribers.clear()
         node = NodeLanes(**{each.name: self._lane(each.name) for each in fields(NodeLanes)})
         lanes = Lanes(self._lane("git"), self._lane("plans"), {self.host.name: node})
@@ -119,6 +122,8 @@ class Rig:
 
     def _lane(self, name: str) -> Callable[[Callable[[], None]], None]:
         def submit(task: Callable[[], None]) -> None:
+            if name in ("actions", "imports"):
+                self.deeds.add(task)
             held = self.downloads if name == "imports" else None
             (self._tasks if held is None else held).append(task)
 

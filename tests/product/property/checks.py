@@ -8,6 +8,7 @@ from tests.product.property.check_machines import MachineChecks
 from tests.product.property.fields import disks_of
 from tests.product.property.host import POOL
 from tests.product.property.story import STRANGE_VOLUMES
+from tests.rig import condition
 
 
 class Checks(MachineChecks):
@@ -122,9 +123,20 @@ class Checks(MachineChecks):
             left = [
                 (item.key, item.operation, item.actions, item.reason)
                 for item in items
-                if item.operation not in ("blocked", "held") and not self.goes_already(item.key)
+                if item.operation not in ("blocked", "held", "drift")
+                and not self.goes_already(item.key)
             ]
             assert not left, (live, left)
+            told = {item.key for item in items if item.drift}
+            assert told == (self.drifting() if live else set())
+
+    def drifting(self) -> set[Key]:
+        """Machines whose status says that somebody changed them by hand."""
+        return {
+            Key("VirtualMachine", "default", name)
+            for name in self.vms
+            if condition(self.rig.vm(name), "DriftDetected")
+        }
 
     def goes_already(self, key: Key) -> bool:
         """True for a disk that is deleted once nothing uses it."""

@@ -34,7 +34,7 @@ class Shape:
     """Windows, Legacy, or Generic."""
     virtio: bool
     devices: tuple[tuple[str, int, bool], ...]
-    """Volume, place in the boot order, and whether it is a CD-ROM; in no order of their own for Legacy, where CD-ROMs have another bus."""
+    """Volume, place in the boot order, and whether it is a CD-ROM; sorted, as places say nothing: each keeps the one that it has."""
     medium: str
     """What the guest is told: the volume of its medium, empty without one."""
 
@@ -90,7 +90,7 @@ def shape(xml: str) -> Shape:
         firmware=_firmware(root),
         system=system,
         virtio=buses <= {"scsi", "virtio"} and model is not None and model.get("type") == "virtio",
-        devices=tuple(sorted(devices) if system == "Legacy" else devices),
+        devices=tuple(sorted(devices)),
         medium=medium,
     )
 
@@ -119,6 +119,6 @@ def shape_of(
         firmware=spec["bootloader"],
         system=spec["osType"],
         virtio=spec["enableParavirtualization"],
-        devices=tuple(sorted(devices) if spec["osType"] == "Legacy" else devices),
+        devices=tuple(sorted(devices)),
         medium=medium,
     )

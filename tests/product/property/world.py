@@ -134,7 +134,7 @@ class World:
                 seat.rig.agent.reconciler.run()
                 while seat.rig._tasks:
                     task = seat.rig._tasks.popleft()
-                    if any(each in task.__qualname__ for each in ("._start.", "._erase.")):
+                    if task in seat.rig.deeds:
                         held.append(task)
                     else:
                         task()
