@@ -19,11 +19,11 @@ def every(root: Element, *tags: str) -> Iterator[Element]:
     return found
 
 
-def first(root: Element, *tags: str) -> Element | None:
-    if not tags:
-        return root
-    for child in root.iterchildren(tags[0]):
-        if (found := first(child, *tags[1:])) is not None:
+def first(root: Element, tag: str, *tags: str) -> Element | None:
+    """The first of them."""
+    for child in root.iterchildren(tag):
+        found = first(child, *tags) if tags else child
+        if found is not None:
             return found
     return None
 
