@@ -229,4 +229,5 @@ def _shown(value: Json) -> str:
 
 
 _CONTAINERS = (dict, list)
-_SCALARS = (str, int, float, bool, type(None))
+_SCALARS = (str, int, bool, type(None))
+"""Those of which equal ones look alike: 0.0 and -0.0 do not, and no status has them."""

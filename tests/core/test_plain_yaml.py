@@ -143,6 +143,8 @@ def whole(value: Json) -> str:
 @given(VALUES)
 @example({"a": [[], {}, [1, [True, 1.0, 1]], {"b": {"c": "d"}, "e": [{}]}]})
 @example({"a" * 90: "b c " * 7, "c": "b " * 58})
+@example([-0.0, 0.0])
+@example([0.0, -0.0])
 @settings(max_examples=500)
 def test_what_is_written_line_by_line_is_what_the_library_writes(value: Json) -> None:
     assert plain_yaml.dump(value) == whole(value)
