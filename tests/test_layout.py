@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from agent.core.annotations import ANNOTATIONS
 from agent.core.schema import Catalogue
@@ -61,3 +65,19 @@ def test_no_module_is_longer_than_a_reader_keeps_in_mind() -> None:
         if (count := len(path.read_text(encoding="utf-8").splitlines())) > 400
     }
     assert long == {}
+
+
+def test_every_library_has_its_rooms() -> None:
+    """The linter has a contract that says who may import it."""
+    text = (AGENT.parent / "pyproject.toml").read_text(encoding="utf-8")
+    parsed = tomllib.loads(text)
+    contracts = parsed["tool"]["importlinter"]["contracts"]
+    confined = {name for each in contracts for name in each.get("forbidden_modules", ())}
+    held = {
+        canonicalize_name(distribution)
+        for module, distributions in packages_distributions().items()
+        if module in confined
+        for distribution in distributions
+    }
+    wanted = {Requirement(each).name for each in parsed["project"]["dependencies"]}
+    assert {canonicalize_name(each) for each in wanted} - held == set()

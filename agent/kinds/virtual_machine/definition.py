@@ -137,8 +137,21 @@ def with_metadata(xml: str, metadata: DomainMetadata) -> str:
     """A domain's XML with other metadata of ours, and all else as it stands there, what we do not
     know included.
     """
+    return with_metadata_xml(xml, to_xml(metadata))
+
+
+def bare(name: str, uuid: str, metadata: DomainMetadata) -> str:
+    """The XML of a domain of which no more is known than what it remembers."""
+    root = etree.Element("domain")
+    etree.SubElement(root, "name").text = name
+    etree.SubElement(root, "uuid").text = uuid
+    return with_metadata(etree.tostring(root, encoding="unicode"), metadata)
+
+
+def with_metadata_xml(xml: str, metadata: str) -> str:
+    """As with_metadata, for metadata that is written already."""
     root = parse(xml)
-    new = etree.fromstring(to_xml(metadata))  # made by us
+    new = etree.fromstring(metadata)  # made by us
     parent = root.find("metadata")
     if parent is None:
         parent = etree.Element("metadata")

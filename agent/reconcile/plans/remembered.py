@@ -7,18 +7,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from lxml import etree
-
 from agent.core.acceptance import suspended
 from agent.core.annotations import SUSPEND
 from agent.core.changes import sealed
 from agent.core.host import RawDomain
 from agent.core.identity import domain_name, domain_uuid, next_instance
 from agent.core.ledger import Record
-from agent.core.metadata import DomainMetadata, Power, to_xml
+from agent.core.metadata import DomainMetadata, Power
 from agent.core.model import Json, Key, Manifest
 from agent.core.schema import Kind
 from agent.kinds.registry import OPERATION, VM
+from agent.kinds.virtual_machine.definition import bare
 from agent.kinds.virtual_machine.phase import ON
 from agent.kinds.virtual_machine.power import ALWAYS_OFF, ALWAYS_ON, BY_POLICY, MANUAL
 from agent.kinds.virtual_machine_operation.plan import ENDED
@@ -68,11 +67,7 @@ def domain(each: Record, rules: Kind, fleet: str, now: float) -> RawDomain:
         annotations=dict(obj.manifest.annotations),
     )
     name, uuid = domain_name(key), domain_uuid(fleet, key)
-    root = etree.Element("domain")
-    for tag, text in (("name", name), ("uuid", uuid)):
-        etree.SubElement(root, tag).text = text
-    etree.SubElement(root, "metadata").append(etree.fromstring(to_xml(memory)))
-    xml = etree.tostring(root, encoding="unicode")
+    xml = bare(name, uuid, memory)
     state, reason = ("running", "booted") if on else ("shutoff", "shutdown")
     return RawDomain(uuid, name, state, reason, xml, xml if on else "")
 

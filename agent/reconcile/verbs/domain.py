@@ -6,8 +6,6 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TypeVar
 
-from lxml import etree
-
 from agent.core.actions import (
     DefineDomain,
     DefinitionAction,
@@ -20,8 +18,8 @@ from agent.core.actions import (
     UndefineDomain,
 )
 from agent.core.host import HostError, RawDomain, version
-from agent.core.metadata import NAMESPACE, from_domain
-from agent.kinds.virtual_machine.definition import parse
+from agent.core.metadata import from_domain
+from agent.kinds.virtual_machine.definition import parse, with_metadata_xml
 from agent.reconcile.verbs.facts import Facts
 from agent.reconcile.verbs.site import Site
 from agent.reconcile.verbs.verb import Done, OutdatedError, Sight, Verb
@@ -152,14 +150,10 @@ class WriteLiveMetadata(_OnDomain[SetLiveMetadata]):
 
     def simulate(self, action: SetLiveMetadata, facts: Facts) -> Done:
         raw = facts.read_domain(action.uuid)
-        root = parse(raw.active_xml) if raw else None
-        metadata = None if root is None else root.find("metadata")
-        if raw is None or root is None or metadata is None:
+        if raw is None or not raw.active_xml:
             return Done()
-        for old in metadata.findall(f"{{{NAMESPACE}}}*"):
-            metadata.remove(old)
-        metadata.append(etree.fromstring(action.xml))  # made by us
-        return _became(replace(raw, active_xml=etree.tostring(root, encoding="unicode")), facts)
+        active = with_metadata_xml(raw.active_xml, action.xml)
+        return _became(replace(raw, active_xml=active), facts)
 
 
 def _changed(what: str, uuid: str) -> OutdatedError:
