@@ -21,44 +21,6 @@ user=founder
 fail() { echo "fresh.sh: $*" >&2; exit 1; }
 say() { echo "# $*" >&2; }
 
-# What this machine's pip knows about the way to its packages.
-
-pip_settings() {
-    for python in "${GITVIRT_VENV:-/var/cache/gitvirt/venv}/bin/python" python3; do
-        "$python" -m pip config list 2>/dev/null && return
-    done
-    return 0
-}
-
-# One of pip's settings as a line of its configuration; folders of this machine are left out.
-pip_setting() {  # NAME
-    value=$(pip_settings | sed -n "s/^[^=]*[.]$1='\(.*\)'\$/\1/p" | tail -n 1)
-    case $value in
-        '' | /* | file:*) ;;
-        *) echo "$1 = $value" ;;
-    esac
-}
-
-certificate() { pip_settings | sed -n "s/^[^=]*[.]cert='\(.*\)'\$/\1/p" | tail -n 1; }
-
-# The new system, as PID 1 of namespaces of its own.
-
-mount_devices() {
-    mount -t proc proc "$root/proc"
-    mount -t sysfs -o ro sysfs "$root/sys"
-    mount -t tmpfs -o mode=0755 tmpfs "$root/run"
-    mount -t tmpfs -o mode=0755 tmpfs "$root/dev"
-    for device in null zero full random urandom tty; do
-        : >"$root/dev/$device"
-        mount --bind "/dev/$device" "$root/dev/$device"
-    done
-    mkdir "$root/dev/pts" "$root/dev/shm"
-    mount -t devpts -o newinstance,ptmxmode=0666,mode=0620,gid=5 devpts "$root/dev/pts"
-    mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
-    ln -s pts/ptmx "$root/dev/ptmx"
-    ln -s /proc/self/fd "$root/dev/fd"
-}
-
 make_user() {
     hostname fresh
     echo "127.0.0.1 localhost fresh" >"$root/etc/hosts"
@@ -74,51 +36,22 @@ make_user() {
     chroot "$root" chown -R "$user:" "/home/$user"
 }
 
-# The network is this machine's, and so is the way to it.
-take_settings_over() {
-    [ ! -d /usr/local/share/ca-certificates ] \
-        || cp -R /usr/local/share/ca-certificates "$root/usr/local/share/"
-    {
-        echo '[global]'
-        for name in index-url extra-index-url trusted-host proxy timeout; do
-            pip_setting "$name"
-        done
-        if [ -e "$(certificate)" ]; then
-            cp -L "$(certificate)" "$root/etc/pip-certificates.pem"
-            echo 'cert = /etc/pip-certificates.pem'
-        fi
-    } >"$root/etc/pip.conf"
-}
-
-# Runs a command in the new system, with nothing of this one's environment but proxies.
-in_system() {  # USER [NAME=VALUE…] COMMAND…
-    who=$1
-    home=$(chroot "$root" getent passwd "$who" | cut -d: -f6)
-    shift
-    for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
-        eval "value=\${$name:-}"
-        [ -z "$value" ] || set -- "$name=$value" "$@"
-    done
-    chroot "$root" setpriv --reuid "$who" --regid "$who" --init-groups \
-        env -i HOME="$home" USER="$who" LOGNAME="$who" LANG=C.UTF-8 TERM="${TERM:-dumb}" \
-        PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
-}
-
 # With all that could lead it to another libvirt than its own: this one is not there.
 quickstart() {
     elsewhere=qemu:///system
     mkdir -p "$root/etc/gitvirt" "$root/home/$user/.config/libvirt"
     echo "connect: $elsewhere" >"$root/etc/gitvirt/config.yaml"
     echo "uri_default = \"$elsewhere\"" >"$root/home/$user/.config/libvirt/libvirt.conf"
-    in_system "$user" LIBVIRT_DEFAULT_URI="$elsewhere" VIRSH_DEFAULT_CONNECT_URI="$elsewhere" \
+    debian_run "$root" "$user" \
+        LIBVIRT_DEFAULT_URI="$elsewhere" VIRSH_DEFAULT_CONNECT_URI="$elsewhere" \
         GITVIRT_CONNECT="$elsewhere" GITVIRT_FLEET=somebodys \
         sh "/home/$user/gitvirt/examples/quickstart.sh"
 }
 
 # As README.md has it, of what is not there already.
 install_for_real() {
-    in_system root python3 -m venv --system-site-packages /opt/gitvirt \
-        && in_system root /opt/gitvirt/bin/pip -q install "/home/$user/gitvirt" \
+    debian_run "$root" root python3 -m venv --system-site-packages /opt/gitvirt \
+        && debian_run "$root" root /opt/gitvirt/bin/pip -q install "/home/$user/gitvirt" \
         && verify_unit --system \
         && verify_unit --user --user
 }
@@ -126,9 +59,10 @@ install_for_real() {
 verify_unit() {  # MODE [OPTION]
     unit=/tmp/unit$1/gitvirt.service
     mkdir "$root/tmp/unit$1"
-    in_system root /opt/gitvirt/bin/gitvirt systemd-unit --repo "/srv/some vms.git" ${2:+"$2"} \
+    debian_run "$root" root \
+        /opt/gitvirt/bin/gitvirt systemd-unit --repo "/srv/some vms.git" ${2:+"$2"} \
         >"$root$unit" \
-        && in_system root XDG_RUNTIME_DIR=/tmp systemd-analyze "$1" verify "$unit"
+        && debian_run "$root" root XDG_RUNTIME_DIR=/tmp systemd-analyze "$1" verify "$unit"
 }
 
 look_afterwards() {
@@ -146,9 +80,9 @@ inside() {
     mount -t proc proc /proc
     say "making a fresh $suite"
     debian_make "$suite" "$root" systemd,sudo
-    mount_devices
+    debian_mount "$root"
     make_user
-    take_settings_over
+    debian_take_settings_over "$root"
     started=$(date +%s)
     quickstart || fail "the quickstart ended with exit code $?"
     look_afterwards

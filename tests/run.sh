@@ -4,7 +4,8 @@
 #   sh tests/run.sh               all of them
 #   sh tests/run.sh -k NAME …     pytest alone, with these arguments
 #
-# Two need a system made for them and have scripts of their own: tests/fresh.sh, tests/real-guest.sh.
+# Some need a system made for them and have scripts of their own: tests/fresh.sh, tests/newer.sh,
+# tests/real-guest.sh.
 # tests/mutants.sh takes hours: it looks whether a test dies with each rule.
 # Formatting, rules, types, layers, scripts and most tests run as an ordinary user; tests/system, which
 # makes libvirt hosts in namespaces of its own, as root. A step that fails stops no later one.

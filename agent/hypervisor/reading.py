@@ -16,6 +16,12 @@ from agent.hypervisor.states import name_state
 
 _INACTIVE = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
 _ATTEMPTS = 4
+_WAITS = 10_000_000
+"""libvirt from here on reads no definition while a command waits for the answer of its QEMU
+process, and who asks for one waits, too (11.3 does so, 9.0 does not).
+"""
+_PATIENCE = 1000
+"""Milliseconds after which a command counts as one that may never be answered."""
 
 
 class DomainReader:
@@ -34,12 +40,17 @@ class DomainReader:
         """Every domain by UUID. One that vanishes meanwhile is left out."""
         saved = _uuids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
         transient = _uuids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
+        waits = connection.getLibVersion() >= _WAITS
         found: dict[str, RawDomain] = {}
         for domain, stats in connection.getAllDomainStats(
             libvirt.VIR_DOMAIN_STATS_STATE, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
         ):
             uuid = domain.UUIDString()
             state = (stats.get("state.state", 0), stats.get("state.reason", 0))
+            known = self._known.get(uuid)
+            if waits and known is not None and _hangs(domain, known):
+                found[uuid] = _as_known(known, state)
+                continue
             raw = _read_once(domain, uuid, state, uuid not in transient, uuid in saved)
             if raw is None:  # it changed while it was read
                 raw = _read_alone(connection, uuid)
@@ -50,7 +61,7 @@ class DomainReader:
         return dict(self._known)
 
     def read_one(self, connection: libvirt.virConnect, uuid: str) -> RawDomain | None:
-        raw = _read_alone(connection, uuid)
+        raw = _read_alone(connection, uuid, self._known.get(uuid))
         self._drain()
         if raw is None:
             self._known.pop(uuid, None)
@@ -72,13 +83,38 @@ def _uuids(connection: libvirt.virConnect, flags: int) -> frozenset[str]:
     return frozenset(domain.UUIDString() for domain in connection.listAllDomains(flags))
 
 
-def _read_alone(connection: libvirt.virConnect, uuid: str) -> RawDomain | None:
+def _hangs(domain: libvirt.virDomain, known: RawDomain) -> bool:
+    """True for an instance that is known and whose QEMU process has left a command without an
+    answer. Its definitions may well be those that are known: nothing but a change that is made now
+    would be missed, and that one shows when the process answers or ends.
+    """
+    if domain.ID() < 0 or not known.active_xml:
+        return False
+    try:
+        control: Json = domain.controlInfo()
+    except libvirt.libvirtError:
+        return False  # it ended; or the driver has no such processes
+    state, _, since = control
+    return bool(state == libvirt.VIR_DOMAIN_CONTROL_OCCUPIED and since >= _PATIENCE)
+
+
+def _as_known(known: RawDomain, state: tuple[int, ...]) -> RawDomain:
+    name, reason = name_state(state[0], state[1])
+    return replace(known, state=name, reason=reason)
+
+
+def _read_alone(
+    connection: libvirt.virConnect, uuid: str, known: RawDomain | None = None
+) -> RawDomain | None:
+    waits = known is not None and connection.getLibVersion() >= _WAITS
     for _ in range(_ATTEMPTS):
         try:
             domain = connection.lookupByUUIDString(uuid)
             persistent = bool(domain.isPersistent())
             saved = persistent and bool(domain.hasManagedSaveImage(0))
             state: Json = domain.state()
+            if waits and known is not None and _hangs(domain, known):
+                return _as_known(known, tuple(state))
             raw = _read_once(domain, uuid, tuple(state), persistent, saved)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
