@@ -19,6 +19,29 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
         yield server
 
 
+class Mistakes(logging.Handler):
+    """Keeps what the program says of mistakes in itself."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self.found.append(logging.Formatter().format(record))
+
+
+@pytest.fixture(autouse=True)
+def no_mistakes(request: pytest.FixtureRequest, own_log: None) -> Iterator[None]:
+    """The program goes on after a mistake in itself; a test that meant none must not."""
+    handler, log = Mistakes(), logging.getLogger("gitvirt")
+    log.addHandler(handler)
+    yield
+    log.removeHandler(handler)
+    if handler.found and request.node.get_closest_marker("mistakes") is None:
+        pytest.fail("\n".join(handler.found))
+
+
 @pytest.fixture(autouse=True)
 def own_log() -> Iterator[None]:
     """A command that runs in this process sets up the log; afterwards it is as it was."""

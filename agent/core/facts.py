@@ -9,8 +9,9 @@ changed, and the result is the same as deciding everything anew.
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from agent.core.actions import Action
@@ -29,10 +30,17 @@ from agent.core.known import (
     Table,
     V,
 )
-from agent.core.model import Json, Key, Object
+from agent.core.mistakes import INTERNAL, mistake
+from agent.core.model import Condition, Json, Key, Object
 
 E = TypeVar("E")
 
+log = logging.getLogger("gitvirt")
+
+AGAIN = 300.0
+"""Seconds until a decision that failed by a mistake in this program is tried again by itself."""
+UNDECIDED = "Reconciled"
+"""Type of the condition that tells of it."""
 MAX_ROUNDS = 20
 """How often one object may be decided again within one settling before that is called a bug."""
 
@@ -201,7 +209,7 @@ class Engine:
             self.put(UNDER_WAY, key, None)
             self._generations.pop(key, None)
             return self.decisions.pop(key, None) is not None
-        new = self._decide[key.kind](obj, View(self, key, now))
+        new = self._decided(obj, View(self, key, now), old)
         self._forget_readers(before - self._reads.get(key, set()))
         self._publish(key, new.publish)
         self.put(EXPORT, key, new.export)
@@ -213,6 +221,24 @@ class Engine:
         same = old == new and self._generations.get(key) == obj.generation
         self._generations[key] = obj.generation
         return not same
+
+    def _decided(self, obj: Object, view: View, old: Decision | None) -> Decision:
+        """A new decision. Where a rule fails by a mistake, what was known stays, nothing is done,
+        and nobody else is kept waiting.
+        """
+        try:
+            return self._decide[obj.key.kind](obj, view)
+        except Exception as error:
+            log.exception("%s: a mistake in gitvirt itself", obj.key)
+            return replace(
+                old or Decision(),
+                status=_told(view.previous(obj.key), error),
+                actions=(),
+                wake=view.now + AGAIN,
+                gone=False,
+                waiting=False,
+                ok=False,
+            )
 
     def _publish(self, key: Key, facts: Mapping[Fact, Any]) -> None:
         for fact in self._published.get(key, frozenset()) - facts.keys():
@@ -233,3 +259,15 @@ class Engine:
     def _stale(self, wake: tuple[float, Key]) -> bool:
         decision = self.decisions.get(wake[1])
         return decision is None or decision.wake != wake[0]
+
+
+def _told(previous: Mapping[str, Json], error: Exception) -> dict[str, Any]:
+    """The last status, with the mistake."""
+    conditions = [
+        Condition(known["type"], known["status"], known["reason"], known["message"])
+        for known in previous.get("conditions", ())
+        if known["type"] != UNDECIDED
+    ]
+    message = f"Nothing is done about it: {mistake(error)}."
+    told = Condition(UNDECIDED, "False", INTERNAL, message)
+    return {**previous, "conditions": [*conditions, told]}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from agent.core.facts import Decision, Engine, View
-from agent.core.known import OBJECT, Table
-from agent.core.model import Key, Manifest, Object
+from agent.core.facts import AGAIN, UNDECIDED, Decision, Engine, View
+from agent.core.known import OBJECT, STATUS, Table
+from agent.core.model import Condition, Key, Manifest, Object
+from agent.core.status import stamp
 
 WEATHER: Table[str, str | float] = Table("weather")
 TURNS: Table[str, int] = Table("turns")
@@ -89,3 +90,60 @@ def test_decisions_that_undo_each_other_are_a_bug_and_not_a_loop() -> None:
     engine.put(OBJECT, A, thing(A))
     with pytest.raises(RuntimeError, match="Thing a never settle"):
         engine.settle(0.0)
+
+
+@pytest.mark.mistakes
+def test_a_mistake_in_a_rule_leaves_what_was_known_and_stops_nobody_else() -> None:
+    def rule(obj: Object, view: View) -> Decision:
+        weather = view.read(WEATHER, obj.spec["place"])
+        if weather == "hail":
+            raise KeyError("umbrella")
+        shown = Condition("Dry", "True", "Sun")
+        return Decision(
+            status={"phase": "Ready", "conditions": [shown]},
+            export=weather,
+            publish=TURNS.states(obj.key.name, 1),
+        )
+
+    engine = Engine({"Thing": 0}, {"Thing": rule})
+    engine.put(OBJECT, A, thing(A, place="hill"))
+    engine.put(OBJECT, B, thing(B, place="shore"))
+    engine.put(WEATHER, "hill", "sun")
+    engine.settle(0.0)
+    engine.put(STATUS, A, stamp({}, engine.decisions[A].status or {}, 1, 0.0))
+    engine.put(WEATHER, "hill", "hail")
+    engine.put(WEATHER, "shore", "rain")
+    assert engine.settle(10.0) == {A, B}
+    failed = engine.decisions[A]
+    assert (failed.export, failed.actions, failed.ok) == ("sun", (), False)
+    assert engine.get(TURNS, "a") == 1
+    status = stamp(engine.get(STATUS, A) or {}, failed.status or {}, 1, 10.0)
+    assert status["phase"] == "Ready"
+    told = {each["type"]: (each["reason"], each["message"]) for each in status["conditions"]}
+    assert told["Dry"] == ("Sun", "")
+    assert told[UNDECIDED][0] == "InternalError"
+    assert "KeyError" in told[UNDECIDED][1]
+    assert "umbrella" not in told[UNDECIDED][1]
+    engine.put(STATUS, A, status)
+    engine.put(WEATHER, "hill", "sun")
+    engine.settle(20.0)
+    assert UNDECIDED not in str(engine.decisions[A].status)
+
+
+@pytest.mark.mistakes
+def test_what_failed_by_a_mistake_is_decided_again_by_itself() -> None:
+    calls = []
+
+    def rule(obj: Object, view: View) -> Decision:
+        calls.append(view.now)
+        raise ValueError
+
+    engine = Engine({"Thing": 0}, {"Thing": rule})
+    engine.put(OBJECT, A, thing(A))
+    engine.settle(0.0)
+    assert engine.next_wake() == AGAIN
+    engine.settle(AGAIN)
+    assert calls == [0.0, AGAIN]
+    engine.put(OBJECT, A, None)
+    engine.settle(AGAIN)
+    assert engine.next_wake() is None

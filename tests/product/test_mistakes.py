@@ -13,6 +13,8 @@ from agent.reconcile import supply
 from tests.plans import branch
 from tests.rig import OPERATIONS, Rig, condition, disk, machine, manifest, operation, vm_key
 
+pytestmark = pytest.mark.mistakes
+
 
 def mistake(*_: object, **__: object) -> Any:
     raise ZeroDivisionError

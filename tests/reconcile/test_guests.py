@@ -88,6 +88,7 @@ def test_downloads_keep_no_address_waiting(rig: Rig) -> None:
     assert rig.vm()["status"]["ipAddress"] == "10.0.2.15"
 
 
+@pytest.mark.mistakes
 def test_a_question_that_failed_is_asked_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(_: str) -> GuestInfo:
         monkeypatch.undo()

@@ -543,6 +543,7 @@ def test_only_nodes_that_share_a_pool_wait_for_each_other() -> None:
 # -- mistakes -------------------------------------------------------------------------------------
 
 
+@pytest.mark.mistakes
 def test_a_mistake_loses_nothing_of_what_was_done_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

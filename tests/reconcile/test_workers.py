@@ -17,6 +17,7 @@ def broken() -> object:
     raise ZeroDivisionError("hunter2")
 
 
+@pytest.mark.mistakes
 def test_a_worker_outlives_its_task(caplog: pytest.LogCaptureFixture) -> None:
     workers = Workers("plans", 1)
     reached = threading.Event()
@@ -38,6 +39,7 @@ def test_news_are_posted() -> None:
     assert posted == ["news"]
 
 
+@pytest.mark.mistakes
 def test_what_nobody_foresaw_is_news_too(caplog: pytest.LogCaptureFixture) -> None:
     posted: list[object] = []
     reported(posted.append, broken, str.upper)()
@@ -78,6 +80,7 @@ def test_a_lane_that_is_closed_begins_nothing() -> None:
     assert not done.is_set()
 
 
+@pytest.mark.mistakes
 def test_what_ends_by_a_mistake_begins_anew(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
