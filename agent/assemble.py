@@ -21,8 +21,7 @@ from agent.core.schema import Catalogue
 from agent.gitrepo.repository import Repository
 from agent.images.request import Reach
 from agent.images.spool import sweep
-from agent.kinds.registry import ORDER, decisions
-from agent.kinds.validation import CHECKS
+from agent.kinds.registry import CHECKS, ORDER, decisions
 from agent.reconcile.beats import Beat
 from agent.reconcile.desired import ManifestReader
 from agent.reconcile.execute import Executor

@@ -12,7 +12,7 @@ from agent.core.ledger import Record
 from agent.core.model import Desired, Key
 from agent.core.schema import Catalogue
 from agent.gitrepo.worktree import CommitSource
-from agent.kinds.validation import CHECKS
+from agent.kinds.registry import CHECKS
 from agent.reconcile.desired import ManifestReader, together
 from agent.reconcile.plans.items import Item, PlanReport
 from agent.reconcile.plans.planning import plan

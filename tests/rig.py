@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from agent.assemble import Agent, Plan
+from agent.core.domain_xml import parse
 from agent.core.identity import domain_uuid
 from agent.core.ledger import load
 from agent.core.metadata import DomainMetadata, from_domain
@@ -19,7 +20,6 @@ from agent.core.model import Key
 from agent.gitrepo.repository import Repository
 from agent.images.hosts import ImageHosts
 from agent.images.request import Reach
-from agent.kinds.virtual_machine.definition import parse
 from agent.reconcile.git import Branches
 from agent.reconcile.news import Lanes, NodeLanes
 from agent.reconcile.summary import Summary

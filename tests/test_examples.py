@@ -10,7 +10,7 @@ from agent.core.assembly import assemble
 from agent.core.manifests import read_file
 from agent.core.model import Key
 from agent.core.schema import Catalogue
-from agent.kinds.validation import CHECKS
+from agent.kinds.registry import CHECKS
 
 FILES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
 CATALOGUE = Catalogue.load()

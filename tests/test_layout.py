@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 
 from agent.core.annotations import ANNOTATIONS
 from agent.core.schema import Catalogue
+from agent.kinds.registry import RECORDS
 
 AGENT = Path(__file__).parents[1] / "agent"
 CATALOGUE = Catalogue.load()
@@ -46,7 +47,7 @@ def names_a_kind(text: str) -> bool:
     return re.search(rf"\b({'|'.join(long)})s?\b", text) is not None
 
 
-@pytest.mark.parametrize("package", ["core"])
+@pytest.mark.parametrize("package", ["core", "reconcile"])
 def test_what_serves_every_kind_names_none(package: str) -> None:
     """What is known of a kind stands in its schema and its record: there is no list of kinds to be kept."""
     found = {
@@ -81,3 +82,43 @@ def test_every_library_has_its_rooms() -> None:
     }
     wanted = {Requirement(each).name for each in parsed["project"]["dependencies"]}
     assert {canonicalize_name(each) for each in wanted} - held == set()
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of the kinds that a module imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = {
+        node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module
+    }
+    found |= {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import)
+        for alias in node.names
+    }
+    return {name for name in found if name.startswith("agent.kinds.")}
+
+
+def test_only_the_registry_knows_the_packages_of_the_kinds() -> None:
+    packages = {
+        f"agent.kinds.{path.parent.name}" for path in (AGENT / "kinds").glob("*/__init__.py")
+    }
+    assert "agent.kinds.virtual_machine" in packages
+    found = {
+        path.relative_to(AGENT).as_posix()
+        for path in AGENT.rglob("*.py")
+        if path.parent.parent != AGENT / "kinds" and "elements" not in path.parts
+        for module in imported(path)
+        if ".".join(module.split(".")[:3]) in packages
+    }
+    assert found == set(), "what others need of a kind stands in its record"
+
+
+def test_each_kind_that_has_a_schema_has_a_record() -> None:
+    assert RECORDS.keys() == CATALOGUE.kinds.keys()
+
+
+def test_each_kind_that_decides_has_tests() -> None:
+    deciding = {path.parent.name for path in (AGENT / "kinds").glob("*/decide.py")}
+    tested = {path.parent.name for path in (AGENT.parent / "tests" / "kinds").glob("*/test_*.py")}
+    assert deciding - tested == set()

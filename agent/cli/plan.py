@@ -23,7 +23,7 @@ from agent.core.schema import Catalogue
 from agent.gitrepo.repository import Repository
 from agent.gitrepo.worktree import CommitSource, FolderSource
 from agent.hypervisor.host import LibvirtHost
-from agent.kinds.validation import CHECKS
+from agent.kinds.registry import CHECKS
 from agent.reconcile.desired import ManifestReader, together
 from agent.reconcile.plans.items import PlanReport, lines
 from agent.reconcile.plans.merging import MergedSource, merge

@@ -16,7 +16,7 @@ from agent.core import human
 from agent.core.model import Desired, Problem
 from agent.core.schema import Catalogue
 from agent.gitrepo.worktree import CommitSource, FolderSource
-from agent.kinds.validation import CHECKS
+from agent.kinds.registry import CHECKS
 from agent.reconcile.desired import ManifestReader
 from agent.settings import Settings
 

@@ -12,6 +12,10 @@ Json = Any
 """A value of JSON's types only: dict with string keys, list, str, int, float, bool, None."""
 
 
+BUILT_IN = "built-in"
+"""Source of objects that are there without a manifest."""
+
+
 class Key(NamedTuple):
     """Identity of an object as people write it. `namespace` is empty for cluster-scoped kinds."""
 
@@ -85,7 +89,7 @@ class Object:
     created: str
     """RFC 3339, UTC, whole seconds."""
     source: str
-    """`<commit>:<path>` of the commit at which this content was accepted."""
+    """`<commit>:<path>` of the commit at which this content was accepted; or BUILT_IN."""
     deleted: str = ""
     """RFC 3339 time of the first pass that saw the manifest gone; empty while it is there."""
 

@@ -4,57 +4,94 @@ decided.
 
 from __future__ import annotations
 
-from agent.core.facts import Decide, Decision, View
-from agent.core.model import Object
+from collections.abc import Iterable, Mapping, Set
+
+from agent.core.facts import Decide
+from agent.core.ledger import Record
+from agent.core.manifests import Checks
+from agent.core.model import Json, Key, Manifest
 from agent.core.schema import Catalogue
+from agent.kinds import (
+    module_config,
+    node,
+    secret,
+    virtual_disk,
+    virtual_image,
+    virtual_machine,
+    virtual_machine_class,
+    virtual_machine_operation,
+)
 from agent.kinds.notes import noted
+from agent.kinds.record import KindRecord
 from agent.kinds.suspension import suspendable
-from agent.kinds.virtual_disk import plan as _disk
-from agent.kinds.virtual_image import plan as _image
-from agent.kinds.virtual_machine import plan as _machine
-from agent.kinds.virtual_machine_class import plan as _class
-from agent.kinds.virtual_machine_operation import plan as _operation
 
-DISK = "VirtualDisk"
-VM = "VirtualMachine"
-OPERATION = "VirtualMachineOperation"
-
-PASSIVE = ("Node", "StorageClass", "ModuleConfig", "Secret")
-"""Kinds that are read by others and do nothing themselves."""
-
-ORDER = {
-    name: position
-    for position, name in enumerate(
-        (
-            *PASSIVE,
-            "VirtualMachineClass",
-            "ClusterVirtualImage",
-            "VirtualImage",
-            DISK,
-            VM,
-            OPERATION,
-        )
-    )
+RECORDS: Mapping[str, KindRecord] = {
+    "Node": node.RECORD,
+    "StorageClass": KindRecord(),
+    "ModuleConfig": module_config.RECORD,
+    "Secret": secret.RECORD,
+    "VirtualMachineClass": virtual_machine_class.RECORD,
+    "ClusterVirtualImage": virtual_image.RECORD,
+    "VirtualImage": virtual_image.RECORD,
+    "VirtualDisk": virtual_disk.RECORD,
+    "VirtualMachine": virtual_machine.RECORD,
+    "VirtualMachineOperation": virtual_machine_operation.RECORD,
 }
 
-KEEPS_DATA = (DISK,)
-"""Kinds whose objects go to the trash when their manifest is deleted."""
+ORDER = {name: position for position, name in enumerate(RECORDS)}
+CHECKS: Checks = {name: record.checks for name, record in RECORDS.items()}
+BUILT_INS = tuple(each for record in RECORDS.values() for each in record.built_in)
+(MACHINES,) = (record.machines for record in RECORDS.values() if record.machines)
+IMPORTING = tuple(name for name, record in RECORDS.items() if record.needed)
+"""Kinds of which an object may need image data."""
 
 
 def decisions(catalogue: Catalogue) -> dict[str, Decide]:
     """How each kind decides."""
-    machine = _machine.Planner(catalogue.kinds[VM])
-    found: dict[str, Decide] = {
-        **dict.fromkeys(PASSIVE, _passive),
-        "VirtualMachineClass": _class.decide,
-        "ClusterVirtualImage": _image.decide,
-        "VirtualImage": _image.decide,
-        DISK: _disk.decide,
-        VM: machine.decide,
-        OPERATION: _operation.decide,
+    return {
+        name: suspendable(noted(record.decide(catalogue.kinds[name])))
+        for name, record in RECORDS.items()
     }
-    return {name: suspendable(noted(decide)) for name, decide in found.items()}
 
 
-def _passive(obj: Object, _: View) -> Decision:
-    return Decision(status={}, gone=bool(obj.deleted))
+def complete(
+    manifest: Manifest, earlier: Mapping[str, Json], manifests: Mapping[Key, Manifest]
+) -> Manifest:
+    """The manifest with what comes from others; `earlier` is the spec as last accepted, if any."""
+    return RECORDS[manifest.key.kind].complete(manifest, earlier, manifests)
+
+
+def completed(manifest: Manifest) -> bool:
+    """False while another manifest may complete it later, without a change of its own."""
+    return RECORDS[manifest.key.kind].completed(manifest)
+
+
+def farewell(each: Record, staying: Set[Key]) -> str:
+    """What becomes of an object that is deleted, and of its data."""
+    return RECORDS[each.obj.key.kind].farewell(each, staying)
+
+
+def needed(fleet: str, records: Iterable[Record]) -> frozenset[str] | None:
+    """Volumes whose data some object was made to have; None while that is not known of all."""
+    names = set()
+    for each in records:
+        need = RECORDS[each.obj.key.kind].needed
+        name = need(fleet, each) if need else ""
+        if name is None:
+            return None
+        names.add(name)
+    return frozenset(names - {""})
+
+
+def outlived(requests: Iterable[Record], now: float) -> tuple[frozenset[Key], frozenset[Key]]:
+    """Requests that ended so long ago that they go, and the others that ended."""
+    of_kind: dict[str, list[Record]] = {}
+    for each in requests:
+        of_kind.setdefault(each.obj.key.kind, []).append(each)
+    found = [
+        record.outlived(of_kind.get(name, ()), now)
+        for name, record in RECORDS.items()
+        if record.outlived
+    ]
+    gone, kept = (frozenset().union(*each) for each in zip(*found, strict=True))
+    return gone, kept

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from agent.core.acceptance import suspended
 from agent.core.annotations import SUSPEND
 from agent.core.facts import Decide, Decision, View
-from agent.core.known import PROGRESS, Fact
 from agent.core.model import Condition, Object
-from agent.core.progress import Progress
-from agent.kinds.virtual_machine_operation.plan import ENDED
 
 MESSAGE = (
     f"Nothing is done about it while its annotation {SUSPEND} is disabled; remove the "
     "annotation to go on."
 )
 _CONDITION = Condition("Suspended", "True", "ReconciliationDisabled", MESSAGE)
-_WAITS = Progress(
-    "Pending", "Unknown", "The VirtualMachine is suspended: nothing is done about it."
-)
 
 
 def suspendable(decide: Decide) -> Decide:
@@ -46,13 +38,4 @@ def _still(decision: Decision, now: float) -> Decision:
         actions=(),
         waiting=False,
         wake=decision.wake if decision.wake is not None and decision.wake > now else None,
-        publish=_published(decision.publish),
     )
-
-
-def _published(facts: Mapping[Fact, Any]) -> dict[Fact, Any]:
-    """An operation is not taken up: what would be written down of it is not."""
-    return {
-        fact: _WAITS if fact[0] is PROGRESS and value.phase not in ENDED else value
-        for fact, value in facts.items()
-    }

@@ -22,13 +22,11 @@ from agent.core.identity import operation_uid
 from agent.core.known import JOB, OBJECT, OPERATIONS, STATUS, USERS, Table
 from agent.core.ledger import Record, document, same_words
 from agent.core.metadata import DomainMetadata
-from agent.core.model import Condition, Desired, Json, Key, Manifest, Object, Problem
+from agent.core.model import BUILT_IN, Desired, Json, Key, Manifest, Object, Problem
 from agent.core.references import references
 from agent.core.schema import Catalogue, Kind
 from agent.core.status import stamp, timestamp
-from agent.kinds.registry import KEEPS_DATA, OPERATION, VM
-from agent.kinds.virtual_machine import defaults
-from agent.kinds.virtual_machine_class.builtin import BUILT_IN, SOURCE
+from agent.kinds.registry import BUILT_INS, RECORDS, complete, completed
 from agent.reconcile.message import Event, by, news
 from agent.reconcile.origins import Origins
 from agent.reconcile.outbox import Outbox
@@ -40,7 +38,7 @@ MANY_VOLUMES = (
     "{} volumes on the host may be this disk's, and the ledger that knew which is lost ({}): leave "
     "one of them and delete the others with virsh vol-delete, or choose another name"
 )
-_BUILT_IN = {each.key: each for each in BUILT_IN}
+_BUILT_IN = {each.key: each for each in BUILT_INS}
 MADE = ("capacity", "digest")
 """What a status says of an object whose data is there, in whatever phase it is."""
 
@@ -62,7 +60,7 @@ class Book:
         """Keys of the operations among the records."""
         self.outbox = Outbox()
         self.trash = Trash(self.outbox)
-        self._origins = Origins(world, self.trash, fleet)
+        self._origins = Origins(catalogue, world, self.trash, fleet)
         self.held: tuple[Problem, ...] = ()
         self.problems: tuple[Problem, ...] = ()
         self._authors: dict[Key, str] = {}
@@ -117,7 +115,7 @@ class Book:
             problem = self._accept(manifests[key], in_force, desired, memories, now)
             if problem is not None:
                 problems.append(problem)
-            elif not defaults.awaits_class(self.records[key].obj.manifest):
+            elif completed(self.records[key].obj.manifest):
                 self._taken[key] = manifests[key]
         config = desired.manifests.get(self._catalogue.settings)
         confirmed = config.annotations.get(CONFIRM, "") if config else ""
@@ -137,8 +135,9 @@ class Book:
 
     def _prove(self) -> Mapping[Key, DomainMetadata]:
         """Hold the ledger against what domains remember."""
-        machines = {key: each.obj.uid for key, each in self.records.items() if key.kind == VM}
-        memories = self._origins.unknown(machines)
+        kind = self._catalogue.machine.name
+        known = {key: each.obj.uid for key, each in self.records.items() if key.kind == kind}
+        memories = self._origins.unknown(known)
         self._adopt(memories)
         self._proved = True
         return memories
@@ -148,7 +147,7 @@ class Book:
         was lost, or is an old one. What a domain remembers is the newest word, also for one whose
         manifest is gone or broken by now.
         """
-        kind = self._catalogue.kinds[VM]
+        kind = self._catalogue.machine
         for key, memory in memories.items():
             known = self.records.get(key)
             if (known is not None and known.obj.uid == memory.uid) or not memory.spec:
@@ -176,12 +175,10 @@ class Book:
         key = manifest.key
         known = self.records.get(key)
         path = desired.paths.get(key, "")
-        source = f"{desired.revision}:{self._folder}{path}" if path else SOURCE
+        source = f"{desired.revision}:{self._folder}{path}" if path else BUILT_IN
         if key in desired.asked:
             source = f"{desired.asked[key]}:{path}"
-        if key.kind == VM:
-            earlier = known.obj.spec if known else {}
-            manifest = defaults.complete(manifest, earlier, manifests)
+        manifest = complete(manifest, known.obj.spec if known else {}, manifests)
         kind = self._catalogue.kinds[key.kind]
         if known is not None and self._is_another(known.obj, manifest):
             message = (
@@ -209,7 +206,7 @@ class Book:
         if known is None and key in desired.authors:
             self._authors[key] = desired.authors[key]
         self._change(obj, back.status if back else {})
-        if known is None and key.kind == OPERATION and self._fresh:
+        if known is None and kind.request and self._fresh:
             self._expire(obj, memories, now)
         return None
 
@@ -219,7 +216,7 @@ class Book:
         """
         if known.obj.deleted and kind.irreversible:
             return []
-        if known.obj.source == SOURCE or manifest in BUILT_IN:
+        if known.obj.source == BUILT_IN or manifest in BUILT_INS:
             return []  # a built-in class and a manifest of its name take turns
         ready = known.status.get("phase") == "Ready" or any(map(known.status.get, MADE))
         return frozen(kind, known.obj, manifest, ready=ready)
@@ -234,18 +231,17 @@ class Book:
     def _is_another(self, known: Object, manifest: Manifest) -> bool:
         """True if an operation's name was used for something else."""
         key = manifest.key
-        return key.kind == OPERATION and operation_uid(self._fleet, key, manifest.spec) != known.uid
+        request = self._catalogue.kinds[key.kind].request
+        return request and operation_uid(self._fleet, key, manifest.spec) != known.uid
 
     def _expire(self, obj: Object, memories: Mapping[Key, DomainMetadata], now: float) -> None:
         """An operation from before this ledger: whether it was executed cannot be known, so it is
         not executed, unless its VM remembers it.
         """
-        target = memories.get(Key(VM, obj.key.namespace, obj.spec["virtualMachineName"]))
+        target = memories.get(self._origins.machine(obj.manifest))
         if target is not None and target.recorded(obj.uid):
             return
-        message = "It was asked for before the agent's ledger began: ask again with a new name."
-        condition = Condition("Completed", "False", "Expired", message)
-        status = stamp({}, {"phase": "Failed", "conditions": [condition]}, 1, now)
+        status = stamp({}, RECORDS[obj.key.kind].lost, 1, now)
         self.records[obj.key] = Record(obj, status)
         self._engine.put(STATUS, obj.key, status)
 
@@ -291,7 +287,7 @@ class Book:
 
     def _put(self, old: Object | None, obj: Object) -> None:
         self._engine.put(OBJECT, obj.key, obj)
-        if obj.key.kind == OPERATION:
+        if self._catalogue.kinds[obj.key.kind].request:
             self.operations.add(obj.key)
         before = set(indexed(self._catalogue, old)) if old else set()
         after = set(indexed(self._catalogue, obj))
@@ -333,7 +329,7 @@ class Book:
     def remove(self, key: Key, now: float) -> None:
         """An object has gone for good; a kind that keeps data goes to the trash."""
         each = self.records[key]
-        if key.kind in KEEPS_DATA:
+        if self._catalogue.kinds[key.kind].keeps_data:
             self.trash.put(each, now)
         self._forget(key)
         self._state_indexes()

@@ -16,8 +16,7 @@ from agent.core.known import JOB
 from agent.core.ledger import Record
 from agent.core.model import Desired, Key
 from agent.core.volumes import users_of
-from agent.kinds.virtual_image.garbage import IMPORTING, needed
-from agent.kinds.virtual_machine_operation.retention import outlived
+from agent.kinds.registry import IMPORTING, needed, outlived
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
 from agent.reconcile.news import Lanes, Post, reported

@@ -8,14 +8,15 @@ import uuid
 from collections.abc import Iterable, Mapping
 
 from agent.core.acceptance import Identity
+from agent.core.domain_xml import parse
 from agent.core.host import RawDomain
 from agent.core.identity import DISK_FORMAT, disk_prefix, domain_uuid, operation_uid
 from agent.core.ledger import Record
 from agent.core.metadata import NAMESPACE, DomainMetadata, from_domain
 from agent.core.model import Key, Manifest
+from agent.core.references import references
+from agent.core.schema import Catalogue
 from agent.core.volumes import users_of
-from agent.kinds.registry import DISK, OPERATION, VM
-from agent.kinds.virtual_machine.definition import parse
 from agent.reconcile.trash import Trash
 from agent.reconcile.world import World
 
@@ -23,7 +24,8 @@ from agent.reconcile.world import World
 class Origins:
     """Looks at the hosts and at the trash; changes nothing."""
 
-    def __init__(self, world: World, trash: Trash, fleet: str) -> None:
+    def __init__(self, catalogue: Catalogue, world: World, trash: Trash, fleet: str) -> None:
+        self._catalogue = catalogue
         self._world, self._trash, self._fleet = world, trash, fleet
 
     def identity(
@@ -33,13 +35,13 @@ class Origins:
         one.
         """
         key = manifest.key
-        if key.kind == OPERATION:
+        if self._catalogue.kinds[key.kind].request:
             return Identity(operation_uid(self._fleet, key, manifest.spec))
         if back is not None:
             return Identity(back.obj.uid, back.obj.created, back.obj.generation + 1)
         if (memory := memories.get(key)) is not None:
             return Identity(memory.uid, memory.created, memory.generation)
-        if key.kind == DISK:
+        if self._catalogue.kinds[key.kind].keeps_data:
             return Identity(next(iter(self.volumes(key)), "") or str(uuid.uuid4()))
         return Identity(str(uuid.uuid4()))
 
@@ -47,7 +49,7 @@ class Origins:
         """Volumes that may be a new disk's, by uid: those of its name that the trash does not know.
         Of several, which a lost ledger leaves, the one that a domain refers to.
         """
-        if key.kind != DISK:
+        if not self._catalogue.kinds[key.kind].keeps_data:
             return {}
         prefix = disk_prefix(self._fleet, key)
         named = self._world.named.get(prefix, ())
@@ -72,12 +74,18 @@ class Origins:
         """What our domains remember, by VM, where these manifests are new: the ledger may have been
         lost.
         """
-        uuids = {domain_uuid(self._fleet, _machine(each)) for each in of}
+        uuids = {domain_uuid(self._fleet, self.machine(each)) for each in of}
         if not uuids:
             return {}
         return self._remembered(
             raw for _, raw in self._world.domains().values() if raw.uuid in uuids
         )
+
+    def machine(self, manifest: Manifest) -> Key:
+        """The machine whose domain may remember an object: of a request the one it is for."""
+        if not self._catalogue.kinds[manifest.key.kind].request:
+            return manifest.key
+        return next(target for _, target in references(self._catalogue, manifest))
 
     def _remembered(self, domains: Iterable[RawDomain]) -> dict[Key, DomainMetadata]:
         found: dict[Key, DomainMetadata] = {}
@@ -86,7 +94,7 @@ class Origins:
             memory = from_domain(parse(xml)) if NAMESPACE in xml else None
             if memory is None or memory.fleet != self._fleet:
                 continue
-            key = Key(VM, memory.namespace, memory.name)
+            key = Key(self._catalogue.machine.name, memory.namespace, memory.name)
             if raw.uuid == domain_uuid(self._fleet, key):  # and no copy of it
                 found[key] = memory
         return found
@@ -95,10 +103,3 @@ class Origins:
 def _newest(raw: RawDomain) -> str:
     """The definition that has what was written last."""
     return raw.inactive_xml or raw.active_xml
-
-
-def _machine(manifest: Manifest) -> Key:
-    """The VM whose domain may remember an object: of an operation the one that it is for."""
-    if manifest.key.kind != OPERATION:
-        return manifest.key
-    return Key(VM, manifest.key.namespace, manifest.spec["virtualMachineName"])

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from agent.core.ledger import Record, is_redacted, same_content
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import Repository, TreeFile
-from agent.kinds.virtual_machine import defaults
+from agent.kinds.registry import complete
 from agent.reconcile.desired import ManifestReader
 from agent.reconcile.status_branch import Ledger
 
@@ -39,8 +39,8 @@ def _recalled(
     source = _OneFile(TreeFile(path, blob, "file"), data, commit)
     manifest = reader.find(source, path, known.obj.key)
     kind = catalogue.kinds[known.obj.key.kind]
-    if manifest is not None and kind.name == "VirtualMachine":
-        manifest = defaults.complete(manifest, known.obj.spec, {})
+    if manifest is not None:
+        manifest = complete(manifest, known.obj.spec, {})
     if manifest is None or not same_content(kind, manifest, known.obj.manifest):
         return known
     return replace(known, obj=replace(known.obj, manifest=manifest))

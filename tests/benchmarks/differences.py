@@ -10,10 +10,11 @@ from pathlib import Path
 from deepdiff import DeepDiff
 
 from agent.core.changes import Disposition, diff
+from agent.core.domain_xml import parse
 from agent.core.drift import DEFINITION, Edit
 from agent.core.schema import Catalogue
 from agent.kinds.virtual_machine import edits
-from agent.kinds.virtual_machine.definition import NAMES, DomainFacts, parse, plain, read
+from agent.kinds.virtual_machine.definition import NAMES, DomainFacts, plain, read
 from agent.kinds.virtual_machine.elements.disks import Disks
 from tests.benchmarks.figures import Figure, median
 from tests.rig import machine

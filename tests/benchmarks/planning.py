@@ -10,7 +10,7 @@ from time import process_time
 from agent.core.schema import Catalogue
 from agent.gitrepo.local import LocalRepository
 from agent.gitrepo.worktree import CommitSource
-from agent.kinds.validation import CHECKS
+from agent.kinds.registry import CHECKS
 from agent.loop import Loop
 from agent.reconcile.desired import ManifestReader
 from agent.reconcile.plans import planning

@@ -13,7 +13,7 @@ from agent.core.facts import Engine
 from agent.core.identity import POOL
 from agent.core.schema import Catalogue, Kind
 from agent.hypervisor.host import LibvirtHost
-from agent.kinds.registry import ORDER, VM
+from agent.kinds.registry import ORDER
 from agent.kinds.virtual_machine.seen import seen
 from agent.loop import Loop
 from agent.reconcile.world import FullRead, World
@@ -31,7 +31,7 @@ def full_read() -> Iterator[Figure]:
     """
     Loop()  # with the agent's way to collect garbage
     uri = f"test://{node(DOMAINS)}"
-    rules = Catalogue.load().kinds[VM]
+    rules = Catalogue.load().machine
     with libvirt.open(uri) as connection:
         calls = partial(bare, connection)
         yield Figure(

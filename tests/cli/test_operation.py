@@ -16,7 +16,7 @@ from agent.core.manifests import read_file
 from agent.core.status import seconds
 from agent.gitrepo.local import LocalRepository
 from agent.gitrepo.repository import StaleTip
-from agent.kinds.validation import CHECKS
+from agent.kinds.registry import CHECKS
 from tests.cli.conftest import Gitvirt
 from tests.fleets import CATALOGUE, Fleet, condition, machine, whole
 from tests.gitrepo.git import git

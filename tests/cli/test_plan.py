@@ -8,8 +8,9 @@ import pytest
 import yaml
 
 from agent.core import ledger
+from agent.core.model import BUILT_IN as SOURCE
 from agent.core.model import Object
-from agent.kinds.virtual_machine_class.builtin import BUILT_IN, SOURCE
+from agent.kinds.virtual_machine_class.builtin import BUILT_IN
 from tests.cli.conftest import Gitvirt
 from tests.fleets import CATALOGUE, CREATED, MACHINE, Fleet, machine, whole
 from tests.gitrepo.git import bare, git, put

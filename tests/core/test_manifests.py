@@ -11,7 +11,7 @@ from agent.core.assembly import assemble
 from agent.core.manifests import FileResult, is_manifest_file, read_file
 from agent.core.model import Desired, Key
 from agent.core.schema import Catalogue
-from agent.kinds.validation import CHECKS
+from agent.kinds.registry import CHECKS
 
 CATALOGUE = Catalogue.load()
 

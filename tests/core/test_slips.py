@@ -17,7 +17,7 @@ from agent.core.ledger import Record
 from agent.core.manifests import FileResult, is_json, read_file
 from agent.core.model import Desired, Key, Manifest, Object
 from agent.core.schema import Catalogue
-from agent.kinds.validation import CHECKS
+from agent.kinds.registry import CHECKS
 
 CATALOGUE = Catalogue.load()
 

@@ -19,12 +19,12 @@ import libvirt
 import watchfiles
 
 from agent.core import ledger
+from agent.core.domain_xml import parse
 from agent.core.identity import POOL, console_log, disk_prefix, domain_name
 from agent.core.metadata import from_domain
 from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.hypervisor.host import LibvirtHost
-from agent.kinds.virtual_machine.definition import parse
 from agent.settings import PREFIX
 from tests.gitrepo.git import ENVIRONMENT, bare, put
 from tests.hosts import Session, end_process

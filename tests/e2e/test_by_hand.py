@@ -13,8 +13,8 @@ from typing import Any
 import libvirt
 import pytest
 
+from agent.core.domain_xml import parse
 from agent.core.model import Json
-from agent.kinds.virtual_machine.definition import parse
 from tests.e2e.conftest import MakeStand
 from tests.e2e.stand import Stand, find
 from tests.rig import disk, manifest

@@ -15,8 +15,8 @@ from typing import Any
 import libvirt
 import pytest
 
+from agent.core.domain_xml import parse
 from agent.core.metadata import from_domain
-from agent.kinds.virtual_machine.definition import parse
 from tests.e2e.conftest import MakeStand
 from tests.e2e.stand import PATIENCE, Stand, find
 from tests.gitrepo.git import GitServer

@@ -19,8 +19,7 @@ from agent.core.model import Key, Manifest, Object
 from agent.core.quantity import to_bytes
 from agent.core.schema import Catalogue
 from agent.core.status import stamp
-from agent.kinds.registry import ORDER, decisions
-from agent.kinds.validation import CHECKS
+from agent.kinds.registry import CHECKS, ORDER, decisions
 from agent.kinds.virtual_machine.defaults import complete
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from agent.core.domain_xml import parse
 from agent.core.xml import Element
-from agent.kinds.virtual_machine.definition import parse, read
+from agent.kinds.virtual_machine.definition import read
 from agent.kinds.virtual_machine.elements.chipset import interface_places
 from tests.golden.case import CASES, names
 from tests.golden.test_golden import GOLDEN

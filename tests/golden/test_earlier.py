@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.domain_xml import parse
 from agent.core.facts import Decision
 from agent.core.host import RawDomain
 from agent.core.identity import domain_uuid
 from agent.core.metadata import NAMESPACE, to_xml
-from agent.kinds.virtual_machine.definition import parse, read
+from agent.kinds.virtual_machine.definition import read
 from agent.kinds.virtual_machine.elements.disks import Disk
 from agent.kinds.virtual_machine.provisioning import MEDIA
 from tests.golden.case import FLEET, NOW, Case, accepted, definition

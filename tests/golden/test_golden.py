@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from agent.core.domain_xml import parse
 from agent.core.metadata import DomainMetadata
-from agent.kinds.virtual_machine.definition import parse, read, render
+from agent.kinds.virtual_machine.definition import read, render
 from tests.golden.case import CASES, Case, definition, manifests, names
 
 GOLDEN = "domain.xml"

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.domain_xml import parse
 from agent.core.facts import Decision
 from agent.core.host import RawDomain
 from agent.core.identity import POOL
 from agent.core.volumes import volume_xml
 from agent.hypervisor.host import LibvirtHost
 from agent.images.request import Reach
-from agent.kinds.virtual_machine.definition import DomainFacts, parse, read
+from agent.kinds.virtual_machine.definition import DomainFacts, read
 from agent.reconcile.execute import Executor, Ticket
 from agent.reconcile.supply import Source
 from agent.reconcile.world import VolumeRead

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
+from agent.core.domain_xml import parse
 from agent.core.metadata import KEPT_OPERATIONS, DomainMetadata, Power, Recorded
 from agent.core.xml import Element
 from agent.kinds.virtual_machine.definition import (
@@ -17,7 +18,6 @@ from agent.kinds.virtual_machine.definition import (
     disk_xml,
     expect,
     interface_xml,
-    parse,
     read,
     render,
 )
@@ -28,7 +28,8 @@ from agent.kinds.virtual_machine.elements.address import pci
 from agent.kinds.virtual_machine.elements.chipset import VIRTIO_DISKS
 from agent.kinds.virtual_machine.topology import MAX_CORES, problem
 from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
-from agent.kinds.virtual_machine.wanted import Device, GuestCpu, Places, Wanted
+from agent.kinds.virtual_machine.wanted import Device, Places, Wanted
+from agent.kinds.virtual_machine_class.cpu import GuestCpu
 from tests.golden.case import CREATED, NODE
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789-.", min_size=1, max_size=30)

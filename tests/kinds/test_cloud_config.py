@@ -10,7 +10,7 @@ import pytest
 from agent.core.manifests import read_file
 from agent.core.schema import Catalogue
 from agent.kinds.cloud_config import notes
-from agent.kinds.validation import CHECKS
+from agent.kinds.registry import CHECKS
 
 UNKNOWN = "that cloud-init does not know and passes over: did you mean {}?"
 NO_HEADER = "does not begin with the line #cloud-config"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from agent.core.schema import Catalogue
-from agent.kinds.validation import CHECKS
+from agent.kinds.registry import CHECKS
 
 
 def problems(kind: str, content: str | dict[str, Any]) -> dict[str, str]:

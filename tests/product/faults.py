@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from dulwich.objects import ShaFile
 
+from agent.core.domain_xml import parse
 from agent.core.metadata import from_domain
-from agent.kinds.virtual_machine.definition import parse
 from tests.memory_host import MemoryHost
 from tests.memory_repository import MemoryRepository
 from tests.rig import STATUS

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from agent.kinds.virtual_machine.definition import parse, read
+from agent.core.domain_xml import parse
+from agent.kinds.virtual_machine.definition import read
 from agent.kinds.virtual_machine_class.validation import IS_DEFAULT
 from tests.plans import planned
 from tests.rig import Rig, condition, disk, machine, manifest, operation

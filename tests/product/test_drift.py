@@ -11,9 +11,10 @@ from lxml import etree
 
 from agent.core import difference
 from agent.core.changes import SENSITIVE
+from agent.core.domain_xml import parse
 from agent.core.identity import mac_address
 from agent.core.model import Key
-from agent.kinds.virtual_machine.definition import NAMES, DomainFacts, parse, read
+from agent.kinds.virtual_machine.definition import NAMES, DomainFacts, read
 from tests.plans import planned
 from tests.product.test_fields import CLOUD_INIT, secret
 from tests.rig import Rig, condition, disk, machine, operation

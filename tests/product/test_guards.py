@@ -9,7 +9,7 @@ import pytest
 
 from agent.core.schema import Catalogue
 from agent.gitrepo.worktree import CommitSource
-from agent.kinds.validation import CHECKS
+from agent.kinds.registry import CHECKS
 from agent.reconcile.desired import ManifestReader
 from agent.reconcile.plans.planning import plan
 from agent.reconcile.status_branch import StatusBranch

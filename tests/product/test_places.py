@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.kinds.virtual_machine.definition import parse, read
+from agent.core.domain_xml import parse
+from agent.kinds.virtual_machine.definition import read
 from tests.product.test_drift import attribute
 from tests.rig import Rig, condition, disk, machine
 

@@ -10,10 +10,10 @@ import pytest
 from lxml import etree
 
 from agent.core.actions import Action, DeleteVolume
+from agent.core.domain_xml import parse
 from agent.core.identity import disk_volume, serial
 from agent.core.known import JOB
 from agent.core.model import Key
-from agent.kinds.virtual_machine.definition import parse
 from agent.reconcile.acting import MOST_OUTDATED
 from tests.rig import STATUS, Rig, condition, disk, machine, operation
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.core.model import Desired
 from agent.core.schema import Catalogue
 from agent.gitrepo.worktree import CommitSource
-from agent.kinds.validation import CHECKS
+from agent.kinds.registry import CHECKS
 from agent.reconcile import desired
 from agent.reconcile.desired import ManifestReader
 from tests.memory_repository import MemoryRepository

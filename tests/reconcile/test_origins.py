@@ -14,6 +14,7 @@ from agent.core.identity import POOL, disk_volume, domain_name, domain_uuid, ope
 from agent.core.ledger import Record
 from agent.core.metadata import DomainMetadata, Power, to_xml
 from agent.core.model import Key, Manifest, Object
+from agent.core.schema import Catalogue
 from agent.reconcile.origins import Origins
 from agent.reconcile.outbox import Outbox
 from agent.reconcile.trash import Trash
@@ -62,7 +63,7 @@ def origins(*seen: RawDomain | str, trash: Iterable[str] = ()) -> Origins:
             world.take(DomainRead(1, NODE, each.uuid, each))
     known = Trash(Outbox())
     known.load({uid: Record(Object(manifest(DISK), uid, 1, THEN, ""), {}) for uid in trash})
-    return Origins(world, known, FLEET)
+    return Origins(Catalogue.load(), world, known, FLEET)
 
 
 def volume(uid: str, fleet: str = FLEET, key: Key = DISK) -> str:

@@ -1,3 +1,16 @@
 """VirtualDisk: a qcow2 volume of its own, blank or on top of image data. Its data is never deleted
 by a decision here.
 """
+
+from agent.kinds.record import KindRecord
+from agent.kinds.virtual_disk.data import farewell, needed, volumes
+from agent.kinds.virtual_disk.decide import decide
+from agent.kinds.virtual_disk.validation import CHECKS
+
+RECORD = KindRecord(
+    decide=lambda _: decide,
+    checks=CHECKS,
+    farewell=farewell,
+    volumes=volumes,
+    needed=needed,
+)

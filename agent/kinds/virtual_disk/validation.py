@@ -9,6 +9,7 @@ from agent.core.manifests import Check
 from agent.core.model import Json
 from agent.core.quantity import parse
 from agent.kinds.content import at, mapping
+from agent.kinds.virtual_image.validation import address
 
 _SIZE = ("spec", "persistentVolumeClaim", "size")
 
@@ -27,4 +28,4 @@ def size(content: Mapping[str, Json]) -> Iterable[tuple[Path, str]]:
         yield _SIZE, "must be more than nothing, such as 10Gi"
 
 
-CHECKS: tuple[Check, ...] = (size,)
+CHECKS: tuple[Check, ...] = (size, address)

@@ -1,1 +1,19 @@
 """VirtualMachine: one libvirt domain."""
+
+from agent.kinds.record import KindRecord, Machines
+from agent.kinds.virtual_machine.decide import Planner
+from agent.kinds.virtual_machine.defaults import awaits_class, complete
+from agent.kinds.virtual_machine.farewell import farewell
+from agent.kinds.virtual_machine.intent import by_itself
+from agent.kinds.virtual_machine.phase import ON
+from agent.kinds.virtual_machine.remembered import domain, has_domain, running
+from agent.kinds.virtual_machine.validation import CHECKS
+
+RECORD = KindRecord(
+    decide=lambda rules: Planner(rules).decide,
+    checks=CHECKS,
+    complete=complete,
+    completed=lambda manifest: not awaits_class(manifest),
+    farewell=farewell,
+    machines=Machines(ON, by_itself, running, has_domain, domain),
+)

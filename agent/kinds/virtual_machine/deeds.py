@@ -18,6 +18,7 @@ from agent.core.actions import (
     WriteSeed,
 )
 from agent.core.changes import applied
+from agent.core.domain_xml import with_metadata
 from agent.core.drift import brief
 from agent.core.facts import View
 from agent.core.host import version
@@ -26,7 +27,7 @@ from agent.core.known import DOMAIN, VOLUME, VOLUMES_OF, WRITERS
 from agent.core.metadata import Recorded, to_xml
 from agent.core.quantity import to_bytes
 from agent.kinds.virtual_machine import power
-from agent.kinds.virtual_machine.definition import DomainFacts, render, with_metadata
+from agent.kinds.virtual_machine.definition import DomainFacts, render
 from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.intent import Intent, can_start
 from agent.kinds.virtual_machine.situation import Situation

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from lxml import etree
 from markupsafe import Markup
 
 from agent.core.metadata import DomainMetadata, from_domain, to_xml
@@ -133,50 +132,6 @@ def places(facts: Iterable[DomainFacts]) -> Places:
     return Places(of_disks, of_interfaces)
 
 
-def with_metadata(xml: str, metadata: DomainMetadata) -> str:
-    """A domain's XML with other metadata of ours, and all else as it stands there, what we do not
-    know included.
-    """
-    return with_metadata_xml(xml, to_xml(metadata))
-
-
-def bare(name: str, uuid: str, metadata: DomainMetadata) -> str:
-    """The XML of a domain of which no more is known than what it remembers."""
-    root = etree.Element("domain")
-    etree.SubElement(root, "name").text = name
-    etree.SubElement(root, "uuid").text = uuid
-    return with_metadata(etree.tostring(root, encoding="unicode"), metadata)
-
-
-def with_metadata_xml(xml: str, metadata: str) -> str:
-    """As with_metadata, for metadata that is written already."""
-    root = parse(xml)
-    new = etree.fromstring(metadata)  # made by us
-    parent = root.find("metadata")
-    if parent is None:
-        parent = etree.Element("metadata")
-        uuid = root.find("uuid")
-        root.insert(0 if uuid is None else root.index(uuid) + 1, parent)
-    old = parent.find(new.tag)
-    if old is None:
-        parent.append(new)
-    else:
-        parent.replace(old, new)
-    return etree.tostring(root, encoding="unicode")
-
-
-def parse(xml: str) -> Element:
-    """A domain's XML as a tree. Entities and the network are off: parts of it come from people."""
-    return etree.fromstring(xml.encode(), _PARSER)
-
-
-_PARSER = etree.XMLParser(
-    resolve_entities=False,
-    no_network=True,
-    remove_comments=True,
-    huge_tree=True,
-    collect_ids=False,  # an index that nothing asks, and a fifth of the time
-)
 _PARTS = tuple((each.__name__.rpartition(".")[2], each) for each in ELEMENTS)
 NAMES = tuple(name for name, _ in _PARTS)
 

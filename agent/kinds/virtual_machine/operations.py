@@ -19,10 +19,13 @@ from agent.kinds.virtual_machine_operation.applicable import (
     refused,
     supersedes,
 )
-from agent.kinds.virtual_machine_operation.plan import ENDED
+from agent.kinds.virtual_machine_operation.decide import ENDED
 
 USER_TYPES = ("Start", "Stop", "Restart")
 _REASONS = {"Start": "StartInProgress", "Stop": "StopInProgress", "Restart": "RestartInProgress"}
+_SUSPENDED = Progress(
+    "Pending", "Unknown", "The VirtualMachine is suspended: nothing is done about it."
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,13 @@ class Outcome:
     progress: Mapping[str, Progress]
     """By operation uid."""
     wake: float | None = None
+
+
+def none_taken_up(progress: Mapping[str, Progress]) -> dict[str, Progress]:
+    """How far the operations on a suspended machine are: what would be written down of those that
+    have not ended is not.
+    """
+    return {uid: each if each.phase in ENDED else _SUSPENDED for uid, each in progress.items()}
 
 
 def open_operations(vm: Key, view: View) -> list[Object]:

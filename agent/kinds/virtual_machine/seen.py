@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from agent.core.domain_xml import parse
 from agent.core.host import RawDomain
 from agent.core.metadata import DomainMetadata
 from agent.core.schema import Kind
 from agent.core.xml import first
-from agent.kinds.virtual_machine.definition import DomainFacts, parse, read
+from agent.kinds.virtual_machine.definition import DomainFacts, read
 from agent.kinds.virtual_machine.elements.channels import agent_connected
 from agent.kinds.virtual_machine.elements.disks import Disks, bases
 from agent.kinds.virtual_machine.provisioning import MEDIA

@@ -9,19 +9,10 @@ from agent.core.host import RawNode
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json
 from agent.kinds.virtual_machine.elements.address import Address
+from agent.kinds.virtual_machine_class.cpu import GuestCpu
 
 LEGACY = "Legacy"
 """The osType of guests from before AHCI and virtio."""
-
-
-@dataclass(frozen=True)
-class GuestCpu:
-    """What a VirtualMachineClass gives to guests. `model` is empty but for mode custom."""
-
-    mode: str
-    model: str = ""
-    features: tuple[str, ...] = ()
-    """CPU flags that the guest must have, sorted."""
 
 
 @dataclass(frozen=True)

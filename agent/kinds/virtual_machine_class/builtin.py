@@ -5,7 +5,6 @@ from __future__ import annotations
 from agent.core.model import Json, Key, Manifest
 
 KIND = "VirtualMachineClass"
-SOURCE = "built-in"
 
 _POLICIES: list[Json] = [
     {"cores": {"min": 1, "max": 4}, "coreFractions": [5, 10, 20, 50, 100]},

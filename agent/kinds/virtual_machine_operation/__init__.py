@@ -1,3 +1,10 @@
 """VirtualMachineOperation: a request to act once on one VM. What becomes of it is the VM's
 decision.
 """
+
+from agent.kinds.record import KindRecord
+from agent.kinds.virtual_machine_operation.decide import LOST, decide
+from agent.kinds.virtual_machine_operation.retention import outlived
+from agent.kinds.virtual_machine_operation.validation import CHECKS
+
+RECORD = KindRecord(decide=lambda _: decide, checks=CHECKS, lost=LOST, outlived=outlived)

@@ -29,13 +29,11 @@ from types import TracebackType
 
 from agent.core import planprint
 from agent.core.ledger import Record, is_redacted, record, same_content
-from agent.core.model import Desired, Json, Key, Manifest, Problem
+from agent.core.model import BUILT_IN, Desired, Json, Key, Manifest, Problem
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import TreeFile
+from agent.kinds.registry import CHECKS, complete
 from agent.kinds.rivals import apart
-from agent.kinds.validation import CHECKS
-from agent.kinds.virtual_machine import defaults
-from agent.kinds.virtual_machine_class.builtin import SOURCE
 from agent.reconcile.desired import ManifestReader
 from agent.reconcile.plans.items import lines
 from agent.reconcile.plans.merging import File, United, united
@@ -151,7 +149,7 @@ def merged(change: Changed, records: Mapping[Key, Record], folder: str) -> Desir
     manifests = {
         key: each.obj.manifest
         for key, each in records.items()
-        if key not in change.removed and not each.obj.deleted and each.obj.source != SOURCE
+        if key not in change.removed and not each.obj.deleted and each.obj.source != BUILT_IN
     }
     manifests |= {key: each for key, each in change.new.items() if key not in twice}
     whole = Desired(
@@ -193,8 +191,7 @@ def remembered(
         key, manifest = each.obj.key, each.obj.manifest
         plain = before.get(key)
         if plain is not None and is_redacted(manifest.content):
-            if key.kind == "VirtualMachine":
-                plain = defaults.complete(plain, manifest.spec, {})
+            plain = complete(plain, manifest.spec, {})
             if same_content(catalogue.kinds[key.kind], plain, manifest):
                 each = replace(each, obj=replace(each.obj, manifest=plain))
         found[key] = each

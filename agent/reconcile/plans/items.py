@@ -11,14 +11,10 @@ from agent.core.changes import SENSITIVE, Change, Disposition, diff, redacted
 from agent.core.drift import NO_DRIFT, Drift
 from agent.core.facts import Decision, Engine
 from agent.core.ledger import Record, is_redacted, same_content
-from agent.core.model import Condition, Key, Object, Problem
+from agent.core.model import BUILT_IN, Condition, Key, Object, Problem
 from agent.core.schema import Catalogue
-from agent.kinds.registry import OPERATION, VM
+from agent.kinds.registry import MACHINES, farewell
 from agent.kinds.suspension import MESSAGE as SUSPENDED
-from agent.kinds.virtual_machine.dependencies import disks
-from agent.kinds.virtual_machine.intent import by_itself
-from agent.kinds.virtual_machine.phase import ON
-from agent.kinds.virtual_machine_class.builtin import SOURCE
 from agent.reconcile.book import Book
 from agent.reconcile.plans.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
@@ -33,7 +29,6 @@ BLOCKING = (
     "Resizing",
 )
 QUIET = ("SetLiveMetadata",)
-TO_THE_TRASH = "goes to the trash; its data stays"
 BACK = "comes back from the trash with its data"
 STAYS = "stays: its deletion, which is still waiting, is taken back"
 
@@ -86,8 +81,7 @@ def listed(
     going = {key for key, each in ledger.records.items() if each.obj.deleted}
     staying = {key for key, each in book.records.items() if not each.obj.deleted}
     items = {
-        key: Item(key, "delete", reason=_farewell(gone[key], staying))
-        for key in gone.keys() - going
+        key: Item(key, "delete", reason=farewell(gone[key], staying)) for key in gone.keys() - going
     }
     seen = simulation.seen
     for key, each in book.records.items():
@@ -103,7 +97,8 @@ def listed(
         if _newly_blocked(ledger.records[key], _last(engine, key)):
             items[key] = Item(key, "blocked")
     for key in items.keys() & book.records.keys():
-        _explain(items[key], book.records[key], _last(engine, key))
+        request = catalogue.kinds[key.kind].request
+        _explain(items[key], book.records[key], _last(engine, key), request=request)
     for problem in book.held:
         key = _key(problem.resource)
         items[key] = Item(key, "held", reason=problem.message)
@@ -135,12 +130,12 @@ def _item(
     staying: Set[Key],
 ) -> Item | None:
     key = each.obj.key
-    if each.obj.source == SOURCE:
+    if each.obj.source == BUILT_IN:
         return None
     if known is not None and known.obj.deleted:
         return None if each.obj.deleted else Item(key, "restore", reason=STAYS)
     if each.obj.deleted:
-        return Item(key, "delete", reason=_farewell(each, staying))
+        return Item(key, "delete", reason=farewell(each, staying))
     if known is None:
         return Item(key, "create")
     changes = [*_metadata(known.obj, each.obj), *_content(catalogue, known.obj, each.obj)]
@@ -148,9 +143,9 @@ def _item(
         return None
     item = Item(key, "change")
     pending = {change.path: change for decision in decisions for change in decision.changes}
-    on = known.status.get("phase") in ON
+    on = known.status.get("phase") in MACHINES.on
     for change in changes:
-        if key.kind != VM or change.disposition is not Disposition.RESTART:
+        if not catalogue.kinds[key.kind].machine or change.disposition is not Disposition.RESTART:
             item.immediate.append(change)
         elif not on:
             item.next_start.append(change)
@@ -159,37 +154,10 @@ def _item(
     if suspended(known.obj.manifest) and not suspended(each.obj.manifest):
         told = {change.path for change in changes}
         item.restart += [change for path, change in sorted(pending.items()) if path not in told]
-    item.automatic = bool(item.restart) and by_itself(each.obj) and not suspended(each.obj.manifest)
+    item.automatic = (
+        bool(item.restart) and MACHINES.by_itself(each.obj) and not suspended(each.obj.manifest)
+    )
     return item
-
-
-def _farewell(each: Record, staying: Set[Key]) -> str:
-    """What becomes of an object that is deleted, and of its data."""
-    key = each.obj.key
-    if key.kind == "VirtualDisk":
-        return TO_THE_TRASH
-    if key.kind != VM:
-        return ""
-    end = "stops gracefully, then its domain" if each.status.get("phase") in ON else "its domain"
-    mine = disks(each.obj, each.obj.spec)
-    stay = [disk.name for disk in mine if disk in staying]
-    go = [disk.name for disk in mine if disk not in staying]
-    what = [
-        *_of_them(stay, "stays with its data", "stay with their data"),
-        *_of_them(go, "goes to the trash", "go to the trash"),
-    ]
-    return f"{end} is removed; {' and '.join(what) if what else 'it has no disk'}"
-
-
-def _of_them(names: Sequence[str], does: str, do: str) -> Iterator[str]:
-    """What becomes of some of a machine's disks."""
-    match names:
-        case []:
-            return
-        case [name]:
-            yield f"disk {name} {does}"
-        case _:
-            yield f"disks {', '.join(names[:-1])} and {names[-1]} {do}"
 
 
 def _last(engine: Engine, key: Key) -> Decision:
@@ -205,7 +173,7 @@ def _newly_blocked(known: Record, decision: Decision) -> bool:
     return any(each.type not in before for each in _blocking(decision))
 
 
-def _explain(item: Item, each: Record, decision: Decision) -> None:
+def _explain(item: Item, each: Record, decision: Decision, *, request: bool) -> None:
     """Say what becomes of an object, where that is not just what was asked for."""
     said = (decision.status or {}).get("phase")
     conditions = {each.type: each.message for each in _conditions(decision)}
@@ -213,7 +181,7 @@ def _explain(item: Item, each: Record, decision: Decision) -> None:
         item.reason = conditions.get("Terminating") or conditions.get("InUse") or item.reason
         return
     blocking = [each.message for each in _blocking(decision)]
-    if item.key.kind == OPERATION and said == "Failed":
+    if request and said == "Failed":
         blocking = [conditions.get("Completed", "")]
     if suspended(each.obj.manifest):
         blocking = [SUSPENDED]

@@ -10,19 +10,16 @@ from dataclasses import replace
 
 from agent.core.facts import Engine
 from agent.core.host import RawNode, RawVolume, Reading
-from agent.core.identity import POOL, disk_volume, domain_uuid, image_volume
+from agent.core.identity import POOL, domain_uuid
 from agent.core.known import ANY_NODE, DOMAIN, FLEET
 from agent.core.ledger import Record, same_content
 from agent.core.model import Desired, Key, Manifest
 from agent.core.quantity import to_bytes
 from agent.core.references import references
 from agent.core.schema import Catalogue
-from agent.kinds.registry import ORDER, VM, decisions
-from agent.kinds.virtual_machine import defaults
-from agent.kinds.virtual_machine_class.builtin import BUILT_IN
+from agent.kinds.registry import BUILT_INS, MACHINES, ORDER, RECORDS, complete, decisions
 from agent.reconcile.book import Book
 from agent.reconcile.plans.items import PlanReport, listed
-from agent.reconcile.plans.remembered import domain, has_domain, running
 from agent.reconcile.plans.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
 from agent.reconcile.world import DomainRead, FullRead, VolumeRead, World
@@ -32,8 +29,6 @@ NODE = "(planned)"
 ANY_MEMORY = 1 << 62
 FOLDER = "/pool"
 """Where the remembered volumes lie."""
-LOST = ("PVCLost", "Failed", "Pending", "Provisioning")
-"""Phases of disks and images without a volume."""
 
 
 class _AllBut(frozenset[str]):
@@ -79,14 +74,16 @@ def plan(
     else:
         node = _remembered_node(world, ledger)
         engine.put(ANY_NODE, None, True)
-        earlier = running(ledger.records, desired.manifests, catalogue.kinds[VM])
+        earlier = MACHINES.running(ledger.records, desired.manifests, catalogue.machine)
         book.load(replace(ledger, records=earlier))
         for each in (*ledger.records.values(), *ledger.trash.values()):
             _remembered_volumes(world, node, fleet, each)
         simulation.run(now)
         for key, each in earlier.items():
-            if has_domain(each) and not engine.get(DOMAIN, (node, domain_uuid(fleet, key))):
-                raw = domain(each, catalogue.kinds[VM], fleet, now)
+            if MACHINES.has_domain(each) and not engine.get(
+                DOMAIN, (node, domain_uuid(fleet, key))
+            ):
+                raw = MACHINES.domain(each, catalogue.machine, fleet, now)
                 world.take(DomainRead(0, node, raw.uuid, raw))
         simulation.run(now)
         book.load(ledger)  # what waits for a restart is pending again
@@ -118,7 +115,7 @@ def _settled(catalogue: Catalogue, ledger: Ledger, desired: Desired) -> tuple[De
     accepted, so that nobody looks at it again.
     """
     records = ledger.records
-    manifests = {each.key: each for each in BUILT_IN} | dict(desired.manifests)
+    manifests = {each.key: each for each in BUILT_INS} | dict(desired.manifests)
     changed = {key for key in records if key not in manifests}
     for key, each in manifests.items():
         known = records.get(key)
@@ -128,7 +125,7 @@ def _settled(catalogue: Catalogue, ledger: Ledger, desired: Desired) -> tuple[De
         manifests[key] = known.obj.manifest
         if known.obj.deleted:
             changed.add(key)
-    for built_in in BUILT_IN:
+    for built_in in BUILT_INS:
         if built_in.key not in desired.manifests:
             del manifests[built_in.key]
     return replace(desired, manifests=manifests), changed
@@ -139,8 +136,8 @@ def _same(catalogue: Catalogue, new: Manifest, known: Manifest) -> bool:
         return True
     if new.labels != known.labels or new.annotations != known.annotations:
         return False
-    if new.key.kind == VM and new.content != known.content:
-        new = defaults.complete(new, known.spec, {})
+    if new.content != known.content:
+        new = complete(new, known.spec, {})
     return same_content(catalogue.kinds[new.key.kind], new, known)
 
 
@@ -158,11 +155,7 @@ def _remembered_node(world: World, ledger: Ledger) -> str:
     about = ledger.agent.get("node") or {}
     name = about.get("name") or NODE
     memory = to_bytes(about["memory"]) if "memory" in about else ANY_MEMORY
-    models = _AllBut(
-        each.obj.spec["cpu"].get("model", "")
-        for each in ledger.records.values()
-        if each.obj.key.kind == "VirtualMachineClass" and each.status.get("phase") == "Pending"
-    )
+    models = _AllBut(RECORDS[each.obj.key.kind].lacking(each) for each in ledger.records.values())
     node = RawNode(
         *(name, "", False, "kvm", "q35", _AllBut(), models, "", memory, 1 << 20, "", ""),
         cpu_features=frozenset({"any"}),
@@ -173,20 +166,9 @@ def _remembered_node(world: World, ledger: Ledger) -> str:
 
 def _remembered_volumes(world: World, node: str, fleet: str, each: Record) -> None:
     """The volumes that the ledger says are there."""
-
-    def there(name: str, capacity: int, physical: int) -> None:
+    for name, capacity, physical in RECORDS[each.obj.key.kind].volumes(fleet, each):
         volume = RawVolume(POOL, name, f"{FOLDER}/{name}", capacity, physical)
         world.take(VolumeRead(node, POOL, name, volume))
-
-    status, key = each.status, each.obj.key
-    if status.get("phase") in LOST:
-        return
-    if key.kind == "VirtualDisk" and "capacity" in status:
-        there(disk_volume(fleet, key, each.obj.uid), to_bytes(status["capacity"]), 1)
-    size = status.get("size", {})
-    if status.get("digest") and size:
-        name = image_volume(fleet, status["digest"], status["format"])
-        there(name, int(size["unpackedBytes"]), int(size["storedBytes"]))
 
 
 def related(

@@ -17,9 +17,9 @@ from agent.core.actions import (
     StartDomain,
     UndefineDomain,
 )
+from agent.core.domain_xml import parse, with_metadata_xml
 from agent.core.host import HostError, RawDomain, version
 from agent.core.metadata import from_domain
-from agent.kinds.virtual_machine.definition import parse, with_metadata_xml
 from agent.reconcile.verbs.facts import Facts
 from agent.reconcile.verbs.site import Site
 from agent.reconcile.verbs.verb import Done, OutdatedError, Sight, Verb

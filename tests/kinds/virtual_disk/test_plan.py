@@ -17,7 +17,7 @@ from agent.core.jobs import Job
 from agent.core.known import Fact, Table
 from agent.core.model import Condition, Json, Key
 from agent.kinds.local import NOT_READY
-from agent.kinds.virtual_disk.plan import DiskData, decide, overlays, users
+from agent.kinds.virtual_disk.decide import DiskData, decide, overlays, users
 from agent.kinds.virtual_image.source import ImageData
 from tests.golden.case import NODE
 from tests.kinds.deciding import (

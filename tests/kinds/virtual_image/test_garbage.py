@@ -9,7 +9,7 @@ import pytest
 from agent.core.identity import image_volume
 from agent.core.ledger import Record
 from agent.core.model import Json, Key
-from agent.kinds.virtual_image.garbage import needed
+from agent.kinds.registry import needed
 from tests.kinds.deciding import FLEET, made
 
 DIGEST = "5" * 64

@@ -17,7 +17,7 @@ from agent.core.jobs import Job
 from agent.core.known import Fact
 from agent.core.model import Condition, Json, Key
 from agent.kinds.local import NOT_READY
-from agent.kinds.virtual_image.plan import decide
+from agent.kinds.virtual_image.decide import decide
 from agent.kinds.virtual_image.source import ImageData
 from tests.golden.case import NODE
 from tests.kinds.deciding import (

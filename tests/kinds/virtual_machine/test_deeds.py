@@ -16,6 +16,7 @@ from agent.core.actions import (
     WriteSeed,
 )
 from agent.core.changes import Disposition
+from agent.core.domain_xml import parse
 from agent.core.drift import DEFINITION, Drift, Edit
 from agent.core.facts import Engine, View
 from agent.core.host import RawDomain, RawVolume, version
@@ -27,7 +28,7 @@ from agent.core.model import Key, Manifest, Object
 from agent.kinds.local import Place
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.deeds import Deeds, deeds
-from agent.kinds.virtual_machine.definition import DomainFacts, parse, read, render
+from agent.kinds.virtual_machine.definition import DomainFacts, read, render
 from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.elements.disks import Disk, Disks
 from agent.kinds.virtual_machine.intent import Intent

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from agent.core.domain_xml import parse
 from agent.core.facts import Engine, View
 from agent.core.identity import disk_volume, serial
 from agent.core.known import OVERLAYS
 from agent.core.model import Condition, Key, Manifest, Object
 from agent.kinds.local import Place
-from agent.kinds.virtual_machine.definition import DomainFacts, parse, read
+from agent.kinds.virtual_machine.definition import DomainFacts, read
 from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.elements.disks import Disk, Disks
 from agent.kinds.virtual_machine.files import (

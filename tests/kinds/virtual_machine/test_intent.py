@@ -18,7 +18,8 @@ from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.expected import expected
 from agent.kinds.virtual_machine.intent import Intent, can_start, current_phase, intent
 from agent.kinds.virtual_machine.situation import Situation
-from agent.kinds.virtual_machine.wanted import Device, GuestCpu
+from agent.kinds.virtual_machine.wanted import Device
+from agent.kinds.virtual_machine_class.cpu import GuestCpu
 from tests.golden.case import accepted
 from tests.kinds.virtual_machine.test_deeds import DELETED, HELD, KEY, NEEDS, situation
 from tests.kinds.virtual_machine.test_power import GONE_OFF, NEXT, NOW

@@ -17,6 +17,7 @@ from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.operations import (
     Outcome,
     completed_operations,
+    none_taken_up,
     open_operations,
     take,
     without_domain,
@@ -268,3 +269,11 @@ def test_an_operation_is_open_until_it_has_ended_or_its_file_is_gone() -> None:
     view = View(engine, vm, NOW)
     assert [each.uid for each in open_operations(vm, view)] == ["new", "begun"]
     assert completed_operations(vm, view) == {"done"}
+
+
+def test_no_operation_is_taken_up_on_a_suspended_machine_and_one_that_ended_has_ended() -> None:
+    ended, under_way = Progress("Failed", "Reason", "x"), Progress("InProgress", "Reason", "y")
+    found = none_taken_up({"a": ended, "b": under_way})
+    assert found["a"] == ended
+    assert found["b"].phase == "Pending"
+    assert "suspended" in found["b"].message

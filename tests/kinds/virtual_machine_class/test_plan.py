@@ -13,9 +13,9 @@ from agent.core.facts import Decision
 from agent.core.known import Fact
 from agent.core.model import Condition, Json, Key, Object
 from agent.kinds.local import NOT_READY
-from agent.kinds.virtual_machine.wanted import GuestCpu
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN
-from agent.kinds.virtual_machine_class.plan import ClassData, decide
+from agent.kinds.virtual_machine_class.cpu import GuestCpu
+from agent.kinds.virtual_machine_class.decide import ClassData, decide
 from agent.kinds.virtual_machine_class.sizing import default_core_fraction, violations
 from agent.kinds.virtual_machine_class.validation import CHECKS
 from tests.golden.case import NODE

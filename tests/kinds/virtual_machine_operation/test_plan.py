@@ -11,7 +11,7 @@ from agent.core import known
 from agent.core.known import Fact
 from agent.core.model import Condition, Key
 from agent.core.progress import Progress
-from agent.kinds.virtual_machine_operation.plan import decide
+from agent.kinds.virtual_machine_operation.decide import decide
 from tests.kinds.deciding import decided, made
 
 VM = Key("VirtualMachine", "lab", "vm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from agent.core.facts import Decision, View
@@ -11,6 +12,19 @@ from agent.core.progress import Progress
 
 ENDED = ("Completed", "Failed", "Superseded")
 _STATUS = {"Completed": "True", "Superseded": "True", "Failed": "False", "InProgress": "False"}
+
+LOST: Mapping[str, Any] = {
+    "phase": "Failed",
+    "conditions": [
+        Condition(
+            "Completed",
+            "False",
+            "Expired",
+            "It was asked for before the agent's ledger began: ask again with a new name.",
+        )
+    ],
+}
+"""The report of one from before the ledger: whether it was executed cannot be known."""
 
 
 def decide(operation: Object, view: View) -> Decision:

@@ -33,6 +33,7 @@ from agent.kinds.virtual_machine.deeds import MEDIUM, deeds
 from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.files import elsewhere
 from agent.kinds.virtual_machine.intent import Intent, can_start, current_phase, intent
+from agent.kinds.virtual_machine.operations import none_taken_up
 from agent.kinds.virtual_machine.report import Report, conflict, unreachable
 from agent.kinds.virtual_machine.seen import Seen, seen
 from agent.kinds.virtual_machine.situation import Situation, foreign, situation
@@ -125,7 +126,9 @@ def _leave(vm: Object, at: Place, view: View) -> Decision:
 
 def _publish(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
     """How far operations are, and which disks nobody else may open."""
-    facts: dict[Fact, Any] = {(PROGRESS, uid): each for uid, each in made.progress.items()}
+    still = suspended(case.vm.manifest) and not case.deleted
+    told = none_taken_up(made.progress) if still else made.progress
+    facts: dict[Fact, Any] = {(PROGRESS, uid): each for uid, each in told.items()}
     facts |= _moved(case.vm, case.seen, case.at, view)
     for disk in _held(case, made):
         facts |= ATTACHED.states((disk, case.vm.key), True)

@@ -10,18 +10,19 @@ from dataclasses import replace
 from agent.core.acceptance import suspended
 from agent.core.annotations import SUSPEND
 from agent.core.changes import sealed
+from agent.core.domain_xml import bare
 from agent.core.host import RawDomain
 from agent.core.identity import domain_name, domain_uuid, next_instance
 from agent.core.ledger import Record
 from agent.core.metadata import DomainMetadata, Power
 from agent.core.model import Json, Key, Manifest
 from agent.core.schema import Kind
-from agent.kinds.registry import OPERATION, VM
-from agent.kinds.virtual_machine.definition import bare
 from agent.kinds.virtual_machine.phase import ON
 from agent.kinds.virtual_machine.power import ALWAYS_OFF, ALWAYS_ON, BY_POLICY, MANUAL
-from agent.kinds.virtual_machine_operation.plan import ENDED
+from agent.kinds.virtual_machine_operation.decide import ENDED
 
+VM = "VirtualMachine"
+OPERATION = "VirtualMachineOperation"
 PROVISIONING = "provisioning"
 
 

@@ -9,11 +9,12 @@ from typing import Any
 from agent.core.facts import Decision, View
 from agent.core.host import RawNode
 from agent.core.known import ANY_NODE, USERS
+from agent.core.ledger import Record
 from agent.core.model import Condition, Json, Key, Object
 from agent.kinds.local import NOT_READY, Place, labels, place
 from agent.kinds.node.selector import selects
 from agent.kinds.protection import kept
-from agent.kinds.virtual_machine.wanted import GuestCpu
+from agent.kinds.virtual_machine_class.cpu import GuestCpu
 
 DISCOVERY = "Discovery"
 BASE = "qemu64"
@@ -36,6 +37,12 @@ class _Offer:
     message: str = ""
     reason: str = "NoSuitableNodesFound"
     conditions: tuple[Condition, ...] = ()
+
+
+def lacking(each: Record) -> str:
+    """The CPU model of a class that no node can give."""
+    pending = each.status.get("phase") == "Pending"
+    return str(each.obj.spec["cpu"].get("model", "")) if pending else ""
 
 
 def decide(each: Object, view: View) -> Decision:

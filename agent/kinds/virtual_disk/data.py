@@ -1,0 +1,29 @@
+"""Where the data of a disk lies, as the ledger has it, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+
+from agent.core.identity import disk_volume
+from agent.core.ledger import Record
+from agent.core.model import Key
+from agent.core.quantity import to_bytes
+from agent.kinds.virtual_image.data import LOST, needed_as
+
+TO_THE_TRASH = "goes to the trash; its data stays"
+
+
+def needed(fleet: str, each: Record) -> str | None:
+    """The volume with the image data that a disk is based on, where it imported that itself."""
+    return needed_as(fleet, each, each.status.get("import", {}))
+
+
+def volumes(fleet: str, each: Record) -> Iterator[tuple[str, int, int]]:
+    """The volume that the ledger says is there: name, capacity and bytes stored."""
+    if each.status.get("phase") not in LOST and "capacity" in each.status:
+        name = disk_volume(fleet, each.obj.key, each.obj.uid)
+        yield name, to_bytes(each.status["capacity"]), 1
+
+
+def farewell(each: Record, staying: Set[Key]) -> str:
+    return TO_THE_TRASH

@@ -1,0 +1,38 @@
+"""Image data that an object needs, and where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from agent.core.identity import image_volume
+from agent.core.ledger import Record
+from agent.core.model import Json
+
+_UNKNOWN = ("", "Pending", "Provisioning")
+LOST = ("PVCLost", "Failed", "Pending", "Provisioning")
+"""Phases of disks and images without a volume."""
+
+
+def needed(fleet: str, each: Record) -> str | None:
+    """The volume with the data that an image was made to have."""
+    return needed_as(fleet, each, each.status)
+
+
+def needed_as(fleet: str, each: Record, facts: Mapping[str, Json]) -> str | None:
+    """The same by what is remembered of the import; empty if there is none, None while nobody
+    knows.
+    """
+    if each.obj.spec.get("dataSource", {}).get("type") != "HTTP":
+        return ""
+    if facts.get("digest"):
+        return image_volume(fleet, facts["digest"], facts["format"])
+    return None if each.status.get("phase", "") in _UNKNOWN else ""
+
+
+def volumes(fleet: str, each: Record) -> Iterator[tuple[str, int, int]]:
+    """The volume that the ledger says is there: name, capacity and bytes stored."""
+    status = each.status
+    size = status.get("size", {})
+    if status.get("phase") not in LOST and status.get("digest") and size:
+        name = image_volume(fleet, status["digest"], status["format"])
+        yield name, int(size["unpackedBytes"]), int(size["storedBytes"])
