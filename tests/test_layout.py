@@ -122,3 +122,17 @@ def test_each_kind_that_decides_has_tests() -> None:
     deciding = {path.parent.name for path in (AGENT / "kinds").glob("*/decide.py")}
     tested = {path.parent.name for path in (AGENT.parent / "tests" / "kinds").glob("*/test_*.py")}
     assert deciding - tested == set()
+
+
+def test_kinds_see_each_other_by_what_their_packages_export() -> None:
+    kinds = AGENT / "kinds"
+    found = {
+        f"{path.relative_to(AGENT)}: {module}"
+        for package in kinds.glob("*/__init__.py")
+        for path in package.parent.rglob("*.py")
+        for module in imported(path)
+        if (kinds / module.split(".")[2]).is_dir()
+        and module.split(".")[2] != package.parent.name
+        and module.count(".") > 2
+    }
+    assert found == set()

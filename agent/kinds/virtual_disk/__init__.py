@@ -4,8 +4,10 @@ by a decision here.
 
 from agent.kinds.record import KindRecord
 from agent.kinds.virtual_disk.data import farewell, needed, volumes
-from agent.kinds.virtual_disk.decide import decide
+from agent.kinds.virtual_disk.decide import DiskData, decide, overlays, users
 from agent.kinds.virtual_disk.validation import CHECKS
+
+__all__ = ["RECORD", "DiskData", "overlays", "users"]
 
 RECORD = KindRecord(
     decide=lambda _: decide,

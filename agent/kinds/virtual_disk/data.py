@@ -8,7 +8,7 @@ from agent.core.identity import disk_volume
 from agent.core.ledger import Record
 from agent.core.model import Key
 from agent.core.quantity import to_bytes
-from agent.kinds.virtual_image.data import LOST, needed_as
+from agent.kinds.virtual_image import LOST, needed_as
 
 TO_THE_TRASH = "goes to the trash; its data stays"
 

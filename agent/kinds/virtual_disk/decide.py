@@ -17,7 +17,7 @@ from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.local import NOT_READY, Place, place
 from agent.kinds.protection import kept
 from agent.kinds.storage_class import storage_class
-from agent.kinds.virtual_image.source import ImageData, imported
+from agent.kinds.virtual_image import ImageData, imported
 
 SECTOR = 512
 BLANK = ImageData("", "", size=0)  # pragma: no mutate: a blank disk's size is always given

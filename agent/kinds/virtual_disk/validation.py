@@ -9,7 +9,7 @@ from agent.core.manifests import Check
 from agent.core.model import Json
 from agent.core.quantity import parse
 from agent.kinds.content import at, mapping
-from agent.kinds.virtual_image.validation import address
+from agent.kinds.virtual_image import address
 
 _SIZE = ("spec", "persistentVolumeClaim", "size")
 

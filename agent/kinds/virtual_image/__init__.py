@@ -1,8 +1,11 @@
 """VirtualImage and ClusterVirtualImage: read-only image data, kept once a node by its digest."""
 
 from agent.kinds.record import KindRecord
-from agent.kinds.virtual_image.data import needed, volumes
+from agent.kinds.virtual_image.data import LOST, needed, needed_as, volumes
 from agent.kinds.virtual_image.decide import decide
-from agent.kinds.virtual_image.validation import CHECKS
+from agent.kinds.virtual_image.source import ImageData, imported
+from agent.kinds.virtual_image.validation import CHECKS, address
+
+__all__ = ["LOST", "RECORD", "ImageData", "address", "imported", "needed_as"]
 
 RECORD = KindRecord(decide=lambda _: decide, checks=CHECKS, volumes=volumes, needed=needed)

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 from agent.core.model import Json, Key, Manifest
 from agent.kinds.virtual_machine.resources import FULL
-from agent.kinds.virtual_machine_class.sizing import default_core_fraction
-from agent.kinds.virtual_machine_class.validation import is_default
+from agent.kinds.virtual_machine_class import default_core_fraction, is_default
 
 KIND = "VirtualMachineClass"
 CLASS = "virtualMachineClassName"

@@ -11,16 +11,13 @@ from agent.core.known import ATTACHED, ELSEWHERE
 from agent.core.model import Condition, Json, Key, Object
 from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.local import place
-from agent.kinds.virtual_disk.decide import DiskData, users
-from agent.kinds.virtual_image.source import ImageData
+from agent.kinds.virtual_disk import DiskData, users
+from agent.kinds.virtual_image import ImageData
 from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.provisioning import Medium, provisioning
 from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
 from agent.kinds.virtual_machine.wanted import LEGACY, Device, can_be_read_only
-from agent.kinds.virtual_machine_class.cpu import GuestCpu
-from agent.kinds.virtual_machine_class.decide import ClassData
-from agent.kinds.virtual_machine_class.sizing import violations
-from agent.kinds.virtual_machine_class.validation import IS_DEFAULT
+from agent.kinds.virtual_machine_class import IS_DEFAULT, ClassData, GuestCpu, violations
 
 READY = "BlockDevicesReady"
 NOT_READY = "BlockDevicesNotReady"

@@ -15,7 +15,7 @@ from agent.core.facts import View
 from agent.core.identity import domain_name, is_disk_volume
 from agent.core.model import Object
 from agent.kinds.local import Place
-from agent.kinds.virtual_disk.decide import overlays
+from agent.kinds.virtual_disk import overlays
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.dependencies import Dependencies, blocked
 from agent.kinds.virtual_machine.elements.disks import SOURCES, Disk, Disks

@@ -14,12 +14,12 @@ from agent.core.model import Key, Object
 from agent.core.progress import Progress
 from agent.core.status import seconds
 from agent.kinds.virtual_machine.power import Running, accept, cancel, finished, unfinished
-from agent.kinds.virtual_machine_operation.applicable import (
+from agent.kinds.virtual_machine_operation import (
+    ENDED,
     against_policy,
     refused,
     supersedes,
 )
-from agent.kinds.virtual_machine_operation.decide import ENDED
 
 USER_TYPES = ("Start", "Stop", "Restart")
 _REASONS = {"Start": "StartInProgress", "Stop": "StopInProgress", "Restart": "RestartInProgress"}

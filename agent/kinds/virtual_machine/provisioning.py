@@ -14,8 +14,8 @@ from agent.core.encoded import decoded
 from agent.core.facts import View
 from agent.core.identity import seed_volume
 from agent.core.model import Condition, Json, Key, Object
-from agent.kinds.secret.validation import CLOUD_INIT
-from agent.kinds.secret.validation import USER_DATA as USER_DATA_KEYS
+from agent.kinds.secret import CLOUD_INIT
+from agent.kinds.secret import USER_DATA as USER_DATA_KEYS
 
 READY = "ProvisioningReady"
 SYSPREP = "provisioning.virtualization.deckhouse.io/sysprep"

@@ -19,7 +19,7 @@ from agent.core.model import Json, Key, Manifest
 from agent.core.schema import Kind
 from agent.kinds.virtual_machine.phase import ON
 from agent.kinds.virtual_machine.power import ALWAYS_OFF, ALWAYS_ON, BY_POLICY, MANUAL
-from agent.kinds.virtual_machine_operation.decide import ENDED
+from agent.kinds.virtual_machine_operation import ENDED
 
 VM = "VirtualMachine"
 OPERATION = "VirtualMachineOperation"

@@ -9,7 +9,7 @@ from agent.core.host import RawNode
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json
 from agent.kinds.virtual_machine.elements.address import Address
-from agent.kinds.virtual_machine_class.cpu import GuestCpu
+from agent.kinds.virtual_machine_class import GuestCpu
 
 LEGACY = "Legacy"
 """The osType of guests from before AHCI and virtio."""

@@ -2,9 +2,21 @@
 
 from agent.kinds.record import KindRecord
 from agent.kinds.virtual_machine_class.builtin import BUILT_IN
-from agent.kinds.virtual_machine_class.decide import decide, lacking
+from agent.kinds.virtual_machine_class.cpu import GuestCpu
+from agent.kinds.virtual_machine_class.decide import ClassData, decide, lacking
 from agent.kinds.virtual_machine_class.rivals import rivals
-from agent.kinds.virtual_machine_class.validation import CHECKS
+from agent.kinds.virtual_machine_class.sizing import default_core_fraction, violations
+from agent.kinds.virtual_machine_class.validation import CHECKS, IS_DEFAULT, is_default
+
+__all__ = [
+    "IS_DEFAULT",
+    "RECORD",
+    "ClassData",
+    "GuestCpu",
+    "default_core_fraction",
+    "is_default",
+    "violations",
+]
 
 RECORD = KindRecord(
     decide=lambda _: decide,

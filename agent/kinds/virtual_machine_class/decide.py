@@ -12,7 +12,7 @@ from agent.core.known import ANY_NODE, USERS
 from agent.core.ledger import Record
 from agent.core.model import Condition, Json, Key, Object
 from agent.kinds.local import NOT_READY, Place, labels, place
-from agent.kinds.node.selector import selects
+from agent.kinds.node import selects
 from agent.kinds.protection import kept
 from agent.kinds.virtual_machine_class.cpu import GuestCpu
 
