@@ -196,9 +196,9 @@ class Agent:
         the repository hangs.
         """
         self._stopping.set()
-        for each in self._workers:
-            each.close()
+        for workers in self._workers:
+            workers.close()
         deadline = time.monotonic() + LAST_WORK
-        ended = [each for each in self._workers if each.join(deadline)]
+        ended = [workers for workers in self._workers if workers.join(deadline)]
         if self._git_workers is None or self._git_workers in ended:
             self.git.release()

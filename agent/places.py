@@ -53,37 +53,37 @@ class PlaceError(ValueError):
 
 def nodes(value: Json) -> Mapping[str, NodeSettings]:
     """The setting `nodes`, in its order. Raises PlaceError."""
-    found: dict[str, NodeSettings] = {}
-    for name, each in _named(value, 'pt-1: {connect: "qemu+ssh://pt-1/system"}'):
+    settings: dict[str, NodeSettings] = {}
+    for name, content in _named(value, 'pt-1: {connect: "qemu+ssh://pt-1/system"}'):
         if not _NODE.fullmatch(name):
             raise PlaceError((name,), "is no node's name: use lower-case letters, digits, - and .")
-        fields = _fields((name,), each, ("connect", "peer", "migrate"))
+        fields = _fields((name,), content, ("connect", "peer", "migrate"))
         connect = _text((name,), fields, "connect", _CONNECT, "qemu+ssh://pt-1/system")
         if not connect:
             raise PlaceError((name,), "must say with connect how its host is reached")
         peer = _text((name,), fields, "peer", _PEER, "qemu+tls://pt-1/system")
         migrate = _text((name,), fields, "migrate", _MIGRATE, "tcp://10.0.0.1")
-        found[name] = NodeSettings(connect, peer, migrate)
-        _unlike(found, (name, "connect"), [each.connect for each in found.values()])
-    return found
+        settings[name] = NodeSettings(connect, peer, migrate)
+        _unlike(settings, (name, "connect"), [node.connect for node in settings.values()])
+    return settings
 
 
 def pools(value: Json) -> Mapping[str, PoolSettings]:
     """The setting `pools`, in its order. Raises PlaceError."""
-    found: dict[str, PoolSettings] = {}
-    for name, each in _named(value, "local: {pool: gitvirt}"):
+    settings: dict[str, PoolSettings] = {}
+    for name, content in _named(value, "local: {pool: gitvirt}"):
         if not _POOL.fullmatch(name):
             raise PlaceError((name,), "is no pool's name: use lower-case letters, digits and -")
-        fields = _fields((name,), each, ("pool", "shared"))
+        fields = _fields((name,), content, ("pool", "shared"))
         pool = _text((name,), fields, "pool", _LIBVIRT_POOL, "gitvirt")
         if not pool:
             raise PlaceError((name,), "must say with pool what libvirt calls it")
         shared = fields.get("shared", False)
         if not isinstance(shared, bool):
             raise PlaceError((name, "shared"), f"must be true or false, not {shown(shared)}")
-        found[name] = PoolSettings(pool, shared)
-        _unlike(found, (name, "pool"), [each.pool for each in found.values()])
-    return found
+        settings[name] = PoolSettings(pool, shared)
+        _unlike(settings, (name, "pool"), [pool.pool for pool in settings.values()])
+    return settings
 
 
 PLACES: Mapping[str, Callable[[Json], Any]] = {"nodes": nodes, "pools": pools}
@@ -93,7 +93,7 @@ PLACES: Mapping[str, Callable[[Json], Any]] = {"nodes": nodes, "pools": pools}
 def _named(value: Json, example: str) -> Iterable[tuple[str, Json]]:
     if not isinstance(value, Mapping) or not value:
         raise PlaceError((), f"must be a mapping, such as {example}, not {shown(value)}")
-    return ((str(name), each) for name, each in value.items())
+    return ((str(name), content) for name, content in value.items())
 
 
 def _fields(path: tuple[str, ...], value: Json, known: tuple[str, ...]) -> Mapping[str, Json]:
@@ -122,9 +122,9 @@ def _text(
     return value
 
 
-def _unlike(found: Mapping[str, object], path: tuple[str, str], values: list[str]) -> None:
+def _unlike(known: Mapping[str, object], path: tuple[str, str], values: list[str]) -> None:
     """The last of these is none of the others."""
     first = values.index(values[-1])
     if first < len(values) - 1:
-        other = list(found)[first]
+        other = list(known)[first]
         raise PlaceError(path, f"is that of {other}, too: keep one of them")

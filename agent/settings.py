@@ -125,11 +125,11 @@ def _path(text: str) -> Path:
 def _refs(text: str) -> tuple[str, ...]:
     """Patterns, with commas or spaces between them."""
     patterns = tuple(text.replace(",", " ").split())
-    for each in patterns:
-        if not is_pattern(each):
+    for pattern in patterns:
+        if not is_pattern(pattern):
             raise ValueError(
                 "must be full names of refs with * for a part of them, such as refs/pull/*/head, "
-                f"and neither branches nor tags, not {shown(each)}"
+                f"and neither branches nor tags, not {shown(pattern)}"
             )
     return patterns
 
@@ -307,13 +307,13 @@ def user_folders(environment: Mapping[str, str] | None = None) -> dict[str, Path
     """
     variables = os.environ if environment is None else environment
     runtime = variables.get("XDG_RUNTIME_DIR", "")
-    found = {
+    folders = {
         "XDG_CONFIG_HOME": _home(variables, "XDG_CONFIG_HOME", ".config"),
         "XDG_CACHE_HOME": _home(variables, "XDG_CACHE_HOME", ".cache"),
         "XDG_DATA_HOME": _home(variables, "XDG_DATA_HOME", ".local/share"),
         "XDG_RUNTIME_DIR": Path(runtime) if runtime else None,
     }
-    return {name: path for name, path in found.items() if path is not None}
+    return {name: path for name, path in folders.items() if path is not None}
 
 
 def data_home() -> Path | None:

@@ -44,12 +44,12 @@ def run(args: argparse.Namespace, _: Settings) -> int:
 def script(shell: str) -> str:
     parser = cli.whole_parser()
     kinds = [word for kind in Catalogue.load().kinds.values() for word in kind.words]
-    for each in (parser, *parser.parsers.values()):
-        for argument in each.arguments:
+    for command in (parser, *parser.parsers.values()):
+        for argument in command.arguments:
             named = argument.metavar if isinstance(argument.metavar, str) else ""
             if named.startswith("KIND"):
                 argument.choices = [*kinds, ALL]
             elif named in _PLACES and _FIELD not in argument.option_strings:
                 setattr(argument, "complete", _PLACES[named])  # noqa: B010  # shtab looks for it
-    found: str = shtab.complete(parser, shell=shell)
-    return found
+    text: str = shtab.complete(parser, shell=shell)
+    return text

@@ -45,17 +45,17 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     with opened(settings) as repository:
         snapshot = Reader(repository, settings, catalogue).now()
         snapshot.warn_of_silence(now)
-        found: list[Entry] = []
+        entries: list[Entry] = []
         for target in wanted:
             if not target.names:
-                found.extend(listed(snapshot, target.kind, settings.namespace))
+                entries.extend(listed(snapshot, target.kind, settings.namespace))
             for name in target.names:
                 entry = named(snapshot, target.kind, settings.namespace, name)
                 if entry is None:
                     where = f" in namespace {settings.namespace}" if target.kind.namespaced else ""
                     raise CommandError(f"there is no {target.kind.name} {name!r}{where}")
-                found.append(entry)
-        print("\n\n".join(_described(snapshot, entry, now) for entry in found))
+                entries.append(entry)
+        print("\n\n".join(_described(snapshot, entry, now) for entry in entries))
     return 0
 
 
@@ -90,7 +90,7 @@ def describe(
     content = [name for name in value if name not in ("apiVersion", "kind", "metadata", "status")]
     for name in content:
         yield from _block(name.capitalize(), value[name])
-    yield from _block("Status", {key: each for key, each in state.items() if key not in _APART})
+    yield from _block("Status", {key: part for key, part in state.items() if key not in _APART})
     yield from _waiting(state.get("restartAwaitingChanges"))
     yield from _conditions(state.get("conditions"), now)
     key = Key(kind.name, metadata.get("namespace", ""), metadata["name"])
@@ -101,7 +101,7 @@ def _fields(values: Mapping[str, Any]) -> Iterator[str]:
     width = max(len(name) for name in values) + 3
     for name, value in values.items():
         if isinstance(value, Mapping):
-            lines = [f"{key}={each}" for key, each in sorted(value.items())] or ["<none>"]
+            lines = [f"{key}={item}" for key, item in sorted(value.items())] or ["<none>"]
         elif value == "":
             continue
         else:

@@ -99,8 +99,8 @@ def _hosts(settings: Settings, around: Surroundings) -> Iterator[Finding]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         seen = pool.map(lambda uri: _seen(uri, names), wanted.values())
         known: dict[str, str] = {}
-        for (name, uri), each in zip(wanted.items(), seen, strict=True):
-            for finding in _host(name, uri, each, around, names, known):
+        for (name, uri), reading in zip(wanted.items(), seen, strict=True):
+            for finding in _host(name, uri, reading, around, names, known):
                 named = f"{name}: {finding.subject}" if name else finding.subject
                 yield replace(finding, subject=named)
     yield from local_findings(around)

@@ -57,7 +57,7 @@ def explained(kind: Kind, path: Sequence[str], *, recursive: bool) -> Iterator[s
     """Lines about a field, or about the whole kind. CommandError if there is no such field."""
     schema, required = _at(kind, path)
     group = kind.api_versions[0].rpartition("/")[0]
-    versions = [each.rpartition("/")[2] for each in kind.api_versions]
+    versions = [version.rpartition("/")[2] for version in kind.api_versions]
     if group:
         yield f"GROUP:      {group}"
     yield f"KIND:       {kind.name}"
@@ -123,7 +123,7 @@ def _typed(schema: Schema) -> str:
 
 def _type(schema: Schema) -> str:
     named = schema.get("type", "any")
-    names = [each for each in ([named] if isinstance(named, str) else named) if each != "null"]
+    names = [name for name in ([named] if isinstance(named, str) else named) if name != "null"]
     if names == ["array"]:
         items = schema.get("items")
         return f"[]{_type(items) if isinstance(items, Mapping) else 'any'}"

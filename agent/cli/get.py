@@ -93,7 +93,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         fits=selector(args.selector),
         sort_by=args.sort_by,
     )
-    if request.everywhere and any(each.names for each in request.targets):
+    if request.everywhere and any(target.names for target in request.targets):
         raise CommandError("an object is named within one namespace: give -n, or leave out -A")
     if args.watch and len(request.targets) > 1:
         raise CommandError("--watch takes one kind")
@@ -107,11 +107,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             return _watch(reader, request, show, settings.timeout)
         snapshot = reader.now()
         snapshot.warn_of_silence(time.time())
-        found, missing = _selected(snapshot, request)
+        entries, missing = _selected(snapshot, request)
         if request.sort_by:
-            found = in_order(found, request.sort_by)
-        if found or (not missing and style.quiet):
-            show(found)
+            entries = in_order(entries, request.sort_by)
+        if entries or (not missing and style.quiet):
+            show(entries)
         elif not missing:
             where = "" if _nowhere(request) else f" in {request.namespace} namespace"
             print(f"No resources found{where}.", file=sys.stderr)
@@ -124,7 +124,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def _style(args: argparse.Namespace, request: Request) -> Style:
     return Style(
         output=args.output,
-        kinds=[each.kind for each in request.targets],
+        kinds=[target.kind for target in request.targets],
         single=len(request.targets) == 1 and len(request.targets[0].names) == 1,
         namespaces=request.everywhere,
         labels=args.show_labels,
@@ -134,12 +134,12 @@ def _style(args: argparse.Namespace, request: Request) -> Style:
 
 
 def _nowhere(request: Request) -> bool:
-    return request.everywhere or not any(each.kind.namespaced for each in request.targets)
+    return request.everywhere or not any(target.kind.namespaced for target in request.targets)
 
 
 def _selected(snapshot: Snapshot, request: Request) -> tuple[list[Entry], list[Key]]:
     """The objects that are asked for, and the named ones that are not there."""
-    found: list[Entry] = []
+    selected: list[Entry] = []
     missing: list[Key] = []
     for target in request.targets:
         if target.names:
@@ -149,12 +149,12 @@ def _selected(snapshot: Snapshot, request: Request) -> tuple[list[Entry], list[K
                     namespace = request.namespace if target.kind.namespaced else ""
                     missing.append(Key(target.kind.name, namespace, name))
                 elif request.fits(_labels(entry)):
-                    found.append(entry)
+                    selected.append(entry)
         else:
             within = None if request.everywhere else request.namespace
             entries = listed(snapshot, target.kind, within)
-            found.extend(entry for entry in entries if request.fits(_labels(entry)))
-    return found, missing
+            selected.extend(entry for entry in entries if request.fits(_labels(entry)))
+    return selected, missing
 
 
 def _labels(entry: Entry) -> Mapping[str, str]:
@@ -169,12 +169,12 @@ def _watch(reader: Reader, request: Request, show: Printer, timeout: float | Non
     seen: dict[str, Entry] = {}
     for turn, refs in enumerate(news(reader.repository, timeout)):
         snapshot = reader.now(refs)
-        found, missing = _selected(snapshot, request)
+        entries, missing = _selected(snapshot, request)
         if turn == 0:
             snapshot.warn_of_silence(time.time())
             if missing:
                 raise CommandError(f"there is no {missing[0].kind} {missing[0].name!r} to watch")
-        current = {entry.path: entry for entry in found}
+        current = {entry.path: entry for entry in entries}
         for batch in _changed(seen, current, at_once=turn == 0):
             show(batch)
         sys.stdout.flush()

@@ -21,11 +21,11 @@ CORDONED = "SchedulingDisabled"
 def nodes(snapshot: Snapshot) -> list[Entry]:
     """Those of manifests, and those that the agent knows, by name."""
     catalogue = snapshot.reader.catalogue
-    found = {entry.name: entry for entry in snapshot.entries(catalogue.kinds[KIND])}
+    entries = {entry.name: entry for entry in snapshot.entries(catalogue.kinds[KIND])}
     for known in told(snapshot.agent):
         name = known["name"]
-        found[name] = _with_state(found.get(name) or _bare(catalogue, name), known)
-    return [found[each] for each in sorted(found)]
+        entries[name] = _with_state(entries.get(name) or _bare(catalogue, name), known)
+    return [entries[name] for name in sorted(entries)]
 
 
 def _bare(catalogue: Catalogue, name: str) -> Entry:

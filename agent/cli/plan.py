@@ -208,12 +208,12 @@ def _machine(report: PlanReport) -> dict[str, Json]:
         ],
         "problems": [
             {
-                "file": each.file,
-                "line": each.line,
-                "resource": each.resource,
-                "path": each.path,
-                "message": each.message,
+                "file": problem.file,
+                "line": problem.line,
+                "resource": problem.resource,
+                "path": problem.path,
+                "message": problem.message,
             }
-            for each in report.problems
+            for problem in report.problems
         ],
     }

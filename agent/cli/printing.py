@@ -58,16 +58,16 @@ def printer(style: Style) -> Printer:
         return _ColumnsPrinter(style, _columns(argument))
     if equals and output == "custom-columns-file":
         return _ColumnsPrinter(style, _columns_of_file(Path(argument)))
-    found: Mapping[str, Callable[[Style], Printer]] = {
+    printers: Mapping[str, Callable[[Style], Printer]] = {
         "": TablePrinter,
         "wide": TablePrinter,
         "name": lambda _: _print_names,
         "json": _JsonPrinter,
         "yaml": _YamlPrinter,
     }
-    if style.output not in found:
+    if style.output not in printers:
         raise CommandError(f"{style.output!r} is no output format: use {FORMATS}")
-    return found[style.output](style)
+    return printers[style.output](style)
 
 
 def _template(text: str) -> jsonpath.Template:
@@ -197,13 +197,13 @@ class _ColumnsPrinter:
 
 
 def _cell(path: str, value: Mapping[str, Any]) -> str:
-    found = [jsonpath.shown(each) for each in jsonpath.find(path, value) if each is not None]
-    return tables.printable(",".join(found)) if found else "<none>"
+    texts = [jsonpath.shown(item) for item in jsonpath.find(path, value) if item is not None]
+    return tables.printable(",".join(texts)) if texts else "<none>"
 
 
 def _columns(text: str) -> Columns:
     """`NAME:.metadata.name,PHASE:.status.phase`."""
-    found = []
+    columns = []
     for part in _COLUMN.split(text):
         name, colon, path = part.partition(":")
         if not colon or not name or not path:
@@ -211,8 +211,8 @@ def _columns(text: str) -> Columns:
                 f"{part!r} is no column: write HEADER:PATH, such as PHASE:.status.phase, with "
                 "commas between"
             )
-        found.append((name, one_path(path)))
-    return found
+        columns.append((name, one_path(path)))
+    return columns
 
 
 def _columns_of_file(path: Path) -> Columns:
@@ -224,4 +224,4 @@ def _columns_of_file(path: Path) -> Columns:
     headers, paths = [line.split() for line in (*lines, "", "")[:2]]
     if not headers or len(headers) != len(paths):
         raise CommandError(f"{path} must have a line of headers, and one with a path for each")
-    return [(name, one_path(each)) for name, each in zip(headers, paths, strict=True)]
+    return [(name, one_path(path)) for name, path in zip(headers, paths, strict=True)]

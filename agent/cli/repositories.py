@@ -36,9 +36,9 @@ def address(settings: Settings, folder: Path) -> str:
     """
     if settings.repo:
         return settings.repo
-    found = origin_of(folder)
-    if found is not None:
-        return found
+    origin = origin_of(folder)
+    if origin is not None:
+        return origin
     for at in (folder, *folder.parents):
         if (at / ".git").exists():
             return str(at)

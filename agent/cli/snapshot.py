@@ -165,14 +165,14 @@ class Snapshot:
 
 def problems(data: bytes) -> list[Problem]:
     """The list that problems.yaml holds; entries that are none are left out."""
-    found = []
+    listed = []
     for document in parse(data).documents:
         items = document.value if isinstance(document.value, list) else []
         for item in items:
             try:
                 line = int(item.get("line", 0))
                 texts = (str(item.get(name, "")) for name in ("resource", "path", "message"))
-                found.append(Problem(str(item["file"]), line, *texts))
+                listed.append(Problem(str(item["file"]), line, *texts))
             except (AttributeError, KeyError, TypeError, ValueError):
                 continue
-    return found
+    return listed

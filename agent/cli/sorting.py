@@ -24,11 +24,11 @@ def in_order(entries: Iterable[Entry], text: str) -> list[Entry]:
     keys = [(_key(jsonpath.find(path, entry.value)), entry) for entry in entries]
     if keys and all(key[0] == _NOTHING for key, _ in keys):
         raise CommandError(f"none of the objects has a field {text!r} to sort by")
-    return [entry for _, entry in sorted(keys, key=lambda each: each[0])]
+    return [entry for _, entry in sorted(keys, key=lambda pair: pair[0])]
 
 
-def _key(found: list[Any]) -> tuple[int, Any]:
-    value = found[0] if found else None
+def _key(values: list[Any]) -> tuple[int, Any]:
+    value = values[0] if values else None
     if value is None:
         return _NOTHING, 0
     if isinstance(value, bool) or not isinstance(value, str | int | float):

@@ -71,17 +71,19 @@ class Glance:
     def fine(self) -> bool:
         told = (self.silence, self.errors, self.problems)
         healthy = not any(told) and all(map(nodes.ready, nodes.told(self.agent)))
-        calm = all(each.weight is Weight.NOTE for each in self.concerns)
+        calm = all(concern.weight is Weight.NOTE for concern in self.concerns)
         return healthy and calm and not self.restarts
 
     def said(self, weight: Weight) -> dict[str, list[str]]:
         """Who says what of that weight: each sentence once, with all that it is about."""
-        found: dict[str, list[str]] = {}
-        for each in self.concerns:
-            for one in each.said:
-                if one.weight is weight:
-                    found.setdefault(one.message or f"{each.phase}.", []).append(each.resource)
-        return found
+        resources: dict[str, list[str]] = {}
+        for subject in self.concerns:
+            for sentence in subject.said:
+                if sentence.weight is weight:
+                    resources.setdefault(sentence.message or f"{subject.phase}.", []).append(
+                        subject.resource
+                    )
+        return resources
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -113,7 +115,7 @@ def look(snapshot: Snapshot, now: float) -> Glance:
         phases=phases(catalogue, objects),
         restarts=restarts(objects),
         concerns=concerns(catalogue, objects),
-        last=max((_change(catalogue, each) for each in objects), default=("", "")),
+        last=max((_change(catalogue, value) for value in objects), default=("", "")),
     )
 
 
@@ -149,12 +151,12 @@ def _machine(glance: Glance) -> dict[str, Any]:
         "lastChange": {"time": glance.last[0], "what": glance.last[1]},
         "concerns": [
             {
-                "resource": each.resource,
-                "phase": each.phase,
-                "weight": each.weight.name.lower(),
-                "messages": list(each.messages),
+                "resource": concern.resource,
+                "phase": concern.phase,
+                "weight": concern.weight.name.lower(),
+                "messages": list(concern.messages),
             }
-            for each in glance.concerns
+            for concern in glance.concerns
         ],
     }
 
@@ -167,13 +169,15 @@ def _lines(glance: Glance, now: float) -> Iterator[str]:
     yield f"Agent:      {', '.join(word for word in words if word)}"
     if glance.silence:
         yield f"            warning: {glance.silence}"
-    yield from (f"Error:      {each}" for each in glance.errors)
+    yield from (f"Error:      {error}" for error in glance.errors)
     yield from _nodes(nodes.told(agent))
     yield from _revisions(agent, now)
     if glance.last[0]:
         yield f"Changed:    {printable(glance.last[1])}, {_ago(glance.last[0], now)}"
     yield from _said("Somebody has to look at", glance.said(Weight.ACT))
-    yield from _listed("Manifests that do not hold", [place(each) for each in glance.problems])
+    yield from _listed(
+        "Manifests that do not hold", [place(problem) for problem in glance.problems]
+    )
     yield from _listed(
         "Waiting for a restart",
         [f"{name}: {', '.join(paths)}" for name, paths in glance.restarts.items()],
@@ -199,10 +203,10 @@ def _nodes(known: Sequence[nodes.Told]) -> Iterator[str]:
     if len(known) == 1:
         yield f"Node:       {_node(known[0])}"
     elif known:
-        away = [each for each in known if not nodes.ready(each)]
+        away = [node for node in known if not nodes.ready(node)]
         counts = [f"{len(known) - len(away)} ready", *([f"{len(away)} not ready"] if away else [])]
         yield f"Nodes:      {', '.join(counts)}"
-        yield from (f"            {_node(each)}" for each in away)
+        yield from (f"            {_node(node)}" for node in away)
 
 
 def _node(node: nodes.Told) -> str:

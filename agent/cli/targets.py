@@ -32,10 +32,10 @@ def target(catalogue: Catalogue, words: Sequence[str]) -> tuple[Kind, str]:
     """Exactly one object: `vm/a` or `vm a`."""
     if len(words) == 1 and "/" not in words[0]:
         _not_a_name(catalogue, words[0])
-    found = targets(catalogue, words)
-    if len(found) != 1 or len(found[0].names) != 1:
+    listed = targets(catalogue, words)
+    if len(listed) != 1 or len(listed[0].names) != 1:
         raise CommandError(f"{' '.join(words)!r} must name one object, such as vm/linux-vm")
-    return found[0].kind, found[0].names[0]
+    return listed[0].kind, listed[0].names[0]
 
 
 def _not_a_name(catalogue: Catalogue, word: str) -> None:
@@ -55,11 +55,11 @@ def kind(catalogue: Catalogue, word: str) -> Kind:
 
 def _kinds(catalogue: Catalogue, word: str) -> list[Kind]:
     if word.lower() == ALL:
-        return [each for each in catalogue.in_order if each.namespaced and each.place < LAST]
-    found = [kind(catalogue, part) for part in word.split(",") if part]
-    if not found:
+        return [one for one in catalogue.in_order if one.namespaced and one.place < LAST]
+    kinds = [kind(catalogue, part) for part in word.split(",") if part]
+    if not kinds:
         raise CommandError("a kind is missing, such as vm")
-    return list({each.name: each for each in found}.values())
+    return list({one.name: one for one in kinds}.values())
 
 
 def _named(catalogue: Catalogue, words: Sequence[str]) -> list[Target]:
@@ -72,6 +72,6 @@ def _named(catalogue: Catalogue, words: Sequence[str]) -> list[Target]:
             )
         names.setdefault(kind(catalogue, what).name, []).append(name)
     return [
-        Target(catalogue.kinds[each], tuple(dict.fromkeys(listed)))
-        for each, listed in names.items()
+        Target(catalogue.kinds[name], tuple(dict.fromkeys(listed)))
+        for name, listed in names.items()
     ]

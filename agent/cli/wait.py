@@ -132,8 +132,8 @@ def _jsonpath(path: str, wanted: str | None) -> Condition:
         raise CommandError(f"the JSONPath cannot be read: {error}") from error
 
     def holds(value: Mapping[str, Any] | None) -> bool:
-        found = "" if value is None else template.render(value)
-        return bool(found) if wanted is None else found == wanted
+        shown = "" if value is None else template.render(value)
+        return bool(shown) if wanted is None else shown == wanted
 
     return holds
 
@@ -151,9 +151,9 @@ def _revision(reader: Reader, revision: str, timeout: float) -> int:
                 return _rejected(snapshot.problems())
         progress.check(refs)
     bad = 0 if snapshot is None else _count(_of_manifests(snapshot.problems()))
-    found = f"; {_do_not_hold(bad)}, see `gitvirt status`" if bad else ""
+    hint = f"; {_do_not_hold(bad)}, see `gitvirt status`" if bad else ""
     waited = f"timed out after {human.age(timeout)} waiting for"
-    raise CommandError(f"{waited} {progress or revision}{found}{_silence(snapshot)}")
+    raise CommandError(f"{waited} {progress or revision}{hint}{_silence(snapshot)}")
 
 
 class _Progress:

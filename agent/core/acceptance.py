@@ -49,12 +49,12 @@ def accept(
     machine is not.
     """
     if known is None:
-        found = identity(manifest.key)
+        given = identity(manifest.key)
         return Object(
             manifest=manifest,
-            uid=found.uid,
-            generation=found.generation,
-            created=found.created or timestamp(now),
+            uid=given.uid,
+            generation=given.generation,
+            created=given.created or timestamp(now),
             source=source,
         )
     if known.deleted and kind.irreversible:
@@ -74,16 +74,16 @@ def frozen(kind: Kind, known: Object, manifest: Manifest, *, ready: bool) -> lis
     """Fields that the manifest changes although they cannot be changed any more: path and
     sentence.
     """
-    found = []
+    wrong = []
     for change in diff(kind, known.spec, manifest.spec):
         path = tuple(part for part in change.path.split(".") if not part.isdigit())
         rule = kind.rule(("spec", *path)).immutable
         if rule == "always" or (rule == "ready" and ready):
             when = "" if rule == "always" else " once the object is ready"
-            found.append(
+            wrong.append(
                 (f"spec.{change.path}", f"cannot be changed{when}: put it back, or use a new name")
             )
-    return found
+    return wrong
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def prune(
     """
     missing = sorted(
         key
-        for key, each in records.items()
-        if key not in wanted and key not in desired.invalid and not each.obj.deleted
+        for key, record in records.items()
+        if key not in wanted and key not in desired.invalid and not record.obj.deleted
     )
     if not missing:
         return Pruning()
@@ -155,14 +155,19 @@ def meant_in(desired: Desired, key: Key, known: Container[Key]) -> str:
     namespace where it may have lost its own.
     """
     strangers = {
-        str(each)
-        for each in desired.invalid
-        if each.kind == key.kind
-        and (each.namespace in (key.namespace, DEFAULT_NAMESPACE) or each.name == key.name)
-        and each not in known
+        str(other)
+        for other in desired.invalid
+        if other.kind == key.kind
+        and (other.namespace in (key.namespace, DEFAULT_NAMESPACE) or other.name == key.name)
+        and other not in known
     }
     return desired.meant_in(key) or next(
-        (f"{each.file}:{each.line}" for each in desired.problems if each.resource in strangers), ""
+        (
+            f"{problem.file}:{problem.line}"
+            for problem in desired.problems
+            if problem.resource in strangers
+        ),
+        "",
     )
 
 
@@ -184,9 +189,9 @@ def _guarded(
     confirmed: str,
     others: Mapping[str, int],
 ) -> Pruning:
-    for kind in (each.name for each in catalogue.in_order if each.guarded):
+    for kind in (guarded.name for guarded in catalogue.in_order if guarded.guarded):
         going = sum(key.kind == kind for key in missing)
-        there = sum(key.kind == kind and not each.obj.deleted for key, each in records.items())
+        there = sum(key.kind == kind and not record.obj.deleted for key, record in records.items())
         there += others.get(kind, 0)
         code = deletion_set(records[key].obj for key in missing)
         if going > FREE_DELETIONS and going > SHARE * there and confirmed != code:
@@ -202,7 +207,7 @@ def deletion_set(objects: Iterable[Object]) -> str:
     """A short name for a set of deletions, of just these objects as they are: a confirmation that
     stays in its place means no others that come to bear their names.
     """
-    text = "\n".join(sorted(f"{each.key} {each.uid} {each.generation}" for each in objects))
+    text = "\n".join(sorted(f"{obj.key} {obj.uid} {obj.generation}" for obj in objects))
     return hashlib.sha256(text.encode()).hexdigest()[:12]  # pragma: no mutate: any short name does
 
 

@@ -57,5 +57,5 @@ def completed(address: str, username: str, password: str, query: str) -> str:
         host = authority.rpartition("@")[2]
         authority = f"{quote(username, safe='')}:{quote(password, safe='')}@{host}"
     old, mark, fragment = rest.partition("#")
-    asked = "&".join(each for each in (old.removeprefix("?"), query.removeprefix("?")) if each)
+    asked = "&".join(part for part in (old.removeprefix("?"), query.removeprefix("?")) if part)
     return f"{scheme}//{authority}{path}{'?' if asked else ''}{asked}{mark}{fragment}"

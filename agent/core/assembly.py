@@ -16,7 +16,7 @@ def assemble(revision: str, files: Iterable[tuple[str, FileResult]]) -> Desired:
     ignored: list[Problem] = []
     broken: list[str] = []
     invalid: set[Key] = set()
-    found: dict[Key, tuple[Manifest, str]] = {}
+    read: dict[Key, tuple[Manifest, str]] = {}
     meant: dict[Meant, str] = {}
     places: defaultdict[Key, list[tuple[str, int]]] = defaultdict(list)
     for path, result in files:
@@ -27,16 +27,16 @@ def assemble(revision: str, files: Iterable[tuple[str, FileResult]]) -> Desired:
         for key, line in result.refused:
             invalid.add(key)
             places[key].append((path, line))
-        for each, line in result.meant:
-            meant.setdefault(each, f"{path}:{line}")
+        for name, line in result.meant:
+            meant.setdefault(name, f"{path}:{line}")
         for manifest in result.manifests:
-            found[manifest.key] = manifest, path
+            read[manifest.key] = manifest, path
             places[manifest.key].append((path, manifest.line))
     for key, where in places.items():
         if len(where) > 1:
             invalid.add(key)
             problems.extend(_duplicates(key, where))
-    held = {key: entry for key, entry in found.items() if key not in invalid}
+    held = {key: entry for key, entry in read.items() if key not in invalid}
     return Desired(
         revision=revision,
         manifests={key: manifest for key, (manifest, _) in held.items()},

@@ -112,12 +112,12 @@ def diff(
     """What is different in `desired`, sorted by path."""
     if current is desired or current == desired:  # pragma: no mutate: it is only quicker
         return ()
-    found: list[Change] = []
+    changes: list[Change] = []
     before = _canonical(rules, ("spec",), _other(current, desired))
     after = _canonical(rules, ("spec",), _other(desired, current))
     for path in difference.paths(before, after):
-        found.extend(_changes(rules, path, _at(current, path), _at(desired, path)))
-    return tuple(sorted(_whole_variants(rules, found), key=lambda change: change.path))
+        changes.extend(_changes(rules, path, _at(current, path), _at(desired, path)))
+    return tuple(sorted(_whole_variants(rules, changes), key=lambda change: change.path))
 
 
 def _other(spec: Mapping[str, Json], than: Mapping[str, Json]) -> dict[str, Json]:
@@ -125,19 +125,19 @@ def _other(spec: Mapping[str, Json], than: Mapping[str, Json]) -> dict[str, Json
     return {name: at for name, at in spec.items() if name not in than or at != than[name]}
 
 
-def _whole_variants(rules: Rules, found: list[Change]) -> Iterable[Change]:
+def _whole_variants(rules: Rules, changes: list[Change]) -> Iterable[Change]:
     """Where another variant was chosen, one change that names both instead of one a field."""
     switched: dict[str, Change] = {}
-    for change in found:
+    for change in changes:
         parent, _, name = change.path.rpartition(".")
         if parent and rules.rule(("spec", *parent.split("."))).union == name:
             switched[parent] = change
-    for change in found:
+    for change in changes:
         if not any(change.path.startswith(f"{parent}.") for parent in switched):
             yield change
     for parent, change in switched.items():
-        inside = [each for each in found if each.path.startswith(f"{parent}.")]
-        worst = max(each.disposition for each in inside)
+        inside = [one for one in changes if one.path.startswith(f"{parent}.")]
+        worst = max(one.disposition for one in inside)
         yield replace(change, path=parent, disposition=worst)
 
 

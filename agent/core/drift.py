@@ -84,22 +84,22 @@ class Drift:
     def mended(self) -> tuple[Edit, ...]:
         """What is put back by defining the domain again."""
         return tuple(
-            each
-            for each in self.edits
-            if (each.where, each.disposition) == (DEFINITION, Disposition.IMMEDIATE)
+            edit
+            for edit in self.edits
+            if (edit.where, edit.disposition) == (DEFINITION, Disposition.IMMEDIATE)
         )
 
     def sentences(self) -> Iterator[str]:
         """One for what shares its fate, and what was reported."""
-        fates = sorted(self.edits, key=lambda each: (each.where, each.disposition, each.path))
-        for (where, remedy), group in groupby(fates, lambda each: (each.where, each.remedy)):
+        fates = sorted(self.edits, key=lambda edit: (edit.where, edit.disposition, edit.path))
+        for (where, remedy), group in groupby(fates, lambda edit: (edit.where, edit.remedy)):
             yield f"The {where} was changed by hand: {brief(tuple(group))}; {remedy}."
         yield from self.reported
 
     def lines(self) -> Iterator[str]:
         """One for each edit."""
-        for each in self.edits:
-            yield f"{each} ({each.where}: {each.remedy})"
+        for edit in self.edits:
+            yield f"{edit} ({edit.where}: {edit.remedy})"
         yield from self.reported
 
 
@@ -109,7 +109,7 @@ NO_DRIFT = Drift()
 def brief(edits: Sequence[Edit]) -> str:
     """The edits on one line."""
     more = f" and {len(edits) - MOST} more" if len(edits) > MOST else ""
-    return ", ".join(str(each) for each in edits[:MOST]) + more
+    return ", ".join(str(edit) for edit in edits[:MOST]) + more
 
 
 def _shown(value: Json) -> str:

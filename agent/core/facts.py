@@ -97,8 +97,8 @@ class View:
 
     def export(self, what: type[E], key: Key) -> E | None:
         """What the object's own decision exported; None if that is nothing of that class."""
-        found = self.read(EXPORT, key)
-        return found if isinstance(found, what) else None
+        exported = self.read(EXPORT, key)
+        return exported if isinstance(exported, what) else None
 
     def job(self, key: Key) -> Job:
         """What is being done for an object."""

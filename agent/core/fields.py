@@ -69,10 +69,10 @@ class Field:
         """The place of a field; a list's index may be given or left out."""
         if isinstance(name, int):
             return self.items
-        found = self.fields.get(name) or self.additional
-        if found is None and self.items is not None:
+        field = self.fields.get(name) or self.additional
+        if field is None and self.items is not None:
             return self.items.step(name)
-        return found
+        return field
 
 
 _ABSENT = object()

@@ -38,7 +38,7 @@ class FleetMap:
     def picture(self, known: Iterable[Told]) -> bytes:
         """fleet.svg; `known` is what agent.yaml says of the nodes."""
         named = self._total <= NAMED
-        about = {str(each["name"]): each for each in known}
+        about = {str(node["name"]): node for node in known}
         nodes = [
             Node(
                 name=name,

@@ -52,11 +52,11 @@ def _tokens(text: str) -> Iterator[_Token]:
     while True:
         start = _SPACE.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
         line += text.count("\n", at, start)
-        found = _TOKEN.match(text, start)
-        if found is None and start < len(text):
+        match = _TOKEN.match(text, start)
+        if match is None and start < len(text):
             raise _invalid(line, f"{_shown(text[start:])} is not expected")
-        yield _Token(found.lastgroup or "", found[0], line) if found else _Token("", "", line)
-        at = found.end() if found else start
+        yield _Token(match.lastgroup or "", match[0], line) if match else _Token("", "", line)
+        at = match.end() if match else start
 
 
 def _document(token: _Token, tokens: Iterator[_Token], builder: Builder) -> Document:

@@ -113,15 +113,15 @@ def read_file(
     broken = bool(parsed.errors)
     for document in parsed.documents:
         reading = read_document(catalogue, checks, document)
-        meant += [(each, document.line) for each in sorted(reading.meant, key=str)]
+        meant += [(name, document.line) for name in sorted(reading.meant, key=str)]
         match reading:
             case Accepted(manifest):
                 manifests.append(manifest)
             case Ignored(note, key):
                 ignored.append(note)
                 refused += [(key, document.line)] if key is not None else []
-            case Refused(found, key):
-                problems.extend(found)
+            case Refused(wrong, key):
+                problems.extend(wrong)
                 refused += [(key, document.line)] if key is not None else []
                 broken = broken or not reading.meant
     return FileResult(
@@ -159,8 +159,8 @@ def read_document(
     if isinstance(kind, Foreign):
         return _foreign(catalogue, document, kind, texts)
     if isinstance(kind, Wrong):
-        found = [*document.problems, (kind.path, kind.message)]
-        return _refused(catalogue, document, key_of(kind.kind, value), found)
+        wrong = [*document.problems, (kind.path, kind.message)]
+        return _refused(catalogue, document, key_of(kind.kind, value), wrong)
     read = _ours(catalogue, checks, kind, document, texts)
     if isinstance(read, Accepted) and emptied and kind.namespaced:
         return _moved(read)
@@ -176,17 +176,17 @@ def _ours(
         note = "is encrypted with SOPS: encrypted manifests are not applied"
         return Ignored(Problem("", document.line, label(value), "", note), key)
     content = {name: part for name, part in value.items() if name not in _ENVELOPE}
-    found = [
+    remarks = [
         *document.problems,
         *_metadata(kind, value),
         *(_markers(kind, content) if any(map(_marked, texts)) else ()),
         *catalogue.problems(kind, value),
         *(problem for check in checks.get(kind.name, ()) for problem in check(content)),
     ]
-    wrong = [problem for problem in found if not isinstance(problem[1], Note)]
+    wrong = [problem for problem in remarks if not isinstance(problem[1], Note)]
     if wrong or key is None:
         return _refused(catalogue, document, key, wrong)
-    told = [f"{_dotted(path)} {note}" for path, note in found]
+    told = [f"{_dotted(path)} {note}" for path, note in remarks]
     manifest = _manifest(catalogue, kind, key, document, content, told)
     return Accepted(manifest, in_texts(catalogue, texts))
 
@@ -212,9 +212,9 @@ def _foreign(
     value = document.value
     inside = list(hidden(catalogue, document))
     whole = all(isinstance(at(value, name), str) for name in ("apiVersion", "kind"))
-    if inside and not (whole and all(each.path for each in inside)):
+    if inside and not (whole and all(part.path for part in inside)):
         return _refused(catalogue, document, None, _misplaced(document, inside))
-    meant = {each for found in inside for each in named_by(catalogue, found.value)}
+    meant = {name for part in inside for name in named_by(catalogue, part.value)}
     meant |= in_texts(catalogue, texts)
     if foreign.meant is not None:
         meant.add(foreign.meant)
@@ -224,11 +224,11 @@ def _foreign(
 
 def _misplaced(document: Document, inside: Iterable[Hidden]) -> Iterator[tuple[Path, str]]:
     yield from document.problems
-    for each in inside:
-        if each.path:
+    for part in inside:
+        if part.path:
             yield (
-                each.path,
-                f"is a {label(each.value)} where nothing is read: make it a document of its own",
+                part.path,
+                f"is a {label(part.value)} where nothing is read: make it a document of its own",
             )
 
 
@@ -296,11 +296,11 @@ def _manifest(
 
 
 def _refused(
-    catalogue: Catalogue, document: Document, key: Key | None, found: Iterable[tuple[Path, str]]
+    catalogue: Catalogue, document: Document, key: Key | None, wrong: Iterable[tuple[Path, str]]
 ) -> Refused:
     """The first problem at each path: what follows from it says nothing new."""
     first: dict[Path, str] = {}
-    for path, message in islice(found, MAX_PROBLEMS):
+    for path, message in islice(wrong, MAX_PROBLEMS):
         first.setdefault(path, message)
     resource = str(key) if key is not None else label(document.value)
     problems = [

@@ -32,20 +32,20 @@ def meant_by(catalogue: Catalogue, document: Document, *, misnamed: bool) -> fro
     """What a document may mean that does not hold; empty if it names nothing, and may mean
     anything. `misnamed` says that its own name is what does not hold.
     """
-    found = named_by(catalogue, document.value)
+    meant = named_by(catalogue, document.value)
     if misnamed:
-        found |= _of_kind(catalogue, document.value)
+        meant |= _of_kind(catalogue, document.value)
     for _, part in document.again:
-        found |= named_by(catalogue, part)
+        meant |= named_by(catalogue, part)
         name = name_of({"metadata": part})  # a name that stands there twice
         if name is not None:
-            found.add(Meant(None, None, name))
-    for each in hidden(catalogue, document):
-        found |= named_by(catalogue, each.value)
+            meant.add(Meant(None, None, name))
+    for inside in hidden(catalogue, document):
+        meant |= named_by(catalogue, inside.value)
     texts = (value for _, value in _parts(document) if isinstance(value, str))
     for text, kinds in _with_objects(catalogue, texts):  # the names may be left outside
-        found |= _names(text) | {Meant(kind, None, None) for kind in kinds}
-    return frozenset(found)
+        meant |= _names(text) | {Meant(kind, None, None) for kind in kinds}
+    return frozenset(meant)
 
 
 def named_by(catalogue: Catalogue, value: Json) -> set[Meant]:
@@ -79,8 +79,8 @@ def in_texts(catalogue: Catalogue, texts: Iterable[str]) -> frozenset[Meant]:
     """What may be meant by texts with an object in them: one that was moved to the right becomes a
     part of the text above it.
     """
-    found = _with_objects(catalogue, texts)
-    return frozenset(each for text, _ in found for each in _names(text))
+    held = _with_objects(catalogue, texts)
+    return frozenset(name for text, _ in held for name in _names(text))
 
 
 def _with_objects(catalogue: Catalogue, texts: Iterable[str]) -> Iterator[tuple[str, set[str]]]:
@@ -119,7 +119,7 @@ def _is_ours(catalogue: Catalogue, value: dict[str, Json]) -> bool:
         return False
     if not isinstance(version, str) and not isinstance(at(value, "metadata"), dict):
         return False
-    found = recognise(catalogue, value)
-    if isinstance(found, Wrong):
-        return found.kind is not None or isinstance(version, str)
-    return isinstance(found, Kind)
+    recognised = recognise(catalogue, value)
+    if isinstance(recognised, Wrong):
+        return recognised.kind is not None or isinstance(version, str)
+    return isinstance(recognised, Kind)

@@ -36,9 +36,9 @@ def merged(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
     hunks = [*_hunks(old, ours, ours=True), *_hunks(old, theirs, ours=False)]
     made: list[bytes] = []
     done = 0
-    for cluster in _clusters(sorted(hunks, key=lambda each: (each.start, each.end))):
-        start, end = min(each.start for each in cluster), max(each.end for each in cluster)
-        sides = {each.ours for each in cluster}
+    for cluster in _clusters(sorted(hunks, key=lambda hunk: (hunk.start, hunk.end))):
+        start, end = min(hunk.start for hunk in cluster), max(hunk.end for hunk in cluster)
+        sides = {hunk.ours for hunk in cluster}
         versions = {tuple(_applied(old, start, end, cluster, ours=side)) for side in sides}
         if len(versions) > 1:
             return None
@@ -80,11 +80,11 @@ def _common(one: Lines, other: Lines) -> int:
 def _clusters(hunks: Sequence[_Hunk]) -> Iterator[list[_Hunk]]:
     """Hunks that overlap or touch, together."""
     cluster: list[_Hunk] = []
-    for each in hunks:
-        if cluster and each.start > max(one.end for one in cluster):
+    for hunk in hunks:
+        if cluster and hunk.start > max(one.end for one in cluster):
             yield cluster
             cluster = []
-        cluster.append(each)
+        cluster.append(hunk)
     if cluster:
         yield cluster
 
@@ -94,9 +94,9 @@ def _applied(
 ) -> Iterator[bytes]:
     """One side's version of the lines from `start` to before `end`."""
     at = start
-    for each in cluster:
-        if each.ours is ours:
-            yield from old[at : each.start]
-            yield from each.lines
-            at = each.end
+    for hunk in cluster:
+        if hunk.ours is ours:
+            yield from old[at : hunk.start]
+            yield from hunk.lines
+            at = hunk.end
     yield from old[at:end]

@@ -82,7 +82,7 @@ class DomainMetadata:
         return next((entry for entry in self.operations if entry.uid == uid), None)
 
     def with_operation(self, entry: Recorded) -> DomainMetadata:
-        others = tuple(each for each in self.operations if each.uid != entry.uid)
+        others = tuple(other for other in self.operations if other.uid != entry.uid)
         return replace(self, operations=(*others, entry)[-KEPT_OPERATIONS:])
 
 
@@ -164,8 +164,8 @@ def _text(value: Mapping[str, Json]) -> str:
 
 
 def _json(element: etree._Element, name: str) -> Mapping[str, Json]:
-    found = first(element, _TAG + name)
-    return _object((found is not None and found.text) or "{}")
+    child = first(element, _TAG + name)
+    return _object((child is not None and child.text) or "{}")
 
 
 @lru_cache(maxsize=16)  # both definitions of a domain mostly say the same

@@ -148,7 +148,7 @@ class Desired:
             return ""
         parts = product((key.kind, None), (key.namespace, None), (key.name, None))
         return next(
-            (self.meant[each] for part in parts if (each := Meant(*part)) in self.meant), ""
+            (self.meant[meant] for part in parts if (meant := Meant(*part)) in self.meant), ""
         )
 
     @cached_property

@@ -14,18 +14,18 @@ Told = Mapping[str, Any]
 def told(agent: Mapping[str, Any]) -> tuple[Told, ...]:
     """What an agent.yaml says of each node, in its order. Those without a name are none."""
     one, many = agent.get("node"), agent.get("nodes")
-    found = many if isinstance(many, list | tuple) else [one]
+    entries = many if isinstance(many, list | tuple) else [one]
     return tuple(
-        each
-        for each in found
-        if isinstance(each, Mapping) and isinstance(each.get("name"), str) and each["name"]
+        entry
+        for entry in entries
+        if isinstance(entry, Mapping) and isinstance(entry.get("name"), str) and entry["name"]
     )
 
 
 def part(nodes: Sequence[Told]) -> dict[str, Any]:
     """The part of an agent.yaml that tells of these nodes."""
     return (
-        {"node": dict(nodes[0])} if len(nodes) == 1 else {"nodes": [dict(each) for each in nodes]}
+        {"node": dict(nodes[0])} if len(nodes) == 1 else {"nodes": [dict(node) for node in nodes]}
     )
 
 

@@ -76,7 +76,9 @@ class Concern:
     @property
     def messages(self) -> tuple[str, ...]:
         """`Type: message` of the conditions that have something to say."""
-        return tuple(f"{each.type}: {each.message}" for each in self.said if each.message)
+        return tuple(
+            f"{sentence.type}: {sentence.message}" for sentence in self.said if sentence.message
+        )
 
 
 def said(kind: Kind | None, status: Mapping[str, Json]) -> tuple[Said, ...]:
@@ -86,18 +88,20 @@ def said(kind: Kind | None, status: Mapping[str, Json]) -> tuple[Said, ...]:
     phase = str(status.get("phase", ""))
     if kind is not None and kind.request and phase in ENDED:
         return ()
-    found: dict[str, Said] = {}
+    by_message: dict[str, Said] = {}
     for condition in _conditions(status):
         message = str(condition.get("message") or "")
         if message and condition.get("type") not in LIMITS:
             new = Said(weight(condition, phase), str(condition.get("type", "")), message)
-            old = found.setdefault(message, new)
+            old = by_message.setdefault(message, new)
             if new.weight < old.weight:
-                found[message] = new
-    urgent = any(each.weight in (Weight.ACT, Weight.UNDER_WAY) for each in found.values())
+                by_message[message] = new
+    urgent = any(
+        sentence.weight in (Weight.ACT, Weight.UNDER_WAY) for sentence in by_message.values()
+    )
     if phase not in CALM and not urgent:
-        found[""] = Said(Weight.ACT if phase in STUCK else Weight.UNDER_WAY, "", "")
-    return tuple(sorted(found.values(), key=lambda each: each.weight))
+        by_message[""] = Said(Weight.ACT if phase in STUCK else Weight.UNDER_WAY, "", "")
+    return tuple(sorted(by_message.values(), key=lambda sentence: sentence.weight))
 
 
 def weight(condition: Mapping[str, Json], phase: str) -> Weight:
@@ -118,16 +122,16 @@ def weight(condition: Mapping[str, Json], phase: str) -> Weight:
 
 def concerns(catalogue: Catalogue, objects: Iterable[Mapping[str, Any]]) -> list[Concern]:
     """Objects that have something to say, the most urgent first."""
-    return sorted(each for value in objects if (each := concern(catalogue, value)).said)
+    return sorted(told for value in objects if (told := concern(catalogue, value)).said)
 
 
 def concern(catalogue: Catalogue, value: Mapping[str, Any]) -> Concern:
     """What there is to say of one whole object."""
     status = status_of(value)
     kind = str(value.get("kind", ""))
-    found = said(catalogue.kinds.get(kind), status)
-    weight = found[0].weight if found else Weight.NOTE
-    return Concern(weight, f"{kind} {_label(value)}", str(status.get("phase", "")), found)
+    sentences = said(catalogue.kinds.get(kind), status)
+    weight = sentences[0].weight if sentences else Weight.NOTE
+    return Concern(weight, f"{kind} {_label(value)}", str(status.get("phase", "")), sentences)
 
 
 def phases(catalogue: Catalogue, objects: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
@@ -136,22 +140,22 @@ def phases(catalogue: Catalogue, objects: Iterable[Mapping[str, Any]]) -> dict[s
     """
     stateless = {kind.name for kind in catalogue.kinds.values() if kind.stateless}
     counts: dict[str, Counter[str]] = {}
-    for each in objects:
-        kind = str(each.get("kind", ""))
+    for value in objects:
+        kind = str(value.get("kind", ""))
         if kind not in stateless:
-            counts.setdefault(kind, Counter())[str(status_of(each).get("phase", ""))] += 1
+            counts.setdefault(kind, Counter())[str(status_of(value).get("phase", ""))] += 1
     return {kind: dict(sorted(counts[kind].items())) for kind in sorted(counts)}
 
 
 def restarts(objects: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     """What waits for a restart: paths of changes by `namespace/name`."""
-    found = {}
-    for each in objects:
-        waiting = status_of(each).get("restartAwaitingChanges")
+    paths_of = {}
+    for value in objects:
+        waiting = status_of(value).get("restartAwaitingChanges")
         if isinstance(waiting, list) and waiting:
             paths = [str(item.get("path", "")) for item in waiting if isinstance(item, Mapping)]
-            found[_label(each)] = paths
-    return dict(sorted(found.items()))
+            paths_of[_label(value)] = paths
+    return dict(sorted(paths_of.items()))
 
 
 def last_change(status: Mapping[str, Json]) -> str:
@@ -160,7 +164,7 @@ def last_change(status: Mapping[str, Json]) -> str:
     past = stats.get("phasesTransitions") if isinstance(stats, Mapping) else None
     entries = [*_mappings(past), *_conditions(status)]
     names = ("timestamp", "lastTransitionTime")
-    return max((str(each.get(name) or "") for each in entries for name in names), default="")
+    return max((str(entry.get(name) or "") for entry in entries for name in names), default="")
 
 
 def _label(value: Mapping[str, Any]) -> str:

@@ -76,10 +76,10 @@ def _is_list(value: dict[str, Json]) -> bool:
     return isinstance(kind, str) and kind.endswith("List") and isinstance(value.get("items"), list)
 
 
-def _by_item(found: Iterable[tuple[Path, T]]) -> dict[str | int, list[tuple[Path, T]]]:
+def _by_item(told: Iterable[tuple[Path, T]]) -> dict[str | int, list[tuple[Path, T]]]:
     """What belongs to each item of a List, seen from there."""
     items: dict[str | int, list[tuple[Path, T]]] = {}
-    for path, each in found:
+    for path, value in told:
         if path[:1] == ("items",) and len(path) > 1:
-            items.setdefault(path[1], []).append((path[2:], each))
+            items.setdefault(path[1], []).append((path[2:], value))
     return items

@@ -110,10 +110,10 @@ def per_square(machines: int) -> int:
 class _Drawing:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._nodes = nodes
-        total = sum(each.total for each in nodes)
+        total = sum(node.total for node in nodes)
         self._named = total <= NAMED
         self._unit = per_square(total)
-        real = [each for each in nodes if each.name]
+        real = [node for node in nodes if node.name]
         shown, more = real[:NODES], len(real) - NODES
         self._columns = next(
             count for count, most in ((1, 1), (2, 6), (3, 24), (4, NODES)) if len(shown) <= most
@@ -132,7 +132,7 @@ class _Drawing:
             self._text("soft", EDGE, foot + 12, 12, f"… and {more} more nodes")
             foot += 24
         self._columns, self._card, self._narrow, self._head = 1, WIDTH - 2 * EDGE, False, HEAD - 12
-        foot = self._cards([each for each in nodes if not each.name and each.total], foot)
+        foot = self._cards([node for node in nodes if not node.name and node.total], foot)
         foot = self._legend(foot + 4)
         page.set("height", _number(foot))
         self._root.set("viewBox", f"0 0 {WIDTH} {_number(foot)}")
@@ -143,8 +143,8 @@ class _Drawing:
         return etree.tostring(self._root, encoding="UTF-8") + b"\n"
 
     def _title(self, total: int) -> str:
-        nodes = sum(bool(each.name) for each in self._nodes)
-        running = sum(each.counts.get("Running", 0) for each in self._nodes)
+        nodes = sum(bool(node.name) for node in self._nodes)
+        running = sum(node.counts.get("Running", 0) for node in self._nodes)
         return (
             f"{nodes} {'node' if nodes == 1 else 'nodes'}, {running} of {total} "
             f"virtual {'machine' if total == 1 else 'machines'} running"
@@ -156,7 +156,7 @@ class _Drawing:
         """Draw the nodes; where the next thing begins."""
         for first in range(0, len(nodes), self._columns):
             row = nodes[first : first + self._columns]
-            height = max(self._head + self._inside(each) for each in row)
+            height = max(self._head + self._inside(node) for node in row)
             for place, node in enumerate(row):
                 self._node(node, EDGE + place * (self._card + GAP), y, height)
             y += height + GAP
@@ -216,15 +216,15 @@ class _Drawing:
 
     def _tiles(self, node: Node, x: float, y: float) -> None:
         count, width = self._per_row()
-        for place, each in enumerate(node.machines):
+        for place, machine in enumerate(node.machines):
             row, column = divmod(place, count)
             left = x + column * (width + TILE_GAP)
             top = y + row * (TILE_HEIGHT + TILE_GAP)
             self._rect("tile", left, top, width, TILE_HEIGHT, 6)
-            self._rect(_class(each.phase), left, top + 7, 4, TILE_HEIGHT - 14, 2)
-            name = shortened(each.label, int((width - 20) / (12 * SIGN)))
+            self._rect(_class(machine.phase), left, top + 7, 4, TILE_HEIGHT - 14, 2)
+            name = shortened(machine.label, int((width - 20) / (12 * SIGN)))
             self._text("text", left + 12, top + 18, 12, name, mono=True)
-            facts = f"{each.phase or 'new'} · {_memory(each.memory)}"
+            facts = f"{machine.phase or 'new'} · {_memory(machine.memory)}"
             self._text("soft", left + 12, top + 33, 11, shortened(facts, int((width - 20) / 6)))
 
     def _grid(self, node: Node, x: float, y: float) -> None:
@@ -232,8 +232,8 @@ class _Drawing:
         place = 0
         for phase, squares in self._squares(node):
             path, at = [], (0, 0)
-            for each in range(place, place + squares):
-                row, column = divmod(each, count)
+            for square in range(place, place + squares):
+                row, column = divmod(square, count)
                 here = column * STEP, row * STEP
                 path.append(f"m{here[0] - at[0]} {here[1] - at[1]}h{SQUARE}v{SQUARE}h-{SQUARE}z")
                 at = here
@@ -347,7 +347,9 @@ def _memory(count: int) -> str:
 
 def _sorted(phases: Mapping[str, int]) -> Iterator[str]:
     known = [phase for phase in PHASES if phases.get(phase)]
-    return iter((*known, *sorted(each for each in phases.keys() - PHASES.keys() if phases[each])))
+    return iter(
+        (*known, *sorted(phase for phase in phases.keys() - PHASES.keys() if phases[phase]))
+    )
 
 
 def _class(phase: str) -> str:
@@ -358,12 +360,12 @@ def _ink(name: str) -> dict[str, str]:
     return {"class": name, "fill": _COLOURS[name].light}
 
 
-_COLOURS = {**_INK, **{_class(name): each for name, each in PHASES.items()}, "other": _OTHER}
+_COLOURS = {**_INK, **{_class(name): colour for name, colour in PHASES.items()}, "other": _OTHER}
 
 
 def _style() -> str:
     """Dark pages; without it, as where a forge takes it out, the light colours stay."""
-    rules = "".join(f".{name}{{fill:{each.dark}}}" for name, each in _COLOURS.items())
+    rules = "".join(f".{name}{{fill:{colour.dark}}}" for name, colour in _COLOURS.items())
     strokes = f".card{{stroke:{_INK['line'].dark}}}.away{{stroke:{_INK['bad'].dark}}}"
     return f"@media (prefers-color-scheme:dark){{{rules}{strokes}}}"
 

@@ -111,10 +111,10 @@ def _container(stack: list[tuple[int, Any]], line: _Line) -> Any:
 
 @lru_cache(maxsize=_KEPT)  # most lines stand in many files
 def _line(text: str) -> _Line:
-    found = _LINE.fullmatch(text)
-    if found is None:
+    match = _LINE.fullmatch(text)
+    if match is None:
         raise _OddError
-    spaces, dash, key, bare, quoted, empty = found.groups()
+    spaces, dash, key, bare, quoted, empty = match.groups()
     if key is not None and _meant(key) is not key:
         raise _OddError
     value: Json = _Line

@@ -74,7 +74,7 @@ def text(lines: Sequence[Line], problems: Sequence[str]) -> str:
         out.append(f"\n{MARKS[line.operation]} {line.name}{_operation(line)}")
         width = 20 if line.automatic else 12
         out += [f"    {label:<{width}}{change}" for label, change in _changes(line)]
-        out += [f"    {'drift':<{width}}{each}" for each in line.drift]
+        out += [f"    {'drift':<{width}}{edit}" for edit in line.drift]
         if line.actions:
             out.append(f"    {'does':<{width}}{', '.join(line.actions)}")
         if line.reason:
@@ -103,7 +103,7 @@ def markdown(
             + (f": {escape(line.reason)}" if line.reason else "")
         )
         out += [f"  - {label}: {escape(str(change))}" for label, change in _changes(line)]
-        out += [f"  - drift: {escape(each)}" for each in line.drift]
+        out += [f"  - drift: {escape(edit)}" for edit in line.drift]
         out += [f"  - does: {', '.join(line.actions)}"] if line.actions else []
     out += _left_out(len(lines), most, "objects")
     return "\n".join(out).rstrip("\n") + "\n"

@@ -32,13 +32,13 @@ class Proxies:
         return cls(
             _address(variables.get("http_proxy", "") or every),
             _address(value("https_proxy") or every),
-            tuple(each.lstrip(".") for each in none),
+            tuple(name.lstrip(".") for name in none),
         )
 
     def proxy(self, scheme: str, host: str) -> str:
         """The proxy to ask; empty for none. `host` is without port and brackets."""
         proxy = {"http": self.http, "https": self.https}.get(scheme, "")
-        return "" if not proxy or any(_names(each, host.lower()) for each in self.none) else proxy
+        return "" if not proxy or any(_names(name, host.lower()) for name in self.none) else proxy
 
 
 def _address(proxy: str) -> str:

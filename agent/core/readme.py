@@ -84,11 +84,11 @@ class Readme:
         )
         self._entries[key] = entry
         insort(self._labels.setdefault(key.kind, []), (label, key))
-        for each in entry.said:
-            if each not in self._said:
-                self._said[each] = []
-                insort(self._sentences, each)
-            insort(self._said[each], (entry.resource, key))
+        for told in entry.said:
+            if told not in self._said:
+                self._said[told] = []
+                insort(self._sentences, told)
+            insort(self._said[told], (entry.resource, key))
         if entry.changed:
             insort(self._changes, (entry.changed, entry.resource, key))
         self._count(entry, 1)
@@ -99,11 +99,11 @@ class Readme:
         if entry is None:
             return
         _remove(self._labels[key.kind], (entry.label, key))
-        for each in entry.said:
-            _remove(self._said[each], (entry.resource, key))
-            if not self._said[each]:
-                del self._said[each]
-                _remove(self._sentences, each)
+        for told in entry.said:
+            _remove(self._said[told], (entry.resource, key))
+            if not self._said[told]:
+                del self._said[told]
+                _remove(self._sentences, told)
         if entry.changed:
             _remove(self._changes, (entry.changed, entry.resource, key))
         self._count(entry, -1)
@@ -143,7 +143,7 @@ class Readme:
         weights = self._weights
         machines = len(self._labels.get(self._catalogue.machine.name, ()))
         act, restart, moving = (
-            weights[each] for each in (Weight.ACT, Weight.RESTART, Weight.UNDER_WAY)
+            weights[weight] for weight in (Weight.ACT, Weight.RESTART, Weight.UNDER_WAY)
         )
         counts = [
             f"**{self._running} of {count(machines, 'virtual machine')} running**",
@@ -154,7 +154,7 @@ class Readme:
         ]
         if calm and not (act or problems or restart or moving):
             counts.append("all is as it should be")
-        return f"{', '.join(each for each in counts if each)}."
+        return f"{', '.join(count for count in counts if count)}."
 
     def _times(self, agent: Mapping[str, Any]) -> list[str]:
         said = []
@@ -175,12 +175,12 @@ class Readme:
         last = (
             bisect_left(self._sentences, (Weight(weight + 1), "")) if weight < max(Weight) else None
         )
-        found = self._sentences[first:last]
-        if not found:
+        sentences = self._sentences[first:last]
+        if not sentences:
             return []
-        lines = [self._sentence(each) for each in found[:MAX_ROWS]]
+        lines = [self._sentence(sentence) for sentence in sentences[:MAX_ROWS]]
         what = "CHANGES" if weight is Weight.RESTART else "WHAT"
-        table = _table((what, "OF"), lines, len(found))
+        table = _table((what, "OF"), lines, len(sentences))
         return [f"## {title} ({count(self._weights[weight], 'object')})", *table]
 
     def _sentence(self, said: tuple[Weight, str]) -> str:
@@ -195,12 +195,12 @@ class Readme:
         return f"[{markdown(shown)}]({quote(path_of(self._catalogue, entry.key))})"
 
     def _kind(self, kind: Kind) -> list[str]:
-        found = self._labels.get(kind.name)
-        if not found or kind.stateless:
+        listed = self._labels.get(kind.name)
+        if not listed or kind.stateless:
             return []
-        lines = [self._row(kind, self._entries[key]) for _, key in found[:MAX_ROWS]]
+        lines = [self._row(kind, self._entries[key]) for _, key in listed[:MAX_ROWS]]
         headers = (*_cells(kind, ()).headers, "LAST CHANGE")
-        return [f"## {kind.name} ({len(found)})", *_table(headers, lines, len(found))]
+        return [f"## {kind.name} ({len(listed)})", *_table(headers, lines, len(listed))]
 
     def _row(self, kind: Kind, entry: _Entry) -> str:
         if not entry.row:
@@ -252,13 +252,13 @@ def _escaped(line: str, at: int) -> str:
 def _sentences(kind: Kind, status: Mapping[str, Any]) -> tuple[tuple[Weight, str], ...]:
     """What an object has to say. What waits for a restart is told by the changes themselves."""
     phase = str(status.get("phase", ""))
-    found = {(each.weight, each.message or f"{phase}.") for each in said(kind, status)}
+    sentences = {(told.weight, told.message or f"{phase}.") for told in said(kind, status)}
     changes = status.get("restartAwaitingChanges")
     if isinstance(changes, list) and changes:
-        found = {each for each in found if each[0] is not Weight.RESTART}
-        listed = (sentence(each) for each in changes if isinstance(each, Mapping))
-        found.add((Weight.RESTART, "; ".join(listed)))
-    return tuple(sorted(found))
+        sentences = {pair for pair in sentences if pair[0] is not Weight.RESTART}
+        listed = (sentence(change) for change in changes if isinstance(change, Mapping))
+        sentences.add((Weight.RESTART, "; ".join(listed)))
+    return tuple(sorted(sentences))
 
 
 def _drawn(key: Key, status: Mapping[str, Any]) -> tuple[str, Machine]:
@@ -296,7 +296,7 @@ NOT_READY = "Node {} is not ready."
 def _trouble(agent: Mapping[str, Any]) -> list[str]:
     """What keeps the agent from its work."""
     parts = [(_mapping(agent, "repository"), "The manifests cannot be read.")]
-    parts += [(each, NOT_READY.format(markdown(each["name"]))) for each in nodes.told(agent)]
+    parts += [(node, NOT_READY.format(markdown(node["name"]))) for node in nodes.told(agent)]
     return [
         f"**{title}** {markdown(str(state.get('message', '')))}".rstrip()
         for state, title in parts
@@ -308,8 +308,8 @@ def _problems(problems: Sequence[Problem]) -> list[str]:
     if not problems:
         return []
     rows = [
-        _row((_place(each), each.resource, each.path, each.message))
-        for each in sorted(problems)[:MAX_ROWS]
+        _row((_place(problem), problem.resource, problem.path, problem.message))
+        for problem in sorted(problems)[:MAX_ROWS]
     ]
     table = _table(("FILE", "RESOURCE", "FIELD", "PROBLEM"), rows, len(problems))
     return ["## Manifests that do not hold", *table]

@@ -145,7 +145,7 @@ def _of_own_group(catalogue: Catalogue, name: str) -> Wrong | Foreign:
     if name in catalogue.later:
         return Foreign(f"is a {name}: this kind is not supported yet, and not applied")
     words = {word: kind.name for kind in catalogue.kinds.values() for word in _words(kind)}
-    words |= {each: each for each in catalogue.later}
+    words |= {name: name for name in catalogue.later}
     meant = words.get(name.lower()) or words.get(nearest(name, words) or "")
     if meant is None:
         known = ", ".join(sorted(catalogue.kinds))

@@ -176,8 +176,8 @@ class Kind:
         """Sentences about fields that are accepted and have no effect here. Give the content as it
         is written: a default is no wish of the user's.
         """
-        found = notes(self._tree, dict(content), ())
-        return [f"{'.'.join(map(str, path))} {text}" for path, text in found]
+        told = notes(self._tree, dict(content), ())
+        return [f"{'.'.join(map(str, path))} {text}" for path, text in told]
 
     def references(self, content: Mapping[str, Json]) -> Iterator[tuple[Ref, Json]]:
         """Whatever in the content names another object, as it is written: see core.references."""
@@ -217,9 +217,9 @@ class Catalogue:
         """Read the schemas: those beside the installed package, else those of the project."""
         folder = folder or _folder()
         files = sorted(folder.glob("*.json"))
-        found = (_kind(json.loads(file.read_text(encoding="utf-8"))) for file in files)
+        kinds = (_kind(json.loads(file.read_text(encoding="utf-8"))) for file in files)
         later = (folder / LATER).read_text(encoding="utf-8").split()
-        return cls({kind.name: kind for kind in found}, later)
+        return cls({kind.name: kind for kind in kinds}, later)
 
     @cached_property
     def in_order(self) -> tuple[Kind, ...]:
@@ -229,8 +229,8 @@ class Catalogue:
     @cached_property
     def machine(self) -> Kind:
         """The kind whose objects are domains."""
-        (found,) = (kind for kind in self.kinds.values() if kind.machine)
-        return found
+        (kind,) = (kind for kind in self.kinds.values() if kind.machine)
+        return kind
 
     @cached_property
     def requests(self) -> frozenset[str]:
@@ -245,8 +245,8 @@ class Catalogue:
     @cached_property
     def settings(self) -> Key:
         """The object that has the settings of the fleet."""
-        (found,) = (kind for kind in self.kinds.values() if kind.module)
-        return Key(found.name, "", found.module)
+        (kind,) = (kind for kind in self.kinds.values() if kind.module)
+        return Key(kind.name, "", kind.module)
 
     def kind(self, api_version: str, name: str) -> Kind | None:
         """The kind of that name, if it is served in that version."""
@@ -258,11 +258,11 @@ class Catalogue:
         without its group. Raises ValueError with a sentence that lists what there is.
         """
         word = text.lower().partition(".")[0]
-        found = [kind for kind in self.kinds.values() if word in (*kind.words, kind.name.lower())]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            names = ", ".join(kind.plural for kind in found)
+        kinds = [kind for kind in self.kinds.values() if word in (*kind.words, kind.name.lower())]
+        if len(kinds) == 1:
+            return kinds[0]
+        if kinds:
+            names = ", ".join(kind.plural for kind in kinds)
             raise ValueError(f"{text!r} could mean {names}: write which one")
         meant = nearest(word, [name for kind in self.kinds.values() for name in kind.words])
         hint = f"did you mean {meant}?" if meant else f"known are {', '.join(self._plurals())}"

@@ -54,10 +54,10 @@ def compiled(schema: Schema) -> Validator:
 
 def problems(validator: Validator, value: Json) -> list[tuple[Path, str]]:
     """Everything that is wrong with a value, at most MAX_PROBLEMS, in the schema's order."""
-    found: dict[tuple[Path, str], None] = {}
+    problems: dict[tuple[Path, str], None] = {}
     for error in islice(validator.iter_errors(value), MAX_PROBLEMS):
-        found[(tuple(error.absolute_path), error.message)] = None
-    return list(found)
+        problems[(tuple(error.absolute_path), error.message)] = None
+    return list(problems)
 
 
 def shown(value: Json) -> str:

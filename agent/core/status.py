@@ -28,10 +28,12 @@ def stamp(
     left out.
     """
     status = {name: value for name, value in report.items() if value not in (None, "", [], {}, ())}
-    old = {each["type"]: each for each in previous.get("conditions", ())}
+    old = {condition["type"]: condition for condition in previous.get("conditions", ())}
     status["conditions"] = [
         _stamped(condition, old.get(condition.type), generation, now)
-        for condition in sorted(report.get("conditions", ()), key=lambda each: str(each.type))
+        for condition in sorted(
+            report.get("conditions", ()), key=lambda condition: str(condition.type)
+        )
     ]
     if not status["conditions"]:
         del status["conditions"]

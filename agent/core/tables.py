@@ -35,17 +35,22 @@ def table(
     namespace first, `typed` the resource before the name (`virtualdisk.…/root`), `labels` a column
     of labels last.
     """
-    columns = [each for each in kind.columns if wide or not each.wide]
+    columns = [column for column in kind.columns if wide or not column.wide]
     if now is None:
-        columns = [each for each in columns if each.type != "date"]
+        columns = [column for column in columns if column.type != "date"]
     spaced = namespaces and kind.namespaced
     last = ("LABELS",) if labels else ()
-    headers = (*(("NAMESPACE",) if spaced else ()), "NAME", *(each.name for each in columns), *last)
+    headers = (
+        *(("NAMESPACE",) if spaced else ()),
+        "NAME",
+        *(column.name for column in columns),
+        *last,
+    )
     rows = []
-    for each in objects:
-        metadata = each["metadata"]
+    for value in objects:
+        metadata = value["metadata"]
         name = f"{resource(kind)}/{metadata['name']}" if typed else metadata["name"]
-        cells = (_cell(column, each, now) for column in columns)
+        cells = (_cell(column, value, now) for column in columns)
         first = (printable(metadata.get("namespace", "")),) if spaced else ()
         told = (_labels(metadata.get("labels")),) if labels else ()
         rows.append((*first, printable(name), *cells, *told))
@@ -89,10 +94,10 @@ def printable(value: str) -> str:
 
 
 def _cell(column: Column, value: Mapping[str, Json], now: float | None) -> str:
-    found = [each for each in jsonpath.find(column.path, value) if each is not None]
-    if not found or found[0] == "":
+    values = [item for item in jsonpath.find(column.path, value) if item is not None]
+    if not values or values[0] == "":
         return column.missing
-    first = found[0]
+    first = values[0]
     if column.type == "date":
         return _age(first, now)
     if column.type == "integer" and isinstance(first, dict | list):
@@ -101,8 +106,8 @@ def _cell(column: Column, value: Mapping[str, Json], now: float | None) -> str:
 
 
 def _labels(labels: Json) -> str:
-    found = labels.items() if isinstance(labels, dict) else ()
-    return ",".join(printable(f"{key}={value}") for key, value in sorted(found)) or "<none>"
+    pairs = labels.items() if isinstance(labels, dict) else ()
+    return ",".join(printable(f"{key}={value}") for key, value in sorted(pairs)) or "<none>"
 
 
 def _age(value: Json, now: float | None) -> str:

@@ -45,8 +45,8 @@ def written_by(domain: RawDomain) -> frozenset[str]:
     of one that lies on another file than it did. Found without parsing, for many domains are asked.
     """
     disks = _DISK.findall(f"{domain.inactive_xml}{domain.active_xml}")
-    found = (_SERIAL.search(disk) for disk in disks if "<readonly" not in disk)
-    return frozenset(serial[1] for serial in found if serial)
+    serials = (_SERIAL.search(disk) for disk in disks if "<readonly" not in disk)
+    return frozenset(serial[1] for serial in serials if serial)
 
 
 def mentions(domain: RawDomain, name: str) -> bool:
@@ -62,7 +62,7 @@ def untold(domains: Iterable[RawDomain], bases: Mapping[str, str]) -> tuple[str,
     no storage pool that libvirt knows, and do not run. Any volume may be among them. `bases` is
     what `Host.read_bases` says.
     """
-    found = set()
+    unknown = set()
     for domain in domains:
         known = {**bases, **_running_bases(domain)}
         for path in _overlays(domain):
@@ -72,8 +72,8 @@ def untold(domains: Iterable[RawDomain], bases: Mapping[str, str]) -> tuple[str,
                 walked.add(base)
                 base = known.get(base)
             if base is None:
-                found.add(f"domain {domain.name} ({path})")
-    return tuple(sorted(found))
+                unknown.add(f"domain {domain.name} ({path})")
+    return tuple(sorted(unknown))
 
 
 def _overlays(domain: RawDomain) -> Iterator[str]:
@@ -87,16 +87,16 @@ def _overlays(domain: RawDomain) -> Iterator[str]:
 
 def _running_bases(domain: RawDomain) -> Mapping[str, str]:
     """What libvirt lists below the disks of a running instance."""
-    found = {}
+    bases = {}
     for disk in _disks(domain.active_xml):
         layer: etree._Element | None = disk
         while layer is not None:
             below = layer.find("backingStore")
             path = _file(layer)
             if path and below is not None:
-                found[path] = _file(below)
+                bases[path] = _file(below)
             layer = below
-    return found
+    return bases
 
 
 def _file(layer: etree._Element) -> str:
@@ -115,10 +115,10 @@ def users_of(
     """Whoever refers to a volume of that name, in words: any domain, whosever it is, on or off, and
     volumes that are based on it. A name that merely looks alike counts too.
     """
-    found = [f"domain {domain.name}" for domain in domains if mentions(domain, name)]
-    found += [
+    users = [f"domain {domain.name}" for domain in domains if mentions(domain, name)]
+    users += [
         f"volume {volume.name}"
         for volume in volumes
         if volume.backing_path.rpartition("/")[2] == name
     ]
-    return tuple(sorted(found))
+    return tuple(sorted(users))

@@ -13,18 +13,18 @@ Element = etree._Element  # noqa: SLF001  # lxml names its element type so
 
 def every(root: Element, *tags: str) -> Iterator[Element]:
     """All elements that are children of children, one tag a generation, in their order."""
-    found: Iterator[Element] = iter((root,))
+    elements: Iterator[Element] = iter((root,))
     for tag in tags:
-        found = _children(found, tag)
-    return found
+        elements = _children(elements, tag)
+    return elements
 
 
 def first(root: Element, tag: str, *tags: str) -> Element | None:
     """The first of them."""
     for child in root.iterchildren(tag):
-        found = first(child, *tags) if tags else child
-        if found is not None:
-            return found
+        element = first(child, *tags) if tags else child
+        if element is not None:
+            return element
     return None
 
 

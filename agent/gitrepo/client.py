@@ -55,10 +55,10 @@ class Client(GitClient):
         """Have a filter sent only to a server that knows filters: dulwich takes any feature of the
         command for it.
         """
-        found, symrefs, agent = super()._negotiate_upload_pack_capabilities(server_capabilities)
-        features = [each for each in found if each.startswith(_FETCH)]
-        self.filters = any(_FILTER in each[len(_FETCH) :].split() for each in features)
-        return (found if self.filters else found.difference(features)), symrefs, agent
+        common, symrefs, agent = super()._negotiate_upload_pack_capabilities(server_capabilities)
+        features = [capability for capability in common if capability.startswith(_FETCH)]
+        self.filters = any(_FILTER in feature[len(_FETCH) :].split() for feature in features)
+        return (common if self.filters else common.difference(features)), symrefs, agent
 
     @staticmethod
     def _warn_filter_objects() -> None:

@@ -102,11 +102,11 @@ def ssh_command(folder: Path) -> str:
 def author_at(folder: Path) -> str:
     """Who Git would say makes a commit here, `Name <address>`; empty where that cannot be told."""
     try:
-        found = get_user_identity(_configuration(folder), "AUTHOR")
-        check_user_identity(found)
+        identity = get_user_identity(_configuration(folder), "AUTHOR")
+        check_user_identity(identity)
     except (InvalidUserIdentity, *_UNREADABLE):
         return ""
-    return found.decode(errors="replace")
+    return identity.decode(errors="replace")
 
 
 def _configuration(folder: Path) -> StackedConfig:

@@ -65,9 +65,9 @@ def read_credentials(path: Path, address: str) -> Credentials:
     if len(lines) == 1 and "://" not in lines[0]:
         return Credentials.token(lines[0])
     for line in lines:
-        found = _matching(line, address)
-        if found is not None:
-            return found
+        credentials = _matching(line, address)
+        if credentials is not None:
+            return credentials
     raise RepositoryError(
         "CredentialsMissing",
         f"the credentials file {path} has none for {address}: write either just a token into it, "

@@ -104,7 +104,7 @@ class Disk:
 
     def size(self, identity: str) -> int:
         """Bytes of an object, whose content is not read; KeyError as in `load`."""
-        return self._found(identity, lambda each: size(self.repo.object_store, each))
+        return self._found(identity, lambda identity: size(self.repo.object_store, identity))
 
     def _found(self, identity: str, read: Callable[[str], T]) -> T:
         try:
@@ -127,16 +127,18 @@ class Disk:
         return self.repo.object_store.get_raw(ObjectID(identity.encode()))
 
     def ids(self, prefix: str) -> list[str]:
-        return [found.decode() for found in self.repo.object_store.iter_prefix(prefix.encode())]
+        return [
+            identity.decode() for identity in self.repo.object_store.iter_prefix(prefix.encode())
+        ]
 
     def ref(self, name: str) -> str | None:
         try:
-            _, found = self.repo.refs.follow(Ref(name.encode()))
+            _, commit = self.repo.refs.follow(Ref(name.encode()))
         except SymrefLoop:
             return None
         except (OSError, FileFormatException, StopIteration, ValueError) as error:
             self.unreadable_refs(error)
-        return found.decode(errors="replace") if found else None
+        return commit.decode(errors="replace") if commit else None
 
     def refs(
         self, spaces: Sequence[str], wanted_of: Callable[[Iterable[str]], Set[str]] = frozenset
@@ -145,27 +147,27 @@ class Disk:
         part: no file is read for those that it leaves out.
         """
         wanted = tuple(space.encode() for space in spaces)
-        found: dict[Ref, ObjectID] = {}
+        values: dict[Ref, ObjectID] = {}
         try:
             # Loose ones first: `git pack-refs` moves them into the file that is read after them.
             loose = wanted_of([name for space in spaces for name in self._loose(space)])
-            for name in (Ref(os.fsencode(each)) for each in loose):
+            for name in (Ref(os.fsencode(path)) for path in loose):
                 with suppress(SymrefLoop):
                     _, value = self.repo.refs.follow(name)
-                    found.update({} if value is None else {name: value})
+                    values.update({} if value is None else {name: value})
             for name, value in self.repo.refs.get_packed_refs().items():
                 if name.startswith(wanted):
-                    found.setdefault(name, value)
+                    values.setdefault(name, value)
         except (OSError, FileFormatException, StopIteration, ValueError) as error:
             self.unreadable_refs(error)
-        usable = usable_refs(found)
+        usable = usable_refs(values)
         return {name: usable[name] for name in sorted(wanted_of(usable))}
 
     def _loose(self, space: str) -> Iterator[str]:
         control = str(self.control)
         for folder, _, names in os.walk(f"{control}/{space.rpartition('/')[0]}"):
-            found = (f"{folder[len(control) + 1 :]}/{name}" for name in names)
-            yield from (name for name in found if name.startswith(space))
+            paths = (f"{folder[len(control) + 1 :]}/{name}" for name in names)
+            yield from (name for name in paths if name.startswith(space))
 
     def add(self, objects: Sequence[ShaFile]) -> None:
         """Write objects: a few each as a file of its own, where those that are there already stay,
@@ -232,8 +234,8 @@ class Disk:
         control, packs = self.control, self.control / "objects" / "pack"
         with suppress(FileNotFoundError):  # Git removes folders of objects that it has packed
             old = [(control / f"{name}.lock", LOCK_OLD) for name in (*refs, "packed-refs")]
-            old += ((each, LOCK_OLD) for each in (control / "objects").glob("[0-9a-fp]*/*.lock"))
-            old += ((each, _DAY) for each in packs.glob("tmp_pack_*"))
+            old += ((lock, LOCK_OLD) for lock in (control / "objects").glob("[0-9a-fp]*/*.lock"))
+            old += ((pack, _DAY) for pack in packs.glob("tmp_pack_*"))
             for path, age in old:
                 with suppress(OSError):
                     if time.time() - path.lstat().st_mtime >= age:
@@ -269,12 +271,12 @@ class Disk:
         was first met: a file's time and the clock may come from two machines.
         """
         try:
-            found = lock.stat()
-            met = (lock, found.st_ino, found.st_mtime_ns)
+            stat = lock.stat()
+            met = (lock, stat.st_ino, stat.st_mtime_ns)
             if met != self._lock:
                 self._lock, self._lock_since = met, time.monotonic()
             watched = time.monotonic() - self._lock_since
-            if watched < _patience(lock) and time.time() - found.st_mtime < LOCK_OLD:
+            if watched < _patience(lock) and time.time() - stat.st_mtime < LOCK_OLD:
                 return False
             lock.unlink()
         except FileNotFoundError:
@@ -337,10 +339,10 @@ class Disk:
 def _identity(repo: Repo) -> tuple[int, ...] | None:
     """Changes when the repository is replaced or configured anew; None where nobody can tell."""
     try:
-        found = (Path(repo.commondir()) / "config").stat()
+        stat = (Path(repo.commondir()) / "config").stat()
     except OSError:
         return None
-    return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
+    return (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
 def _in_the_way(ref: str, error: OSError | None) -> NoReturn:

@@ -31,7 +31,7 @@ def authors(repository: Repository, tip: str, known: str | None) -> dict[str, st
     """By path, who changed a file last, in the newest commits up to `known`. What is too much to
     look at, or damaged, is left out.
     """
-    found: dict[str, str] = {}
+    by_path: dict[str, str] = {}
     for info in repository.log(tip, limit=_COMMITS):
         if info.id == known:
             break
@@ -42,8 +42,8 @@ def authors(repository: Repository, tip: str, known: str | None) -> dict[str, st
             break
         for _, file in pairs:
             if file is not None:
-                found.setdefault(file.path, info.author)
-    return found
+                by_path.setdefault(file.path, info.author)
+    return by_path
 
 
 def _info(repository: Repository, commit: str) -> CommitInfo | None:

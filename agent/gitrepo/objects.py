@@ -114,9 +114,9 @@ class ObjectRepository(ABC):
         else:
             names = [f"refs/{space}/{revision}" for space in ("heads", "tags", "remotes")]
         for name in names:
-            found = self._ref(name) if is_ref(name) or name == "HEAD" else None
-            if found is not None:
-                return self._peeled(found)
+            identity = self._ref(name) if is_ref(name) or name == "HEAD" else None
+            if identity is not None:
+                return self._peeled(identity)
         return self._expanded(revision) if _SHORT_ID.fullmatch(revision) else None
 
     def files(self, commit: str, folder: str = "") -> Iterator[TreeFile]:
@@ -130,8 +130,8 @@ class ObjectRepository(ABC):
         return self._trees.changed(before, after, limit)
 
     def tree_id(self, commit: str, folder: str = "") -> str | None:
-        found = self._entry(commit, folder)
-        return found.id if found is not None and found.kind == "folder" else None
+        entry = self._entry(commit, folder)
+        return entry.id if entry is not None and entry.kind == "folder" else None
 
     def size(self, blob: str) -> int:
         return self._known(blob, BLOB, self._size)
@@ -140,8 +140,8 @@ class ObjectRepository(ABC):
         return self._object(blob, BLOB)
 
     def read_path(self, commit: str, path: str) -> bytes | None:
-        found = self._entry(commit, path)
-        return self.read(found.id) if found is not None and found.kind == "file" else None
+        entry = self._entry(commit, path)
+        return self.read(entry.id) if entry is not None and entry.kind == "file" else None
 
     def commit_info(self, commit: str) -> CommitInfo:
         return self._commit(commit).info
@@ -230,11 +230,11 @@ class ObjectRepository(ABC):
         return self._object(identity, kind)
 
     def _object(self, identity: str, kind: int) -> bytes:
-        found, raw = self._known(identity, kind, self._load)
-        if found != kind:
+        actual, raw = self._known(identity, kind, self._load)
+        if actual != kind:
             raise RepositoryError(
                 "WrongObject",
-                f"{identity} is a {_NAMES.get(found, 'strange object')}, not a {_NAMES[kind]}",
+                f"{identity} is a {_NAMES.get(actual, 'strange object')}, not a {_NAMES[kind]}",
             )
         return raw
 
@@ -270,22 +270,22 @@ class ObjectRepository(ABC):
     def _expanded(self, prefix: str) -> str | None:
         if len(prefix) == len("0" * 40):
             return self._peeled(prefix)
-        found = {commit for identity in self._ids(prefix) if (commit := self._peeled(identity))}
-        if len(found) > 1:
+        commits = {commit for identity in self._ids(prefix) if (commit := self._peeled(identity))}
+        if len(commits) > 1:
             raise RepositoryError(
                 "AmbiguousRevision",
-                f"{prefix} begins the ids of {len(found)} commits: write more digits",
+                f"{prefix} begins the ids of {len(commits)} commits: write more digits",
                 retry=False,
             )
-        return found.pop() if found else None
+        return commits.pop() if commits else None
 
 
-def usable_refs(found: Mapping[Ref, ObjectID | None] | Mapping[Ref, ObjectID]) -> dict[str, str]:
+def usable_refs(values: Mapping[Ref, ObjectID | None] | Mapping[Ref, ObjectID]) -> dict[str, str]:
     """Refs by name, sorted; those with a name that is no UTF-8 or a value that is no id are left
     out.
     """
     usable: dict[str, str] = {}
-    for name, value in sorted(found.items()):
+    for name, value in sorted(values.items()):
         if value is None:
             continue
         try:
@@ -304,7 +304,7 @@ def _parsed(identity: str, raw: bytes) -> _Commit:
     by_name = {name.decode(errors="replace"): value for name, value in reversed(values)}
     tree = by_name.get("tree", "")
     parents = tuple(value for name, value in values if name == b"parent")
-    if not all(_ID.fullmatch(found) for found in (tree, *parents)):
+    if not all(_ID.fullmatch(identity) for identity in (tree, *parents)):
         raise ValueError(identity)
     author = by_name.get("author", "").rsplit(" ", 2)[0]
     seconds = int(by_name.get("committer", "").rsplit(" ", 2)[1])

@@ -75,11 +75,11 @@ class Program:
         """So many bytes; fewer where the program has ended well."""
         while len(self._come) < amount and not self._over:
             self._wait()
-        found = bytes(self._come[:amount])
+        data = bytes(self._come[:amount])
         del self._come[:amount]
-        if len(found) < amount and (code := self._left()):
+        if len(data) < amount and (code := self._left()):
             self._fail(Ended(code, self.told))
-        return found
+        return data
 
     def write(self, data: bytes) -> int:
         left = memoryview(data)

@@ -40,7 +40,7 @@ def newest_first(refs: Iterable[str]) -> list[str]:
 
 def _age(ref: str) -> tuple[bool, list[int], str]:
     branch = ref.startswith("refs/heads/")
-    return (not branch, [] if branch else [-int(each) for each in _NUMBER.findall(ref)], ref)
+    return (not branch, [] if branch else [-int(number) for number in _NUMBER.findall(ref)], ref)
 
 
 @dataclass(frozen=True)
@@ -52,24 +52,29 @@ class Spaces:
     @cached_property
     def prefixes(self) -> tuple[str, ...]:
         """What each of these refs begins with, one of them."""
-        return tuple(dict.fromkeys((*TRACKED, *(each.split("*")[0] for each in self.patterns))))
+        return tuple(
+            dict.fromkeys((*TRACKED, *(pattern.split("*")[0] for pattern in self.patterns)))
+        )
 
     @cached_property
     def _expressions(self) -> tuple[re.Pattern[str], ...]:
         return tuple(
-            re.compile("[^/]*".join(map(re.escape, each.split("*")))) for each in self.patterns
+            re.compile("[^/]*".join(map(re.escape, pattern.split("*"))))
+            for pattern in self.patterns
         )
 
     def has(self, name: str) -> bool:
-        return name.startswith(TRACKED) or any(each.fullmatch(name) for each in self._expressions)
+        return name.startswith(TRACKED) or any(
+            expression.fullmatch(name) for expression in self._expressions
+        )
 
     def names(self, refs: Iterable[str]) -> set[str]:
         """Those of a repository's refs."""
         names = list(refs)
-        found = {name for name in names if name.startswith(TRACKED)}
-        for each in self._expressions:
-            found.update(newest_first(filter(each.fullmatch, names))[:MOST_ASKED])
-        return found
+        chosen = {name for name in names if name.startswith(TRACKED)}
+        for expression in self._expressions:
+            chosen.update(newest_first(filter(expression.fullmatch, names))[:MOST_ASKED])
+        return chosen
 
     def pick(self, refs: Mapping[str, str]) -> dict[str, str]:
         """The same with where they stand, sorted by name."""

@@ -89,9 +89,9 @@ class RemoteRepository(ObjectRepository):
 
     def resolve(self, revision: str) -> str | None:
         """Besides branches and ids that were fetched: tags and other refs, asked of the server."""
-        found = super().resolve(revision)
-        if found is not None:
-            return found
+        commit = super().resolve(revision)
+        if commit is not None:
+            return commit
         name = revision if revision.startswith("refs/") else f"refs/tags/{revision}"
         if not is_ref(name) or name.startswith(TRACKED):
             return None
@@ -197,10 +197,10 @@ class RemoteRepository(ObjectRepository):
 
     def _advertised(self, names: Iterable[str]) -> dict[str, str]:
         try:
-            found = self._client.get_refs(b"", ref_prefix=[name.encode() for name in names]).refs
+            values = self._client.get_refs(b"", ref_prefix=[name.encode() for name in names]).refs
         except _BROKEN as error:
             self._client.fail("UnexpectedAnswer", f"the refs cannot be read: {error}", error)
-        return usable_refs(found)
+        return usable_refs(values)
 
     def _download(self, cache: Disk) -> dict[str, str]:
         refs = self._fetch_into(cache, self._spaces.prefixes, self._spaces.pick)
@@ -233,7 +233,7 @@ class RemoteRepository(ObjectRepository):
                     wanted,
                     repo.get_graph_walker(),
                     file.write,
-                    ref_prefix=[each.encode() for each in prefixes],
+                    ref_prefix=[prefix.encode() for prefix in prefixes],
                     filter_spec=b"blob:limit=%d" % LARGE,
                 )
                 self._take(repo, file)

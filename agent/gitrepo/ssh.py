@@ -55,11 +55,11 @@ def parse(text: str) -> Address:
     """`ssh://[user@]host[:port]/path` or `[user@]host:path`. RepositoryError InvalidAddress."""
     if any(not sign.isprintable() for sign in text):
         _invalid()
-    found = _of_url(text) if "://" in text else _of_scp(text)
+    parsed = _of_url(text) if "://" in text else _of_scp(text)
     # ssh would take such a word for an option, as the server's git would.
-    if found.user.startswith("-") or found.host.startswith("-") or found.path.startswith("-"):
+    if parsed.user.startswith("-") or parsed.host.startswith("-") or parsed.path.startswith("-"):
         _invalid()
-    return found
+    return parsed
 
 
 def _of_url(text: str) -> Address:

@@ -36,11 +36,11 @@ class Remembered(Generic[K, V]):
         self._values: OrderedDict[K, tuple[V, int]] = OrderedDict()
 
     def get(self, key: K) -> V | None:
-        found = self._values.get(key)
-        if found is None:
+        value = self._values.get(key)
+        if value is None:
             return None
         self._values.move_to_end(key)
-        return found[0]
+        return value[0]
 
     def drop(self, key: K) -> None:
         _, weight = self._values.pop(key, (None, 0))
@@ -93,8 +93,8 @@ class Trees:
         known = self._entries.get(tree)
         if known is not None:
             return known
-        found = self._parsed(tree)
-        return self._entries.put(tree, found, 1 + len(found))
+        entries = self._parsed(tree)
+        return self._entries.put(tree, entries, 1 + len(entries))
 
     def _parsed(self, tree: str) -> tuple[Entry, ...]:
         try:
@@ -109,16 +109,16 @@ class Trees:
         """The entry at `path`; the root itself for an empty path. Empty and `.` components are
         passed over.
         """
-        found = Entry(b"", FOLDER, root)
+        reached = Entry(b"", FOLDER, root)
         for name in path_parts(path):
-            if found.kind != "folder":
+            if reached.kind != "folder":
                 return None
-            inside = (entry for entry in self.entries(found.id) if entry.name == name)
+            inside = (entry for entry in self.entries(reached.id) if entry.name == name)
             entry = next(inside, None)
             if entry is None:
                 return None
-            found = entry
-        return found
+            reached = entry
+        return reached
 
     def files(self, tree: str) -> tuple[TreeFile, ...]:
         """Everything below a tree that is no folder, sorted by path. The same instances for the
@@ -132,7 +132,7 @@ class Trees:
         """Files that are not the same in two trees, as they are in each. Nothing new is remembered.
         RepositoryError TooManyFiles beyond `limit` files and folders that are not the same.
         """
-        found: list[tuple[TreeFile | None, TreeFile | None]] = []
+        pairs: list[tuple[TreeFile | None, TreeFile | None]] = []
         waiting: list[tuple[str, str | None, str | None]] = [("", before, after)]
         room = limit
         while waiting:
@@ -146,16 +146,18 @@ class Trees:
                 path = prefix + readable(name)
                 if room < 0 or path.count("/") > _MAX_DEPTH:
                     raise RepositoryError("TooManyFiles", f"more than {limit} files differ")
-                folders = [each.id if each and each.kind == "folder" else None for each in pair]
+                folders = [entry.id if entry and entry.kind == "folder" else None for entry in pair]
                 if any(folders):
                     waiting.append((path + "/", folders[0], folders[1]))
                 files = [
-                    TreeFile(path, each.id, each.kind) if each and each.kind != "folder" else None
-                    for each in pair
+                    TreeFile(path, entry.id, entry.kind)
+                    if entry and entry.kind != "folder"
+                    else None
+                    for entry in pair
                 ]
                 if any(files):
-                    found.append((files[0], files[1]))
-        return found
+                    pairs.append((files[0], files[1]))
+        return pairs
 
     def _by_name(self, tree: str | None) -> dict[bytes, Entry]:
         entries = () if tree is None else self._entries.get(tree) or self._parsed(tree)
@@ -174,14 +176,14 @@ class Trees:
                 f"the tree holds more than {_MAX_ENTRIES} entries or is nested deeper than "
                 f"{_MAX_DEPTH} folders: give a smaller folder with --path",
             )
-        found: list[TreeFile] = []
+        files: list[TreeFile] = []
         for entry in entries:
             path = prefix + readable(entry.name)
             if entry.kind == "folder":
-                found += self._list(entry.id, path + "/", room, depth + 1)
+                files += self._list(entry.id, path + "/", room, depth + 1)
             else:
-                found.append(TreeFile(path, entry.id, entry.kind))
-        return self._listings.put((tree, prefix), tuple(found), 1 + len(found))
+                files.append(TreeFile(path, entry.id, entry.kind))
+        return self._listings.put((tree, prefix), tuple(files), 1 + len(files))
 
     def rewrite(
         self, base: str | None, changes: Mapping[str, bytes | None]

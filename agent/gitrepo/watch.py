@@ -72,12 +72,12 @@ def _folders(roots: tuple[Path, ...]) -> dict[Path, tuple[int, ...]]:
 
     The others, the repository's own and the nearest one above a missing repository, have nothing.
     """
-    found: dict[Path, tuple[int, ...]] = {}
+    folders: dict[Path, tuple[int, ...]] = {}
     for root in roots:
         control = _control(root)
-        found[next(at for at in (control, *control.parents) if at.is_dir())] = ()
-        found.update((folder, stamp[:1]) for folder, stamp in _ref_folders(control))
-    return found
+        folders[next(at for at in (control, *control.parents) if at.is_dir())] = ()
+        folders.update((folder, stamp[:1]) for folder, stamp in _ref_folders(control))
+    return folders
 
 
 _Look = list[tuple[Path, tuple[int, ...]]]
@@ -85,13 +85,13 @@ _Look = list[tuple[Path, tuple[int, ...]]]
 
 def _look(roots: tuple[Path, ...]) -> _Look:
     """What changes whenever a ref does: packed-refs is replaced, or a file in a folder of refs."""
-    found: _Look = []
+    stamps: _Look = []
     for root in roots:
         control = _control(root)
-        found.append((control, _stamp(control)[:1]))
-        found.append((control, _stamp(control / "packed-refs")))
-        found.extend(_ref_folders(control))
-    return found
+        stamps.append((control, _stamp(control)[:1]))
+        stamps.append((control, _stamp(control / "packed-refs")))
+        stamps.extend(_ref_folders(control))
+    return stamps
 
 
 def _ref_folders(control: Path) -> Iterator[tuple[Path, tuple[int, ...]]]:
@@ -108,7 +108,7 @@ def _control(root: Path) -> Path:
 
 def _stamp(path: Path) -> tuple[int, ...]:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return ()
-    return (found.st_ino, found.st_mtime_ns, found.st_size)
+    return (stat.st_ino, stat.st_mtime_ns, stat.st_size)

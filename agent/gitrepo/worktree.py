@@ -61,7 +61,7 @@ class CommitSource:
         except RepositoryError:
             return None
         return [
-            pair for pair in pairs if not any(_in_dot_folder(each.path) for each in pair if each)
+            pair for pair in pairs if not any(_in_dot_folder(file.path) for file in pair if file)
         ]
 
     def size(self, file: TreeFile) -> int:
@@ -93,10 +93,10 @@ class FolderSource:
             if self._only:
                 identity = _identity((self._root / self._only).stat())
                 return iter([TreeFile(self._only, identity, "file")])
-            found = sorted(self._below(), key=lambda file: file.path.encode())
+            files = sorted(self._below(), key=lambda file: file.path.encode())
         except OSError as error:
             self._fail(error)
-        return iter(found)
+        return iter(files)
 
     def size(self, file: TreeFile) -> int:
         try:
@@ -170,8 +170,8 @@ def _kind(entry: os.DirEntry[str]) -> str:
     return "submodule" if os.path.lexists(f"{entry.path}/.git") else "folder"
 
 
-def _identity(found: os.stat_result) -> str:
-    return f"disk:{found.st_dev}:{found.st_ino}:{found.st_mtime_ns}:{found.st_size}"
+def _identity(stat: os.stat_result) -> str:
+    return f"disk:{stat.st_dev}:{stat.st_ino}:{stat.st_mtime_ns}:{stat.st_size}"
 
 
 def _in_dot_folder(path: str) -> bool:

@@ -69,7 +69,7 @@ def translate(error: libvirt.libvirtError, doing: str) -> HostError:
     message = f"cannot {doing}: {said}"
     if code in _PERMANENT:
         return HostError(_PERMANENT[code], message, retry=False)
-    if any(each in said for each in _UNRESOLVED):
+    if any(words in said for words in _UNRESOLVED):
         hint = "no host of that name is known: is it spelt right?"
         return HostError("HostNotFound", f"{message}; {hint}", unreachable=True)
     if code in _LINK or error.get_error_domain() in _LINK_DOMAINS:

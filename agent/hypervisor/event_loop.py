@@ -63,8 +63,8 @@ def _pass(timer: int, _: object) -> None:
     libvirt.virEventUpdateTimeout(timer, -1)
     with _lock:
         passed, _passing, _arrived = _passing, _arrived, []
-    for each in passed:
-        each.set()
+    for waiting in passed:
+        waiting.set()
     if _passing:
         libvirt.virEventUpdateTimeout(timer, 0)
 

@@ -81,31 +81,31 @@ def _system(domain: libvirt.virDomain) -> Mapping[str, Json]:
 
 def _interfaces(domain: libvirt.virDomain) -> Mapping[str, Json]:
     try:
-        found: Json = domain.interfaceAddresses(_BY_AGENT, 0)
+        interfaces: Json = domain.interfaceAddresses(_BY_AGENT, 0)
     except libvirt.libvirtError as error:
         if error.get_error_code() in _LACKING:
             return {}
         raise
-    return dict(found)
+    return dict(interfaces)
 
 
 def read_os(info: Mapping[str, Json]) -> dict[str, str]:
     """`status.guestOSInfo` of libvirt's typed parameters; what the guest leaves out is absent."""
-    found = {key: text(info.get(name)) for name, key in _OS_KEYS.items()}
-    return {key: value for key, value in found.items() if value}
+    values = {key: text(info.get(name)) for name, key in _OS_KEYS.items()}
+    return {key: value for key, value in values.items() if value}
 
 
 def read_addresses(interfaces: Mapping[str, Json]) -> dict[str, tuple[str, ...]]:
     """IP addresses by MAC in lower case, in the guest's order; loopback is left out."""
-    found: dict[str, tuple[str, ...]] = {}
+    addresses_of: dict[str, tuple[str, ...]] = {}
     for name, interface in list(interfaces.items())[:MAX_INTERFACES]:
         mac = text(interface.get("hwaddr")).lower()
         if name == "lo" or mac == _NO_MAC or not _MAC.fullmatch(mac):
             continue
-        listed = tuple(text(each.get("addr")) for each in (interface.get("addrs") or ()))
-        addresses = (*found.get(mac, ()), *filter(_is_address, listed))
-        found[mac] = addresses[:MAX_ADDRESSES]
-    return found
+        listed = tuple(text(address.get("addr")) for address in (interface.get("addrs") or ()))
+        addresses = (*addresses_of.get(mac, ()), *filter(_is_address, listed))
+        addresses_of[mac] = addresses[:MAX_ADDRESSES]
+    return addresses_of
 
 
 def _is_address(value: str) -> bool:

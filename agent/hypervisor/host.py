@@ -90,10 +90,10 @@ class LibvirtHost:
         )
 
     def read_volumes(self, pool: str) -> Mapping[tuple[str, str], RawVolume]:
-        found = self._read(
+        reading = self._read(
             f"read storage pool {pool}", lambda connection: self._volumes.read(connection, pool)
         )
-        return {} if found is None else found[1]
+        return {} if reading is None else reading[1]
 
     def read_bases(self) -> Mapping[str, str]:
         return self._verb(
@@ -257,15 +257,15 @@ class LibvirtHost:
 
     def _read_all(self, connection: libvirt.virConnect, pools: frozenset[str]) -> Reading:
         domains = self._domains.read_all(connection)
-        running = next((each.uuid for each in domains.values() if each.active), None)
+        running = next((domain.uuid for domain in domains.values() if domain.active), None)
         node = self._node.read(connection, verbs.find(connection, running) if running else None)
         volumes: dict[tuple[str, str], RawVolume] = {}
         paths: dict[str, str] = {}
         for pool in sorted(pools):
-            found = self._volumes.read(connection, pool)
-            if found is not None:
-                paths[pool] = found[0]
-                volumes.update(found[1])
+            reading = self._volumes.read(connection, pool)
+            if reading is not None:
+                paths[pool] = reading[0]
+                volumes.update(reading[1])
         return Reading(node, domains, volumes, paths)
 
     def _pools_home(self, connection: libvirt.virConnect) -> str | None:

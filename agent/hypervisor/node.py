@@ -80,8 +80,8 @@ def _read(connection: libvirt.virConnect, name: str | None) -> RawNode:
 def _legacy_machine(capabilities: etree._Element, architecture: str) -> str:
     """What the name pc stands for."""
     machines = capabilities.iterfind(f"guest/arch[@name='{architecture}']/machine")
-    found = (each.get("canonical") for each in machines if each.text == "pc")
-    return next(found, None) or "pc"
+    names = (machine.get("canonical") for machine in machines if machine.text == "pc")
+    return next(names, None) or "pc"
 
 
 def _features(
@@ -111,7 +111,9 @@ def _features(
     except libvirt.libvirtError:
         return frozenset()  # a host that does not know this serves everything but discovery
     features = parse(text).iterfind("feature")
-    return frozenset(each.get("name", "") for each in features if each.get("policy") == "require")
+    return frozenset(
+        feature.get("name", "") for feature in features if feature.get("policy") == "require"
+    )
 
 
 def _domain_capabilities(
@@ -150,7 +152,8 @@ def has_virtualization(cpu_xml: str) -> bool:
     """True if a `<cpu>` lists vmx or svm among the features that it has."""
     features = parse(cpu_xml).iterfind("feature")
     return any(
-        each.get("name") in _VIRTUALIZATION and each.get("policy") != "disable" for each in features
+        feature.get("name") in _VIRTUALIZATION and feature.get("policy") != "disable"
+        for feature in features
     )
 
 

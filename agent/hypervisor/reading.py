@@ -41,7 +41,7 @@ class DomainReader:
         saved = _uuids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
         transient = _uuids(connection, libvirt.VIR_CONNECT_LIST_DOMAINS_TRANSIENT)
         waits = connection.getLibVersion() >= _WAITS
-        found: dict[str, RawDomain] = {}
+        raws: dict[str, RawDomain] = {}
         for domain, stats in connection.getAllDomainStats(
             libvirt.VIR_DOMAIN_STATS_STATE, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
         ):
@@ -49,15 +49,15 @@ class DomainReader:
             state = (stats.get("state.state", 0), stats.get("state.reason", 0))
             known = self._known.get(uuid)
             if waits and known is not None and _hangs(domain, known):
-                found[uuid] = _as_known(known, state)
+                raws[uuid] = _as_known(known, state)
                 continue
             raw = _read_once(domain, uuid, state, uuid not in transient, uuid in saved)
             if raw is None:  # it changed while it was read
                 raw = _read_alone(connection, uuid)
             if raw is not None:
-                found[uuid] = raw
+                raws[uuid] = raw
         self._drain()
-        self._known = {uuid: self._complete(raw) for uuid, raw in found.items()}
+        self._known = {uuid: self._complete(raw) for uuid, raw in raws.items()}
         return dict(self._known)
 
     def read_one(self, connection: libvirt.virConnect, uuid: str) -> RawDomain | None:

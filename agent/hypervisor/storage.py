@@ -38,14 +38,14 @@ class VolumeReader:
             return None
         refresh(pool)
         known = self._known.get(pool_name, {})
-        found: Volumes = {}
+        volumes: Volumes = {}
         for volume in pool.listAllVolumes(0):
             with _unless_gone():
                 raw = _read_volume(pool_name, volume)
                 old = known.get((pool_name, raw.name))
-                found[pool_name, raw.name] = old if old is not None and old == raw else raw
-        self._known[pool_name] = found
-        return target_path(pool), dict(found)
+                volumes[pool_name, raw.name] = old if old is not None and old == raw else raw
+        self._known[pool_name] = volumes
+        return target_path(pool), dict(volumes)
 
     def read_one(self, volume: libvirt.virStorageVol) -> RawVolume:
         """One volume as it is now, without a refresh of its pool."""
@@ -69,15 +69,15 @@ def read_bases(connection: libvirt.virConnect) -> dict[str, str]:
     """What each volume of the active directory pools is based on, by path; a pool that cannot be
     looked through says nothing.
     """
-    found: dict[str, str] = {}
+    bases: dict[str, str] = {}
     for pool in connection.listAllStoragePools(_DIRECTORIES):
         with contextlib.suppress(libvirt.libvirtError):
             refresh(pool)
             for volume in pool.listAllVolumes(0):
                 with _unless_gone():
                     raw = _read_volume("", volume)
-                    found[raw.path] = raw.backing_path
-    return found
+                    bases[raw.path] = raw.backing_path
+    return bases
 
 
 def _read_volume(pool_name: str, volume: libvirt.virStorageVol) -> RawVolume:

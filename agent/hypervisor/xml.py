@@ -17,16 +17,16 @@ def parse(text: str) -> etree._Element:
 
 def text_at(element: etree._Element, path: str) -> str:
     """The text of the first match, or nothing."""
-    found = first(element, *path.split("/"))
-    return "" if found is None else (found.text or "").strip()
+    child = first(element, *path.split("/"))
+    return "" if child is None else (child.text or "").strip()
 
 
 def bytes_at(element: etree._Element, path: str) -> int:
     """A size as libvirt prints it, in bytes; 0 where there is none."""
-    found = first(element, *path.split("/"))
-    if found is None or not found.text:
+    child = first(element, *path.split("/"))
+    if child is None or not child.text:
         return 0
-    return int(found.text) * _UNITS[found.get("unit", "bytes")]
+    return int(child.text) * _UNITS[child.get("unit", "bytes")]
 
 
 _UNITS = {"bytes": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}

@@ -75,9 +75,9 @@ def _percents(progress: Callable[[int], None]) -> Callable[[bytes], None]:
 
     def take(data: bytes) -> None:
         nonlocal last
-        found = PERCENT.findall(data)
-        if found and int(found[-1]) != last:
-            last = int(found[-1])
+        percents = PERCENT.findall(data)
+        if percents and int(percents[-1]) != last:
+            last = int(percents[-1])
             progress(last)
 
     return take

@@ -110,8 +110,8 @@ def _judge_vmdk(head: bytes) -> None:
     files, which QEMU would open.
     """
     (capacity,) = struct.unpack_from("<Q", head, 12)
-    found = VMDK_TYPE.search(head)
-    kind = found[1].decode("ascii", "replace") if found else ""
+    match = VMDK_TYPE.search(head)
+    kind = match[1].decode("ascii", "replace") if match else ""
     if not capacity or kind.lower() not in ("monolithicsparse", "streamoptimized"):
         raise _vmdk_refused(f"its type is {kind or 'unknown'!r}, which needs other files")
     parents = {parent.lower() for parent in VMDK_PARENT.findall(head)}

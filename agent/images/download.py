@@ -258,11 +258,11 @@ class _Transfer:
         return total
 
     def _resumed(self, response: BaseHTTPResponse) -> int | None:
-        found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if found is None or int(found[1]) != self.offset:
+        match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+        if match is None or int(match[1]) != self.offset:
             self.validator = None
             raise DroppedError("the server went on at another place than it was asked to")
-        return _number(found[3])
+        return _number(match[3])
 
     def _receive(self, response: BaseHTTPResponse, total: int | None) -> None:
         """Take the body as it was sent: a Content-Encoding is the file's own compression, which

@@ -24,8 +24,8 @@ MOST_ADDRESSES = 4
 """Of one name, that are tried one after the other."""
 _NAME = re.compile(r"[a-z0-9*]([-a-z0-9_.*]*[a-z0-9*])?")
 _SPECIAL = tuple(
-    ip_network(each)
-    for each in (
+    ip_network(network)
+    for network in (
         *("127.0.0.0/8", "169.254.0.0/16", "0.0.0.0/8", "::1/128", "fe80::/10", "::/128"),
         *("fd00:ec2::254/128", "fd20:ce::254/128", "100.100.100.200/32", "168.63.129.16/32"),
     )
@@ -34,7 +34,8 @@ _SPECIAL = tuple(
 their metadata elsewhere: services that trust whoever reaches them.
 """
 _CARRIERS = tuple(
-    IPv6Network(each) for each in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")
+    IPv6Network(network)
+    for network in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")
 )
 """Networks of IPv6 whose addresses end with the one of IPv4 that they lead to (RFC 4291, 2765,
 6052, 8215).
@@ -59,26 +60,26 @@ class ImageHosts:
     def parse(cls, text: str) -> Self:
         """Patterns, with commas or spaces between them. ValueError begins with "must"."""
         names, networks = [], []
-        for each in text.lower().replace(",", " ").split():
+        for pattern in text.lower().replace(",", " ").split():
             try:
-                networks.append(ip_network(each.strip("[]"), strict=False))
+                networks.append(ip_network(pattern.strip("[]"), strict=False))
             except ValueError:
-                if not _NAME.fullmatch(each):
+                if not _NAME.fullmatch(pattern):
                     raise ValueError(
                         "must be names of hosts with * for any part of them, addresses and "
-                        f"networks, such as *.example.com,10.0.0.0/8, not {each!r}"
+                        f"networks, such as *.example.com,10.0.0.0/8, not {pattern!r}"
                     ) from None
-                names.append(each)
+                names.append(pattern)
         return cls(tuple(names), tuple(networks))
 
     def addresses(self, host: str, port: int) -> list[str]:
         """The addresses of a host that may be connected to. ImageError if it has none of these."""
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise UnknownHostError(f"the host {host} is not known") from error
-        every = list(dict.fromkeys(str(at[0]) for *_, at in found))
-        allowed = [each for each in every if self._allows(host, each)]
+        every = list(dict.fromkeys(str(at[0]) for *_, at in answers))
+        allowed = [address for address in every if self._allows(host, address)]
         if not allowed:
             where = "" if host in every else f" (at {', '.join(every[:MOST_ADDRESSES])})"
             raise refused(f"{host}{where}", retry=bool(where))

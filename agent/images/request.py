@@ -52,19 +52,19 @@ class Target:
     def parse(cls, url: str) -> Self:
         """ImageError InvalidAddress for what is no address of the web."""
         try:
-            found = parse_url(url)
+            parsed = parse_url(url)
         except LocationValueError as error:
             raise ImageError(
                 "InvalidAddress", "this is no usable address: correct it", retry=False
             ) from error
-        if found.scheme not in PORTS or not found.host:
+        if parsed.scheme not in PORTS or not parsed.host:
             raise ImageError(
                 "InvalidAddress",
                 "its address, or one that it redirects to, is neither http nor https, and nothing"
                 " else is fetched",
                 retry=False,
             )
-        return cls(found)
+        return cls(parsed)
 
     @property
     def scheme(self) -> str:
@@ -276,9 +276,9 @@ def translated(error: Exception) -> Exception:
 def _certificate(error: BaseException | None) -> str:
     """Why a certificate was refused; empty if that is not what happened."""
     while error is not None:
-        for each in (error, *error.args):
-            if isinstance(each, ssl.SSLCertVerificationError):
-                return str(each.verify_message)
+        for part in (error, *error.args):
+            if isinstance(part, ssl.SSLCertVerificationError):
+                return str(part.verify_message)
         error = error.__cause__ or error.__context__
     return ""
 

@@ -25,7 +25,7 @@ def rendered(nodes: Sequence[Node], value: Json, root: Json) -> Iterator[str]:
         if isinstance(node, str):
             yield node
         elif isinstance(node, Path):
-            yield " ".join(shown(found) for found in results(node, value, root))
+            yield " ".join(shown(result) for result in results(node, value, root))
         else:
             for item in results(node.over, value, root):
                 yield from rendered(node.body, item, root)
@@ -34,7 +34,7 @@ def rendered(nodes: Sequence[Node], value: Json, root: Json) -> Iterator[str]:
 def results(path: Path, value: Json, root: Json) -> list[Json]:
     values = [root if path.rooted else value]
     for step in path.steps:
-        values = [found for each in values for found in _step(step, each, root)]
+        values = [result for value in values for result in _step(step, value, root)]
     return values
 
 
@@ -72,9 +72,9 @@ def _children(value: Json) -> Iterator[Json]:
 def _below(value: Json) -> Iterator[Json]:
     waiting = [value]
     while waiting:
-        each = waiting.pop()
-        yield each
-        waiting.extend(reversed(list(_children(each))))
+        node = waiting.pop()
+        yield node
+        waiting.extend(reversed(list(_children(node))))
 
 
 def _holds(step: Filter, item: Json, root: Json) -> bool:

@@ -61,31 +61,31 @@ def nodes(
     parts: Sequence[tuple[bool, str]], *, closing: bool
 ) -> tuple[tuple[Node, ...], Sequence[tuple[bool, str]]]:
     """Nodes up to `{end}` or the end, and the parts from there on."""
-    found: list[Node] = []
+    made: list[Node] = []
     while parts:
         (expression, text), parts = parts[0], parts[1:]
         if not expression:
-            found.append(text)
+            made.append(text)
         elif text == "end":
-            return tuple(found), parts if closing else [(True, text), *parts]
+            return tuple(made), parts if closing else [(True, text), *parts]
         elif re.match(r"range\s", text):
             over = only(text.removeprefix("range").strip())
             body, parts = nodes(parts, closing=True)
-            found.append(Range(over, body))
+            made.append(Range(over, body))
         elif text[:1] in ("'", '"'):
-            found.append(_quoted_text(text))
+            made.append(_quoted_text(text))
         else:
-            found.append(only(text))
+            made.append(only(text))
     if closing:
         raise JSONPathError("{range …} is never closed: add {end}")
-    return tuple(found), ()
+    return tuple(made), ()
 
 
 def _quoted_text(text: str) -> str:
     reader = _Reader(text)
-    found = reader.quoted()
+    quoted = reader.quoted()
     reader.done()
-    return found
+    return quoted
 
 
 @lru_cache(maxsize=256)
@@ -146,19 +146,19 @@ class _Reader:
     def quoted(self) -> str:
         quote = self._text[self._at]
         self._at += 1
-        found = ""
+        text = ""
         while self._at < len(self._text):
             sign = self._text[self._at]
             self._at += 1
             if sign == quote:
-                return found
+                return text
             if sign == "\\" and self._at < len(self._text):
                 sign = self._text[self._at]
                 sign = _ESCAPES.get(sign, sign)
                 self._at += 1
-            found += sign
+            text += sign
         self._fail(f"the text that begins with {quote} is never closed")
-        return found
+        return text
 
     def _name(self) -> Step:
         if self._take("*"):
@@ -221,9 +221,9 @@ class _Reader:
         left = self._operand()
         self._space()
         compare, right = None, None
-        for sign, found in _OPERATORS:
+        for sign, comparison in _OPERATORS:
             if self._take(sign):
-                compare, right = found, self._operand()
+                compare, right = comparison, self._operand()
                 break
         self._space()
         if not self._take(")"):
