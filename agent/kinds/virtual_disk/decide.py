@@ -17,7 +17,7 @@ from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.local import NOT_READY, Place, place
 from agent.kinds.protection import kept
 from agent.kinds.storage_class import storage_class
-from agent.kinds.virtual_image import ImageData, imported
+from agent.kinds.virtual_image import ImageData, device_key, imported
 
 SECTOR = 512
 BLANK = ImageData("", "", size=0)  # pragma: no mutate: a blank disk's size is always given
@@ -209,7 +209,7 @@ def _source(
 
 def _image(disk: Object, ref: Mapping[str, Json], view: View, report: _Report) -> ImageData | None:
     cluster = ref["kind"] == "ClusterVirtualImage"
-    key = Key(ref["kind"], "" if cluster else disk.key.namespace, ref["name"])
+    key = device_key(disk.key.namespace, ref)
     data = view.export(ImageData, key)
     if data is not None:
         return data

@@ -13,9 +13,17 @@ from agent.core.facts import View
 from agent.core.identity import POOL, image_prefix, image_volume
 from agent.core.jobs import Job, held
 from agent.core.known import VOLUME
-from agent.core.model import Json, Object
+from agent.core.model import Json, Key, Object
 from agent.kinds.local import Place
 from agent.kinds.virtual_image.address import complete_address
+
+CLUSTER = "ClusterVirtualImage"
+"""The kind of images that belong to no namespace."""
+
+
+def device_key(namespace: str, ref: Mapping[str, Json]) -> Key:
+    """The disk or image that an object of that namespace names by kind and name."""
+    return Key(ref["kind"], "" if ref["kind"] == CLUSTER else namespace, ref["name"])
 
 
 @dataclass(frozen=True)

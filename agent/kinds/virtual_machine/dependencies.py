@@ -12,7 +12,7 @@ from agent.core.model import Condition, Json, Key, Object
 from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.local import place
 from agent.kinds.virtual_disk import DiskData, users
-from agent.kinds.virtual_image import ImageData
+from agent.kinds.virtual_image import ImageData, device_key
 from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.provisioning import Medium, provisioning
 from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
@@ -145,12 +145,7 @@ def all_there(vm: Object, spec: Mapping[str, Json], view: View) -> bool:
 def disks(vm: Object, spec: Mapping[str, Json]) -> tuple[Key, ...]:
     """The disks in a spec of the VM."""
     refs = spec.get("blockDeviceRefs", ())
-    return tuple(_key(vm, ref) for ref in refs if ref["kind"] == "VirtualDisk")
-
-
-def _key(vm: Object, ref: Mapping[str, Json]) -> Key:
-    namespace = "" if ref["kind"] == "ClusterVirtualImage" else vm.key.namespace
-    return Key(ref["kind"], namespace, ref["name"])
+    return tuple(device_key(vm.key.namespace, ref) for ref in refs if ref["kind"] == "VirtualDisk")
 
 
 Found = tuple[Mapping[str, Json], Device, int]
@@ -166,7 +161,9 @@ def _devices(
     waiting = True
     for position, ref in enumerate(refs, 1):
         boot = ref.get("bootOrder", 0) if explicit else position
-        device, size, problem, on_its_way = _device(vm, spec, _key(vm, ref), boot, view)
+        device, size, problem, on_its_way = _device(
+            vm, spec, device_key(vm.key.namespace, ref), boot, view
+        )
         if device is not None:
             found.append((ref, device, size))
         else:
