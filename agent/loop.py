@@ -18,7 +18,7 @@ log = logging.getLogger("gitvirt")
 
 
 TRIM_EVERY = 60.0
-CALM = 1.0
+LULL = 1.0
 """Seconds without a pass in which memory is given back."""
 _MOST_ARENAS = (-8, 2)
 """glibc's M_ARENA_MAX: what is free in one thread's arena is of no use to another thread."""
@@ -83,9 +83,9 @@ class Loop:
         while not self.stop.is_set():
             self._woken.clear()
             wait = reconciler.run()
-            if not self._woken.wait(min(wait, CALM)) and wait > CALM:
+            if not self._woken.wait(min(wait, LULL)) and wait > LULL:
                 self._allocator.give_back()
-                self._woken.wait(wait - CALM)
+                self._woken.wait(wait - LULL)
 
     def run_once(self, reconciler: Reconciler, timeout: float) -> Summary:
         """Pass after pass until nothing is left to do, or until the time is over."""

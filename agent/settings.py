@@ -365,26 +365,26 @@ def _file(path: Path, *, must_be_there: bool = False) -> dict[str, Any]:
 
 def _line(key: str, value: Json, path: Path, document: Document) -> tuple[str, Any]:
     """One line of a file: the field of the settings, and what it is to be."""
-    place = f"{path}:{document.line_of((key,))}: {key}"
+    where = f"{path}:{document.line_of((key,))}: {key}"
     if key in PLACES:
         try:
             return key, PLACES[key](value)
         except PlaceError as error:
-            place = f"{path}:{document.line_of((key, *error.path))}"
-            raise SettingsError(f"{place}: {'.'.join((key, *error.path))} {error}") from error
+            where = f"{path}:{document.line_of((key, *error.path))}"
+            raise SettingsError(f"{where}: {'.'.join((key, *error.path))} {error}") from error
     option = _BY_NAME.get(key.replace("_", "-"))
     if option is None:
         known = (*_BY_NAME, *PLACES)
         meant = nearest(key, known)
         hint = f"did you mean {meant}?" if meant else f"known are {', '.join(known)}"
-        raise SettingsError(f"{place} is no setting: {hint}")
+        raise SettingsError(f"{where} is no setting: {hint}")
     if not isinstance(value, str | int | float) or isinstance(value, bool):
-        raise SettingsError(f"{place} must be text or a number")
-    return option.field, _parsed(option, str(value), place)
+        raise SettingsError(f"{where} must be text or a number")
+    return option.field, _parsed(option, str(value), where)
 
 
-def _parsed(option: Option, text: str, place: str) -> Any:
+def _parsed(option: Option, text: str, where: str) -> Any:
     try:
         return option.parse(text)
     except ValueError as error:
-        raise SettingsError(f"{place} {error}") from error
+        raise SettingsError(f"{where} {error}") from error

@@ -238,10 +238,6 @@ class MemoryHost:
             volume.capacity = max(volume.capacity, capacity)
             return self._raw_volume(pool, name)
 
-    def read_volume(self, pool: str, name: str, offset: int, length: int) -> bytes:
-        self._reach()
-        return self._volume(pool, name).content[offset : offset + max(0, length)]
-
     def guest_info(self, uuid: str) -> GuestInfo | None:
         self._reach()
         domain = self._domains.get(uuid)
@@ -416,11 +412,7 @@ class MemoryHost:
 
     def _reach(self) -> None:
         if not self.reachable:
-            raise HostError(
-                "HostUnreachable",
-                f"no connection to {self.node.uri}; trying again",
-                unreachable=True,
-            )
+            raise HostError("HostUnreachable", f"no connection to {self.node.uri}; trying again")
 
     def _tell(self, uuid: str, what: str) -> None:
         for callback in tuple(self._subscribers):

@@ -16,7 +16,7 @@ LOOK = 1.0
 """Seconds: how often a remote repository is asked, and a local one in case no event came."""
 
 
-def news(repository: Repository, timeout: float | None = None) -> Iterator[Mapping[str, str]]:
+def follow(repository: Repository, timeout: float | None = None) -> Iterator[Mapping[str, str]]:
     """The refs now, and again each time that one of them has moved, until `timeout` seconds are
     over. Raises RepositoryError if they cannot be had at first, or never again.
     """

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.cli.command import CommandError, Subparsers
-from agent.cli.follow import news
+from agent.cli.follow import follow
 from agent.cli.objects import listed, named
 from agent.cli.printing import Printer, Style, printer
 from agent.cli.repositories import opened
@@ -167,7 +167,7 @@ def _labels(entry: Entry) -> Mapping[str, str]:
 
 def _watch(reader: Reader, request: Request, show: Printer, timeout: float | None) -> int:
     seen: dict[str, Entry] = {}
-    for turn, refs in enumerate(news(reader.repository, timeout)):
+    for turn, refs in enumerate(follow(reader.repository, timeout)):
         snapshot = reader.now(refs)
         entries, missing = _selected(snapshot, request)
         if turn == 0:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.cli.command import CommandError, Subparsers, warn
-from agent.cli.follow import news
+from agent.cli.follow import follow
 from agent.cli.objects import named, places
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Reader, Snapshot
@@ -164,7 +164,7 @@ def _await(reader: Reader, request: Request, timeout: float, *, completed: bool)
     told = False
     snapshot: Snapshot | None = None
     status: Mapping[str, Any] = {}
-    for refs in news(reader.repository, timeout):
+    for refs in follow(reader.repository, timeout):
         snapshot = reader.now(refs)
         entry = snapshot.find(kind, request.operation.namespace, request.operation.name)
         status = {} if entry is None else entry.status

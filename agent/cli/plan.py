@@ -14,12 +14,12 @@ from agent.cli.command import CommandError, Subparsers
 from agent.cli.folders import manifests_folder
 from agent.cli.machine import as_json
 from agent.cli.repositories import address, commit_of, opened
-from agent.cli.status import place
 from agent.core import planprint
 from agent.core.host import Reading
 from agent.core.identity import POOL
 from agent.core.model import Desired, Json
 from agent.core.schema import Catalogue
+from agent.core.tables import printable
 from agent.gitrepo.repository import Repository
 from agent.gitrepo.worktree import CommitSource, FolderSource
 from agent.hypervisor.host import LibvirtHost
@@ -177,7 +177,7 @@ def _reading(settings: Settings, *, live: bool) -> Iterator[Reading | None]:
 
 
 def _print(report: PlanReport, output: str) -> None:
-    problems = [place(problem) for problem in report.problems]
+    problems = [printable(str(problem)) for problem in report.problems]
     if output == "json":
         print(as_json(_machine(report)))
     elif output == "markdown":

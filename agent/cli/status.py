@@ -175,9 +175,7 @@ def _lines(glance: Glance, now: float) -> Iterator[str]:
     if glance.last[0]:
         yield f"Changed:    {printable(glance.last[1])}, {_ago(glance.last[0], now)}"
     yield from _said("Somebody has to look at", glance.said(Weight.ACT))
-    yield from _listed(
-        "Manifests that do not hold", [place(problem) for problem in glance.problems]
-    )
+    yield from _listed("Manifests that do not hold", list(map(str, glance.problems)))
     yield from _listed(
         "Waiting for a restart",
         [f"{name}: {', '.join(paths)}" for name, paths in glance.restarts.items()],
@@ -250,13 +248,6 @@ def _listed(title: str, items: list[str], count: str = "") -> Iterator[str]:
         yield from (f"  {printable(item)}" for item in items[:_SHOWN])
         if items[_SHOWN:]:
             yield f"  … and {len(items) - _SHOWN} more"
-
-
-def place(problem: Problem) -> str:
-    """`file:line: resource: path: message`, without what is empty."""
-    where = f"{problem.file}:{problem.line}" if problem.line else problem.file
-    parts = (where, problem.resource, problem.path, problem.message)
-    return printable(": ".join(part for part in parts if part))
 
 
 def _part(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -55,7 +55,7 @@ def kind(catalogue: Catalogue, word: str) -> Kind:
 
 def _kinds(catalogue: Catalogue, word: str) -> list[Kind]:
     if word.lower() == ALL:
-        return [one for one in catalogue.in_order if one.namespaced and one.place < LAST]
+        return [one for one in catalogue.in_order if one.namespaced and one.order < LAST]
     kinds = [kind(catalogue, part) for part in word.split(",") if part]
     if not kinds:
         raise CommandError("a kind is missing, such as vm")

@@ -11,10 +11,10 @@ from pathlib import Path
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.machine import as_json
 from agent.cli.repositories import commit_of, opened
-from agent.cli.status import place
 from agent.core import human
 from agent.core.model import Desired, Problem
 from agent.core.schema import Catalogue
+from agent.core.tables import printable
 from agent.gitrepo.worktree import CommitSource, FolderSource
 from agent.kinds.registry import CHECKS
 from agent.reconcile.desired import ManifestReader
@@ -92,11 +92,11 @@ def _notes(desired: Desired) -> Iterator[Problem]:
 
 def _print(desired: Desired) -> None:
     for problem in desired.problems:
-        print(place(problem))
+        print(printable(str(problem)))
     for ignored in desired.ignored:
-        print(f"note: {place(ignored)}")
+        print(f"note: {printable(str(ignored))}")
     for note in _notes(desired):
-        print(f"note: {place(note)}")
+        print(f"note: {printable(str(note))}")
     good = human.count(len(desired.manifests), "manifest")
     if desired.problems:
         bad = human.count(len(desired.problems), "problem")

@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent.cli.command import CommandError, Subparsers
-from agent.cli.follow import news
+from agent.cli.follow import follow
 from agent.cli.objects import named
 from agent.cli.repositories import commit_of, opened
 from agent.cli.snapshot import Entry, Reader, Snapshot
-from agent.cli.status import place
 from agent.cli.targets import target
 from agent.core import human, jsonpath, tables
 from agent.core.model import Problem
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         said = f"{tables.resource(kind)}/{name}"
         snapshot: Snapshot | None = None
         entry: Entry | None = None
-        for refs in news(repository, timeout):
+        for refs in follow(repository, timeout):
             if settings.status_ref not in refs:
                 continue  # the agent may be about to write for the first time
             snapshot = reader.now(refs)
@@ -141,7 +140,7 @@ def _jsonpath(path: str, wanted: str | None) -> Condition:
 def _revision(reader: Reader, revision: str, timeout: float) -> int:
     progress: _Progress | None = None
     snapshot: Snapshot | None = None
-    for refs in news(reader.repository, timeout):
+    for refs in follow(reader.repository, timeout):
         progress = progress or _Progress(reader, commit_of(reader.repository, revision))
         if reader.settings.status_ref in refs:
             snapshot = reader.now(refs)
@@ -196,7 +195,7 @@ def _held(problems: Sequence[Problem]) -> None:
     """Say what is kept although the commit has no manifest of it any more."""
     held = [problem for problem in problems if not problem.file]
     for problem in held[:_SHOWN]:
-        print(f"note: {place(problem)}", file=sys.stderr)
+        print(f"note: {tables.printable(str(problem))}", file=sys.stderr)
     if held[_SHOWN:]:
         more = len(held) - _SHOWN
         print(f"note: … and {more} more, see `gitvirt status`", file=sys.stderr)
@@ -209,7 +208,7 @@ def _rejected(problems: Sequence[Problem]) -> int:
         return 0
     print(f"error: {_do_not_hold(_count(wrong))}:", file=sys.stderr)
     for problem in wrong[:_SHOWN]:
-        print(f"  {place(problem)}", file=sys.stderr)
+        print(f"  {tables.printable(str(problem))}", file=sys.stderr)
     if wrong[_SHOWN:]:
         more = len(wrong) - _SHOWN
         print(f"  … and {more} more, see `gitvirt status`", file=sys.stderr)

@@ -162,11 +162,7 @@ def meant_in(desired: Desired, key: Key, known: Container[Key]) -> str:
         and other not in known
     }
     return desired.meant_in(key) or next(
-        (
-            f"{problem.file}:{problem.line}"
-            for problem in desired.problems
-            if problem.resource in strangers
-        ),
+        (problem.where for problem in desired.problems if problem.resource in strangers),
         "",
     )
 

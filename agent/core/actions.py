@@ -43,7 +43,7 @@ class DomainAction(Action):
 
 @dataclass(frozen=True)
 class DefinitionAction(DomainAction):
-    """Replaces or removes a definition. Not done if the domain is another one than it was."""
+    """Replaces or removes a definition. Not done if the domain has changed since."""
 
     over: str = field(repr=False)
     """`core.host.version` of the domain that it was decided on."""
@@ -150,7 +150,7 @@ class SetLiveMetadata(DomainAction):
 
 @dataclass(frozen=True)
 class StartDomain(DomainAction):
-    """Start a domain. Not done if one that has a disk of its own is another one than it was."""
+    """Start a domain. Not done if another one that has a disk of it has changed since."""
 
     memory: int = 0
     """Bytes that the guest will need."""

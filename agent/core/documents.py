@@ -164,7 +164,7 @@ class Builder:
             value = _FORBIDDEN.sub("", value)
         if anchor is not None:
             self.anchors[anchor] = (value, size + 1)
-        self._place(value, line)
+        self._add(value, line)
 
     def number(self, text: str) -> Any:
         """The number that a text is; the text itself if it is none, or none that can be."""
@@ -194,7 +194,7 @@ class Builder:
             )
         value, size = self.anchors[name]
         self.budget.spend(size, line)
-        self._place(value, line)
+        self._add(value, line)
 
     def open(self, value: dict[str, Any] | list[Any], line: int, anchor: str | None = None) -> None:
         """A mapping or a list begins: give an empty one."""
@@ -219,9 +219,9 @@ class Builder:
         if frame.again:
             path = self._path()
             self.again += [(path, part) for part in frame.again]
-        self._place(frame.value, frame.line)
+        self._add(frame.value, frame.line)
 
-    def _place(self, value: Any, line: int) -> None:
+    def _add(self, value: Any, line: int) -> None:
         if not self.stack:
             self.root, self.line = value, line
             return

@@ -68,7 +68,7 @@ class Decision:
     drift: Drift = NO_DRIFT
     """What somebody changed by hand."""
     wake: float | None = None
-    """Seconds since the epoch at which this decision may become another one by itself."""
+    """Seconds since the epoch at which this decision may change by itself."""
     gone: bool = False
     """True if nothing of a deleted object is left: it leaves the ledger."""
     waiting: bool = False
@@ -177,7 +177,7 @@ class Engine:
         return self._wakes[0][0] if self._wakes else None
 
     def settle(self, now: float) -> set[Key]:
-        """Decide all that must be decided; the keys whose decision is another one than before."""
+        """Decide all that must be decided; the keys whose decision has changed."""
         while (due := self.next_wake()) is not None and due <= now:
             self._dirty.add(heapq.heappop(self._wakes)[1])
         changed: set[Key] = set()
@@ -217,7 +217,7 @@ class Engine:
         if new.wake is not None and (old is None or old.wake != new.wake or new.wake <= now):
             heapq.heappush(self._wakes, (new.wake, key))
         self.decisions[key] = new
-        # a status says which generation it is about: another one makes news of an equal decision
+        # a status says which generation it is about: with a new one an equal decision counts as new
         same = old == new and self._generations.get(key) == obj.generation
         self._generations[key] = obj.generation
         return not same

@@ -59,8 +59,8 @@ class RawDomain:
 
 
 def version(raw: RawDomain | None) -> str:
-    """A name for just these definitions of a domain, the next start's and the running one: another
-    one as soon as anybody changes either. Empty where there is no domain.
+    """A name for just these definitions of a domain, the next start's and the running one; it
+    changes as soon as anybody changes either. Empty where there is no domain.
     """
     if raw is None:
         return ""
@@ -87,7 +87,6 @@ class GuestInfo:
     """
 
     os: Mapping[str, str] = field(default_factory=dict)
-    hostname: str = ""
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -157,16 +156,13 @@ class HostError(Exception):
     """A verb or a read failed.
 
     `reason` is CamelCase; `retry` is False when the same call would fail again until somebody
-    changes something. `unreachable` is True when the host itself, not the call, is the problem.
+    changes something.
     """
 
-    def __init__(
-        self, reason: str, message: str, *, retry: bool = True, unreachable: bool = False
-    ) -> None:
+    def __init__(self, reason: str, message: str, *, retry: bool = True) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry = retry
-        self.unreachable = unreachable
 
 
 class Host(Protocol):
@@ -236,9 +232,6 @@ class Host(Protocol):
 
     def resize_volume(self, pool: str, name: str, capacity: int) -> RawVolume:
         """Grow a volume that no running domain has open, and return it as it is then."""
-
-    def read_volume(self, pool: str, name: str, offset: int, length: int) -> bytes:
-        """Read raw bytes of a volume's file, at most `length`, fewer at its end."""
 
     def guest_info(self, uuid: str) -> GuestInfo | None:
         """Ask the guest agent; None if it does not answer in time."""

@@ -54,6 +54,16 @@ class Problem:
     path: str
     message: str
 
+    @property
+    def where(self) -> str:
+        """`file:line`, without what is empty."""
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+    def __str__(self) -> str:
+        """On one line: `file:line: resource: path: message`, without what is empty."""
+        parts = (self.where, self.resource, self.path, self.message)
+        return ": ".join(part for part in parts if part)
+
 
 @dataclass(frozen=True)
 class Manifest:

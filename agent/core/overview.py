@@ -11,7 +11,7 @@ from typing import Any
 from agent.core.model import Json
 from agent.core.schema import Catalogue, Kind
 
-CALM = frozenset(("", "Ready", "Running", "Stopped"))
+AT_REST = frozenset(("", "Ready", "Running", "Stopped"))
 """Phases in which nothing is wrong and nothing is under way."""
 STUCK = frozenset(("Failed", "ImageLost", "Lost", "Pause", "PVCLost"))
 """Phases that no object leaves by itself."""
@@ -64,7 +64,7 @@ class Said:
 
 @dataclass(frozen=True, order=True)
 class Concern:
-    """An object that has something to say."""
+    """An object that people should know something about."""
 
     weight: Weight
     """Of the weightiest that it says."""
@@ -75,7 +75,7 @@ class Concern:
 
     @property
     def messages(self) -> tuple[str, ...]:
-        """`Type: message` of the conditions that have something to say."""
+        """`Type: message` of the conditions that say something."""
         return tuple(
             f"{sentence.type}: {sentence.message}" for sentence in self.said if sentence.message
         )
@@ -99,7 +99,7 @@ def said(kind: Kind | None, status: Mapping[str, Json]) -> tuple[Said, ...]:
     urgent = any(
         sentence.weight in (Weight.ACT, Weight.UNDER_WAY) for sentence in by_message.values()
     )
-    if phase not in CALM and not urgent:
+    if phase not in AT_REST and not urgent:
         by_message[""] = Said(Weight.ACT if phase in STUCK else Weight.UNDER_WAY, "", "")
     return tuple(sorted(by_message.values(), key=lambda sentence: sentence.weight))
 
@@ -121,7 +121,7 @@ def weight(condition: Mapping[str, Json], phase: str) -> Weight:
 
 
 def concerns(catalogue: Catalogue, objects: Iterable[Mapping[str, Any]]) -> list[Concern]:
-    """Objects that have something to say, the most urgent first."""
+    """Of all objects that people should know something about, the most urgent first."""
     return sorted(told for value in objects if (told := concern(catalogue, value)).said)
 
 

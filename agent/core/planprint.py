@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from agent.core import readme
 from agent.core.changes import Change
-from agent.core.model import Problem
 
 LONGEST = 500
 """Letters of one text in Markdown."""
@@ -119,13 +118,6 @@ def branch(ref: str, commit: str) -> str:
     name = ref.removeprefix("refs/heads/")
     what = "Ref" if name == ref else "Branch"
     return f"{what} **{escape(name)}** at commit `{commit}`."
-
-
-def place(problem: Problem) -> str:
-    """A problem on one line, as validate and plan print it."""
-    where = f"{problem.file}:{problem.line}" if problem.line else problem.file
-    parts = (where, problem.resource, problem.path)
-    return ": ".join((*(part for part in parts if part), problem.message))
 
 
 def escape(value: str) -> str:

@@ -16,7 +16,7 @@ from agent.core.fleetmap import FleetMap
 from agent.core.human import count
 from agent.core.ledger import path_of
 from agent.core.model import Key, Problem
-from agent.core.overview import Weight, last_change, said, status_of
+from agent.core.overview import Weight, last_change, said
 from agent.core.picture import Machine
 from agent.core.quantity import to_bytes
 from agent.core.schema import Catalogue, Kind
@@ -210,21 +210,6 @@ class Readme:
         return entry.row
 
 
-def readme(
-    catalogue: Catalogue,
-    objects: Iterable[Mapping[str, Any]],
-    problems: Sequence[Problem],
-    agent: Mapping[str, Any],
-) -> str:
-    """The text for whole objects, in one go."""
-    made = Readme(catalogue)
-    for each in objects:
-        metadata = each["metadata"]
-        key = Key(each["kind"], metadata.get("namespace", ""), metadata["name"])
-        made.put(key, status_of(each), lambda each=each: each)  # type: ignore[misc]
-    return made.text(problems, agent)
-
-
 def markdown(text: str, limit: int = MAX_TEXT) -> str:
     """Text from people as Markdown shows it: as it is, on one line, never as formatting, a link, a
     mention or HTML.
@@ -308,15 +293,11 @@ def _problems(problems: Sequence[Problem]) -> list[str]:
     if not problems:
         return []
     rows = [
-        _row((_place(problem), problem.resource, problem.path, problem.message))
+        _row((problem.where, problem.resource, problem.path, problem.message))
         for problem in sorted(problems)[:MAX_ROWS]
     ]
     table = _table(("FILE", "RESOURCE", "FIELD", "PROBLEM"), rows, len(problems))
     return ["## Manifests that do not hold", *table]
-
-
-def _place(problem: Problem) -> str:
-    return f"{problem.file}:{problem.line}" if problem.line else problem.file
 
 
 def _cells(kind: Kind, objects: Iterable[Mapping[str, Any]]) -> tables.Table:

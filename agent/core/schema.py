@@ -43,7 +43,7 @@ from agent.core.spelling import nearest
 LATER = "later.txt"
 """The file beside the schemas with the kinds that have none yet, one a line."""
 LAST = 100
-"""Place of kinds that have no place of their own."""
+"""Order of kinds that have none of their own."""
 
 _SNAKE = re.compile("(?<=[a-z])(?=[A-Z])")
 _ANNOTATIONS = frozenset(
@@ -96,7 +96,7 @@ class Kind:
     """The schema with its references filled in."""
     word: str
     """Before an object's name in lines that people read, as in `vd/root`; empty: its name alone."""
-    place: int = LAST
+    order: int = LAST
     """Where the kind stands in reports, from 1; the others follow by name."""
     machine: bool = False
     """What the fleet is there for: its objects are domains. One kind is that."""
@@ -224,7 +224,7 @@ class Catalogue:
     @cached_property
     def in_order(self) -> tuple[Kind, ...]:
         """The kinds as reports have them."""
-        return tuple(sorted(self.kinds.values(), key=lambda kind: (kind.place, kind.name)))
+        return tuple(sorted(self.kinds.values(), key=lambda kind: (kind.order, kind.name)))
 
     @cached_property
     def machine(self) -> Kind:

@@ -96,7 +96,7 @@ class Program:
     def can_read(self) -> bool:
         """True if something has come."""
         if not self._come and not self._over:
-            self._take(0.0)
+            self._listen(0.0)
         return bool(self._come)
 
     @property
@@ -121,15 +121,15 @@ class Program:
         """Until something has come, or can be written to a pipe."""
         left = min(self._silence, self._end - time.monotonic())
         try:
-            happened = left > 0 and self._take(left, pipe)
+            happened = left > 0 and self._listen(left, pipe)
         except BaseException:  # also Ctrl-C: nobody would wait for the end any more
             self.kill()
             raise
         if not happened:
             self._fail(TooSlow())
 
-    def _take(self, seconds: float, pipe: IO[bytes] | None = None) -> bool:
-        """Take in what comes; False if nothing happens within so many seconds."""
+    def _listen(self, seconds: float, pipe: IO[bytes] | None = None) -> bool:
+        """Keep what comes; False if nothing happens within so many seconds."""
         poll = select.poll()
         if not self._over:
             poll.register(self._output, select.POLLIN)

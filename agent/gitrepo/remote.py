@@ -236,7 +236,7 @@ class RemoteRepository(ObjectRepository):
                     ref_prefix=[prefix.encode() for prefix in prefixes],
                     filter_spec=b"blob:limit=%d" % LARGE,
                 )
-                self._take(repo, file)
+                self._add_pack(repo, file)
         except OSError as error:
             cache.unusable(error)
         refs = pick(usable_refs(result.refs))
@@ -244,8 +244,8 @@ class RemoteRepository(ObjectRepository):
             self._client.fail("TooLarge", f"there are more than {_MAX_REFS} branches: delete some")
         return refs
 
-    def _take(self, repo: Repo, file: IO[bytes]) -> None:
-        """Take a pack in, in which no object is so large that it would fill the memory."""
+    def _add_pack(self, repo: Repo, file: IO[bytes]) -> None:
+        """Add a fetched pack, in which no object is so large that it would fill the memory."""
         if not file.tell():
             return
         file.seek(0)

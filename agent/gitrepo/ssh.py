@@ -209,7 +209,7 @@ _CAUSES: Sequence[tuple[str, str, str]] = (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
         "HostKeyChanged",
         (
-            "the key of {host} is another one than known_hosts holds: somebody may be in between. "
+            "the key of {host} is not the one in known_hosts: somebody may be in between. "
             "Ask who runs the server; if it has a new key, remove the old one with "
             "`ssh-keygen -R {host}` and add the new one as for a new host"
         ),

@@ -83,10 +83,10 @@ class Link:
             raise
 
     def main(self) -> libvirt.virConnect:
-        """The connection for reads. Never waits: while it is lost, HostError(unreachable)."""
+        """The connection for reads. Never waits: while it is lost, HostError HostUnreachable."""
         connection = self._main
         if connection is None:
-            raise HostError("HostUnreachable", f"{self._why}; trying again", unreachable=True)
+            raise HostError("HostUnreachable", f"{self._why}; trying again")
         return connection
 
     def side(self, purpose: str) -> libvirt.virConnect:
@@ -157,9 +157,7 @@ class Link:
                 self._main = connection
                 return connection
         _close(connection)
-        raise HostError(
-            "HostUnreachable", "the connection was closed by this program", unreachable=True
-        )
+        raise HostError("HostUnreachable", "the connection was closed by this program")
 
     def _on_closed(self, connection: libvirt.virConnect, _reason: int, _context: object) -> None:
         self._lost(connection)

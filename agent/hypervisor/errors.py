@@ -71,10 +71,10 @@ def translate(error: libvirt.libvirtError, doing: str) -> HostError:
         return HostError(_PERMANENT[code], message, retry=False)
     if any(words in said for words in _UNRESOLVED):
         hint = "no host of that name is known: is it spelt right?"
-        return HostError("HostNotFound", f"{message}; {hint}", unreachable=True)
+        return HostError("HostNotFound", f"{message}; {hint}")
     if code in _LINK or error.get_error_domain() in _LINK_DOMAINS:
         hint = "is libvirtd running there, and may this user connect to it?"
-        return HostError("HostUnreachable", f"{message}; {hint}", unreachable=True)
+        return HostError("HostUnreachable", f"{message}; {hint}")
     if code in _TEMPORARY:
         return HostError(_TEMPORARY[code], message)
     if os.strerror(errno.ENOSPC) in said:

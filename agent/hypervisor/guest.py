@@ -63,13 +63,12 @@ def ask(domain: libvirt.virDomain) -> GuestInfo | None:
         if error.get_error_code() in _SILENT:
             return None
         raise
-    return GuestInfo(read_os(info), text(info.get("hostname")), read_addresses(interfaces))
+    return GuestInfo(read_os(info), read_addresses(interfaces))
 
 
 def _system(domain: libvirt.virDomain) -> Mapping[str, Json]:
-    wanted = libvirt.VIR_DOMAIN_GUEST_INFO_OS | libvirt.VIR_DOMAIN_GUEST_INFO_HOSTNAME
     try:
-        info: Json = domain.guestInfo(wanted, 0)
+        info: Json = domain.guestInfo(libvirt.VIR_DOMAIN_GUEST_INFO_OS, 0)
     except libvirt.libvirtError as error:
         if (
             error.get_error_code() in _LACKING

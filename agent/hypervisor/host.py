@@ -209,13 +209,6 @@ class LibvirtHost:
             self._deadlines.storage,
         )
 
-    def read_volume(self, pool: str, name: str, offset: int, length: int) -> bytes:
-        return self._verb(
-            f"read volume {name} in storage pool {pool}",
-            lambda connection: storage.download(connection, pool, name, offset, length),
-            self._deadlines.stall,
-        )
-
     def guest_info(self, uuid: str) -> GuestInfo | None:
         def ask(connection: libvirt.virConnect) -> GuestInfo | None:
             domain = verbs.find(connection, uuid)

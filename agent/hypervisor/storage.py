@@ -301,23 +301,3 @@ def resize_volume(
     if info[1] < capacity:
         volume.resize(capacity, 0)
     return volume
-
-
-def download(
-    connection: libvirt.virConnect, pool_name: str, name: str, offset: int, length: int
-) -> bytes:
-    if length <= 0:  # libvirt would take 0 for "up to the end"
-        return b""
-    volume = get_volume(connection, pool_name, name)
-    stream = connection.newStream(0)
-    volume.download(stream, offset, length, 0)
-    parts: list[bytes] = []
-    try:
-        while part := stream.recv(PIECE):
-            parts.append(part)
-        stream.finish()
-    except BaseException:
-        with contextlib.suppress(libvirt.libvirtError):
-            stream.abort()
-        raise
-    return b"".join(parts)

@@ -73,11 +73,11 @@ def _judge(finished: child.Finished, source_format: str) -> None:
 def _percents(progress: Callable[[int], None]) -> Callable[[bytes], None]:
     last = -1
 
-    def take(data: bytes) -> None:
+    def observe(data: bytes) -> None:
         nonlocal last
         percents = PERCENT.findall(data)
         if percents and int(percents[-1]) != last:
             last = int(percents[-1])
             progress(last)
 
-    return take
+    return observe

@@ -261,7 +261,7 @@ class _Transfer:
         match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         if match is None or int(match[1]) != self.offset:
             self.validator = None
-            raise DroppedError("the server went on at another place than it was asked to")
+            raise DroppedError("the server went on from somewhere else than it was asked to")
         return _number(match[3])
 
     def _receive(self, response: BaseHTTPResponse, total: int | None) -> None:

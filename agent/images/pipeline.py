@@ -22,8 +22,7 @@ class Prepared:
     """A file that is ready to be stored as it is; the caller owns and removes it.
 
     `format` is qcow2, raw or iso; `virtual_size` the bytes that a guest sees, `stored_size` the
-    bytes of the file; `digest` the SHA-256 of the file and `source_digest` that of what the
-    server sent, both in hex.
+    bytes of the file; `digest` is the SHA-256 of the file, in hex.
     """
 
     path: Path
@@ -31,7 +30,6 @@ class Prepared:
     virtual_size: int
     stored_size: int
     digest: str
-    source_digest: str
 
 
 def fetch(
@@ -80,9 +78,7 @@ def fetch(
         for leftover in made:
             if leftover != kept:
                 leftover.unlink(missing_ok=True)
-    return Prepared(
-        path, image.format, image.virtual_size, image.stored_size, digest, downloaded.digest
-    )
+    return Prepared(path, image.format, image.virtual_size, image.stored_size, digest)
 
 
 def _converted(

@@ -29,9 +29,7 @@ UNSET_DIGITS = b"0000000000000000\0"
 META_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
-def nocloud(
-    meta_data: Mapping[str, str], user_data: str | bytes, network_config: str | None = None
-) -> bytes:
+def nocloud(meta_data: Mapping[str, str], user_data: str | bytes) -> bytes:
     """A NoCloud medium of 1 MiB, or as many whole MiB as it takes: equal content gives equal bytes.
 
     `user-data` holds `user_data` byte for byte (UTF-8). `meta-data` has one line `key: "value"`
@@ -41,8 +39,6 @@ def nocloud(
         "meta-data": _meta_data(meta_data),
         "user-data": user_data.encode() if isinstance(user_data, str) else user_data,
     }
-    if network_config is not None:
-        files["network-config"] = network_config.encode()
     return _medium(NOCLOUD_LABEL, files)
 
 

@@ -304,4 +304,4 @@ def _cut(text: str, length: int) -> str:
 def _rank(event: Event, kind: Kind) -> tuple[bool, bool, bool, bool, int, Key]:
     """What moved first, and what people wait for; machines, and what was asked of them."""
     first = (not event.moved, not event.telling, not kind.machine, not kind.request)
-    return *first, kind.place, event.key
+    return *first, kind.order, event.key

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from agent.core.host import RawNode
 from agent.core.human import count
 from agent.core.model import Key, Problem
-from agent.core.planprint import place
 
 log = logging.getLogger("gitvirt")
 
@@ -31,7 +30,7 @@ class Telling:
         """A commit is in force: problems that are new, and at the start all that there is."""
         found = frozenset(problems)
         for problem in sorted(found - self._problems):
-            log.warning("%s", place(problem))
+            log.warning("%s", problem)
         if self._problems and not found:
             log.info("all manifests hold")
         self._problems = found

@@ -14,7 +14,7 @@ from agent.core.host import Reading
 from agent.core.identity import POOL
 from agent.gitrepo.local import LocalRepository
 from agent.hypervisor.host import LibvirtHost
-from agent.loop import CALM, TRIM_EVERY
+from agent.loop import LULL, TRIM_EVERY
 from tests.benchmarks.figures import Figure, peak, resident
 from tests.benchmarks.fleet import push
 from tests.benchmarks.live import running, until
@@ -57,7 +57,7 @@ def idle() -> Iterator[Figure]:
         spent = until(lambda: agent.reconciler.summary().settled and ready(host), 0.5)
         yield Figure(f"{MACHINES:,} VMs made and started", spent, "s")
         yield Figure("memory on the way, at most", peak(), "MiB")
-        time.sleep(TRIM_EVERY + 2 * CALM)
+        time.sleep(TRIM_EVERY + 2 * LULL)
         start, cpu = time.perf_counter(), time.process_time()
         time.sleep(SECONDS)
         share = (time.process_time() - cpu) / (time.perf_counter() - start)

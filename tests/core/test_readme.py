@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from agent.core.model import Key, Problem
-from agent.core.readme import MAX_ROWS, Readme, readme
+from agent.core.overview import status_of
+from agent.core.readme import MAX_ROWS, Readme
+from agent.core.schema import Catalogue
 from tests.fleets import CATALOGUE, condition, machine, whole
 
 AGENT = {
@@ -12,6 +15,21 @@ AGENT = {
     "attempted": {"revision": "b" * 40, "since": "2026-01-01T00:00:00Z"},
     "node": {"name": "host-a", "ready": True, "message": ""},
 }
+
+
+def readme(
+    catalogue: Catalogue,
+    objects: Iterable[Mapping[str, Any]],
+    problems: Sequence[Problem],
+    agent: Mapping[str, Any],
+) -> str:
+    """The text for whole objects, in one go."""
+    made = Readme(catalogue)
+    for whole_object in objects:
+        metadata = whole_object["metadata"]
+        key = Key(whole_object["kind"], metadata.get("namespace", ""), metadata["name"])
+        made.put(key, status_of(whole_object), lambda value=whole_object: value)  # type: ignore[misc]
+    return made.text(problems, agent)
 
 
 def test_a_calm_fleet_is_a_line_its_picture_and_its_tables() -> None:

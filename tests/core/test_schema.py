@@ -163,10 +163,10 @@ ANNOTATIONS = {
 every_kind = pytest.mark.parametrize("each", KINDS, ids=lambda each: each.name)
 
 
-def test_reports_tell_kinds_apart_and_have_a_place_for_each() -> None:
+def test_reports_tell_kinds_apart_and_have_an_order() -> None:
     assert len({each.word for each in KINDS}) == len(KINDS)
-    places = [each.place for each in KINDS if each.place != LAST]
-    assert sorted(places) == list(range(1, len(places) + 1))
+    orders = [each.order for each in KINDS if each.order != LAST]
+    assert sorted(orders) == list(range(1, len(orders) + 1))
     assert [each.name for each in CATALOGUE.in_order[:2]] == ["VirtualMachine", "VirtualDisk"]
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import uuid as uuids
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from agent.core.host import Host
 from agent.core.metadata import NAMESPACE
 from tests.hosts import Events, Session
+from tests.memory_host import MemoryHost
 
 
 @dataclass
@@ -39,6 +41,12 @@ class Rig:
     def state(self, uuid: str) -> str:
         domain = self.host.read_domain(uuid)
         return "gone" if domain is None else domain.state
+
+    def content(self, pool: str, name: str) -> bytes:
+        """The bytes of a volume's file."""
+        if isinstance(self.host, MemoryHost):
+            return self.host.pools[pool][name].content
+        return Path(self.host.read_volumes(pool)[pool, name].path).read_bytes()
 
 
 def domain_xml(

@@ -81,7 +81,7 @@ def test_an_unreachable_host_says_so(rig: Rig, host: MemoryHost) -> None:
     for call in (lambda: host.read(frozenset()), lambda: host.start(uuid)):
         with pytest.raises(HostError) as raised:
             call()
-        assert raised.value.unreachable
+        assert raised.value.reason == "HostUnreachable"
     host.reconnect()
     host.start(uuid)
     assert seen(host, uuid)[0] == "running"
@@ -136,7 +136,7 @@ def test_a_start_can_fail(rig: Rig, host: MemoryHost) -> None:
 
 def test_a_guests_agent_answers_while_it_runs(rig: Rig, host: MemoryHost) -> None:
     uuid = rig.define()
-    host.guests[uuid] = GuestInfo({"id": "alpine"}, "web")
+    host.guests[uuid] = GuestInfo({"id": "alpine"})
     assert host.guest_info(uuid) is None
     host.start(uuid)
-    assert host.guest_info(uuid) == GuestInfo({"id": "alpine"}, "web")
+    assert host.guest_info(uuid) == GuestInfo({"id": "alpine"})

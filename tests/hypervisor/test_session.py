@@ -246,7 +246,7 @@ def test_a_qemu_that_hangs_can_be_destroyed(impatient: LibvirtHost, session: Ses
 def test_a_host_that_is_not_there_is_unreachable(session: Session) -> None:
     with pytest.raises(HostError) as raised:
         LibvirtHost(None, f"qemu+unix:///session?socket={session.root}/none")
-    assert (raised.value.unreachable, raised.value.retry) == (True, True)
+    assert (raised.value.reason, raised.value.retry) == ("HostUnreachable", True)
 
 
 def test_a_named_host_that_is_not_there_may_come_later(session: Session) -> None:
@@ -254,7 +254,7 @@ def test_a_named_host_that_is_not_there_may_come_later(session: Session) -> None
     try:
         with pytest.raises(HostError) as raised:
             host.read(frozenset())
-        assert raised.value.unreachable
+        assert raised.value.reason == "HostUnreachable"
         assert host.name == "later"
     finally:
         host.close()
@@ -287,7 +287,7 @@ def test_a_host_that_comes_later_is_not_waited_for(
         try:
             with pytest.raises(HostError, match=r"no connection to .*mute; trying again") as raised:
                 host.read(frozenset())
-            assert raised.value.unreachable
+            assert raised.value.reason == "HostUnreachable"
             events = Events(host)
             with server.accept()[0]:  # the first try hangs for as long as this is open
                 path.unlink()

@@ -66,9 +66,8 @@ def test_a_seed_is_one_mebibyte_labelled_for_nocloud(tmp_path: Path) -> None:
     ],
 )
 def test_user_data_arrives_byte_for_byte(text: str, view: str) -> None:
-    image = nocloud(META, text, "version: 2\n")
+    image = nocloud(META, text)
     assert content(image, "user-data", view) == text.encode()
-    assert content(image, "network-config", view) == b"version: 2\n"
     assert yaml.safe_load(content(image, "meta-data", view)) == META
 
 
@@ -93,17 +92,17 @@ def test_meta_data_has_one_line_a_key_in_order() -> None:
 def test_equal_content_gives_equal_bytes_at_any_time_and_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = nocloud(META, "text", "net"), sysprep({"unattend.xml": b"<x/>"})
+    first = nocloud(META, "text"), sysprep({"unattend.xml": b"<x/>"})
     try:
         for clock, zone in ((0, "UTC0"), (1_700_000_000, "X-9:30"), (4_000_000_000, "Y8")):
             monkeypatch.setenv("TZ", zone)
             time.tzset()
             monkeypatch.setattr(time, "time", lambda clock=clock: clock)
-            assert (nocloud(META, "text", "net"), sysprep({"unattend.xml": b"<x/>"})) == first
+            assert (nocloud(META, "text"), sysprep({"unattend.xml": b"<x/>"})) == first
     finally:
         monkeypatch.undo()
         time.tzset()
-    assert nocloud(META, "texT", "net") != first[0]
+    assert nocloud(META, "texT") != first[0]
 
 
 def test_a_seed_grows_by_whole_mebibytes() -> None:

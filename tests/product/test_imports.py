@@ -276,7 +276,7 @@ def test_data_that_something_lies_on_is_not_replaced(
     def fetched(*_: object, **__: object) -> Prepared:
         path = tmp_path / "data"
         path.write_bytes(b"data")
-        return Prepared(path, "qcow2", GIB, 4, digest(OLD), digest(OLD))
+        return Prepared(path, "qcow2", GIB, 4, digest(OLD))
 
     monkeypatch.setattr(supply, "fetch", fetched)
     rig.step()

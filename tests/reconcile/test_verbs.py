@@ -321,7 +321,7 @@ def imported(tmp_path: Path, patch: pytest.MonkeyPatch) -> ImportImage:
     def fetched(*_: object, **__: object) -> Prepared:
         path = tmp_path / "data"
         path.write_bytes(b"data")
-        return Prepared(path, "raw", 4, 4, "d" * 64, "e" * 64)
+        return Prepared(path, "raw", 4, 4, "d" * 64)
 
     patch.setattr(supply, "fetch", fetched)
     return ImportImage(HERE, POOL, "https://images.test/a", {}, None, "default_image_")

@@ -10,7 +10,7 @@ from tests.hypervisor.test_host_contract import (  # noqa: F401
     test_live_metadata_leaves_the_definition_alone,
     test_redefining_a_running_domain_changes_its_next_start_only,
     test_unchanged_readings_are_the_same_instances,
-    test_what_is_uploaded_can_be_read_back,
+    test_what_is_uploaded_is_in_the_volume,
 )
 from tests.system.isolated import MACHINE
 

@@ -123,19 +123,19 @@ class _Reader:
             self._fail(f"{self._text[self._at :]!r} cannot follow here")
 
     def path(self) -> Path:
-        rooted = self._take("$")
+        rooted = self._accept("$")
         if not rooted:
-            self._take("@")
+            self._accept("@")
         steps: list[Step] = []
         while self._at < len(self._text):
-            if self._take(".."):
+            if self._accept(".."):
                 steps.append(Below())
                 if not self._sees("["):
                     steps.append(self._name())
-            elif self._take("."):
+            elif self._accept("."):
                 if not self._sees("[") and self._at < len(self._text):
                     steps.append(self._name())
-            elif self._take("["):
+            elif self._accept("["):
                 steps.append(self._brackets())
             elif not steps and not rooted and _NAME.match(self._text, self._at):
                 steps.append(self._name())
@@ -161,7 +161,7 @@ class _Reader:
         return text
 
     def _name(self) -> Step:
-        if self._take("*"):
+        if self._accept("*"):
             return Every()
         match = _NAME.match(self._text, self._at)
         if match is None:
@@ -172,23 +172,23 @@ class _Reader:
 
     def _brackets(self) -> Step:
         self._space()
-        if self._take("*"):
+        if self._accept("*"):
             step: Step = Every()
-        elif self._take("?("):
+        elif self._accept("?("):
             step = self._filter()
         elif self._sees("'") or self._sees('"'):
             step = Field(tuple(self._listed(self.quoted)))
         else:
             step = self._positions()
         self._space()
-        if not self._take("]"):
+        if not self._accept("]"):
             self._fail("] is missing")
         return step
 
     def _listed(self, one: Callable[[], str]) -> Iterator[str]:
         yield one()
         self._space()
-        while self._take(","):
+        while self._accept(","):
             self._space()
             yield one()
             self._space()
@@ -197,13 +197,13 @@ class _Reader:
         first = self._integer()
         if self._sees(":"):
             bounds = [first]
-            while len(bounds) < 3 and self._take(":"):
+            while len(bounds) < 3 and self._accept(":"):
                 bounds.append(self._integer())
             if bounds[2:] == [0]:
                 self._fail("a step of 0 never ends")
             return Slice(slice(*bounds))
         indexes = [first]
-        while self._take(","):
+        while self._accept(","):
             self._space()
             indexes.append(self._integer())
         if any(index is None for index in indexes):
@@ -222,11 +222,11 @@ class _Reader:
         self._space()
         compare, right = None, None
         for sign, comparison in _OPERATORS:
-            if self._take(sign):
+            if self._accept(sign):
                 compare, right = comparison, self._operand()
                 break
         self._space()
-        if not self._take(")"):
+        if not self._accept(")"):
             self._fail('a filter is written [?(@.field=="value")]: ) is missing')
         return Filter(left, compare, right)
 
@@ -241,7 +241,7 @@ class _Reader:
             self._at = number.end()
             return float(number[0]) if number[1] else int(number[0])
         for word, value in _WORDS.items():
-            if self._take(word):
+            if self._accept(word):
                 return value
         self._fail("a filter compares @.field with a text in quotes, a number, true or false")
         return None
@@ -253,7 +253,7 @@ class _Reader:
     def _sees(self, text: str) -> bool:
         return self._text.startswith(text, self._at)
 
-    def _take(self, text: str) -> bool:
+    def _accept(self, text: str) -> bool:
         if not self._sees(text):
             return False
         self._at += len(text)

@@ -200,7 +200,7 @@ def remembered(
 
 def page(about: str, desired: Desired, report_lines: list[planprint.Line]) -> str:
     """The plan, cut to a length that people may read."""
-    problems = [planprint.place(each) for each in desired.problems]
+    problems = list(map(str, desired.problems))
     return planprint.markdown(
         report_lines, problems, about, most=MOST_ITEMS, most_problems=MOST_PROBLEMS
     )

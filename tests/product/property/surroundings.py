@@ -34,7 +34,7 @@ def fetch(source: HttpSource, spool: Path, *_rest: object, **_more: object) -> P
     form, size, content = IMAGES[source.url]
     path = spool / digest(source.url)
     path.write_bytes(content)
-    return Prepared(path, form, size, len(content), digest(source.url), digest(source.url))
+    return Prepared(path, form, size, len(content), digest(source.url))
 
 
 @lru_cache(maxsize=8192)
