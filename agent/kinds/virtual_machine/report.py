@@ -81,7 +81,7 @@ class Report:
     @property
     def _runs(self) -> bool:
         """True while a guest runs, whatever is to become of it."""
-        return self.on and self.raw is not None and self.raw.state == "running"
+        return self.raw is not None and self.raw.state == "running"
 
     def status(self) -> dict[str, Any]:
         ip = self._address()
@@ -149,7 +149,7 @@ class Report:
         if self.case.saved:  # what it was saved with: its definition may have changed since
             known: list[dict[str, Json]] = self.previous.get("blockDeviceRefs", [])
             return known
-        if self.raw is None or self.seen_active is None:
+        if self.seen_active is None:
             return []
         attached = {disk.serial: disk for disk in self.seen_active.disks.disks}
         listed: list[dict[str, Json]] = []
@@ -208,19 +208,19 @@ class Report:
             return False
         if any(change.path.startswith("provisioning") for change in self.pending):
             return False
-        paths = [disk.path for disk in facts.disks.disks if disk.serial == medium.serial]
-        return bool(paths) and medium.digest not in paths[0]
+        return any(
+            disk.serial == medium.serial and medium.digest not in disk.path
+            for disk in facts.disks.disks
+        )
 
     def _running(self) -> Condition:
         if self.phase == "Running" or (self.phase == "Terminating" and self._runs):
             return Condition("Running", "True", "Running")
-        if self.phase == "Pause" and self.raw is not None and self.raw.starved:
-            return Condition("Running", "False", "GuestNotRunning", space.sentence(self.case))
-        if self.phase == "Pause":
-            message = (
-                f"The guest is paused ({self.raw.reason if self.raw else 'unknown'}): "
-                f"`virsh resume {domain_name(self.vm.key)}` goes on."
-            )
+        if self.phase == "Pause" and self.raw is not None:
+            name = domain_name(self.vm.key)
+            message = f"The guest is paused ({self.raw.reason}): `virsh resume {name}` goes on."
+            if self.raw.starved:
+                message = space.sentence(self.case)
             return Condition("Running", "False", "GuestNotRunning", message)
         if self.phase == "Pending" and self.needs.shortage:
             return Condition("Running", "False", "PodNotStarted", self.needs.shortage)
@@ -228,8 +228,9 @@ class Report:
             return Condition("Running", "False", "PodNotStarted", self.case.job.error)
         due = power.due_again(self.intent.memory, self.case.job.starts, self.case.now)
         if self.phase == "Starting" and due > self.case.now:
+            minutes = power.CRASH_WINDOW / 60  # pragma: no mutate: as a minute has seconds
             message = (
-                f"It has ended again and again within {power.CRASH_WINDOW / 60:.0f} minutes "
+                f"It has ended again and again within {minutes:.0f} minutes "
                 f"without anybody asking for it: it is started again at {timestamp(due)}."
             )
             return Condition("Running", "False", "PodNotStarted", message)
