@@ -100,8 +100,8 @@ def _fails(job: Job, actions: tuple[Action, ...]) -> bool:
 
 def _in_force(case: Situation, made: Intent) -> DomainMetadata:
     """What the machine's power follows: of a suspended one what was written down before."""
-    still = suspended(case.vm.manifest) and not case.deleted and case.seen.memory is not None
-    return case.seen.memory or made.memory if still else made.memory
+    written = case.seen.memory if suspended(case.vm.manifest) else None
+    return written or made.memory
 
 
 def _leave(vm: Object, at: Place, view: View) -> Decision:
