@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from agent.core.facts import View
 from agent.core.identity import serial
@@ -151,77 +152,72 @@ def disks(vm: Object, spec: Mapping[str, Json]) -> tuple[Key, ...]:
 Found = tuple[Mapping[str, Json], Device, int]
 
 
+class _Missing(NamedTuple):
+    """A device that cannot be had."""
+
+    problem: str
+    under_way: bool = False
+
+
 def _devices(
     vm: Object, spec: Mapping[str, Json], view: View
 ) -> tuple[tuple[Found, ...], Condition, bool]:
     refs = spec["blockDeviceRefs"]
     explicit = any("bootOrder" in ref for ref in refs)
     found: list[Found] = []
-    problems: list[str] = []
-    waiting = True
+    missing: list[_Missing] = []
     for position, ref in enumerate(refs, 1):
         boot = ref.get("bootOrder", 0) if explicit else position
-        device, size, problem, on_its_way = _device(
-            vm, spec, device_key(vm.key.namespace, ref), boot, view
-        )
-        if device is not None:
-            found.append((ref, device, size))
+        device = _device(vm, spec, device_key(vm.key.namespace, ref), boot, view)
+        if isinstance(device, _Missing):
+            missing.append(device)
         else:
-            problems.append(problem)
-            waiting = waiting and on_its_way
+            found.append((ref, *device))
     cdroms = sum(device.cdrom for _, device, _ in found)
     if spec["osType"] == LEGACY and cdroms > LEGACY_DEVICES:
-        problems.append(
+        problem = (
             f"A machine of osType Legacy has room for {LEGACY_DEVICES} CD-ROMs, not {cdroms}: "
             "take some out of spec.blockDeviceRefs."
         )
-        waiting = False
-    if not problems:
+        missing.append(_Missing(problem))
+    if not missing:
         return tuple(found), Condition(READY, "True", READY), False
-    first = problems[0]
+    waiting = all(each.under_way for each in missing)
     count = f" ({len(found)} of {len(refs)} block devices are ready.)" if len(refs) > 1 else ""
     reason = ON_THEIR_WAY if waiting else NOT_READY
-    return tuple(found), Condition(READY, "False", reason, first + count), waiting
+    message = missing[0].problem + count
+    return tuple(found), Condition(READY, "False", reason, message), waiting
 
 
 def _device(
     vm: Object, spec: Mapping[str, Json], key: Key, boot: int, view: View
-) -> tuple[Device | None, int, str, bool]:
-    """The device and its size; or None, a sentence, and whether it is on its way."""
+) -> tuple[Device, int] | _Missing:
+    """The device and its size, or what is wrong."""
     obj = view.object(key)
     data = view.export(ImageData, key) or view.export(DiskData, key)
     if obj is None:
-        return None, 0, f"{key} is not there: the VirtualMachine goes on as soon as it is.", False
+        return _Missing(f"{key} is not there: the VirtualMachine goes on as soon as it is.")
     if obj.deleted and data is None:
-        return None, 0, f"{key} is being deleted: its manifest is gone. Put it back.", False
+        return _Missing(f"{key} is being deleted: its manifest is gone. Put it back.")
     if data is None:
-        problem = f"{key} is not ready yet: see its conditions."
-        return None, 0, problem, view.under_way(key)
+        return _Missing(f"{key} is not ready yet: see its conditions.", view.under_way(key))
     if isinstance(data, ImageData):
         if not data.cdrom and not can_be_read_only(spec):
-            message = (
+            return _Missing(
                 f"{key} is no CD-ROM image, and without paravirtualization nothing else can be "
                 "attached read-only: make a VirtualDisk from it, or allow paravirtualization."
             )
-            return None, 0, message, False
         device = Device(
             data.path, data.driver, serial(obj.uid), readonly=True, cdrom=data.cdrom, boot=boot
         )
-        return device, data.size, "", True
+        return device, data.size
     for other in users(key, view):
         if other != vm.key and view.read(ATTACHED, (key, other)):
-            return (
-                None,
-                0,
-                f"{key} is in use by {other}: stop that one, or use another disk.",
-                False,
-            )
+            return _Missing(f"{key} is in use by {other}: stop that one, or use another disk.")
         moved = view.read(ELSEWHERE, (key, other))
         if other != vm.key and moved:
-            problem = (
+            return _Missing(
                 f"{key} lies on {moved} in {other}, as after a snapshot taken by hand: a guest "
                 "that wrote to the disk itself would damage it. Merge it first."
             )
-            return None, 0, problem, False
-    device = Device(data.path, "qcow2", serial(obj.uid), boot=boot)
-    return device, data.capacity, "", True
+    return Device(data.path, "qcow2", serial(obj.uid), boot=boot), data.capacity
