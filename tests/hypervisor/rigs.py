@@ -11,6 +11,8 @@ from agent.core.metadata import NAMESPACE
 from tests.hosts import Events, Session
 from tests.memory_host import MemoryHost
 
+LIBRARY = Path("/var/lib/libvirt")
+
 
 @dataclass
 class Rig:
@@ -22,6 +24,8 @@ class Rig:
     """Whether volumes can be written and read."""
     session: Session | None = None
     """Of a host whose QEMU processes are real."""
+    library: Path = LIBRARY
+    """Where that folder of the host's machine is seen from here."""
     events: Events = field(init=False)
 
     def __post_init__(self) -> None:
@@ -46,7 +50,9 @@ class Rig:
         """The bytes of a volume's file."""
         if isinstance(self.host, MemoryHost):
             return self.host.pools[pool][name].content
-        return Path(self.host.read_volumes(pool)[pool, name].path).read_bytes()
+        path = Path(self.host.read_volumes(pool)[pool, name].path)
+        inside = path.is_relative_to(LIBRARY)
+        return (self.library / path.relative_to(LIBRARY) if inside else path).read_bytes()
 
 
 def domain_xml(

@@ -20,8 +20,8 @@ from tests.system.isolated import MACHINE, prepare, start
 
 
 @pytest.fixture(scope="session")
-def system_uri() -> Iterator[str]:
-    """The URI of a system daemon that is the tests' own."""
+def system_root() -> Iterator[Path]:
+    """The folder of a machine with a system daemon that is the tests' own."""
     if os.geteuid() != 0:
         pytest.fail("a machine of one's own needs root: run tests/system apart, as root")
     root = Path(tempfile.mkdtemp(prefix="gvsys"))
@@ -29,18 +29,21 @@ def system_uri() -> Iterator[str]:
     prepare(root, str(uuid.uuid4()))
     machine = start(root, MACHINE)
     try:
-        uri = f"qemu+unix:///system?socket={root}/run/libvirt-sock"
-        _await(uri, root / "machine.log")
-        yield uri
+        _await(_uri(root), root / "machine.log")
+        yield root
     finally:
         machine.kill()
         machine.wait()
         shutil.rmtree(root, ignore_errors=True)
 
 
+def _uri(root: Path) -> str:
+    return f"qemu+unix:///system?socket={root}/run/libvirt-sock"
+
+
 @pytest.fixture
-def system_host(system_uri: str) -> Iterator[LibvirtHost]:
-    host = LibvirtHost(None, system_uri)
+def system_host(system_root: Path) -> Iterator[LibvirtHost]:
+    host = LibvirtHost(None, _uri(system_root))
     try:
         yield host
     finally:
@@ -49,8 +52,8 @@ def system_host(system_uri: str) -> Iterator[LibvirtHost]:
 
 
 @pytest.fixture
-def rig(system_host: LibvirtHost) -> Rig:
-    return Rig(system_host)
+def rig(system_host: LibvirtHost, system_root: Path) -> Rig:
+    return Rig(system_host, library=system_root / "lib")
 
 
 @pytest.fixture
