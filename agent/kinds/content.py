@@ -18,23 +18,23 @@ def at(value: Json, *path: str) -> Json:
 
 
 def mapping(value: Json, *path: str) -> dict[str, Json]:
-    found = at(value, *path)
-    return found if isinstance(found, dict) else {}
+    part = at(value, *path)
+    return part if isinstance(part, dict) else {}
 
 
 def items(value: Json, *path: str) -> list[Json]:
-    found = at(value, *path)
-    return found if isinstance(found, list) else []
+    part = at(value, *path)
+    return part if isinstance(part, list) else []
 
 
 def text(value: Json, *path: str) -> str:
-    found = at(value, *path)
-    return found if isinstance(found, str) else ""
+    part = at(value, *path)
+    return part if isinstance(part, str) else ""
 
 
 def integer(value: Json, *path: str) -> int | None:
-    found = at(value, *path)
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+    part = at(value, *path)
+    return part if isinstance(part, int) and not isinstance(part, bool) else None
 
 
 def repeated(names: Iterable[tuple[Path, Name]]) -> Iterator[tuple[Path, Name]]:

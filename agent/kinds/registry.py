@@ -40,7 +40,7 @@ RECORDS: Mapping[str, KindRecord] = {
 
 ORDER = {name: position for position, name in enumerate(RECORDS)}
 CHECKS: Checks = {name: record.checks for name, record in RECORDS.items()}
-BUILT_INS = tuple(each for record in RECORDS.values() for each in record.built_in)
+BUILT_INS = tuple(obj for record in RECORDS.values() for obj in record.built_in)
 (MACHINES,) = (record.machines for record in RECORDS.values() if record.machines)
 IMPORTING = tuple(name for name, record in RECORDS.items() if record.needed)
 """Kinds of which an object may need image data."""
@@ -66,17 +66,17 @@ def completed(manifest: Manifest) -> bool:
     return RECORDS[manifest.key.kind].completed(manifest)
 
 
-def farewell(each: Record, staying: Set[Key]) -> str:
+def farewell(entry: Record, staying: Set[Key]) -> str:
     """What becomes of an object that is deleted, and of its data."""
-    return RECORDS[each.obj.key.kind].farewell(each, staying)
+    return RECORDS[entry.obj.key.kind].farewell(entry, staying)
 
 
 def needed(fleet: str, records: Iterable[Record]) -> frozenset[str] | None:
     """Volumes whose data some object was made to have; None while that is not known of all."""
     names = set()
-    for each in records:
-        need = RECORDS[each.obj.key.kind].needed
-        name = need(fleet, each) if need else ""
+    for record in records:
+        need = RECORDS[record.obj.key.kind].needed
+        name = need(fleet, record) if need else ""
         if name is None:
             return None
         names.add(name)
@@ -86,12 +86,12 @@ def needed(fleet: str, records: Iterable[Record]) -> frozenset[str] | None:
 def outlived(requests: Iterable[Record], now: float) -> tuple[frozenset[Key], frozenset[Key]]:
     """Requests that ended so long ago that they go, and the others that ended."""
     of_kind: dict[str, list[Record]] = {}
-    for each in requests:
-        of_kind.setdefault(each.obj.key.kind, []).append(each)
-    found = [
+    for entry in requests:
+        of_kind.setdefault(entry.obj.key.kind, []).append(entry)
+    decided = [
         record.outlived(of_kind.get(name, ()), now)
         for name, record in RECORDS.items()
         if record.outlived
     ]
-    gone, kept = (frozenset().union(*each) for each in zip(*found, strict=True))
+    gone, kept = (frozenset().union(*keys) for keys in zip(*decided, strict=True))
     return gone, kept

@@ -12,13 +12,15 @@ from agent.kinds.registry import RECORDS
 
 def apart(desired: Desired) -> Desired:
     """The same without manifests that go against each other, which are problems."""
-    found = dict(pair for record in RECORDS.values() for pair in record.rivals(desired))
-    if not found:
+    against = dict(pair for record in RECORDS.values() for pair in record.rivals(desired))
+    if not against:
         return desired
     return replace(
         desired,
-        manifests={key: each for key, each in desired.manifests.items() if key not in found},
-        paths={key: path for key, path in desired.paths.items() if key not in found},
-        invalid=desired.invalid | found.keys(),
-        problems=tuple(sorted((*desired.problems, *found.values()))),
+        manifests={
+            key: manifest for key, manifest in desired.manifests.items() if key not in against
+        },
+        paths={key: path for key, path in desired.paths.items() if key not in against},
+        invalid=desired.invalid | against.keys(),
+        problems=tuple(sorted((*desired.problems, *against.values()))),
     )

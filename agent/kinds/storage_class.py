@@ -18,8 +18,8 @@ def storage_class(obj: Object, view: View, missing: str) -> list[Condition]:
     name = obj.spec.get("persistentVolumeClaim", {}).get("storageClassName")
     if not name:
         return []
-    found = view.object(Key("StorageClass", "", name))
-    if found is not None and not found.deleted:
+    named = view.object(Key("StorageClass", "", name))
+    if named is not None and not named.deleted:
         return [Condition(READY, "True", READY)]
     message = (
         f"StorageClass {name} is not there: create it, or name another one in "

@@ -56,7 +56,12 @@ class ManifestReader:
         for file in source.files():
             if file.path == path and file.kind == "file":
                 return next(
-                    (each for each in self._result(source, file).manifests if each.key == key), None
+                    (
+                        manifest
+                        for manifest in self._result(source, file).manifests
+                        if manifest.key == key
+                    ),
+                    None,
                 )
         return None
 
@@ -69,8 +74,8 @@ class ManifestReader:
         new = _manifests(new for _, new in pairs if new)
         if any(file.kind == "file" and _content(file) not in self._results for file in gone):
             return None  # forgotten, or too large
-        found = amend(last, source.revision, self._files(source, gone), self._files(source, new))
-        return None if found is None else apart(found)
+        amended = amend(last, source.revision, self._files(source, gone), self._files(source, new))
+        return None if amended is None else apart(amended)
 
     def _files(self, source: Source, files: Iterable[TreeFile]) -> Iterator[tuple[str, FileResult]]:
         for file in files:
@@ -88,7 +93,7 @@ class ManifestReader:
     def _forget(self, files: Collection[TreeFile]) -> None:
         """Keep the results of these files."""
         contents = {_content(file) for file in files}
-        self._results = {key: each for key, each in self._results.items() if key in contents}
+        self._results = {key: result for key, result in self._results.items() if key in contents}
         self._limit = REMEMBERED + len(self._results)
 
     def _result(self, source: Source, file: TreeFile) -> FileResult:
@@ -131,7 +136,9 @@ def together(catalogue: Catalogue, main: Desired, operations: Desired) -> Desire
     main's word counts.
     """
     extra = {
-        key: each for key, each in operations.manifests.items() if key.kind in catalogue.requests
+        key: manifest
+        for key, manifest in operations.manifests.items()
+        if key.kind in catalogue.requests
     }
     problems = list(main.problems) + list(operations.problems)
     taken = " and ".join(f"{kind}s" for kind in sorted(catalogue.requests))

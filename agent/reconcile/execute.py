@@ -35,7 +35,7 @@ class Outcome:
     result: Mapping[str, Json] = field(default_factory=dict)
     seen: list[Observation] = field(default_factory=list)
     outdated: bool = False
-    """True if what failed was left alone: the host is another one than it was decided on."""
+    """True if what failed was left alone: what it was decided on has changed."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,9 @@ class Executor:
         """Carry out a sequence until one action fails, then look at what was touched."""
         outcome = Outcome(ticket.key, ticket.generation)
         touched = {
-            (each.node, uuid) for each in ticket.actions for uuid in verb_of(each).touches(each)
+            (action.node, uuid)
+            for action in ticket.actions
+            for uuid in verb_of(action).touches(action)
         }
         for action in ticket.actions:
             outcome.failed = action.verb

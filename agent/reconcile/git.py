@@ -227,8 +227,8 @@ class GitWorker:
 
     def _authors(self, tip: str, asked: Desired) -> dict[Key, str]:
         """Who asked for each operation that has come since the last look."""
-        found = authors(self._repository, tip, (self._seen or (None, None))[1])
-        return {key: found[path] for key, path in asked.paths.items() if path in found}
+        by_path = authors(self._repository, tip, (self._seen or (None, None))[1])
+        return {key: by_path[path] for key, path in asked.paths.items() if path in by_path}
 
     def _ledger(self, tip: str | None) -> Ledger | None:
         if self._loaded and tip == self._tip:

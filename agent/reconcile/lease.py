@@ -35,7 +35,7 @@ MISSED_BEATS = 3
 TERM = MISSED_BEATS * BEAT
 MARGIN = 30.0
 """Seconds from the last deed of an agent that cannot renew its lease to the first of its heir."""
-NEVER = float("-inf")
+LONG_AGO = float("-inf")
 
 
 def uptime() -> float:
@@ -61,7 +61,7 @@ class _Watched:
 
     def __init__(self) -> None:
         self._tip: str | None = None
-        self._since = NEVER
+        self._since = LONG_AGO
         self.beat = Beat()
 
     def still_for(self, tip: str | None, at: float) -> float:
@@ -90,12 +90,12 @@ class Lease:
         self._leases: dict[str, _Watched] = {}
         self._standby = _Watched()
         self._leading = False
-        self._beaten = NEVER
+        self._beaten = LONG_AGO
         """When the ref was last moved by this agent."""
-        self._announced = NEVER
+        self._announced = LONG_AGO
         self._alone = False  # pragma: no mutate: asked only of who leads, who has looked
         """True if nobody else was there at the last look."""
-        self._away = NEVER
+        self._away = LONG_AGO
         """When the repository last could not be reached."""
 
     def may_act(self) -> bool:
@@ -138,7 +138,7 @@ class Lease:
 
     def branches(self) -> frozenset[str]:
         """Branches of other fleets' agents."""
-        beats = (each.beat for each in self._leases.values())
+        beats = (watched.beat for watched in self._leases.values())
         return frozenset(ref for beat in beats for ref in (beat.status, beat.operations) if ref)
 
     def renew_in(self) -> float:
@@ -161,14 +161,14 @@ class Lease:
 
     def _alive(self, refs: Mapping[str, str], at: float) -> dict[str, Beat]:
         """Other agents that act, for whatever fleet, by the refs of their leases."""
-        found = {}
+        alive = {}
         known, self._leases = self._leases, {}
         for ref in filter(is_lease, refs):
-            each = self._leases[ref] = known.get(ref) or _Watched()
-            still = each.look(self._repository, refs[ref], at)
-            if still < TERM and each.beat.instance not in ("", self._me.instance):
-                found[ref] = each.beat
-        return found
+            watched = self._leases[ref] = known.get(ref) or _Watched()
+            still = watched.look(self._repository, refs[ref], at)
+            if still < TERM and watched.beat.instance not in ("", self._me.instance):
+                alive[ref] = watched.beat
+        return alive
 
     def _is_rival(self, ref: str, beat: Beat) -> bool:
         """True for who acts on what this agent would act on."""

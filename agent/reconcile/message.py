@@ -70,11 +70,11 @@ class Event:
 
 def joined(events: Iterable[Event]) -> list[Event]:
     """One event an object: the way that it went, and what is new in the end."""
-    found: dict[Key, Event] = {}
-    for each in events:
-        known = found.get(each.key)
-        found[each.key] = each if known is None or each.gone else _after(known, each)
-    return list(found.values())
+    last: dict[Key, Event] = {}
+    for event in events:
+        known = last.get(event.key)
+        last[event.key] = event if known is None or event.gone else _after(known, event)
+    return list(last.values())
 
 
 def _after(one: Event, other: Event) -> Event:
@@ -101,8 +101,8 @@ def news(before: Mapping[str, Json], after: Mapping[str, Json]) -> News:
     facts: dict[str, None] = {}
     telling = False
     phase = str(after.get("phase", ""))
-    old = {each["type"]: each for each in before.get("conditions", ())}
-    new = {each["type"]: each for each in after.get("conditions", ())}
+    old = {condition["type"]: condition for condition in before.get("conditions", ())}
+    new = {condition["type"]: condition for condition in after.get("conditions", ())}
     for kind in sorted(old.keys() | new.keys()):
         was, now = old.get(kind), new.get(kind)
         if now is None and phase == LEAVING:
@@ -111,8 +111,8 @@ def news(before: Mapping[str, Json], after: Mapping[str, Json]) -> News:
         telling = telling or turned
         facts |= dict.fromkeys(_turned(kind, was, now) if turned else _other_words(was, now))
         if now is not None and kind != RUNNING and weight(now, phase) is Weight.UNDER_WAY:
-            for each in _phrase(now["message"]):
-                facts.pop(each, None)  # the phase tells it
+            for phrase in _phrase(now["message"]):
+                facts.pop(phrase, None)  # the phase tells it
     for name, tell in _FIELDS.items():
         if before.get(name) != after.get(name):
             facts |= dict.fromkeys(tell(before.get(name), after.get(name)))
@@ -201,15 +201,15 @@ def _waiting(before: Json, now: Json) -> Iterator[str]:
 
 
 def _attached(before: Json, now: Json) -> Iterator[str]:
-    known = {each["name"] for each in before or ()}
-    there = {each["name"] for each in now or ()}
+    known = {machine["name"] for machine in before or ()}
+    there = {machine["name"] for machine in now or ()}
     yield from (f"used by {name}" for name in sorted(there - known))
     yield from (f"not used by {name} any more" for name in sorted(known - there))
 
 
 def _devices(before: Json, now: Json) -> Iterator[str]:
     old, new = (
-        {f"{each['kind']} {each['name']}" for each in refs or () if each.get("attached")}
+        {f"{ref['kind']} {ref['name']}" for ref in refs or () if ref.get("attached")}
         for refs in (before, now)
     )
     yield from (f"{name} attached" for name in sorted(new - old) if old)
@@ -257,13 +257,13 @@ def of_agent(before: Mapping[str, Json], after: Mapping[str, Json]) -> list[str]
     """What is new of the agent itself, from two versions of agent.yaml."""
     said: list[str] = []
     parts = [("repository", before.get("repository") or {}, after.get("repository") or {})]
-    known = {each["name"]: each for each in nodes.told(before)}
+    known = {node["name"]: node for node in nodes.told(before)}
     parts[:0] = [
-        (f"node {each['name']}", known.get(each["name"], {}), each) for each in nodes.told(after)
+        (f"node {node['name']}", known.get(node["name"], {}), node) for node in nodes.told(after)
     ]
     for what, was, now in parts:
         if now.get("message") and now["message"] != was.get("message"):
-            said.extend(f"{what}: {each}" for each in _phrase(str(now["message"])))
+            said.extend(f"{what}: {phrase}" for phrase in _phrase(str(now["message"])))
         elif was.get("message") and not now.get("message"):
             said.append(f"{what}: ready again")
     for name, how in (("applied", "applied"), ("attempted", "under way")):

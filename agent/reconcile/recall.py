@@ -22,9 +22,9 @@ def recall(
     ledger: Ledger, repository: Repository, catalogue: Catalogue, reader: ManifestReader
 ) -> None:
     """Fill the markers of a ledger in, where the source commit is still there."""
-    for key, each in ledger.records.items():
-        if is_redacted(each.obj.manifest.content):
-            ledger.records[key] = _recalled(each, repository, catalogue, reader)
+    for key, record in ledger.records.items():
+        if is_redacted(record.obj.manifest.content):
+            ledger.records[key] = _recalled(record, repository, catalogue, reader)
 
 
 def _recalled(

@@ -16,7 +16,7 @@ from agent.reconcile.news import Post, Submit, reported
 
 log = logging.getLogger("gitvirt")
 
-RETRY = 5.0
+FETCH_AGAIN = 5.0
 """Seconds until a repository that failed is asked again."""
 
 
@@ -119,7 +119,7 @@ class RepositorySide:
         self._sync_at = now + min(self._poll * (0.9 + 0.2 * self._jitter()), news.renew_in)
         if news.error is not None:
             self._unread = self._told(str(news.error))
-            self._sync_at = min(self._sync_at, now + RETRY)
+            self._sync_at = min(self._sync_at, now + FETCH_AGAIN)
             return
         if self._unread:
             log.info("repository: reachable again")
@@ -128,7 +128,7 @@ class RepositorySide:
         self._unread = ""
         self.unreadable = self._told(str(news.unreadable)) if news.unreadable else ""
         if news.unreadable is not None:
-            self._sync_at = min(self._sync_at, now + RETRY)
+            self._sync_at = min(self._sync_at, now + FETCH_AGAIN)
         if self._leading and not news.leading:
             log.info(
                 "%s acts on this repository: standing by, to take over once it has been silent for "
@@ -164,9 +164,9 @@ class RepositorySide:
             return
         self.attempted = {"revision": desired.revision, "since": timestamp(now)}
         self.push_at = now  # first results of a revision are shown at once
-        found = count(len(desired.manifests) - len(desired.asked), "manifest")
+        manifests = count(len(desired.manifests) - len(desired.asked), "manifest")
         problems = count(len(desired.problems), "problem")
-        log.info("%s: %s, %s", self.origin(f"{desired.revision}:."), found, problems)
+        log.info("%s: %s, %s", self.origin(f"{desired.revision}:."), manifests, problems)
 
     def pushed(self, news: Pushed, now: float) -> bool:
         """True if it was written."""
@@ -183,7 +183,7 @@ class RepositorySide:
             self.push_at = now
         else:
             self._unwritten = self._told(str(news.error))
-            self._retry_at = now + RETRY
+            self._retry_at = now + FETCH_AGAIN
         return False
 
     def due(self, now: float) -> float:

@@ -75,13 +75,13 @@ class StatusBranch:
             if file.kind != "file" or not (is_record(file.path) or file.path.startswith(TRASH)):
                 continue
             value = load(self._repository.read(file.blob))
-            found = record(self._catalogue, value) if value else None
-            if found is None:
+            entry = record(self._catalogue, value) if value else None
+            if entry is None:
                 continue  # not ours, or damaged: the object is accepted anew
             if file.path.startswith(TRASH):
-                ledger.trash[found.obj.uid] = found
+                ledger.trash[entry.obj.uid] = entry
             else:
-                ledger.records[found.obj.key] = found
+                ledger.records[entry.obj.key] = entry
         ledger.fresh = not ledger.records and not ledger.agent.get("attempted")
         return ledger
 
@@ -102,19 +102,21 @@ class StatusBranch:
     def files(self, records: Iterable[Record], removed: Iterable[Key]) -> dict[str, bytes | None]:
         """The changed files of a commit."""
         records = list(records)
-        gone = [*removed, *(each.obj.key for each in records)]
+        gone = [*removed, *(entry.obj.key for entry in records)]
         changes: dict[str, bytes | None] = {}
         for key in gone:
             changes[former_path(self._catalogue, key)] = None
             changes[path_of(self._catalogue, key)] = None
-        for each in records:
-            changes[path_of(self._catalogue, each.obj.key)] = dump(document(self._catalogue, each))
+        for entry in records:
+            changes[path_of(self._catalogue, entry.obj.key)] = dump(
+                document(self._catalogue, entry)
+            )
         return changes
 
-    def trash_file(self, key: Key, uid: str, each: Record | None) -> tuple[str, bytes | None]:
+    def trash_file(self, key: Key, uid: str, entry: Record | None) -> tuple[str, bytes | None]:
         """Where a deleted object is remembered until it is erased, and what stands there."""
         path = trash_path(self._catalogue, key, uid)
-        return path, None if each is None else dump(document(self._catalogue, each))
+        return path, None if entry is None else dump(document(self._catalogue, entry))
 
     def commit(
         self, expected: str | None, changes: Mapping[str, bytes | None], message: str

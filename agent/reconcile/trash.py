@@ -27,39 +27,41 @@ class Trash:
     def load(self, entries: Mapping[str, Record]) -> None:
         self.entries = dict(entries)
 
-    def put(self, each: Record, now: float) -> None:
+    def put(self, record: Record, now: float) -> None:
         """Take a deleted object in."""
         lasting = {
             name: value
-            for name, value in each.status.items()
+            for name, value in record.status.items()
             if name not in ("attachedToVirtualMachines", "conditions", "progress")
         }
         self._change(
-            replace(each, status={**lasting, **_status(each, DELETED, "InTrash", KEPT, now)})
+            replace(record, status={**lasting, **_status(record, DELETED, "InTrash", KEPT, now)})
         )
 
     def restorable(self, key: Key) -> list[Record]:
         """The objects that a manifest of that name can bring back, with the status that they had:
         those with data first, and of these the one that was deleted last.
         """
-        found = [
-            _as_it_was(each)
-            for each in self.entries.values()
-            if each.obj.key == key and each.status.get("phase") != ERASING
+        entries = [
+            _as_it_was(record)
+            for record in self.entries.values()
+            if record.obj.key == key and record.status.get("phase") != ERASING
         ]
-        return sorted(found, key=lambda each: (_has_data(each), each.obj.deleted), reverse=True)
+        return sorted(
+            entries, key=lambda record: (_has_data(record), record.obj.deleted), reverse=True
+        )
 
-    def due(self, each: Record, retention: float) -> float:
+    def due(self, record: Record, retention: float) -> float:
         """When an entry may be erased."""
-        for condition in each.status.get("conditions", ()):
+        for condition in record.status.get("conditions", ()):
             if condition["type"] == CONDITION:
                 return seconds(condition["lastTransitionTime"]) + retention
-        return seconds(each.obj.deleted) + retention
+        return seconds(record.obj.deleted) + retention
 
     def erasing(self, uid: str) -> bool:
         """True once the status branch says that the entry is being erased."""
-        each = self.entries.get(uid)
-        said = each is not None and each.status.get("phase") == ERASING
+        record = self.entries.get(uid)
+        said = record is not None and record.status.get("phase") == ERASING
         return said and self._outbox.is_trash_saved(uid)
 
     def mark(self, uid: str, now: float) -> None:
@@ -72,33 +74,35 @@ class Trash:
         self._say(uid, phase, reason, message, now)
 
     def remove(self, uid: str) -> None:
-        each = self.entries.pop(uid, None)
-        if each is not None:
-            self._outbox.trash(uid, each.obj.key)
+        record = self.entries.pop(uid, None)
+        if record is not None:
+            self._outbox.trash(uid, record.obj.key)
 
     def _say(self, uid: str, phase: str, reason: str, message: str, now: float) -> None:
-        each = self.entries[uid]
-        status = {**each.status, **_status(each, phase, reason, message, now)}
-        if status != each.status:
-            self._change(replace(each, status=status))
+        record = self.entries[uid]
+        status = {**record.status, **_status(record, phase, reason, message, now)}
+        if status != record.status:
+            self._change(replace(record, status=status))
 
-    def _change(self, each: Record) -> None:
-        uid = each.obj.uid
-        self.entries[uid] = each
-        self._outbox.trash(uid, each.obj.key)
-
-
-def _has_data(each: Record) -> bool:
-    return bool(each.status.get("capacity"))
+    def _change(self, record: Record) -> None:
+        uid = record.obj.uid
+        self.entries[uid] = record
+        self._outbox.trash(uid, record.obj.key)
 
 
-def _as_it_was(each: Record) -> Record:
+def _has_data(record: Record) -> bool:
+    return bool(record.status.get("capacity"))
+
+
+def _as_it_was(record: Record) -> Record:
     # a disk that had a volume is never made anew: an empty one would hide a loss
-    phase = "Ready" if _has_data(each) else "Pending"
-    kept = {name: value for name, value in each.status.items() if name != "conditions"}
-    return replace(each, status={**kept, "phase": phase})
+    phase = "Ready" if _has_data(record) else "Pending"
+    kept = {name: value for name, value in record.status.items() if name != "conditions"}
+    return replace(record, status={**kept, "phase": phase})
 
 
-def _status(each: Record, phase: str, reason: str, message: str, now: float) -> dict[str, Json]:
+def _status(record: Record, phase: str, reason: str, message: str, now: float) -> dict[str, Json]:
     condition = Condition(CONDITION, "True", reason, message)
-    return stamp(each.status, {"phase": phase, "conditions": [condition]}, each.obj.generation, now)
+    return stamp(
+        record.status, {"phase": phase, "conditions": [condition]}, record.obj.generation, now
+    )

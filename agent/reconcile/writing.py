@@ -61,7 +61,7 @@ class Writing:
             changes[path] = data
         changes |= batch.files
         changes[FLEET_FILE] = dump(agent)
-        changes[PROBLEMS_FILE] = dump([_listed(each) for each in problems])
+        changes[PROBLEMS_FILE] = dump([_listed(problem) for problem in problems])
         fleet = self._up_to_date(batch)
         changes[README_FILE] = fleet.text(problems, agent).encode()
         picture = fleet.picture(agent)
@@ -103,11 +103,11 @@ def _plans(files: Mapping[str, bytes | None]) -> list[str]:
     return [f"plan of {names[0]}{more}"] if names else []
 
 
-def _listed(each: Problem) -> dict[str, Json]:
+def _listed(problem: Problem) -> dict[str, Json]:
     return {
-        "file": each.file,
-        "line": each.line,
-        "resource": each.resource,
-        "path": each.path,
-        "message": each.message,
+        "file": problem.file,
+        "line": problem.line,
+        "resource": problem.resource,
+        "path": problem.path,
+        "message": problem.message,
     }

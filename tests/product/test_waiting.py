@@ -14,7 +14,7 @@ import pytest
 from agent.core.ledger import TRASH
 from agent.core.model import Key
 from agent.gitrepo.repository import RepositoryError
-from agent.reconcile.repository import RETRY
+from agent.reconcile.repository import FETCH_AGAIN
 from agent.reconcile.writing import CALM
 from tests.rig import OPERATIONS, STATUS, Rig, disk, machine, manifest, operation
 
@@ -112,10 +112,10 @@ def test_a_branch_that_cannot_be_written_is_tried_again_in_a_while(
     refused = True
     tries = counted(rig, monkeypatch, lambda: refused)
     rig.push({"data.yaml": disk("data")})  # it is not made before the status branch knows of it
-    go_on(rig, 4 * RETRY + 1)
-    assert [later - earlier for earlier, later in pairwise(tries)] == [RETRY] * 4
+    go_on(rig, 4 * FETCH_AGAIN + 1)
+    assert [later - earlier for earlier, later in pairwise(tries)] == [FETCH_AGAIN] * 4
     refused = False
-    go_on(rig, RETRY)
+    go_on(rig, FETCH_AGAIN)
     assert len(rig.host.pools["gitvirt"]) == 1
 
 

@@ -14,7 +14,7 @@ def selects(selector: Mapping[str, Json], labels: Labels) -> bool:
     exact: Labels = selector.get("matchLabels") or {}
     conditions = selector.get("matchExpressions") or ()
     return all(labels.get(name) == value for name, value in exact.items()) and all(
-        _holds(each, labels) for each in conditions
+        _holds(condition, labels) for condition in conditions
     )
 
 

@@ -13,17 +13,17 @@ from agent.kinds.virtual_image import LOST, needed_as
 TO_THE_TRASH = "goes to the trash; its data stays"
 
 
-def needed(fleet: str, each: Record) -> str | None:
+def needed(fleet: str, record: Record) -> str | None:
     """The volume with the image data that a disk is based on, where it imported that itself."""
-    return needed_as(fleet, each, each.status.get("import", {}))
+    return needed_as(fleet, record, record.status.get("import", {}))
 
 
-def volumes(fleet: str, each: Record) -> Iterator[tuple[str, int, int]]:
+def volumes(fleet: str, record: Record) -> Iterator[tuple[str, int, int]]:
     """The volume that the ledger says is there: name, capacity and bytes stored."""
-    if each.status.get("phase") not in LOST and "capacity" in each.status:
-        name = disk_volume(fleet, each.obj.key, each.obj.uid)
-        yield name, to_bytes(each.status["capacity"]), 1
+    if record.status.get("phase") not in LOST and "capacity" in record.status:
+        name = disk_volume(fleet, record.obj.key, record.obj.uid)
+        yield name, to_bytes(record.status["capacity"]), 1
 
 
-def farewell(each: Record, staying: Set[Key]) -> str:
+def farewell(record: Record, staying: Set[Key]) -> str:
     return TO_THE_TRASH

@@ -33,13 +33,13 @@ def complete_address(obj: Object, url: str, view: View) -> tuple[str, str]:
     if secret is None or secret.deleted:
         return url, f"{key} is not there: the download begins as soon as it is."
     data = secret.manifest.content.get("data") or {}
-    given = [data.get(each, "") for each in _KEYS]
+    given = [data.get(name, "") for name in _KEYS]
     if SENSITIVE in given:
         return url, GONE.format(key, _commit(secret))
     if not any(given):
         return url, f"{key} has none of the keys {', '.join(_KEYS)}, or they are empty."
     try:
-        return completed(url, *(decoded(each).decode().strip() for each in given)), ""
+        return completed(url, *(decoded(text).decode().strip() for text in given)), ""
     except ValueError:
         return url, f"{key} holds a value that is no text in Base64."
 

@@ -13,25 +13,25 @@ LOST = ("PVCLost", "Failed", "Pending", "Provisioning")
 """Phases of disks and images without a volume."""
 
 
-def needed(fleet: str, each: Record) -> str | None:
+def needed(fleet: str, record: Record) -> str | None:
     """The volume with the data that an image was made to have."""
-    return needed_as(fleet, each, each.status)
+    return needed_as(fleet, record, record.status)
 
 
-def needed_as(fleet: str, each: Record, facts: Mapping[str, Json]) -> str | None:
+def needed_as(fleet: str, record: Record, facts: Mapping[str, Json]) -> str | None:
     """The same by what is remembered of the import; empty if there is none, None while nobody
     knows.
     """
-    if each.obj.spec.get("dataSource", {}).get("type") != "HTTP":
+    if record.obj.spec.get("dataSource", {}).get("type") != "HTTP":
         return ""
     if facts.get("digest"):
         return image_volume(fleet, facts["digest"], facts["format"])
-    return None if each.status.get("phase", "") in _UNKNOWN else ""
+    return None if record.status.get("phase", "") in _UNKNOWN else ""
 
 
-def volumes(fleet: str, each: Record) -> Iterator[tuple[str, int, int]]:
+def volumes(fleet: str, record: Record) -> Iterator[tuple[str, int, int]]:
     """The volume that the ledger says is there: name, capacity and bytes stored."""
-    status = each.status
+    status = record.status
     size = status.get("size", {})
     if status.get("phase") not in LOST and status.get("digest") and size:
         name = image_volume(fleet, status["digest"], status["format"])

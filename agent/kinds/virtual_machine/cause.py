@@ -20,16 +20,16 @@ def cause(case: Situation, made: Intent, actions: tuple[Action, ...], view: View
         return ""
     if case.deleted:
         return GONE
-    if any(isinstance(each, ResumeDomain) for each in actions):
+    if any(isinstance(action, ResumeDomain) for action in actions):
         return "there is space again"
     asked = _asked(case, made, view)
     if asked:
         return asked
-    if case.job.failed in {each.verb for each in actions}:
+    if case.job.failed in {action.verb for action in actions}:
         return "tried again"
-    if any(isinstance(each, StartDomain) and each.again for each in actions):
+    if any(isinstance(action, StartDomain) and action.again for action in actions):
         return ended(case.seen.raw).lower()
-    if made.drift.mended and any(isinstance(each, DefineDomain) for each in actions):
+    if made.drift.mended and any(isinstance(action, DefineDomain) for action in actions):
         return f"changed by hand: {brief(made.drift.mended)}"
     known = case.seen.memory
     if known is not None and (known.generation, known.source) == (
@@ -49,5 +49,5 @@ def _asked(case: Situation, made: Intent, view: View) -> str:
         return "automatic restart for " + "; ".join(str(change) for change in made.pending)
     if entry.type == "Reboot":
         return "its guest reboots, and changes wait for that"
-    names = {each.uid: each.key.name for each in open_operations(case.vm.key, view)}
+    names = {operation.uid: operation.key.name for operation in open_operations(case.vm.key, view)}
     return f"operation {names.get(entry.uid, entry.uid)} ({entry.type})"

@@ -29,8 +29,8 @@ def complete(
     cpu = spec["cpu"]
     if not cpu.get("coreFraction"):
         kept = earlier["cpu"].get("coreFraction") if known else ""
-        found = manifests.get(Key(KIND, "", name))
-        policies = found.spec.get("sizingPolicies", ()) if found else ()
+        its_class = manifests.get(Key(KIND, "", name))
+        policies = its_class.spec.get("sizingPolicies", ()) if its_class else ()
         fraction = kept or default_core_fraction(policies, cpu["cores"]) or FULL
         spec["cpu"] = {**cpu, "coreFraction": fraction}
     return replace(manifest, content={**manifest.content, "spec": spec})
@@ -43,5 +43,5 @@ def awaits_class(manifest: Manifest) -> bool:
 
 def _default_class(manifests: Mapping[Key, Manifest]) -> str:
     """The class that is marked as the default one; empty if there is none."""
-    marked = sorted(key.name for key, each in manifests.items() if is_default(each))
+    marked = sorted(key.name for key, manifest in manifests.items() if is_default(manifest))
     return marked[0] if marked else ""

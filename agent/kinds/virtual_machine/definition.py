@@ -124,15 +124,15 @@ def places(facts: Iterable[DomainFacts]) -> Places:
     """Where devices are, in the first definition that has them."""
     of_disks: dict[str, tuple[str, int]] = {}
     of_interfaces: dict[str, Address] = {}
-    for each in facts:
-        for serial, position in disks.places(each.disks).items():
+    for definition in facts:
+        for serial, position in disks.places(definition.disks).items():
             of_disks.setdefault(serial, position)
-        for mac, address in interfaces.places(each.interfaces).items():
+        for mac, address in interfaces.places(definition.interfaces).items():
             of_interfaces.setdefault(mac, address)
     return Places(of_disks, of_interfaces)
 
 
-_PARTS = tuple((each.__name__.rpartition(".")[2], each) for each in ELEMENTS)
+_PARTS = tuple((element.__name__.rpartition(".")[2], element) for element in ELEMENTS)
 NAMES = tuple(name for name, _ in _PARTS)
 
 

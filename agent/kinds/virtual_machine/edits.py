@@ -26,7 +26,7 @@ _Difference = tuple[difference.Path, Json, Json]
 def edits(
     where: str,
     expected: DomainFacts,
-    found: DomainFacts,
+    actual: DomainFacts,
     names: Iterable[str],
     devices: Mapping[str, str],
     disposition: Disposition,
@@ -34,7 +34,7 @@ def edits(
     """Differences of the named elements, sorted. `devices` are names for people, by serial
     number.
     """
-    both = ((name, getattr(expected, name), getattr(found, name)) for name in names)
+    both = ((name, getattr(expected, name), getattr(actual, name)) for name in names)
     parts = tuple((name, one, other) for name, one, other in both if one != other)
     for path, before, after in _differences(parts) if parts else ():
         yield Edit(where, _told(path, devices), before, after, disposition)
@@ -45,13 +45,13 @@ def _differences(parts: tuple[tuple[str, Part, Part], ...]) -> tuple[_Difference
     """Each difference: its path, the element's name first, and both values."""
     before = {name: plain(name, one) for name, one, _ in parts}
     after = {name: plain(name, other) for name, _, other in parts}
-    found = [
+    differences = [
         (path, _seen(path, before), _seen(path, after))
         for path in sorted(difference.paths(before, after))
     ]
     # facts are told whole: what is left to differ is how devices of one list follow one another
     same = [name for name, *_ in parts if before[name] == after[name]]
-    return (*found, *((((name,), *_ORDER)) for name in same))
+    return (*differences, *((((name,), *_ORDER)) for name in same))
 
 
 def _seen(path: difference.Path, value: Json) -> Json:

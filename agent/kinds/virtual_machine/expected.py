@@ -69,12 +69,12 @@ def _changed(case: Situation, wanted: DomainFacts) -> frozenset[str]:
         return frozenset()
     facts = _facts(case, memory, {**case.vm.spec, **before}, _there(case))
     facts = replace(facts, disks=files.keep(facts.disks, files.lying(case.seen)))
-    found = set(differing(facts, wanted))
+    changed = set(differing(facts, wanted))
     if older or any(before.get(name) != after.get(name) for name in ELSEWHERE):
-        found.add("disks")
+        changed.add("disks")
     if before.get(CLASS) != after.get(CLASS):
-        found.add("cpu")
-    return frozenset(found)
+        changed.add("cpu")
+    return frozenset(changed)
 
 
 def _facts(
@@ -109,8 +109,8 @@ def _facts(
 
 def _there(case: Situation) -> tuple[DomainFacts, ...]:
     """What the VM is now: the next start's definition, and the running instance's."""
-    found = (case.seen.defined, case.seen.active)
-    return tuple(facts for facts in found if facts is not None)
+    definitions = (case.seen.defined, case.seen.active)
+    return tuple(facts for facts in definitions if facts is not None)
 
 
 def medium_device(case: Situation, spec: Mapping[str, Json]) -> Device | None:
@@ -134,10 +134,10 @@ def drift(case: Situation, facts: DomainFacts) -> Drift:
         return Drift()
     devices = _devices(case)
     defined = tuple(_defined(case, facts, devices))
-    left = [(each.path, each.found) for each in defined if each.disposition is Disposition.NONE]
+    left = [(edit.path, edit.found) for edit in defined if edit.disposition is Disposition.NONE]
     active = tuple(
-        replace(each, disposition=Disposition.NONE) if (each.path, each.found) in left else each
-        for each in _active(case, devices)
+        replace(edit, disposition=Disposition.NONE) if (edit.path, edit.found) in left else edit
+        for edit in _active(case, devices)
     )
     moved = files.told(case.seen, case.fleet, case.at)
     if case.seen.raw is not None and case.seen.raw.managed_save:
@@ -190,10 +190,10 @@ def _active(case: Situation, devices: Mapping[str, str]) -> Iterator[Edit]:
     if not memory.spec:
         return
     wanted = _facts(case, memory, {**case.vm.spec, **memory.spec}, (active,))
-    found = _comparable(active, wanted)
+    comparable = _comparable(active, wanted)
     same_disks = all(memory.spec.get(name) == case.sealed.get(name) for name in ELSEWHERE)
     names = [name for name in NAMES if name != "disks" or same_disks]
-    yield from edits(INSTANCE, wanted, found, names, devices, Disposition.RESTART)
+    yield from edits(INSTANCE, wanted, comparable, names, devices, Disposition.RESTART)
 
 
 def _comparable(active: DomainFacts, wanted: DomainFacts) -> DomainFacts:

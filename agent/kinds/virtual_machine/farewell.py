@@ -10,10 +10,10 @@ from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.phase import ON
 
 
-def farewell(each: Record, staying: Set[Key]) -> str:
+def farewell(record: Record, staying: Set[Key]) -> str:
     """What becomes of a machine that is deleted, and of its disks."""
-    end = "stops gracefully, then its domain" if each.status.get("phase") in ON else "its domain"
-    mine = disks(each.obj, each.obj.spec)
+    end = "stops gracefully, then its domain" if record.status.get("phase") in ON else "its domain"
+    mine = disks(record.obj, record.obj.spec)
     stay = [disk.name for disk in mine if disk in staying]
     go = [disk.name for disk in mine if disk not in staying]
     what = [

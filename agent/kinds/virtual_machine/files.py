@@ -29,11 +29,11 @@ def lying(shown: Seen) -> Mapping[str, Disk]:
     the next start would lose what was written since.
     """
     running = _by_serial(shown.active)
-    found = {**running, **_by_serial(shown.defined)}
+    disks = {**running, **_by_serial(shown.defined)}
     for number, disk in running.items():
-        if disk.path and found[number].path in shown.bases.get(number, ()):
-            found[number] = on(found[number], disk)
-    return found
+        if disk.path and disks[number].path in shown.bases.get(number, ()):
+            disks[number] = on(disks[number], disk)
+    return disks
 
 
 def _by_serial(facts: DomainFacts | None) -> dict[str, Disk]:
@@ -100,10 +100,10 @@ def hindrance(needs: Dependencies, shown: Seen, fleet: str, at: Place, view: Vie
         if needs.ready and disk.serial not in wanted:
             return blocked(needs, f"{_lies(disk)}: it is not taken out until {_BACK}.")
     for ref, device, _ in needs.listed:
-        found = () if device.readonly or device.serial in there else overlays(view, at, device.path)
-        if found:
+        bases = () if device.readonly or device.serial in there else overlays(view, at, device.path)
+        if bases:
             name = f"{ref['kind']} {ref['name']}"
-            return blocked(needs, _BASE.format(name, found[0]))
+            return blocked(needs, _BASE.format(name, bases[0]))
     return needs
 
 
@@ -152,17 +152,17 @@ def _home_below(shown: Seen, disk: Disk, fleet: str, at: Place) -> str:
 
 def told(shown: Seen, fleet: str, at: Place) -> tuple[str, ...]:
     """Sentences about disks that lie on another file than the volume that was made for them."""
-    found = {}
+    sentences = {}
     for facts, where in (
         (replace(shown, active=None), "will lie on {} from the next start on"),
         (replace(shown, defined=None), "lies on {} now"),
     ):
         for disk in elsewhere(facts, fleet, at):
             what = where.format(disk.path or f"a source of type {disk.type}")
-            found[disk.serial, disk.path] = (
+            sentences[disk.serial, disk.path] = (
                 f"Disk {disk.target} {what}, as after a snapshot; it is left there."
             )
-    return tuple(found.values())
+    return tuple(sentences.values())
 
 
 def _lies(disk: Disk) -> str:

@@ -57,8 +57,10 @@ def intent(case: Situation, view: View) -> Intent:
     if not case.needs.ready:
         return _kept(case, made)
     facts = expected(case, memory)
-    found = drift(case, facts)
-    made = replace(made, facts=with_edits(case, facts) if case.report_only else facts, drift=found)
+    by_hand = drift(case, facts)
+    made = replace(
+        made, facts=with_edits(case, facts) if case.report_only else facts, drift=by_hand
+    )
     return made if files.writable(made.facts) else _kept(case, made)
 
 
@@ -95,7 +97,7 @@ def _asked(case: Situation, view: View) -> tuple[DomainMetadata, operations.Outc
         outcome = operations.without_domain(asked, memory, case.policy, phase, case.now)
         return outcome.memory, outcome
     memory = power.observed(memory, case.running, case.policy, deleted=case.leaving, now=case.now)
-    outcome = operations.take(
+    outcome = operations.advance(
         asked,
         memory,
         case.running,
@@ -182,13 +184,13 @@ def _reboots(case: Situation) -> bool:
     if raw.rebooted < case.job.done.get("DefineDomain", 0.0):
         return False
     changes = diff(case.rules, running.spec, defined.spec)
-    return any(each.disposition is Disposition.RESTART for each in changes)
+    return any(change.disposition is Disposition.RESTART for change in changes)
 
 
 def _restarts(case: Situation, spec: Mapping[str, Json]) -> tuple[Change, ...]:
     """What differs from a spec and takes a restart."""
     changes = diff(case.rules, spec, case.sealed)
-    return tuple(each for each in changes if each.disposition is Disposition.RESTART)
+    return tuple(change for change in changes if change.disposition is Disposition.RESTART)
 
 
 def _kept(case: Situation, made: Intent) -> Intent:

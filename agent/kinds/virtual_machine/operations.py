@@ -40,21 +40,27 @@ def none_taken_up(progress: Mapping[str, Progress]) -> dict[str, Progress]:
     """How far the operations on a suspended machine are: what would be written down of those that
     have not ended is not.
     """
-    return {uid: each if each.phase in ENDED else _SUSPENDED for uid, each in progress.items()}
+    return {uid: state if state.phase in ENDED else _SUSPENDED for uid, state in progress.items()}
 
 
 def open_operations(vm: Key, view: View) -> list[Object]:
     """Operations on the VM that have not ended, oldest first."""
-    found = [view.object(key) for key in view.read(OPERATIONS, vm) or ()]
-    live = [each for each in found if each is not None and not each.deleted]
-    return [each for each in live if view.previous(each.key).get("phase") not in ENDED]
+    operations = [view.object(key) for key in view.read(OPERATIONS, vm) or ()]
+    live = [
+        operation for operation in operations if operation is not None and not operation.deleted
+    ]
+    return [
+        operation for operation in live if view.previous(operation.key).get("phase") not in ENDED
+    ]
 
 
 def completed_operations(vm: Key, view: View) -> frozenset[str]:
     """Uids of the operations on the VM that the ledger calls completed."""
     keys = view.read(OPERATIONS, vm) or ()
-    found = [view.object(key) for key in keys if view.previous(key).get("phase") == "Completed"]
-    return frozenset(each.uid for each in found if each is not None)
+    operations = [
+        view.object(key) for key in keys if view.previous(key).get("phase") == "Completed"
+    ]
+    return frozenset(operation.uid for operation in operations if operation is not None)
 
 
 def without_domain(
@@ -63,25 +69,25 @@ def without_domain(
     """There is no domain yet that could do anything. One that is asked to be off is made off."""
     progress = {}
     wake: float | None = None
-    for each in operations:
-        expiry = _expiry(each)
+    for operation in operations:
+        expiry = _expiry(operation)
         if expiry is not None and expiry <= now:
-            progress[each.uid] = _expired(each)
+            progress[operation.uid] = _expired(operation)
             continue
         if expiry is not None:
             wake = expiry if wake is None else min(wake, expiry)
-        problem = refused(each.spec, policy, phase)
-        if problem is None and each.spec["type"] == "Stop":
-            entry = Recorded(uid=each.uid, type="Stop", force=False, target="", at=int(now))
-            off = Power(on=False, by=each.uid, at=int(now), instance="")
+        problem = refused(operation.spec, policy, phase)
+        if problem is None and operation.spec["type"] == "Stop":
+            entry = Recorded(uid=operation.uid, type="Stop", force=False, target="", at=int(now))
+            off = Power(on=False, by=operation.uid, at=int(now), instance="")
             memory = replace(memory.with_operation(entry), power=off)
-        progress[each.uid] = problem or Progress(
+        progress[operation.uid] = problem or Progress(
             "Pending", "Unknown", "The VirtualMachine is not defined yet."
         )
     return Outcome(memory, progress, wake)
 
 
-def take(
+def advance(
     operations: Iterable[Object],
     memory: DomainMetadata,
     running: Running,
@@ -100,34 +106,38 @@ def take(
     `completed` are uids of those that were called so, `trouble` is what failed last.
     """
     operations = list(operations)
-    names = {each.uid: each.key.name for each in operations}
-    memory = _cancelled(memory, running, {each.uid for each in operations} | completed, now)
+    names = {operation.uid: operation.key.name for operation in operations}
+    memory = _cancelled(
+        memory, running, {operation.uid for operation in operations} | completed, now
+    )
     progress: dict[str, Progress] = {}
     wake: float | None = None
-    for each in operations:
-        known = memory.recorded(each.uid)
+    for operation in operations:
+        known = memory.recorded(operation.uid)
         if known is None:
-            expiry = _expiry(each)
+            expiry = _expiry(operation)
             if expiry is not None and expiry <= now:
-                progress[each.uid] = _expired(each)
+                progress[operation.uid] = _expired(operation)
                 continue
             memory, state = _consider(
-                each, memory, running, policy, phase, progress, names, ready=ready, now=now
+                operation, memory, running, policy, phase, progress, names, ready=ready, now=now
             )
             if state is not None:
-                progress[each.uid] = state
+                progress[operation.uid] = state
                 if state.phase == "Pending" and expiry is not None:
                     wake = expiry if wake is None else min(wake, expiry)
                 continue
-        overruled = _overruled(each, memory, running, policy, deleted=deleted)
+        overruled = _overruled(operation, memory, running, policy, deleted=deleted)
         if overruled is not None:
-            memory = cancel(memory, running, each.uid, now)
-        progress[each.uid] = overruled or _progress(each, memory, running, written, trouble)
+            memory = cancel(memory, running, operation.uid, now)
+        progress[operation.uid] = overruled or _progress(
+            operation, memory, running, written, trouble
+        )
     return Outcome(memory, progress, wake)
 
 
 def _consider(
-    each: Object,
+    operation: Object,
     memory: DomainMetadata,
     running: Running,
     policy: str,
@@ -139,36 +149,36 @@ def _consider(
     now: float,
 ) -> tuple[DomainMetadata, Progress | None]:
     """Record a new operation in the metadata, or say why not."""
-    problem = refused(each.spec, policy, phase)
+    problem = refused(operation.spec, policy, phase)
     if problem is not None:
         return memory, problem
     older = unfinished(memory, running)
     if older is not None:
-        if not supersedes(each.spec, older.type, old_force=older.force):
+        if not supersedes(operation.spec, older.type, old_force=older.force):
             message = f"{_name(older, names)} of this VirtualMachine has to end first."
             return memory, Progress("Failed", "NotReadyToBeExecuted", message)
         memory = cancel(memory, running, older.uid, now)
         progress[older.uid] = Progress(
             "Superseded",
             "Superseded",
-            f"Superseded by {each.key.name} of type {each.spec['type']}.",
+            f"Superseded by {operation.key.name} of type {operation.spec['type']}.",
             sent=True,
         )
-    if each.spec["type"] == "Restart" and not ready:
+    if operation.spec["type"] == "Restart" and not ready:
         message = (
             "The VirtualMachine could not start again now: see its conditions. It "
             "keeps running until it could."
         )
         return memory, Progress("Pending", "Unknown", message)
-    force = bool(each.spec.get("force"))
-    return accept(memory, running, each.uid, each.spec["type"], now, force=force), None
+    force = bool(operation.spec.get("force"))
+    return accept(memory, running, operation.uid, operation.spec["type"], now, force=force), None
 
 
 def _overruled(
-    each: Object, memory: DomainMetadata, running: Running, policy: str, *, deleted: bool
+    operation: Object, memory: DomainMetadata, running: Running, policy: str, *, deleted: bool
 ) -> Progress | None:
     """Why an operation that was taken up cannot end well any more; None if it can, or has."""
-    entry = memory.recorded(each.uid)
+    entry = memory.recorded(operation.uid)
     if entry is None or (finished(entry, memory, running) and not entry.cancelled):
         return None
     if deleted and entry.type != "Stop":
@@ -186,24 +196,24 @@ def _name(entry: Recorded, names: Mapping[str, str]) -> str:
 
 
 def _progress(
-    each: Object,
+    operation: Object,
     memory: DomainMetadata,
     running: Running,
     written: DomainMetadata | None,
     trouble: str,
 ) -> Progress:
-    entry = memory.recorded(each.uid)
+    entry = memory.recorded(operation.uid)
     assert entry is not None  # noqa: S101  # recorded by now
     if entry.cancelled:
         return Progress("Superseded", "Superseded", _CALLED_OFF, sent=True)
-    if written and written.recorded(each.uid) == entry and finished(entry, written, running):
+    if written and written.recorded(operation.uid) == entry and finished(entry, written, running):
         return Progress("Completed", "OperationCompleted", sent=True)
     message = "Waiting for the operation to complete."
     if running.raw.state == "paused":
         message += _unheard(running.raw)
     if trouble:
         message += f" What it needs has failed and is tried again: {trouble}"
-    return Progress("InProgress", _REASONS[each.spec["type"]], message, sent=True)
+    return Progress("InProgress", _REASONS[operation.spec["type"]], message, sent=True)
 
 
 _CALLED_OFF = (
@@ -239,13 +249,13 @@ def _cancelled(
     return memory
 
 
-def _expired(each: Object) -> Progress:
-    message = f"Nothing could act on it before {each.manifest.annotations[NOT_AFTER]}."
+def _expired(operation: Object) -> Progress:
+    message = f"Nothing could act on it before {operation.manifest.annotations[NOT_AFTER]}."
     return Progress("Failed", "Expired", message)
 
 
-def _expiry(each: Object) -> float | None:
-    text = each.manifest.annotations.get(NOT_AFTER, "")
+def _expiry(operation: Object) -> float | None:
+    text = operation.manifest.annotations.get(NOT_AFTER, "")
     try:
         return seconds(text) if text else None
     except ValueError:

@@ -94,10 +94,10 @@ def _off(memory: DomainMetadata, running: Running, by: str, now: float) -> Domai
     target = running.instance if running.on else memory.power.instance
     if memory.power.on or memory.power.by != by or memory.power.instance != target:
         overruled = tuple(
-            replace(each, cancelled=True)
-            if each.type != "Stop" and not finished(each, memory, running)
-            else each
-            for each in memory.operations
+            replace(entry, cancelled=True)
+            if entry.type != "Stop" and not finished(entry, memory, running)
+            else entry
+            for entry in memory.operations
         )
         power = Power(on=False, by=by, at=int(now), instance=target)
         return replace(memory, power=power, operations=overruled)
@@ -215,7 +215,7 @@ def cancel(memory: DomainMetadata, running: Running, uid: str, now: float) -> Do
     if entry is None or entry.cancelled:
         return memory
     others = tuple(
-        replace(each, cancelled=True) if each.uid == uid else each for each in memory.operations
+        replace(entry, cancelled=True) if entry.uid == uid else entry for entry in memory.operations
     )
     power = memory.power
     if power.by == uid and not finished(entry, memory, running):

@@ -60,10 +60,10 @@ def provisioning(vm: Object, view: View) -> tuple[Medium | None, Condition]:
     if wanted["type"] == "UserData":
         text: str = wanted.get("userData", "")
         return (_medium(vm, {USER_DATA: text.encode()}) if text else None), ready
-    found = _from_secret(vm, wanted, view)
-    if isinstance(found, str):
-        return None, Condition(READY, "False", "ProvisioningNotReady", found)
-    return found, ready
+    medium = _from_secret(vm, wanted, view)
+    if isinstance(medium, str):
+        return None, Condition(READY, "False", "ProvisioningNotReady", medium)
+    return medium, ready
 
 
 def _from_secret(vm: Object, wanted: Mapping[str, Json], view: View) -> Medium | str:

@@ -33,25 +33,25 @@ def running(
     resume a suspended machine, taken back. Machines without a domain come later: what others run
     with is not theirs.
     """
-    still = {key for key, each in records.items() if suspended(each.obj.manifest)}
+    still = {key for key, record in records.items() if suspended(record.obj.manifest)}
     return {
-        key: _pinned(_as_running(each, wanted.get(key), rules)) if has_domain(each) else each
-        for key, each in records.items()
-        if not _waits_for(each, still) and (key.kind != VM or has_domain(each))
+        key: _pinned(_as_running(record, wanted.get(key), rules)) if has_domain(record) else record
+        for key, record in records.items()
+        if not _waits_for(record, still) and (key.kind != VM or has_domain(record))
     }
 
 
-def has_domain(each: Record) -> bool:
+def has_domain(record: Record) -> bool:
     """True for a machine that is defined somewhere and not about to go."""
-    defined = each.obj.key.kind == VM and bool(each.status.get("virtualMachinePods"))
-    return defined and not each.obj.deleted
+    defined = record.obj.key.kind == VM and bool(record.status.get("virtualMachinePods"))
+    return defined and not record.obj.deleted
 
 
-def domain(each: Record, rules: Kind, fleet: str, now: float) -> RawDomain:
+def domain(record: Record, rules: Kind, fleet: str, now: float) -> RawDomain:
     """The domain of a machine that could not be defined now, and is: of its definition no more is
     known than what it remembers.
     """
-    obj, on = each.obj, each.status.get("phase") in ON
+    obj, on = record.obj, record.status.get("phase") in ON
     key, instance = obj.key, next_instance(obj.uid, "", now)
     memory = DomainMetadata(
         fleet=fleet,
@@ -73,35 +73,35 @@ def domain(each: Record, rules: Kind, fleet: str, now: float) -> RawDomain:
     return RawDomain(uuid, name, state, reason, xml, xml if on else "")
 
 
-def _waits_for(each: Record, machines: set[Key]) -> bool:
+def _waits_for(record: Record, machines: set[Key]) -> bool:
     """True for an operation that has not ended, on one of these machines."""
-    key = each.obj.key
-    if key.kind != OPERATION or each.status.get("phase") in ENDED:
+    key = record.obj.key
+    if key.kind != OPERATION or record.status.get("phase") in ENDED:
         return False
-    return Key(VM, key.namespace, each.obj.spec["virtualMachineName"]) in machines
+    return Key(VM, key.namespace, record.obj.spec["virtualMachineName"]) in machines
 
 
-def _pinned(each: Record) -> Record:
+def _pinned(record: Record) -> Record:
     """A machine that nobody has suspended, with a policy by which it is on or off as it is now."""
-    manifest, phase = each.obj.manifest, each.status.get("phase")
+    manifest, phase = record.obj.manifest, record.status.get("phase")
     policy = ALWAYS_ON if phase in ON else MANUAL if phase == "Stopped" else ALWAYS_OFF
     annotations = {name: text for name, text in manifest.annotations.items() if name != SUSPEND}
     content = {**manifest.content, "spec": {**manifest.spec, "runPolicy": policy}}
     manifest = replace(manifest, annotations=annotations, content=content)
-    return replace(each, obj=replace(each.obj, manifest=manifest))
+    return replace(record, obj=replace(record.obj, manifest=manifest))
 
 
-def _as_running(each: Record, wanted: Manifest | None, rules: Kind) -> Record:
+def _as_running(record: Record, wanted: Manifest | None, rules: Kind) -> Record:
     """The object with the spec that runs. Where what a guest was told at its first start is hidden,
     it is what is wanted, if that has the same type.
     """
-    recorded = each.status.get("runningSpec")
-    if each.obj.key.kind != VM or not recorded:
-        return each
+    recorded = record.status.get("runningSpec")
+    if record.obj.key.kind != VM or not recorded:
+        return record
     spec = {**rules.defaulted({"spec": recorded})["spec"]}
     told: Mapping[str, Json] = spec.get(PROVISIONING) or {}
     new: Mapping[str, Json] = (wanted.spec if wanted else {}).get(PROVISIONING) or {}
     if told and told.get("type") == new.get("type"):
         spec[PROVISIONING] = new
-    manifest = replace(each.obj.manifest, content={**each.obj.manifest.content, "spec": spec})
-    return replace(each, obj=replace(each.obj, manifest=manifest))
+    manifest = replace(record.obj.manifest, content={**record.obj.manifest.content, "spec": spec})
+    return replace(record, obj=replace(record.obj, manifest=manifest))

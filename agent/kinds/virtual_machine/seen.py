@@ -46,10 +46,10 @@ def _as_meant(facts: DomainFacts, rules: Kind) -> DomainFacts:
     media = any(disk.serial in MEDIA and not disk.readonly for disk in facts.disks.disks)
     if not media or not can_be_read_only(spec):
         return facts
-    found = (
+    meant = (
         replace(disk, readonly=True) if disk.serial in MEDIA else disk for disk in facts.disks.disks
     )
-    return replace(facts, disks=Disks(tuple(found)))
+    return replace(facts, disks=Disks(tuple(meant)))
 
 
 @dataclass(frozen=True)

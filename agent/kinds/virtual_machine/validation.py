@@ -23,9 +23,9 @@ Content = Mapping[str, Json]
 
 def cores(content: Content) -> Problems:
     wanted = integer(content, "spec", "cpu", "cores")
-    found = problem(wanted) if wanted is not None else None
-    if found:
-        yield ("spec", "cpu", "cores"), found
+    sentence = problem(wanted) if wanted is not None else None
+    if sentence:
+        yield ("spec", "cpu", "cores"), sentence
 
 
 def memory(content: Content) -> Problems:

@@ -67,13 +67,13 @@ def violations(
     if policy is None:
         ranges = ", ".join(f"{at['cores']['min']}-{at['cores']['max']}" for at in policies)
         return [f"spec.cpu.cores is {cores}, and the class has sizes for {ranges} cores only"]
-    found = (
+    sentences = (
         _core_fraction(policy, core_fraction),
         _cores(policy, cores),
         _memory(policy, memory),
         _memory_per_core(policy, cores, memory),
     )
-    return [sentence for sentence in found if sentence]
+    return [sentence for sentence in sentences if sentence]
 
 
 def _shares(policy: Policy) -> list[str]:

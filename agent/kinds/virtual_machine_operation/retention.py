@@ -19,25 +19,25 @@ def outlived(operations: Iterable[Record], now: float) -> tuple[frozenset[Key], 
     then the others that have ended.
     """
     ended: defaultdict[tuple[str, str], list[tuple[float, str, Key]]] = defaultdict(list)
-    for each in operations:
-        at = _end(each)
+    for record in operations:
+        at = _end(record)
         if at is not None:
-            vm = each.obj.key.namespace, each.obj.spec["virtualMachineName"]
-            ended[vm].append((at, each.obj.created, each.obj.key))
-    found = set()
+            vm = record.obj.key.namespace, record.obj.spec["virtualMachineName"]
+            ended[vm].append((at, record.obj.created, record.obj.key))
+    gone = set()
     for of_one_vm in ended.values():
         of_one_vm.sort(reverse=True)
-        found |= {key for at, _, key in of_one_vm if at + KEPT_FOR <= now}
-        found |= {key for _, _, key in of_one_vm[KEPT_PER_VM:]}
+        gone |= {key for at, _, key in of_one_vm if at + KEPT_FOR <= now}
+        gone |= {key for _, _, key in of_one_vm[KEPT_PER_VM:]}
     every = {key for of_one_vm in ended.values() for _, _, key in of_one_vm}
-    return frozenset(found), frozenset(every - found)
+    return frozenset(gone), frozenset(every - gone)
 
 
-def _end(each: Record) -> float | None:
+def _end(record: Record) -> float | None:
     """When the operation ended; None while it has not."""
-    if each.status.get("phase") not in ENDED:
+    if record.status.get("phase") not in ENDED:
         return None
-    for condition in each.status.get("conditions", ()):
+    for condition in record.status.get("conditions", ()):
         if condition["type"] == "Completed":
             return seconds(condition["lastTransitionTime"])
-    return seconds(each.obj.created)
+    return seconds(record.obj.created)

@@ -24,11 +24,11 @@ log = logging.getLogger("gitvirt")
 
 HEADS = "refs/heads/"
 LONGEST_NAME = 200
-CALM = 10.0
+STANDS = 10.0
 """Seconds that a plan stands at least, whatever the fleet does meanwhile."""
 TRIES = 3
 """Of one commit of a branch, whatever main does meanwhile."""
-RETRY = 60.0
+PLAN_AGAIN = 60.0
 """Seconds until a plan that failed is tried again; four times as long after that."""
 AT_ONCE, NEVER = 0.0, float("inf")
 TOLD = ("phase", "restartAwaitingChanges", "capacity", "digest")
@@ -88,15 +88,15 @@ class BranchPlans:
             self._main, self._heads, self._look_at = main, heads, AT_ONCE
 
     def changed(self, keys: set[Key], ledger: Ledger) -> None:
-        """Objects are others than before, or what of them is in the trash."""
-        touched = {ref: keys & each.made_from.keys() for ref, each in self._plans.items()}
+        """Objects have changed, or what of them is in the trash."""
+        touched = {ref: keys & made.made_from.keys() for ref, made in self._plans.items()}
         if not any(touched.values()):
             return
         near = part(ledger, set().union(*touched.values()))
         told = {key: _told(Known.of(near, key)) for some in touched.values() for key in some}
-        for ref, each in self._plans.items():
-            if any(told[key] != _told(each.made_from[key]) for key in touched[ref]):
-                self._again.setdefault(ref, self._made_at[ref] + CALM)
+        for ref, made in self._plans.items():
+            if any(told[key] != _told(made.made_from[key]) for key in touched[ref]):
+                self._again.setdefault(ref, self._made_at[ref] + STANDS)
 
     def ask(self, now: float) -> None:
         """Go on with the next branch that wants a plan."""
@@ -105,9 +105,9 @@ class BranchPlans:
         self._look_at, self.busy = NEVER, True
         main, heads = self._main, self._heads
         planned = {
-            ref: (main if self._given_up(ref, each.tip) else each.main, each.tip)
-            for ref, each in self._plans.items()
-            if self._again.get(ref, now + CALM) > now
+            ref: (main if self._given_up(ref, made.tip) else made.main, made.tip)
+            for ref, made in self._plans.items()
+            if self._again.get(ref, now + STANDS) > now
         }
         self._lanes.git(
             reported(
@@ -122,12 +122,12 @@ class BranchPlans:
         self.busy = False
         if news.error is not None:
             log.warning("plans of branches: %s", news.error)
-            self._again = {ref: max(at, now + CALM) for ref, at in self._again.items()}
-            self._look_at = min(self._look_at, now + CALM)
+            self._again = {ref: max(at, now + STANDS) for ref, at in self._again.items()}
+            self._look_at = min(self._look_at, now + STANDS)
             return
-        self._plans = {ref: each for ref, each in self._plans.items() if ref in news.open}
+        self._plans = {ref: made for ref, made in self._plans.items() if ref in news.open}
         self._again = {ref: at for ref, at in self._again.items() if ref in news.open}
-        self._failed = {ref: each for ref, each in self._failed.items() if ref in news.open}
+        self._failed = {ref: tries for ref, tries in self._failed.items() if ref in news.open}
         self._made_at = {ref: at for ref, at in self._made_at.items() if ref in self._plans}
         for path in self._paths - {path_of(ref) for ref in news.open}:
             self._paths.discard(path)
@@ -165,7 +165,7 @@ class BranchPlans:
         name = quote(news.ref)
         log.warning("plan of %s failed, try %d of %d: %s", name, tries, TRIES, news.failure)
         if tries < TRIES:
-            self._again[news.ref] = now + RETRY * 4 ** (tries - 1)
+            self._again[news.ref] = now + PLAN_AGAIN * 4 ** (tries - 1)
 
     def _given_up(self, ref: str, tip: str) -> bool:
         return self._failed.get(ref) == (tip, TRIES)
@@ -178,8 +178,8 @@ class BranchPlans:
 
 
 def _told(known: Known) -> tuple[Json, ...]:
-    """What of an object makes a plan another one."""
-    back = tuple((each.obj.uid, each.status.get("phase")) for each in known.trashed)
+    """What of an object a plan depends on."""
+    back = tuple((record.obj.uid, record.status.get("phase")) for record in known.trashed)
     if known.record is None:
         return back
     obj, status = known.record.obj, known.record.status

@@ -102,16 +102,16 @@ class Changed:
 
     def named(self, catalogue: Catalogue) -> set[Key]:
         """What its manifests refer to."""
-        return {target for each in self.new.values() for target in named(catalogue, each)}
+        return {target for manifest in self.new.values() for target in named(catalogue, manifest)}
 
 
 def changed(reader: ManifestReader, tip: str, files: United) -> Changed:
     before, after = reader.read(_Given("", files.before)), reader.read(_Given(tip, files.after))
     after = replace(after, problems=(*files.problems, *after.problems))
     manifests = {
-        key: each
-        for key, each in after.manifests.items()
-        if not _same(each, before.manifests.get(key))
+        key: manifest
+        for key, manifest in after.manifests.items()
+        if not _same(manifest, before.manifests.get(key))
     }
     removed = before.manifests.keys() - after.manifests.keys() - after.invalid
     touched = frozenset(files.before.keys() | files.after.keys())
@@ -140,18 +140,21 @@ def _same(new: Manifest, old: Manifest | None) -> bool:
 def merged(change: Changed, records: Mapping[Key, Record], folder: str) -> Desired:
     """Main's objects with the branch's own changes."""
     twice = dict(_declared_elsewhere(change, records, folder))
-    known = {(each.file, each.resource, each.path, each.message) for each in change.before.problems}
+    known = {
+        (problem.file, problem.resource, problem.path, problem.message)
+        for problem in change.before.problems
+    }
     problems = [
-        each
-        for each in change.after.problems
-        if (each.file, each.resource, each.path, each.message) not in known
+        problem
+        for problem in change.after.problems
+        if (problem.file, problem.resource, problem.path, problem.message) not in known
     ]
     manifests = {
-        key: each.obj.manifest
-        for key, each in records.items()
-        if key not in change.removed and not each.obj.deleted and each.obj.source != BUILT_IN
+        key: entry.obj.manifest
+        for key, entry in records.items()
+        if key not in change.removed and not entry.obj.deleted and entry.obj.source != BUILT_IN
     }
-    manifests |= {key: each for key, each in change.new.items() if key not in twice}
+    manifests |= {key: manifest for key, manifest in change.new.items() if key not in twice}
     whole = Desired(
         revision=change.after.revision,
         manifests=manifests,
@@ -183,19 +186,19 @@ def remembered(
     catalogue: Catalogue, documents: Json, before: Mapping[Key, Manifest]
 ) -> dict[Key, Record]:
     """The ledger's objects; secrets as the branch found them, where it changes them."""
-    found: dict[Key, Record] = {}
+    records: dict[Key, Record] = {}
     for document in documents:
-        each = record(catalogue, document)
-        if each is None:
+        entry = record(catalogue, document)
+        if entry is None:
             continue
-        key, manifest = each.obj.key, each.obj.manifest
+        key, manifest = entry.obj.key, entry.obj.manifest
         plain = before.get(key)
         if plain is not None and is_redacted(manifest.content):
             plain = complete(plain, manifest.spec, {})
             if same_content(catalogue.kinds[key.kind], plain, manifest):
-                each = replace(each, obj=replace(each.obj, manifest=plain))
-        found[key] = each
-    return found
+                entry = replace(entry, obj=replace(entry.obj, manifest=plain))
+        records[key] = entry
+    return records
 
 
 def page(about: str, desired: Desired, report_lines: list[planprint.Line]) -> str:
@@ -222,8 +225,8 @@ def main() -> None:
     second = json.loads(sys.stdin.buffer.readline())
     records = remembered(catalogue, second["records"], change.before.manifests)
     desired = merged(change, records, first["folder"])
-    trash = [each for each in (record(catalogue, value) for value in second["trash"]) if each]
-    entries = {each.obj.uid: each for each in trash}
+    trash = [entry for entry in (record(catalogue, value) for value in second["trash"]) if entry]
+    entries = {entry.obj.uid: entry for entry in trash}
     ledger = Ledger(first["tip"], records, entries, fresh=False, agent=second["agent"])
     fleet, now = first["fleet"], first["now"]
     report = plan(catalogue, ledger, desired, fleet, now, others=second["others"])

@@ -78,18 +78,18 @@ def listed(
     """Items sorted by object. `gone` are objects that are not there any more in the end; `live` if
     it is known what hosts show.
     """
-    going = {key for key, each in ledger.records.items() if each.obj.deleted}
-    staying = {key for key, each in book.records.items() if not each.obj.deleted}
+    going = {key for key, record in ledger.records.items() if record.obj.deleted}
+    staying = {key for key, record in book.records.items() if not record.obj.deleted}
     items = {
         key: Item(key, "delete", reason=farewell(gone[key], staying)) for key in gone.keys() - going
     }
     seen = simulation.seen
-    for key, each in book.records.items():
+    for key, record in book.records.items():
         known = ledger.records.get(key)
-        if known is None and each.obj.uid in ledger.trash:
+        if known is None and record.obj.uid in ledger.trash:
             item: Item | None = Item(key, "restore", reason=BACK)
         else:
-            item = _item(catalogue, known, each, seen.get(key, ()), staying)
+            item = _item(catalogue, known, record, seen.get(key, ()), staying)
         if item is not None:
             items[key] = item
     _tell_deeds(items, simulation, live=live)
@@ -108,37 +108,37 @@ def listed(
 def _tell_deeds(items: dict[Key, Item], simulation: Simulation, *, live: bool) -> None:
     """What would be done, and what the hosts show to be changed by hand before any of that."""
     for key, actions in simulation.done.items():
-        verbs = list(dict.fromkeys(each.verb for each in actions if each.verb not in QUIET))
+        verbs = list(dict.fromkeys(action.verb for action in actions if action.verb not in QUIET))
         if verbs and (key in items or live or verbs != ["DefineDomain"]):
             items.setdefault(key, Item(key, "act")).actions = verbs
     for key, decisions in simulation.seen.items():
-        drift = next((each.drift for each in decisions if each.drift), None)
+        drift = next((decision.drift for decision in decisions if decision.drift), None)
         if drift is not None and live:  # pragma: no mutate: what is remembered shows none
             items.setdefault(key, Item(key, "drift")).drift = drift
 
 
 def _conditions(decision: Decision) -> Sequence[Condition]:
-    found: Sequence[Condition] = (decision.status or {}).get("conditions", ())
-    return found
+    conditions: Sequence[Condition] = (decision.status or {}).get("conditions", ())
+    return conditions
 
 
 def _item(
     catalogue: Catalogue,
     known: Record | None,
-    each: Record,
+    record: Record,
     decisions: Sequence[Decision],
     staying: Set[Key],
 ) -> Item | None:
-    key = each.obj.key
-    if each.obj.source == BUILT_IN:
+    key = record.obj.key
+    if record.obj.source == BUILT_IN:
         return None
     if known is not None and known.obj.deleted:
-        return None if each.obj.deleted else Item(key, "restore", reason=STAYS)
-    if each.obj.deleted:
-        return Item(key, "delete", reason=farewell(each, staying))
+        return None if record.obj.deleted else Item(key, "restore", reason=STAYS)
+    if record.obj.deleted:
+        return Item(key, "delete", reason=farewell(record, staying))
     if known is None:
         return Item(key, "create")
-    changes = [*_metadata(known.obj, each.obj), *_content(catalogue, known.obj, each.obj)]
+    changes = [*_metadata(known.obj, record.obj), *_content(catalogue, known.obj, record.obj)]
     if not changes:
         return None
     item = Item(key, "change")
@@ -151,11 +151,11 @@ def _item(
             item.next_start.append(change)
         else:  # what is taken back before a restart needs none
             (item.restart if change.path in pending else item.immediate).append(change)
-    if suspended(known.obj.manifest) and not suspended(each.obj.manifest):
+    if suspended(known.obj.manifest) and not suspended(record.obj.manifest):
         told = {change.path for change in changes}
         item.restart += [change for path, change in sorted(pending.items()) if path not in told]
     item.automatic = (
-        bool(item.restart) and MACHINES.by_itself(each.obj) and not suspended(each.obj.manifest)
+        bool(item.restart) and MACHINES.by_itself(record.obj) and not suspended(record.obj.manifest)
     )
     return item
 
@@ -168,22 +168,24 @@ def _last(engine: Engine, key: Key) -> Decision:
 def _newly_blocked(known: Record, decision: Decision) -> bool:
     """True if an object that nobody changes could not start or be made any more."""
     before = {
-        each["type"] for each in known.status.get("conditions", ()) if each["status"] == "False"
+        condition["type"]
+        for condition in known.status.get("conditions", ())
+        if condition["status"] == "False"
     }
-    return any(each.type not in before for each in _blocking(decision))
+    return any(condition.type not in before for condition in _blocking(decision))
 
 
-def _explain(item: Item, each: Record, decision: Decision, *, request: bool) -> None:
+def _explain(item: Item, record: Record, decision: Decision, *, request: bool) -> None:
     """Say what becomes of an object, where that is not just what was asked for."""
     said = (decision.status or {}).get("phase")
-    conditions = {each.type: each.message for each in _conditions(decision)}
+    conditions = {condition.type: condition.message for condition in _conditions(decision)}
     if item.operation == "delete":
         item.reason = conditions.get("Terminating") or conditions.get("InUse") or item.reason
         return
-    blocking = [each.message for each in _blocking(decision)]
+    blocking = [condition.message for condition in _blocking(decision)]
     if request and said == "Failed":
         blocking = [conditions.get("Completed", "")]
-    if suspended(each.obj.manifest):
+    if suspended(record.obj.manifest):
         blocking = [SUSPENDED]
     if blocking:
         item.reason = " ".join(dict.fromkeys(blocking))
@@ -193,9 +195,10 @@ def _explain(item: Item, each: Record, decision: Decision, *, request: bool) -> 
 
 def _blocking(decision: Decision) -> list[Condition]:
     return [
-        each
-        for each in _conditions(decision)
-        if each.status == "False" and (each.type in BLOCKING or each.reason == "PodNotStarted")
+        condition
+        for condition in _conditions(decision)
+        if condition.status == "False"
+        and (condition.type in BLOCKING or condition.reason == "PodNotStarted")
     ]
 
 

@@ -106,13 +106,13 @@ class MergedSource:
         return iter(sorted((*kept, *new), key=lambda file: file.path.encode()))
 
     def size(self, file: TreeFile) -> int:
-        found = self._new.get(file.path)
-        return self._main.size(file) if found is None else found[1]
+        new = self._new.get(file.path)
+        return self._main.size(file) if new is None else new[1]
 
     def read(self, file: TreeFile) -> bytes:
-        found = self._new.get(file.path)
-        if found is None:
+        new = self._new.get(file.path)
+        if new is None:
             return self._main.read(file)
-        if len(found[2]) != found[1]:
+        if len(new[2]) != new[1]:
             raise RepositoryError("FileTooLarge", f"{file.path} is too large", retry=False)
-        return found[2]
+        return new[2]

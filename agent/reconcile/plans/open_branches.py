@@ -84,14 +84,14 @@ class OpenBranches:
     ) -> Surveyed:
         """`planned` holds, by ref, the commits of main and of the branch that were planned for."""
         try:
-            self._mainline.take(main)
-            found = self._open(heads, now)
-            for ref in found:
+            self._mainline.follow(main)
+            opened = self._open(heads, now)
+            for ref in opened:
                 if planned.get(ref) != (main, heads[ref]):
-                    return Surveyed(main, frozenset(found), self.change(ref, heads[ref], main))
+                    return Surveyed(main, frozenset(opened), self.change(ref, heads[ref], main))
         except RepositoryError as error:
             return Surveyed(main, error=error)
-        return Surveyed(main, frozenset(found))
+        return Surveyed(main, frozenset(opened))
 
     def _open(self, heads: Mapping[str, str], now: float) -> list[str]:
         """Newest first."""
@@ -115,7 +115,7 @@ class OpenBranches:
 
     def base(self, tip: str, main: str) -> str | None:
         """The newest commit of main that a branch contains."""
-        self._mainline.take(main)
+        self._mainline.follow(main)
         return self._mainline.base(tip)
 
     def change(self, ref: str, tip: str, main: str) -> BranchChange:
@@ -155,10 +155,10 @@ class OpenBranches:
         """Files that are not the same in two commits, by path."""
         trees = [self._repository.tree_id(commit, self._folder) for commit in (before, after)]
         pairs = self._repository.changed(trees[0], trees[1], limit)
-        return {each.path: (old, new) for old, new in pairs if (each := new or old)}
+        return {file.path: (old, new) for old, new in pairs if (file := new or old)}
 
     def _files(self, files: Iterable[TreeFile | None], room: list[int]) -> Files | None:
-        found = []
+        read = []
         for file in files:
             if file is None or not counts(file):
                 continue
@@ -168,8 +168,8 @@ class OpenBranches:
             if room[0] < 0:
                 return None
             data = self._repository.read(file.blob) if readable else b""
-            found.append((file.path, file.kind, size, data))
-        return tuple(found)
+            read.append((file.path, file.kind, size, data))
+        return tuple(read)
 
 
 NO_BASE = "It shares no recent history with the branch it would be merged into."
@@ -198,7 +198,7 @@ class _Mainline:
         self._tip = ""
         self.known: set[str] = set()
 
-    def take(self, tip: str) -> None:
+    def follow(self, tip: str) -> None:
         if tip == self._tip:
             return
         new, met = self._walk(tip, self.known, MAINLINE)

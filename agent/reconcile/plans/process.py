@@ -57,7 +57,7 @@ class Known:
 
     @classmethod
     def of(cls, ledger: Ledger, key: Key) -> Known:
-        trashed = (each for each in ledger.trash.values() if each.obj.key == key)
+        trashed = (record for record in ledger.trash.values() if record.obj.key == key)
         return cls(ledger.records.get(key), tuple(trashed))
 
 
@@ -228,11 +228,13 @@ def _told(
 def _second(catalogue: Catalogue, ledger: Ledger, keys: set[Key]) -> dict[str, Json]:
     near = part(ledger, keys)
     others = Counter(
-        key.kind for key, each in ledger.records.items() if key not in keys and not each.obj.deleted
+        key.kind
+        for key, record in ledger.records.items()
+        if key not in keys and not record.obj.deleted
     )
     return {
-        "records": [document(catalogue, each) for _, each in sorted(near.records.items())],
-        "trash": [document(catalogue, each) for each in near.trash.values()],
+        "records": [document(catalogue, record) for _, record in sorted(near.records.items())],
+        "trash": [document(catalogue, record) for record in near.trash.values()],
         "agent": dict(ledger.agent),
         "others": others,
     }

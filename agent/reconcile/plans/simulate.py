@@ -55,14 +55,14 @@ class Simulation:
         """Until one fails, as on a host: it is decided anew then."""
         for action in decision.actions:
             try:
-                self._take(key, simulated(action, self._engine, self._world))
+                self._observe(key, simulated(action, self._engine, self._world))
             except HostError:
                 break
             if action not in done:
                 done.append(action)
         self._engine.touch([key])
 
-    def _take(self, key: Key, done: Done) -> None:
+    def _observe(self, key: Key, done: Done) -> None:
         for seen in done.seen:
             self._world.take(seen)
         if done.result:

@@ -29,10 +29,10 @@ class Locks:
 
     def of(self, key: Hashable, at_once: int = 1) -> threading.Semaphore:
         with self._guard:
-            found = self._known.get(key)
-            if found is None:
-                self._known[key] = found = threading.Semaphore(at_once)
-            return found
+            lock = self._known.get(key)
+            if lock is None:
+                self._known[key] = lock = threading.Semaphore(at_once)
+            return lock
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ A = TypeVar("A", bound=Action)
 class OutdatedError(HostError):
     """What an action relies on does not hold any more: it is left alone, and decided anew.
 
-    `changed` are UUIDs of domains that are others than they were.
+    `changed` are UUIDs of domains that have changed.
     """
 
     def __init__(self, reason: str, message: str, changed: Iterable[str] = ()) -> None:

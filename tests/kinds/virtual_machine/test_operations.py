@@ -16,10 +16,10 @@ from agent.core.progress import Progress
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.operations import (
     Outcome,
+    advance,
     completed_operations,
     none_taken_up,
     open_operations,
-    take,
     without_domain,
 )
 from agent.kinds.virtual_machine.power import Running
@@ -106,7 +106,7 @@ def taken(
         "trouble": "",
         "now": NOW,
     }
-    return take(asked, memory, seen or running(), **(usual | what))
+    return advance(asked, memory, seen or running(), **(usual | what))
 
 
 @pytest.mark.parametrize(

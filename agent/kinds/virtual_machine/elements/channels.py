@@ -42,8 +42,12 @@ def expect(wanted: Wanted) -> Channels:
 
 def read(root: Element) -> Channels:
     names = {target.get("name") for target in every(root, "devices", "channel", "target")}
-    screens = (each for each in every(root, "devices", "graphics") if each.get("type") == "vnc")
-    listeners = (each.get("type", "") for each in screens for each in every(each, "listen"))
+    screens = (
+        screen for screen in every(root, "devices", "graphics") if screen.get("type") == "vnc"
+    )
+    listeners = (
+        listener.get("type", "") for screen in screens for listener in every(screen, "listen")
+    )
     return Channels(
         console_log=attribute(root, "devices/serial/log", "file"),
         agent=AGENT in names,

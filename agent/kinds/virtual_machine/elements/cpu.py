@@ -63,7 +63,9 @@ def read(root: Element) -> Cpu:
         cores_per_socket=-1 if shape is None else number(shape.get("cores", "")),
         mode=mode,
         model=text(root, "cpu/model") if mode == "custom" else "",
-        features=tuple(sorted(each.get("name", "") for each in every(root, "cpu", "feature"))),
+        features=tuple(
+            sorted(feature.get("name", "") for feature in every(root, "cpu", "feature"))
+        ),
         shares=max(number(text(root, "cputune/shares")), 0),
     )
 

@@ -109,8 +109,8 @@ class Disks:
 
 def expect(wanted: Wanted) -> Disks:
     buses = [_bus(wanted.spec, device) for device in wanted.devices]
-    found = _positions(wanted.devices, buses, wanted.places.disks)
-    return Disks(_ordered(map(_wanted, wanted.devices, buses, found)))
+    positions = _positions(wanted.devices, buses, wanted.places.disks)
+    return Disks(_ordered(map(_wanted, wanted.devices, buses, positions)))
 
 
 def places(disks: Disks) -> Mapping[str, tuple[str, int]]:
@@ -124,16 +124,16 @@ def _positions(
     """The position of each device. It keeps the one that it has; a new one gets what is free, the
     medium its own.
     """
-    found = _kept(devices, buses, present)
-    taken = {(buses[index], position) for index, position in found.items()}
+    positions = _kept(devices, buses, present)
+    taken = {(buses[index], position) for index, position in positions.items()}
     media_first = sorted(range(len(devices)), key=lambda index: not devices[index].medium)
     for index in media_first:
-        if index not in found:
+        if index not in positions:
             bus = buses[index]
             order = _order(bus, medium=devices[index].medium)
-            found[index] = next(each for each in order if (bus, each) not in taken)
-            taken.add((bus, found[index]))
-    return [found[index] for index in range(len(devices))]
+            positions[index] = next(position for position in order if (bus, position) not in taken)
+            taken.add((bus, positions[index]))
+    return [positions[index] for index in range(len(devices))]
 
 
 def _kept(
@@ -143,12 +143,12 @@ def _kept(
     present has it.
     """
     by_serial = {device.serial: index for index, device in enumerate(devices)}
-    found: dict[tuple[str, int], int] = {}
+    indexes: dict[tuple[str, int], int] = {}
     for serial, (bus, position) in present.items():
         index = by_serial.get(serial)
         if index is not None and bus == buses[index] and 0 <= position < _ROOM[bus]:
-            found.setdefault((bus, position), index)
-    return {index: position for (_, position), index in found.items()}
+            indexes.setdefault((bus, position), index)
+    return {index: position for (_, position), index in indexes.items()}
 
 
 def _order(bus: str, *, medium: bool) -> Iterator[int]:

@@ -42,10 +42,12 @@ def expect(wanted: Wanted) -> Features:
 
 
 def read(root: Element) -> Features:
-    found = (
-        each.tag for each in every(root, "features", "hyperv", "*") if each.get("state") == "on"
+    tags = (
+        feature.tag
+        for feature in every(root, "features", "hyperv", "*")
+        if feature.get("state") == "on"
     )
-    return Features(tuple(sorted(str(tag) for tag in found)), attribute(root, "clock", "offset"))
+    return Features(tuple(sorted(str(tag) for tag in tags)), attribute(root, "clock", "offset"))
 
 
 def plain(features: Features) -> dict[str, Json]:

@@ -53,7 +53,7 @@ def machine(legacy: bool, node: RawNode, present: Iterable[str]) -> str:
     """The first of the present machine types that has the wanted chipset, so that an upgrade of
     QEMU changes no hardware; else the node's newest one.
     """
-    kept = (each for each in present if each and i440fx(each) == legacy)
+    kept = (machine for machine in present if machine and i440fx(machine) == legacy)
     return next(kept, node.legacy_machine if legacy else node.machine)
 
 
@@ -70,8 +70,8 @@ def _bootloader(root: Element) -> str:
     if attribute(root, "os", "firmware") != "efi":
         return BIOS if first(root, "os", "loader") is None else ""
     features = {
-        each.get("name", ""): each.get("enabled", "")
-        for each in every(root, "os", "firmware", "feature")
+        feature.get("name", ""): feature.get("enabled", "")
+        for feature in every(root, "os", "firmware", "feature")
     }
     if features.get("secure-boot") == "no":
         return EFI

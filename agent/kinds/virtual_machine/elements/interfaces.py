@@ -80,12 +80,12 @@ def plain(interfaces: Interfaces) -> dict[str, Json]:
     """By MAC address."""
     return by_name(
         (
-            each.mac,
+            interface.mac,
             {
-                "network": each.network or None,
-                "model": each.model or None,
-                "address": told(each.address) or None,
+                "network": interface.network or None,
+                "model": interface.model or None,
+                "address": told(interface.address) or None,
             },
         )
-        for each in interfaces.interfaces
+        for interface in interfaces.interfaces
     )

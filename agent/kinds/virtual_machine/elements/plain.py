@@ -15,11 +15,11 @@ def by_name(devices: Iterable[tuple[str, Mapping[str, Json]]]) -> dict[str, Json
     """Devices by name; a second one of the same name, which only an edit by hand can give, under
     its name and a number.
     """
-    found: dict[str, Json] = {}
+    named: dict[str, Json] = {}
     for name, device in devices:
         names = (name if at == 1 else f"{name} ({at})" for at in count(1))
-        found[next(each for each in names if each not in found)] = device
-    return found
+        named[next(name for name in names if name not in named)] = device
+    return named
 
 
 def there(value: Json) -> Json:

@@ -8,13 +8,13 @@ from agent.core.xml import Element, first
 
 
 def text(root: Element, path: str) -> str:
-    found = first(root, *path.split("/"))
-    return "" if found is None else (found.text or "").strip()
+    child = first(root, *path.split("/"))
+    return "" if child is None else (child.text or "").strip()
 
 
 def attribute(root: Element, path: str, name: str) -> str:
-    found = first(root, *path.split("/"))
-    return "" if found is None else found.get(name, "")
+    child = first(root, *path.split("/"))
+    return "" if child is None else child.get(name, "")
 
 
 def number(value: str) -> int:
@@ -25,7 +25,7 @@ def number(value: str) -> int:
 def hexadecimal(value: str) -> int:
     """The number of a PCI address, such as 0x1f; -1 where there is none."""
     digits = value.removeprefix("0x")
-    return int(digits, 16) if digits and all(each in hexdigits for each in digits) else -1
+    return int(digits, 16) if digits and all(digit in hexdigits for digit in digits) else -1
 
 
 UNITS = {
@@ -43,9 +43,9 @@ UNITS = {
 
 def kibibytes(root: Element, path: str) -> int:
     """A memory size in KiB, whatever unit it is written in; -1 where it cannot be read."""
-    found = first(root, path)
-    if found is None:
+    child = first(root, path)
+    if child is None:
         return -1
-    unit = UNITS.get(found.get("unit", ""))
-    value = number((found.text or "").strip())
+    unit = UNITS.get(child.get("unit", ""))
+    value = number((child.text or "").strip())
     return -1 if unit is None or value < 0 else value * unit // 1024
