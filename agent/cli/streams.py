@@ -35,8 +35,8 @@ def lost(error: OSError) -> bool:
 
 
 def finish(code: int, error: OSError | None = None) -> int:
-    """Write what was printed; the exit code, which is another one if that fails or has failed with
-    `error`. Nothing is left that could fail when the interpreter ends.
+    """Write what was printed; the exit code, which says so if that fails or has failed
+    with `error`. Nothing is left that could fail when the interpreter ends.
     """
     error = error or _written(sys.stdout)
     if error is not None and not isinstance(error, BrokenPipeError):

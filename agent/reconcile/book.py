@@ -27,7 +27,7 @@ from agent.core.references import references
 from agent.core.schema import Catalogue, Kind
 from agent.core.status import stamp, timestamp
 from agent.kinds.registry import BUILT_INS, RECORDS, complete, completed
-from agent.reconcile.message import Event, by, news
+from agent.reconcile.message import Event, by, updated
 from agent.reconcile.origins import Origins
 from agent.reconcile.outbox import Outbox
 from agent.reconcile.status_branch import Ledger
@@ -345,8 +345,8 @@ class Book:
         if status == each.status:
             return
         before, after = each.status.get("phase", ""), status.get("phase", "")
-        said = by(self._authors.pop(key, ""), news(each.status, status))
-        self.outbox.tell(Event(key, (before, after), news=said))
+        said = by(self._authors.pop(key, ""), updated(each.status, status))
+        self.outbox.tell(Event(key, (before, after), update=said))
         self.records[key] = Record(each.obj, status)
         self._engine.put(STATUS, key, status)
         self.outbox.change(key, each.obj.uid)

@@ -23,7 +23,7 @@ FACTS = 3
 
 
 @dataclass(frozen=True)
-class News:
+class Update:
     """What is new about one object, in facts: `10.0.2.15`, `ended by hand, started again`."""
 
     facts: tuple[str, ...] = ()
@@ -33,14 +33,14 @@ class News:
 
 @dataclass(frozen=True)
 class Event:
-    """One object's news. `phases` are those that it went through, the one before first; empty
-    where there is none.
+    """What is new about one object. `phases` are those that it went through, the one before
+    first; empty where there is none.
     """
 
     key: Key
     phases: tuple[str, ...]
     gone: bool = False
-    news: News = field(default_factory=News)
+    update: Update = field(default_factory=Update)
 
     @property
     def moved(self) -> bool:
@@ -49,7 +49,7 @@ class Event:
     @property
     def telling(self) -> bool:
         """True if people wait for it."""
-        return self.moved or self.news.telling
+        return self.moved or self.update.telling
 
     def told(self, kind: Kind) -> str:
         """A line about it; `kind` is the object's."""
@@ -59,7 +59,7 @@ class Event:
         if self.gone:
             yield "deleted"
             return
-        facts = self.news.facts[:FACTS]
+        facts = self.update.facts[:FACTS]
         back = self.phases[:1] == self.phases[-1:]
         if self.moved and not (back and facts):
             yield " → ".join(phase for phase in self.phases if phase) or "accepted"
@@ -80,23 +80,23 @@ def joined(events: Iterable[Event]) -> list[Event]:
 def _after(one: Event, other: Event) -> Event:
     steps = [*one.phases, *other.phases]
     way = tuple(step for step, before in zip(steps, [None, *steps], strict=False) if step != before)
-    facts = tuple(dict.fromkeys((*one.news.facts, *other.news.facts)))
-    news = News(facts, one.news.telling or other.news.telling)
-    return Event(other.key, way, other.gone, news)
+    facts = tuple(dict.fromkeys((*one.update.facts, *other.update.facts)))
+    update = Update(facts, one.update.telling or other.update.telling)
+    return Event(other.key, way, other.gone, update)
 
 
-def by(author: str, told: News) -> News:
+def by(author: str, told: Update) -> Update:
     """The same, with who asked for it; `author` is `Name <address>`, or empty."""
     name = printable(" ".join(author.partition(" <")[0].split()))
     if not name:
         return told
-    return News((f"asked for by {_cut(name, LONG_NAME)}", *told.facts), telling=True)
+    return Update((f"asked for by {_cut(name, LONG_NAME)}", *told.facts), telling=True)
 
 
 # -- facts ------------------------------------------------------------------------------------
 
 
-def news(before: Mapping[str, Json], after: Mapping[str, Json]) -> News:
+def updated(before: Mapping[str, Json], after: Mapping[str, Json]) -> Update:
     """What is new in a status, as somebody would tell it."""
     facts: dict[str, None] = {}
     telling = False
@@ -118,7 +118,7 @@ def news(before: Mapping[str, Json], after: Mapping[str, Json]) -> News:
             facts |= dict.fromkeys(tell(before.get(name), after.get(name)))
     if not facts and before and before.get("observedGeneration") != after.get("observedGeneration"):
         facts["changed by its manifest"] = None
-    return News(tuple(facts), telling)
+    return Update(tuple(facts), telling)
 
 
 def _other_words(was: Mapping[str, Json] | None, now: Mapping[str, Json] | None) -> Iterator[str]:

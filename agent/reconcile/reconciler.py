@@ -30,7 +30,7 @@ from agent.reconcile.summary import Summary
 from agent.reconcile.telling import Telling
 from agent.reconcile.workers import Counter
 from agent.reconcile.world import Observation, World
-from agent.reconcile.writing import CALM, Writing
+from agent.reconcile.writing import DETAILS_EVERY, Writing
 
 log = logging.getLogger("gitvirt")
 
@@ -306,7 +306,7 @@ class Reconciler:
         if not sayable or not self._repository.writable(now):
             return
         agent = self._agent(now)
-        if not self._writing.news(agent):
+        if not self._writing.differs(agent):
             return
         urgent = any(not self._book.is_saved(key) for key in self._acting.ready)
         if not urgent and (now < self._repository.push_at or self._writing.calm(agent, now)):
@@ -349,7 +349,7 @@ class Reconciler:
         if self._acceptable() is not None:
             due.append(now)
         if self._deferred and not self._repository.pushing:
-            due.append(max(self._repository.push_at, now + CALM))
+            due.append(max(self._repository.push_at, now + DETAILS_EVERY))
         if self._acting.startable() and not self._repository.pushing and not self._hosts.error:
             due.append(now + REPEATED)
         if self._accepted and self._hosts.seen and not self._repository.pushing:

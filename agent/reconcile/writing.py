@@ -16,7 +16,7 @@ from agent.reconcile.status_branch import StatusBranch
 
 PROBLEMS_FILE = "problems.yaml"
 README_FILE = "README.md"
-CALM = 1.0
+DETAILS_EVERY = 1.0
 """Seconds between two writes where nothing but details changed."""
 
 
@@ -35,7 +35,7 @@ class Writing:
         """The branch was read anew: nothing is known to be written."""
         self._agent, self._problems, self._fleet, self._picture = {}, None, None, b""
 
-    def news(self, agent: Mapping[str, Json]) -> bool:
+    def differs(self, agent: Mapping[str, Json]) -> bool:
         """True if there is something to write."""
         outbox = self._book.outbox
         changed = bool(len(outbox) or outbox.files)
@@ -47,7 +47,7 @@ class Writing:
             self._agent
         ):
             return False
-        return not self._book.outbox.telling and now < self._written_at + CALM
+        return not self._book.outbox.telling and now < self._written_at + DETAILS_EVERY
 
     def compose(
         self, agent: Mapping[str, Json], revision: str, now: float

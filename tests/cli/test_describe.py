@@ -5,7 +5,7 @@ import time
 from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.core.status import timestamp
-from agent.reconcile.message import Event, News, compose
+from agent.reconcile.message import Event, Update, compose
 from tests.cli.conftest import Gitvirt
 from tests.fleets import Fleet, condition, machine, whole
 
@@ -53,10 +53,10 @@ def test_one_object_in_all_its_parts(gitvirt: Gitvirt, fleet: Fleet) -> None:
 
 def test_an_event_is_what_a_commit_says_of_this_object(gitvirt: Gitvirt, fleet: Fleet) -> None:
     key = Key("VirtualMachine", "default", "linux-vm")
-    news = News(("ended by hand, started again", "10.0.2.15"))
+    news = Update(("ended by hand, started again", "10.0.2.15"))
     events = [
         Event(key._replace(name="a"), ("Starting", "Running")),
-        Event(key, ("Running", "Running"), news=news),
+        Event(key, ("Running", "Running"), update=news),
     ]
     fleet.write(
         machine(), at=time.time() - 4 * HOUR, message=compose(Catalogue.load(), events, "c0ffee")

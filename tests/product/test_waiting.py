@@ -15,7 +15,7 @@ from agent.core.ledger import TRASH
 from agent.core.model import Key
 from agent.gitrepo.repository import RepositoryError
 from agent.reconcile.repository import FETCH_AGAIN
-from agent.reconcile.writing import CALM
+from agent.reconcile.writing import DETAILS_EVERY
 from tests.rig import OPERATIONS, STATUS, Rig, disk, machine, manifest, operation
 
 POLL = 31
@@ -124,7 +124,7 @@ def test_what_was_put_off_is_written_when_it_may_be(tmp_path: Path) -> None:
     rig.push({"vm.yaml": [disk(), machine()], "other.yaml": disk("other")})
     rig.settle()
     rig.push({"other.yaml": None})
-    go_on(rig, 3.0 + CALM)
+    go_on(rig, 3.0 + DETAILS_EVERY)
     assert not any("/other" in path for path in rig.documents() if not path.startswith(TRASH))
 
 

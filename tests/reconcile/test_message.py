@@ -6,7 +6,7 @@ import pytest
 
 from agent.core.model import Key
 from agent.core.schema import Catalogue
-from agent.reconcile.message import Event, News, about, compose, joined, news, of_agent
+from agent.reconcile.message import Event, Update, about, compose, joined, of_agent, updated
 from tests.fleets import condition
 
 VM = Key("VirtualMachine", "default", "linux-vm")
@@ -66,7 +66,7 @@ def status(*conditions: dict[str, Any], **fields: Any) -> dict[str, Any]:
 def test_what_is_new_is_told_in_facts_and_never_by_the_name_of_a_field(
     before: dict[str, Any], after: dict[str, Any], facts: tuple[str, ...]
 ) -> None:
-    assert news(before, after).facts == facts
+    assert updated(before, after).facts == facts
 
 
 def test_what_stands_there_from_the_start_is_no_news() -> None:
@@ -77,17 +77,17 @@ def test_what_stands_there_from_the_start_is_no_news() -> None:
         nodeName="host-a",
         versions={"qemu": "7.2.0"},
     )
-    assert news({}, first).facts == ()
+    assert updated({}, first).facts == ()
 
 
 def test_what_the_phase_tells_is_not_told_again() -> None:
     made = status(condition("Ready", "False", "The volume is being made."), phase="Provisioning")
-    assert news({}, made).facts == ()
-    assert news(made, status(condition("Ready"), phase="Ready")).facts == ()
+    assert updated({}, made).facts == ()
+    assert updated(made, status(condition("Ready"), phase="Ready")).facts == ()
     failed = status(condition("Completed", "False", "It is too late."), phase="Failed")
-    assert news({}, failed).facts == ("it is too late",)
+    assert updated({}, failed).facts == ("it is too late",)
     starting = status(condition("Running", "False", "Crashed, started again."), phase="Starting")
-    assert news(status(condition("Running")), starting).facts == ("crashed, started again",)
+    assert updated(status(condition("Running")), starting).facts == ("crashed, started again",)
 
 
 def test_the_agent_tells_of_itself_what_has_happened() -> None:
@@ -110,11 +110,11 @@ def test_the_agent_tells_of_itself_what_has_happened() -> None:
 
 
 def test_people_wait_for_conditions_and_not_for_details() -> None:
-    assert not news(status(), status(ipAddress="10.0.2.15")).telling
+    assert not updated(status(), status(ipAddress="10.0.2.15")).telling
     trouble = status(condition("BlockDevicesReady", "False", "No disk."))
-    assert news(status(condition("BlockDevicesReady")), trouble).telling
+    assert updated(status(condition("BlockDevicesReady")), trouble).telling
     assert Event(VM, ("Starting", "Running")).telling
-    assert not Event(VM, ("Running", "Running"), news=News(("two words",))).telling
+    assert not Event(VM, ("Running", "Running"), update=Update(("two words",))).telling
     assert Event(VM, ("Running", "Running"), gone=True).telling
 
 
@@ -127,11 +127,11 @@ def label(key: Key) -> str:
 
 
 def test_what_happened_to_one_object_between_two_commits_is_one_line() -> None:
-    ended = News(("ended by hand, started again",), telling=True)
+    ended = Update(("ended by hand, started again",), telling=True)
     events = [
-        Event(VM, ("Running", "Starting"), news=ended),
+        Event(VM, ("Running", "Starting"), update=ended),
         Event(DISK, ("", "Ready")),
-        Event(VM, ("Starting", "Running"), news=News(("10.0.2.15",))),
+        Event(VM, ("Starting", "Running"), update=Update(("10.0.2.15",))),
     ]
     assert [line(each) for each in joined(events)] == [
         "linux-vm: ended by hand, started again, 10.0.2.15",
@@ -145,12 +145,12 @@ def test_what_happened_to_one_object_between_two_commits_is_one_line() -> None:
 
 
 def test_each_object_finds_its_own_line_in_a_commit() -> None:
-    long = News(("a fact that is far too long for a subject of seventy-two signs, in fact",))
+    long = Update(("a fact that is far too long for a subject of seventy-two signs, in fact",))
     other = Key("VirtualMachine", "prod", "linux-vm")
     message = compose(
         CATALOGUE,
         [
-            Event(VM, ("Running", "Running"), news=long),
+            Event(VM, ("Running", "Running"), update=long),
             Event(DISK, ("Provisioning", "Ready")),
             Event(other, ("Running", "Stopped")),
         ],
@@ -162,7 +162,7 @@ def test_each_object_finds_its_own_line_in_a_commit() -> None:
     assert about(label(DISK), subject, body) == "Provisioning → Ready"
     assert about(label(other), subject, body) == "Running → Stopped"
     assert body.endswith("\n\n[skip ci]\n\nSource-Revision: c0ffee\n")
-    alone = compose(CATALOGUE, [Event(VM, ("Running", "Running"), news=long)], "")
+    alone = compose(CATALOGUE, [Event(VM, ("Running", "Running"), update=long)], "")
     assert len(alone.splitlines()[0]) == 72
     assert about(label(VM), alone.splitlines()[0], alone) == long.facts[0]
 
@@ -176,5 +176,5 @@ def test_one_thing_that_happened_is_said_once() -> None:
 
 def test_texts_from_people_and_guests_stay_on_their_line() -> None:
     evil = status(guestOSInfo={"prettyName": "x\n- other: deleted\u202e"})
-    (fact,) = news(status(), evil).facts
+    (fact,) = updated(status(), evil).facts
     assert fact == "runs x\\n- other: deleted\\u202e"
