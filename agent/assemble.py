@@ -8,7 +8,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +22,7 @@ from agent.gitrepo.repository import Repository
 from agent.images.request import Reach
 from agent.images.spool import sweep
 from agent.kinds.registry import CHECKS, ORDER, decisions
+from agent.places import Pools
 from agent.reconcile.beats import Beat
 from agent.reconcile.desired import ManifestReader
 from agent.reconcile.execute import Executor
@@ -65,6 +66,7 @@ class Plan:
     """Seconds for which what was deleted can come back."""
     reach: Reach = field(default_factory=Reach)
     """Where images may come from."""
+    pools: Pools = field(default_factory=Pools)
 
 
 @contextmanager
@@ -116,7 +118,7 @@ class Agent:
         self,
         plan: Plan,
         repository: Repository,
-        host: Host,
+        hosts: Mapping[str, Host],
         instance: str,
         wake: Callable[[], None],
         *,
@@ -149,20 +151,22 @@ class Agent:
             uptime,
         )
         executor = Executor(
-            {host.name: host},
+            hosts,
             Source(spool, plan.image_limit, plan.reach, lambda news: self.reconciler.post(news)),
             lambda: self.reconciler.next_number(),
             self._stopping.is_set,
             self.git.may_act,
+            lambda node, pool: plan.pools.sharing(hosts, node, pool),
         )
         self.reconciler = Reconciler(
             catalogue=catalogue,
             engine=Engine(ORDER, decisions(catalogue)),
             git=self.git,
             status=status,
-            host=host,
+            hosts=hosts,
+            pools=plan.pools,
             executor=executor,
-            lanes=lanes or self._lanes((host.name,)),
+            lanes=lanes or self._lanes(hosts),
             branches=OpenBranches(repository, plan.branches.folder),
             identity=Identity(plan.fleet, program_version(), plan.branches),
             timing=Timing(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agent.core.identity import POOL
 from agent.core.model import Json
 from agent.core.sentences import shown
 from agent.core.spelling import nearest
@@ -41,6 +42,28 @@ class PoolSettings:
     """libvirt's name for it."""
     shared: bool = False
     """True if it holds the same data on each of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """Storage pools as libvirt calls them."""
+
+    names: frozenset[str] = frozenset({POOL})
+    """All that a node may have."""
+    shared: frozenset[str] = frozenset()
+    """Those that hold the same data on each node that has them."""
+
+    def sharing(self, nodes: Iterable[str], node: str, pool: str) -> tuple[str, ...]:
+        """Those of the nodes that have what one has in a pool, itself among them."""
+        return tuple(each for each in nodes if each == node or pool in self.shared)
+
+    @classmethod
+    def of(cls, pools: Iterable[PoolSettings]) -> Pools:
+        every = tuple(pools)
+        return cls(
+            frozenset({POOL, *(each.pool for each in every)}),
+            frozenset(each.pool for each in every if each.shared),
+        )
 
 
 class PlaceError(ValueError):

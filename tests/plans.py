@@ -82,7 +82,9 @@ def desired(rig: Rig, commit: str) -> Desired:
 def report(rig: Rig, wanted: Desired, *, live: bool = False) -> PlanReport:
     ledger = StatusBranch(rig.repo, CATALOGUE, STATUS, rig.fleet).read(rig.repo.fetch().get(STATUS))
     recall(ledger, rig.repo, CATALOGUE, READER)
-    reading: Reading | None = rig.host.read(frozenset({POOL})) if live else None
+    reading: list[Reading] | None = None
+    if live:
+        reading = [host.read(frozenset({POOL})) for host in rig.hosts.values()]
     return plan(CATALOGUE, ledger, wanted, rig.fleet, rig.now, reading)
 
 

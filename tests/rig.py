@@ -20,6 +20,7 @@ from agent.core.model import Key
 from agent.gitrepo.repository import Repository
 from agent.images.hosts import ImageHosts
 from agent.images.request import Reach
+from agent.places import Pools
 from agent.reconcile.git import Branches
 from agent.reconcile.news import Lanes, NodeLanes
 from agent.reconcile.summary import Summary
@@ -86,9 +87,13 @@ class Rig:
     """Seconds that this agent's clock is ahead."""
     status_interval: float = 0.0
     files: dict[str, Any] = field(default_factory=dict)
+    others: tuple[MemoryHost, ...] = ()
+    """More hosts of the fleet."""
+    pools: Pools = field(default_factory=Pools)
 
     def __post_init__(self) -> None:
-        self.host.clock = lambda: self.now
+        for host in self.hosts.values():
+            host.clock = lambda: self.now
         self.repo = self.repository or MemoryRepository(lambda: self.now)
         self._tasks: deque[Callable[[], None]] = deque()
         self.deeds: set[Callable[[], None]] = set()
@@ -101,17 +106,19 @@ class Rig:
         """A new agent, as after a kill: nothing is left of the old one but Git and the host."""
         self._tasks.clear()
         self.deeds.clear()
-        self.host._subscribers.clear()
+        for host in self.hosts.values():
+            host._subscribers.clear()
         node = NodeLanes(**{each.name: self._lane(each.name) for each in fields(NodeLanes)})
-        lanes = Lanes(self._lane("git"), self._lane("plans"), {self.host.name: node})
+        lanes = Lanes(self._lane("git"), self._lane("plans"), dict.fromkeys(self.hosts, node))
         plan = Plan(
             *(self.fleet, self.branches, self.folder, 30.0, self.status_interval, 10 * GIB),
             reach=Reach(ImageHosts.parse("127.0.0.1")),
+            pools=self.pools,
         )
         self.agent = Agent(
             plan,
             self.repo,
-            self.host,
+            self.hosts,
             instance,
             lambda: None,
             clock=lambda: self.now + self.skew,
@@ -119,6 +126,11 @@ class Rig:
             uptime=lambda: self.now,
         )
         return self.agent
+
+    @property
+    def hosts(self) -> dict[str, MemoryHost]:
+        """All of them, by name."""
+        return {each.name: each for each in (self.host, *self.others)}
 
     def _lane(self, name: str) -> Callable[[Callable[[], None]], None]:
         def submit(task: Callable[[], None]) -> None:

@@ -95,7 +95,7 @@ def surroundings() -> Surroundings:
 
 def _hosts(settings: Settings, around: Surroundings) -> Iterator[Finding]:
     """Each of them, looked at at once: one that does not answer takes its time."""
-    wanted, names = hosts.addresses(settings), hosts.pools(settings)
+    wanted, names = hosts.addresses(settings), hosts.pools(settings).names
     with ThreadPoolExecutor(AT_ONCE) as pool:
         seen = pool.map(lambda uri: _seen(uri, names), wanted.values())
         known: dict[str, str] = {}

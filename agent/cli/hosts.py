@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.core.identity import POOL
-from agent.settings import Settings
+from agent.core.host import Host
+from agent.places import Pools
+from agent.settings import Settings, data_home
 
 
 def addresses(settings: Settings) -> Mapping[str, str]:
@@ -17,6 +18,21 @@ def addresses(settings: Settings) -> Mapping[str, str]:
     return {"": settings.connect}
 
 
-def pools(settings: Settings) -> frozenset[str]:
-    """All storage pools that a node may have, as libvirt calls them."""
-    return frozenset({POOL, *(each.pool for each in settings.pools.values())})
+def pools(settings: Settings) -> Pools:
+    """The storage pools that a node may have."""
+    return Pools.of(settings.pools.values())
+
+
+def opened(settings: Settings, *, later: bool = False) -> dict[str, Host]:
+    """All hosts by name, in their order; whoever asked closes them. Those that the settings name
+    need not be there: with `later` they are not even waited for. HostError of one that has no name.
+    """
+    from agent.hypervisor.host import LibvirtHost  # loads libvirt, which other commands need not
+
+    found: dict[str, Host] = {}
+    for name, uri in addresses(settings).items():
+        host = LibvirtHost(
+            name or None, uri or None, data_home=data_home(), later=later and bool(name)
+        )
+        found[host.name] = host
+    return found

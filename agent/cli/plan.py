@@ -5,24 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from agent.cli import hosts
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.folders import manifests_folder
 from agent.cli.machine import as_json
 from agent.cli.repositories import address, commit_of, opened
 from agent.core import planprint
 from agent.core.host import Reading
-from agent.core.identity import POOL
 from agent.core.model import Desired, Json
 from agent.core.schema import Catalogue
 from agent.core.tables import printable
 from agent.gitrepo.repository import Repository
 from agent.gitrepo.worktree import CommitSource, FolderSource
-from agent.hypervisor.host import LibvirtHost
 from agent.kinds.registry import CHECKS
 from agent.reconcile.desired import ManifestReader, together
 from agent.reconcile.plans.items import PlanReport, lines
@@ -31,7 +29,7 @@ from agent.reconcile.plans.open_branches import OpenBranches
 from agent.reconcile.plans.planning import plan
 from agent.reconcile.recall import recall
 from agent.reconcile.status_branch import Ledger, StatusBranch
-from agent.settings import Settings, data_home
+from agent.settings import Settings
 
 CHANGES = 2
 FORMATS = ("text", "markdown", "json")
@@ -90,8 +88,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             asked = reader.read(CommitSource(repository, operations))
             desired = together(catalogue, desired, asked)
         recall(ledger, repository, catalogue, reader)
-        with _reading(settings, live=args.live) as live:
-            report = plan(catalogue, ledger, desired, settings.fleet, time.time(), live)
+        live = _read(settings) if args.live else None
+        report = plan(catalogue, ledger, desired, settings.fleet, time.time(), live)
     _print(report, args.output)
     if report.problems:
         return 1
@@ -164,16 +162,14 @@ def _of_folder(folder: Path, reader: ManifestReader) -> Desired:
     return desired
 
 
-@contextmanager
-def _reading(settings: Settings, *, live: bool) -> Iterator[Reading | None]:
-    if not live:
-        yield None
-        return
-    host = LibvirtHost(None, settings.connect or None, data_home=data_home())
+def _read(settings: Settings) -> list[Reading]:
+    """What every host shows. HostError of one that cannot be read: its part would be missing."""
+    found = hosts.opened(settings)
     try:
-        yield host.read(frozenset({POOL}))
+        return [host.read(hosts.pools(settings).names) for host in found.values()]
     finally:
-        host.close()
+        for host in found.values():
+            host.close()
 
 
 def _print(report: PlanReport, output: str) -> None:

@@ -8,18 +8,18 @@ import sys
 
 from agent import logs
 from agent.assemble import Agent, AlreadyRunning, DataFolderError, Plan, claimed, program_version
+from agent.cli import hosts
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.repositories import opened
 from agent.core.tables import printable
 from agent.gitrepo.repository import Repository
 from agent.gitrepo.watch import watch
-from agent.hypervisor.host import LibvirtHost
 from agent.images.request import Reach
 from agent.loop import Loop
 from agent.reconcile.git import Branches
 from agent.reconcile.summary import Summary
 from agent.reconcile.workers import lasting
-from agent.settings import Settings, data_home
+from agent.settings import Settings
 
 log = logging.getLogger("gitvirt")
 
@@ -60,16 +60,17 @@ def _run(
     args: argparse.Namespace, settings: Settings, repository: Repository, instance: str
 ) -> int:
     loop = Loop()
-    host = LibvirtHost(None, settings.connect or None, data_home=data_home())
+    found = hosts.opened(settings, later=True)
     watched = repository.watch_paths()
-    agent = Agent(_plan(settings, local=bool(watched)), repository, host, instance, loop.wake)
+    agent = Agent(_plan(settings, local=bool(watched)), repository, found, instance, loop.wake)
     loop.handle_signals(agent.reconciler.look_at_git)
     if watched:
         news = agent.reconciler.look_at_git
         lasting("watch", lambda: watch(watched, news, loop.stop), loop.stop)
     log.info(
-        "agent %s of fleet %s, gitvirt %s: node %s%s, repository %s, branch %s, path %s",
-        *(instance, settings.fleet, program_version(), host.name),
+        "agent %s of fleet %s, gitvirt %s: %s %s%s, repository %s, branch %s, path %s",
+        *(instance, settings.fleet, program_version()),
+        *("node" if len(found) == 1 else "nodes", ", ".join(found)),
         f" ({settings.connect})" if settings.connect else "",
         *(repository.address, settings.branch, settings.path),
     )
@@ -81,7 +82,8 @@ def _run(
     finally:
         loop.end()
         agent.close()
-        host.close()
+        for host in found.values():
+            host.close()
 
 
 def _plan(settings: Settings, *, local: bool) -> Plan:
@@ -101,6 +103,7 @@ def _plan(settings: Settings, *, local: bool) -> Plan:
         image_limit=settings.image_limit,
         trash_retention=settings.trash_retention,
         reach=Reach(settings.image_hosts, settings.proxies),
+        pools=hosts.pools(settings),
     )
 
 

@@ -64,6 +64,10 @@ class ImportImage(Action):
     ca_bundle: str | None
     volume_prefix: str
     """The volume is named `<prefix><digest>.<format>`, so that equal data is stored once a node."""
+    volume: str = ""
+    """The volume that it must be, where another node has it already."""
+    size: int = 0
+    """Bytes of that volume."""
 
     @property
     def source(self) -> tuple[str, Mapping[str, str], str | None]:

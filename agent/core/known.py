@@ -39,6 +39,10 @@ Fact = tuple[Table[Any, Any], Hashable]
 
 FLEET: Table[None, str] = Table("fleet")
 """Name of the fleet."""
+NODES: Table[None, tuple[str, ...]] = Table("nodes")
+"""Names of all nodes that are configured, in their order."""
+SHARED: Table[None, frozenset[str]] = Table("shared")
+"""Storage pools that hold the same data on each node that has them."""
 ANY_NODE: Table[None, bool] = Table("any-node")
 """True where a plan asks no host: a node may be able to do anything."""
 
@@ -50,6 +54,8 @@ STATUS: Table[Key, Mapping[str, Json]] = Table("status")
 """The status that the ledger holds for an object."""
 USERS: Table[Key, tuple[Key, ...]] = Table("users")
 """Objects that refer to an object, the oldest first."""
+MADE_FROM: Table[Key, tuple[Key, ...]] = Table("made-from")
+"""Objects whose data comes from an object, the oldest first."""
 OPERATIONS: Table[Key, tuple[Key, ...]] = Table("operations")
 """Operations that are asked of a VM, the oldest first."""
 EXPORT: Table[Key, Any] = Table("export")
@@ -62,20 +68,29 @@ JOB: Table[Key, Job] = Table("job")
 # -- hosts: stated by the world, as last read ------------------------------------------------------
 
 NODE: Table[str, RawNode] = Table("node")
-HERE: Table[None, str] = Table("here")
-"""Name of the node that everything runs on."""
+"""As last read, also while it is lost."""
+UNREACHABLE: Table[str, str] = Table("unreachable")
+"""Why a node of several cannot be read, in a sentence. Where there is just one nobody is told: all
+stands still, and agent.yaml says so.
+"""
+FORMER: Table[str, str] = Table("former")
+"""UUID of the host that had a name in the ledger's agent.yaml."""
 POOL_PATH: Table[tuple[str, str], str] = Table("pool-path")
 """Folder of a pool, by (node, pool)."""
 FREE: Table[tuple[str, str], int] = Table("free")
 """Bytes that are free in a pool, by (node, pool); known only while a guest waits for space."""
 VOLUME: Table[tuple[str, str, str], RawVolume] = Table("volume")
 """By (node, pool, volume)."""
-VOLUMES_OF: Table[str, tuple[str, ...]] = Table("volumes-of")
-"""Seeds and console logs of a VM, by its uid."""
+VOLUME_AT: Table[tuple[str, str], tuple[str, ...]] = Table("volume-at")
+"""Nodes that have a volume, by (pool, volume)."""
+VOLUMES_OF: Table[tuple[str, str], tuple[str, ...]] = Table("volumes-of")
+"""Seeds and console logs of a VM, by (node, uid of the VM)."""
 OVERLAYS: Table[tuple[str, str], tuple[str, ...]] = Table("overlays")
 """Volumes that somebody has based on a disk, by (node, path of the disk)."""
 DOMAIN: Table[tuple[str, str], RawDomain] = Table("domain")
 """By (node, UUID)."""
+DOMAIN_AT: Table[str, tuple[str, ...]] = Table("domain-at")
+"""Nodes that have a domain, by UUID, as last read: also those that are lost."""
 DOMAIN_NAME: Table[tuple[str, str], str] = Table("domain-name")
 """UUID of a domain, by (node, name)."""
 WRITERS: Table[tuple[str, str], tuple[str, ...]] = Table("writers")
@@ -89,6 +104,8 @@ PROGRESS: Table[str, Progress] = Table("progress")
 """How far an operation is, by its uid."""
 ATTACHED: Table[tuple[Key, Key], bool] = Table("attached")
 """True where an instance has a disk open or the next one will, by (disk, VM)."""
+IMAGE_AT: Table[tuple[Key, Key], str] = Table("image-at")
+"""The node on which a VM or a disk needs an image, by (image, whoever needs it)."""
 LEAVING: Table[Key, Key] = Table("leaving")
 """The VM that has a disk still open and does not want it any more."""
 ELSEWHERE: Table[tuple[Key, Key], str] = Table("elsewhere")

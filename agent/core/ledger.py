@@ -13,6 +13,7 @@ from agent.core.addresses import is_hidden
 from agent.core.annotations import SOURCE
 from agent.core.changes import SENSITIVE, redacted
 from agent.core.model import Json, Key, Manifest, Object
+from agent.core.nodes import HOME
 from agent.core.parsing import parse
 from agent.core.schema import Catalogue, Kind
 
@@ -29,6 +30,13 @@ class Record:
 
     obj: Object
     status: Mapping[str, Json]
+
+    @property
+    def identity(self) -> str:
+        """What has to be known of an object before anything is made of it: its uid, and the node
+        that it belongs to where there are several.
+        """
+        return f"{self.obj.uid} {self.status.get(HOME, '')}".strip()
 
 
 def path_of(catalogue: Catalogue, key: Key) -> str:

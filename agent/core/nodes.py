@@ -7,6 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+HOME = "home"
+"""Field of a status: the node that a machine or a disk belongs to, where there are several. It
+stands there before anything is made on that node.
+"""
 Told = Mapping[str, Any]
 """What is said of a node: name, ready, message; memory and libvirt once it was read."""
 

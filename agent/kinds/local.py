@@ -1,4 +1,4 @@
-"""The one node of a fleet that has no Node manifest, as decisions see it."""
+"""The nodes, as decisions see them: which can be read, and where things lie on each."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from agent.core.facts import View
 from agent.core.host import RawNode
 from agent.core.identity import POOL
-from agent.core.known import HERE, NODE, POOL_PATH
-from agent.core.model import Key
+from agent.core.known import FORMER, NODE, NODES, POOL_PATH, UNREACHABLE
+from agent.core.model import Condition, Json, Key
 
 NOT_READY = "The node has not been read yet, or cannot be reached."
+NODE_NOT_READY = "NodeNotReady"
+"""Reason of what nobody can tell as long as a node is away."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,69 @@ def labels(view: View, node: str) -> Mapping[str, str]:
     }
 
 
-def place(view: View) -> Place | None:
-    """The node that everything runs on; None while none can be reached."""
-    name = view.read(HERE, None)
-    if name is None:
-        return None
+def nodes(view: View) -> tuple[str, ...]:
+    """Names of all that are configured, in their order."""
+    return view.read(NODES, None) or ()
+
+
+def several(view: View) -> bool:
+    return len(nodes(view)) > 1
+
+
+def place(view: View, name: str) -> Place | None:
+    """A node as it was read last; None before the first time."""
     node: RawNode | None = view.read(NODE, name)
     path: str | None = view.read(POOL_PATH, (name, POOL))
     return Place(node, path) if node is not None and path else None
+
+
+def away(view: View, name: str) -> str:
+    """Why nobody can tell what is on a node now, in a sentence; empty if it can be read."""
+    if name not in nodes(view):
+        return f"Node {name} is not among the nodes of the settings any more."
+    why = view.read(UNREACHABLE, name)
+    if why is not None:
+        return f"Node {name} cannot be read: {why.rstrip('.')}."
+    if place(view, name) is None:
+        return f"Node {name} has not been read yet." if several(view) else NOT_READY
+    return ""
+
+
+def places(view: View) -> list[Place]:
+    """The nodes that can be read, in their order."""
+    found = ((name, place(view, name)) for name in nodes(view))
+    return [at for name, at in found if at is not None and not away(view, name)]
+
+
+def missing(view: View) -> str:
+    """Why nobody can tell what is on one of the nodes; empty if all can be read."""
+    return next(filter(None, (away(view, name) for name in nodes(view))), "")
+
+
+def unread(view: View) -> str:
+    """As `missing`, of those that have never been read."""
+    never = (name for name in nodes(view) if place(view, name) is None)
+    return next((away(view, name) for name in never), "")
+
+
+def bearing(view: View, name: str) -> str:
+    """What the node is called now that had a name in the ledger: its host may bear another one."""
+    known = nodes(view)
+    host = view.read(FORMER, name)
+    if name in known or host is None:
+        return name
+    found = ((each, view.read(NODE, each)) for each in known)
+    return next((each for each, node in found if node is not None and node.host == host), name)
+
+
+def unknown(previous: Mapping[str, Json], why: str, kinds: frozenset[str]) -> Mapping[str, Json]:
+    """The status of something on a node that is away: what was known stays, but for the conditions
+    of these kinds, of which nobody can tell any more whether they hold.
+    """
+    conditions = [
+        Condition(each["type"], "Unknown", NODE_NOT_READY, why)
+        if each["type"] in kinds
+        else Condition(each["type"], each["status"], each["reason"], each["message"])
+        for each in previous.get("conditions", ())
+    ]
+    return {**previous, "conditions": conditions}

@@ -37,10 +37,11 @@ class Acting:
         post: Post,
         jitter: Callable[[], float],
         origin: Callable[[str], str],
+        reachable: Callable[[str], bool],
     ) -> None:
         self._engine, self._book, self._executor = engine, book, executor
         self._lanes, self._post, self._jitter = lanes, post, jitter
-        self._origin = origin
+        self._origin, self._reachable = origin, reachable
         self.ready: dict[Key, Decision] = {}
         """Decisions with actions that have not been started."""
         self.busy: dict[Key, tuple[str, Ticket]] = {}
@@ -77,9 +78,14 @@ class Acting:
 
     def startable(self) -> list[Key]:
         """What is ready and waits for no sequence to end, also not for that of an object of the
-        same name that is gone.
+        same name that is gone, and for no node to come back.
         """
-        return [key for key in self.ready if key not in self.busy]
+        found = (key for key in self.ready if key not in self.busy)
+        return [
+            key
+            for key in found
+            if all(self._reachable(each.node) for each in self.ready[key].actions)
+        ]
 
     def ended(self, outcome: Outcome, now: float) -> None:
         """A sequence has ended; what it saw has been taken in."""

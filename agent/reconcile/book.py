@@ -4,7 +4,7 @@ decisions use.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from agent.core.annotations import CONFIRM
 from agent.core.changes import redacted
 from agent.core.facts import Engine
 from agent.core.identity import operation_uid
-from agent.core.known import JOB, OBJECT, OPERATIONS, STATUS, USERS, Table
+from agent.core.known import JOB, MADE_FROM, OBJECT, OPERATIONS, STATUS, USERS, Table
 from agent.core.ledger import Record, document, same_words
 from agent.core.metadata import DomainMetadata
 from agent.core.model import BUILT_IN, Desired, Json, Key, Manifest, Object, Problem
@@ -91,19 +91,26 @@ class Book:
         for key, job in jobs.items():
             if key in self.records or (job and job.busy):
                 self._engine.put(JOB, key, job)
-        saved = {key: each.obj.uid for key, each in self.records.items()}
+        saved = {key: each.identity for key, each in self.records.items()}
         self.outbox.load(saved, ledger.trash)
         self._state_indexes()
 
     # -- acceptance --------------------------------------------------------------------------
 
-    def take(self, desired: Desired, now: float, others: Mapping[str, int] = {}) -> None:
+    def take(
+        self,
+        desired: Desired,
+        now: float,
+        others: Mapping[str, int] = {},
+        unread: Sequence[str] = (),
+    ) -> None:
         """Accept what is new, and see what is gone. `others` counts objects, by kind, that stay
-        and that this book was not told of.
+        and that this book was not told of. What only a host may remember is not new as long as
+        some, `unread`, have not been read.
         """
         manifests = {**_BUILT_IN, **desired.manifests}
         problems: list[Problem] = []
-        memories = None if self._proved else self._prove()
+        memories = None if self._proved else self._prove(whole=not unread)
         new = [key for key, each in manifests.items() if self._taken.get(key) is not each]
         if memories is None:
             memories = self._origins.memories(
@@ -112,6 +119,12 @@ class Book:
         last_good = self._last_good(desired.invalid)
         in_force = {**manifests, **last_good} if last_good else manifests
         for key in new:
+            if unread and key not in self.records:
+                early = self._origins.too_early(manifests[key], unread, fresh=self._fresh)
+                if early:
+                    path, line = desired.paths.get(key, ""), manifests[key].line
+                    problems.append(Problem(path, line, str(key), "", early))
+                    continue
             problem = self._accept(manifests[key], in_force, desired, memories, now)
             if problem is not None:
                 problems.append(problem)
@@ -125,7 +138,7 @@ class Book:
             self._change(replace(self.records[key].obj, deleted=timestamp(now)))
         self.held = pruning.held
         self.problems = (*desired.problems, *problems)
-        self._fresh = False
+        self._fresh = self._fresh and bool(unread)
         self._state_indexes()
 
     def _last_good(self, invalid: Iterable[Key]) -> dict[Key, Manifest]:
@@ -133,13 +146,13 @@ class Book:
         known = {key: self.records[key].obj for key in invalid if key in self.records}
         return {key: obj.manifest for key, obj in known.items() if not obj.deleted}
 
-    def _prove(self) -> Mapping[Key, DomainMetadata]:
-        """Hold the ledger against what domains remember."""
+    def _prove(self, *, whole: bool) -> Mapping[Key, DomainMetadata]:
+        """Hold the ledger against what domains remember, until all hosts have been read."""
         kind = self._catalogue.machine.name
         known = {key: each.obj.uid for key, each in self.records.items() if key.kind == kind}
         memories = self._origins.unknown(known)
         self._adopt(memories)
-        self._proved = True
+        self._proved = whole
         return memories
 
     def _adopt(self, memories: Mapping[Key, DomainMetadata]) -> None:
@@ -277,7 +290,7 @@ class Book:
         self.records[obj.key] = record
         self._put(known.obj if known else None, obj)
         if known is None or not self._same_file(known, record):
-            self.outbox.change(obj.key, obj.uid)
+            self.outbox.change(obj.key, record.identity)
 
     def _same_file(self, known: Record, new: Record) -> bool:
         """True if the status branch has the same to say of both; of secrets it says nothing."""
@@ -349,16 +362,16 @@ class Book:
         self.outbox.tell(Event(key, (before, after), update=said))
         self.records[key] = Record(each.obj, status)
         self._engine.put(STATUS, key, status)
-        self.outbox.change(key, each.obj.uid)
+        self.outbox.change(key, self.records[key].identity)
 
     def ledger(self) -> Ledger:
         """A copy of what is in force by now."""
         return Ledger(None, dict(self.records), dict(self.trash.entries), fresh=False)
 
     def is_saved(self, key: Key) -> bool:
-        """True if the status branch knows the object by this uid."""
+        """True if the status branch knows the object by this uid, and on this node."""
         each = self.records.get(key)
-        return each is not None and self.outbox.is_saved(key, each.obj.uid)
+        return each is not None and self.outbox.is_saved(key, each.identity)
 
 
 def indexed(catalogue: Catalogue, obj: Object) -> Iterator[tuple[Index, Key]]:
@@ -371,3 +384,5 @@ def indexed(catalogue: Catalogue, obj: Object) -> Iterator[tuple[Index, Key]]:
             yield OPERATIONS, target
         elif ref.uses:
             yield USERS, target
+        elif not ref.kind:  # the manifest says of what kind it is
+            yield MADE_FROM, target

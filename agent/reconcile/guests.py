@@ -14,8 +14,8 @@ LONGEST = 60.0
 SETTLED = 300.0
 """Seconds until one that said all is asked again."""
 
-Domain = tuple[str, str]
-"""Node and UUID."""
+Domain = str
+"""UUID."""
 
 
 @dataclass(frozen=True)

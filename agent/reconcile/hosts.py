@@ -1,227 +1,171 @@
-"""The host's side of the agent: what is read of it, when, and what is known from it."""
+"""All hosts of the fleet: each is read by itself; here stands what is known of them together."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+from collections.abc import Mapping
 
 from agent.core.facts import Engine
-from agent.core.host import Host, HostError, HostEvent, RawNode
-from agent.core.identity import POOL
-from agent.core.known import FREE, NODE
+from agent.core.host import Host, HostEvent, RawNode
+from agent.core.known import FORMER, NODES, SHARED, UNREACHABLE
 from agent.core.model import Json
-from agent.core.quantity import format_bytes
-from agent.reconcile.guests import Guests
-from agent.reconcile.news import NodeLanes, Post, Task, reported
+from agent.core.nodes import Told, told
+from agent.places import Pools
+from agent.reconcile.host import HostSide
+from agent.reconcile.news import Lanes, Post
 from agent.reconcile.workers import Counter
-from agent.reconcile.world import (
-    DomainRead,
-    FullRead,
-    GuestRead,
-    NodeLost,
-    Observation,
-    Part,
-    ReadFailed,
-    SpaceRead,
-    World,
-    wants_guest,
+from agent.reconcile.world import Detail, FullRead, NodeLost, Observation, World
+
+GONE = (
+    "It is not among the nodes of the settings any more: what is on it is as it was left. Put it "
+    "back there."
+)
+SAME = (
+    "it is the same host as node {} (UUID {}): take one of them out of the setting nodes, or give "
+    "each host a host_uuid of its own in libvirtd.conf"
 )
 
-log = logging.getLogger("gitvirt")
 
-FULL_READ_EVERY = 300.0
-RETRY = 5.0
-"""Seconds until a host that could not be read is read again."""
-STARTING = 1.0
-"""Seconds until a domain that starts up is read again: libvirt tells of no start that fails."""
-
-
-SPACE_EVERY = 10.0
-"""Seconds between two looks for space, while a guest waits for some: no event tells of it."""
-
-
-class HostSide:
-    """Turns events into reads, and reads into facts."""
+class Hosts:
+    """A host that is lost or hangs costs the others nothing: none of them waits for it."""
 
     def __init__(
         self,
-        host: Host,
+        hosts: Mapping[str, Host],
         world: World,
         engine: Engine,
-        lanes: NodeLanes,
+        lanes: Lanes,
         post: Post,
         numbers: Counter,
+        pools: Pools,
     ) -> None:
-        self._host, self._world, self._engine = host, world, engine
-        self._lanes, self._post, self._numbers = lanes, post, numbers
-        self.error = ""
-        """Why the node cannot be reached; empty while it can."""
-        self._mistakes: dict[Part, str] = {}
-        """What could not be read since, by a mistake of this program."""
-        self._reading = False
-        self._read_at = 0.0
-        self._changed: set[tuple[str, str]] = set()
-        self._starting: dict[tuple[str, str], float] = {}
-        """When each domain that starts up is to be read again."""
-        self._starved: set[tuple[str, str]] = set()
-        """Domains that wait for space."""
-        self._space_at = 0.0
-        """When the free space is to be read again, as long as somebody waits for some."""
-        self._guests = Guests()
-        host.subscribe(post)
+        self._engine, self._pools = engine, pools
+        self._sides = {
+            name: HostSide(host, world, engine, lanes.of[name], post, numbers, pools.names)
+            for name, host in hosts.items()
+        }
+        self._world = world
+        self._names: dict[str, str] = {}
+        """The node that each host is, by its UUID."""
+        self._gone: tuple[Told, ...] = ()
+        """Nodes that the ledger tells of and no setting does."""
+        engine.put(NODES, None, tuple(hosts))
+        engine.put(SHARED, None, pools.shared or None)
+
+    # -- what is known ---------------------------------------------------------------------------
 
     @property
     def seen(self) -> bool:
-        """True once the host has been read, and while it can be."""
-        return not self.error and any(problem == "" for problem in self._world.nodes.values())
+        """True while one of them can be read."""
+        return any(each.seen for each in self._sides.values())
 
     @property
-    def node(self) -> RawNode | None:
-        """As last read; None before the first time."""
-        node: RawNode | None = self._engine.get(NODE, next(iter(self._world.nodes), ""))
-        return node
+    def names(self) -> tuple[str, ...]:
+        """All of them, in their order."""
+        return tuple(self._sides)
 
-    def described(self) -> dict[str, Json]:
-        """The node as agent.yaml has it."""
-        name = next(iter(self._world.nodes), "")
-        message = self.error or next(iter(self._mistakes.values()), "")
-        told: dict[str, Json] = {"name": name, "ready": not self.error, "message": message}
-        if (node := self.node) is not None:
-            told |= {"memory": format_bytes(node.memory), "libvirt": node.libvirt_version}
-        return told
+    @property
+    def away(self) -> tuple[str, ...]:
+        """Those that cannot be read."""
+        return tuple(name for name, each in self._sides.items() if not each.seen)
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Nodes that have never been read: nobody knows what is on them."""
+        return tuple(name for name, each in self._sides.items() if not each.read)
+
+    def looked(self, now: float) -> bool:
+        """True once each has been read, or is out of reach for so long that nobody waits for it."""
+        return all(each.read or each.away(now) for each in self._sides.values())
+
+    def reachable(self, node: str) -> bool:
+        """True while something may be done on that node."""
+        return node in self._sides and not self._sides[node].error
+
+    def sharing(self, node: str, pool: str) -> tuple[str, ...]:
+        """The nodes that have what one has in that pool, itself among them."""
+        return self._pools.sharing(self._sides, node, pool)
+
+    @property
+    def error(self) -> str:
+        """Which of them cannot be reached, and why; empty if all can."""
+        if len(self._sides) == 1:
+            return next(iter(self._sides.values())).error
+        wrong = (each for each in self._sides.values() if each.error)
+        return "; ".join(f"node {each.name}: {each.error}" for each in wrong)
+
+    def found(self) -> list[tuple[RawNode, int]]:
+        """Each node that has been read, and how many domains it has."""
+        nodes = ((each.node, len(self._world.domains(each.name))) for each in self._sides.values())
+        return [(node, domains) for node, domains in nodes if node is not None]
+
+    def told(self) -> list[dict[str, Json]]:
+        """The nodes as agent.yaml has them."""
+        described = []
+        for side in self._sides.values():
+            each = side.described()
+            if self._many and side.node is not None and side.node.host:
+                each["host"] = side.node.host
+            described.append(each)
+        return described + [dict(each) for each in self._gone]
+
+    # -- what happens ------------------------------------------------------------------------------
+
+    def remember(self, agent: Mapping[str, Json]) -> None:
+        """What the ledger's agent.yaml says of nodes. One that it alone knows is not absent: it may
+        still run what was placed on it.
+        """
+        if "nodes" not in agent:
+            return  # one node takes the place of another
+        for each in told(agent):
+            self._engine.put(FORMER, each["name"], str(each.get("host", "")) or None)
+        self._gone = tuple(each for each in told(agent) if each["name"] not in self._sides)
+        self._forget_renamed()
 
     def happened(self, event: HostEvent, now: float) -> None:
-        match event.what:
-            case "disconnected":
-                self._lost("the connection to libvirt is lost")
-            case "unreadable":
-                self._read_at = min(self._read_at, now + RETRY)
-            case _ if event.uuid:
-                self._changed.add((event.node or self._host.name, event.uuid))
-            case _:
-                self._read_at = 0.0
+        if (side := self._sides.get(event.node)) is not None:
+            side.happened(event, now)
 
     def ask(self, now: float) -> None:
-        """Start the reads that are due."""
-        if not self._reading and now >= self._read_at:
-            self._reading = True
-            self._lanes.reads(reported(self._post, self._read_all, self._unread))
-        due = {domain for domain, at in self._starting.items() if at <= now}
-        for node, uuid in self._changed | due:
-            self._starting.pop((node, uuid), None)
-            self._lanes.reads(self._read_one(node, uuid))
-        self._changed = set()
-        if self._starved and now >= self._space_at:
-            self._space_at = now + SPACE_EVERY
-            self._lanes.reads(self._read_space())
-        for node, uuid in self._guests.take_due(now):
-            self._lanes.guests(self._ask_guest(node, uuid))
+        """Start the reads that are due, and tell of nodes that are away."""
+        for name, side in self._sides.items():
+            side.ask(now)
+            if self._many and side.error and side.away(now):
+                self._engine.put(UNREACHABLE, name, side.error)
 
     def take(self, news: Observation, now: float) -> None:
         """Turn an observation into facts."""
         if isinstance(news, FullRead):
-            self._reading, self._read_at = False, now + FULL_READ_EVERY
-            if self.error:
-                log.info("node %s: reachable again", news.reading.node.name)
-            self.error = ""
-            self._mistakes.clear()
-        elif isinstance(news, NodeLost):
-            self._reading, self._read_at = False, now + RETRY
-            self._lost(news.message)
-        elif isinstance(news, ReadFailed):
-            self._misread(news, now)
-        self._world.take(news)
-        if isinstance(news, FullRead):
-            for domain in self._world.domains():
-                self._look_at(domain, now)
-        elif isinstance(news, DomainRead):
-            self._mistakes.pop(Part.DOMAIN, None)
-            self._look_at((news.node, news.uuid), now)
-        elif isinstance(news, GuestRead) and news.info is not None:
-            self._mistakes.pop(Part.GUEST, None)
-            self._guests.answered((news.node, news.uuid), news.info, now)
-        elif isinstance(news, SpaceRead):
-            self._mistakes.pop(Part.SPACE, None)
+            node = news.reading.node
+            if (other := self._other_name(node)) is not None:
+                lost = NodeLost(node.name, SAME.format(other, node.host))
+                self._sides[node.name].take(lost, now)
+                return
+            self._sides[node.name].take(news, now)
+            self._engine.put(UNREACHABLE, node.name, None)
+            self._forget_renamed()
+        elif isinstance(news, Detail) and (side := self._sides.get(news.node)) is not None:
+            side.take(news, now)
 
     def due(self, now: float) -> float:
-        """When it is to be read again."""
-        due = now + FULL_READ_EVERY if self._reading else self._read_at
-        space = [self._space_at] if self._starved else []
-        return min(due, self._guests.due, *space, *self._starting.values())
+        """When one of them is to be read again."""
+        return min(each.due(now) for each in self._sides.values())
 
-    def _lost(self, message: str) -> None:
-        if message != self.error:
-            log.error("node: %s", message)
-        self.error = message
+    @property
+    def _many(self) -> bool:
+        return len(self._sides) > 1 or bool(self._gone)
 
-    def _misread(self, news: ReadFailed, now: float) -> None:
-        """Told with the node, which is there all the same; and a domain is read with all others."""
-        self._mistakes[news.part] = f"{news.part.value} cannot be read: {news.message}"
-        if news.part is Part.DOMAIN:
-            self._read_at = min(self._read_at, now + RETRY)
+    def _other_name(self, node: RawNode) -> str | None:
+        """The name under which this host has been read before, if it is another one."""
+        if not node.host:
+            return None
+        name = self._names.setdefault(node.host, node.name)
+        return name if name != node.name else None
 
-    def _failed(self, part: Part) -> Callable[[str], ReadFailed]:
-        return lambda message: ReadFailed(self._host.name, part, message)
-
-    def _read_all(self) -> Observation:
-        number = self._numbers.next()
-        try:
-            self._host.ensure_pool(POOL)
-            return FullRead(number, self._host.read(frozenset({POOL})))
-        except HostError as error:
-            return self._unread(str(error))
-
-    def _unread(self, message: str) -> NodeLost:
-        return NodeLost(self._host.name, message)
-
-    def _read_one(self, node: str, uuid: str) -> Task:
-        def read() -> DomainRead | HostEvent:
-            number = self._numbers.next()
-            try:
-                return DomainRead(number, node, uuid, self._host.read_domain(uuid))
-            except HostError:
-                return HostEvent(node, "", "unreadable")
-
-        return reported(self._post, read, self._failed(Part.DOMAIN))
-
-    def _look_for_space(self, domain: tuple[str, str], *, starved: bool) -> None:
-        """What was free before a guest found no space says nothing."""
-        if starved and domain not in self._starved:
-            self._engine.put(FREE, (domain[0], POOL), None)
-            self._space_at = 0.0
-            self._starved.add(domain)
-        elif not starved:
-            self._starved.discard(domain)
-
-    def _read_space(self) -> Task:
-        def read() -> SpaceRead | None:
-            try:
-                return SpaceRead(self._host.name, POOL, self._host.free_space(POOL))
-            except HostError as error:
-                log.debug("node %s: %s", self._host.name, error)
-                return None  # it is asked again
-
-        return reported(self._post, read, self._failed(Part.SPACE))
-
-    def _look_at(self, domain: tuple[str, str], now: float) -> None:
-        """What a read of this domain gives rise to."""
-        known = self._world.domains().get(domain)
-        if known is not None and known[1].starting:
-            self._starting[domain] = now + STARTING
-        else:
-            self._starting.pop(domain, None)
-        self._look_for_space(domain, starved=known is not None and known[1].starved)
-        if known is not None and wants_guest(known[1]):
-            self._guests.opened(domain, now)
-        else:
-            self._guests.closed(domain)
-
-    def _ask_guest(self, node: str, uuid: str) -> Task:
-        def ask() -> GuestRead | None:
-            try:
-                info = self._host.guest_info(uuid)
-            except HostError:
-                return None  # it is asked again
-            return None if info is None else GuestRead(node, uuid, info)
-
-        return reported(self._post, ask, self._failed(Part.GUEST))
+    def _forget_renamed(self) -> None:
+        """A host that bears another name now is not gone."""
+        hosts = {side.node.host for side in self._sides.values() if side.node is not None}
+        self._gone = tuple(
+            {"name": each["name"], "ready": False, "message": GONE, "host": each.get("host", "")}
+            for each in self._gone
+            if not each.get("host") or each["host"] not in hosts
+        )

@@ -12,13 +12,15 @@ from agent.core.actions import EraseVolume
 from agent.core.facts import Engine
 from agent.core.identity import POOL, disk_volume
 from agent.core.jobs import Job
-from agent.core.known import JOB
+from agent.core.known import JOB, VOLUME_AT
 from agent.core.ledger import Record
 from agent.core.model import Desired, Key
+from agent.core.nodes import HOME
 from agent.core.volumes import users_of
 from agent.kinds.registry import IMPORTING, needed, outlived
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
+from agent.reconcile.hosts import Hosts
 from agent.reconcile.news import Lanes, Post, reported
 from agent.reconcile.world import World
 
@@ -30,6 +32,8 @@ RETRY = 600.0
 """Seconds until a volume that could not be deleted is tried again."""
 GRACE = 3600.0
 """Seconds for which nothing may need image data before it is deleted."""
+Volume = tuple[str, str]
+"""Node and name; all lie in one pool."""
 VOLUME = "Volume"
 """Kind of the keys under which volumes are deleted here; no manifest has it."""
 
@@ -41,10 +45,10 @@ class _Times:
     look: float = 0.0
     images: float = 0.0  # pragma: no mutate: long ago
     withdraw: float = 0.0  # pragma: no mutate: long ago
-    retry: dict[str, float] = field(default_factory=dict)
-    """By volume; what is due is not there any more."""
-    unneeded: dict[tuple[str, str], float] = field(default_factory=dict)
-    """Since when nothing needs some image data, by (node, volume)."""
+    retry: dict[Volume, float] = field(default_factory=dict)
+    """What is due is not there any more."""
+    unneeded: dict[Volume, float] = field(default_factory=dict)
+    """Since when nothing needs some image data."""
 
 
 class Housekeeping:
@@ -57,20 +61,21 @@ class Housekeeping:
         engine: Engine,
         book: Book,
         world: World,
+        hosts: Hosts,
         executor: Executor,
         lanes: Lanes,
         post: Post,
         fleet: str,
         retention: float,
     ) -> None:
-        self._engine, self._book, self._world = engine, book, world
+        self._engine, self._book, self._world, self._hosts = engine, book, world, hosts
         self._executor, self._lanes, self._post = executor, lanes, post
         self._fleet, self._retention = fleet, retention
         self._times = _Times()
         self._withdrawn: frozenset[Key] = frozenset()
-        self._erased: dict[str, str] = {}
+        self._erased: dict[Volume, str] = {}
         """Uid of the trash entry that each volume under way belongs to."""
-        self.busy: set[str] = set()
+        self.busy: set[Volume] = set()
         """Volumes that are being deleted."""
         self.looked = False
         """True if `finished` was not asked since the last look."""
@@ -88,7 +93,7 @@ class Housekeeping:
             return
         self._times.look = now + EVERY
         self.looked = True
-        self._times.retry = {name: at for name, at in self._times.retry.items() if at > now}
+        self._times.retry = {each: at for each, at in self._times.retry.items() if at > now}
         for uid, each in list(self._book.trash.entries.items()):
             self._trashed(uid, each, now)
         if now >= self._times.images:
@@ -108,50 +113,76 @@ class Housekeeping:
 
     def ended(self, outcome: Outcome, now: float) -> None:
         """A volume was deleted, or could not be."""
-        name = outcome.key.name
-        self.busy.discard(name)
-        uid = self._erased.pop(name, "")
+        volume = outcome.key.namespace, outcome.key.name
+        self.busy.discard(volume)
+        uid = self._erased.pop(volume, "")
         trash = self._book.trash
         self.wake()
         if outcome.failed:
-            self._times.retry[name] = now + RETRY
-            log.warning("volume %s: %s", name, outcome.message)
+            self._times.retry[volume] = now + RETRY
+            log.warning("volume %s: %s", volume[1], outcome.message)
             if uid in trash.entries:
                 trash.keep(uid, outcome.reason, outcome.message, now)
             return
-        log.info("volume %s: deleted", name)
-        self._times.retry.pop(name, None)
-        trash.remove(uid)
+        log.info("volume %s: deleted", volume[1])
+        self._times.retry.pop(volume, None)
+        if uid and not self._nodes_of(volume[1]):
+            trash.remove(uid)
 
     # -- the trash ---------------------------------------------------------------------------
 
     def _trashed(self, uid: str, each: Record, now: float) -> None:
         trash = self._book.trash
         name = disk_volume(self._fleet, each.obj.key, uid)
-        if now < trash.due(each, self._retention) or name in self._times.retry:
+        if now < trash.due(each, self._retention):
             return
-        if not self._world.nodes:
+        if not (nodes := self._erasable(uid, each, name, now)):
             return
         if trash.erasing(uid):
-            self._erased[name] = uid
-            self._erase(next(iter(self._world.nodes)), name)
+            for node in nodes:
+                self._erased[node, name] = uid
+                self._erase(node, name)
             return
-        users = self._users(name)
+        users = self._users(name, nodes)
         if users:
-            self._times.retry[name] = now + RETRY
+            self._times.retry.update({(node, name): now + RETRY for node in nodes})
             message = f"Its volume is kept: {', '.join(users)} refers to it."
             trash.keep(uid, "VolumeInUse", message, now)
         else:
             trash.mark(uid, now)
 
-    def _users(self, name: str) -> tuple[str, ...]:
-        domains = [raw for _, raw in self._world.domains().values()]
-        return users_of(name, domains, self._world.volumes().values())
+    def _erasable(self, uid: str, each: Record, name: str, now: float) -> tuple[str, ...]:
+        """The nodes on which a disk of the trash is to be erased now: those that have its volume,
+        and the one that had it last, whatever it shows. None as long as one cannot be read that may
+        have it, or was tried just now.
+        """
+        hosts = self._hosts
+        home: str = each.status.get(HOME, "")
+        nodes = {*self._nodes_of(name), *([home] if home else ())}
+        away = sorted(node for node in nodes if not hosts.reachable(node))
+        if not nodes:
+            away = list(hosts.away)
+        if away:
+            message = f"Its volume is kept until node {', '.join(away)} can be read."
+            self._book.trash.keep(uid, "NodeNotReady", message, now)
+            return ()
+        found = tuple(sorted(nodes)) or hosts.names[:1]
+        return () if any((at, name) in self._times.retry for at in found) else found
+
+    def _nodes_of(self, name: str) -> tuple[str, ...]:
+        return self._engine.get(VOLUME_AT, (POOL, name)) or ()
+
+    def _users(self, name: str, nodes: Iterable[str]) -> tuple[str, ...]:
+        """Whoever refers to a volume on these nodes, or on those that have the same data."""
+        seen = {other for node in nodes for other in self._hosts.sharing(node, POOL)}
+        domains = (raw for node in seen for raw in self._world.domains(node).values())
+        volumes = (each for node in seen for each in self._world.volumes(node).values())
+        return tuple(sorted({*users_of(name, domains, volumes)}))
 
     def _erase(self, node: str, name: str) -> None:
-        if name in self.busy:
+        if (node, name) in self.busy:
             return
-        self.busy.add(name)
+        self.busy.add((node, name))
         key = Key(VOLUME, node, name)
         ticket = Ticket(key, 0, (EraseVolume(node, POOL, name),))  # pragma: no mutate: it has none
         lane = self._lanes.at(node).actions
@@ -163,13 +194,15 @@ class Housekeeping:
         times = self._times
         times.unneeded = {key: times.unneeded.get(key, now) for key in self._unneeded(desired)}
         due = [key for key, first in times.unneeded.items() if now >= first + GRACE]
-        for node, name in (key for key in due if key[1] not in times.retry):
-            if self._users(name):
-                times.retry[name] = now + RETRY
+        for node, name in (key for key in due if key not in times.retry):
+            if not self._hosts.reachable(node):
+                continue
+            if self._users(name, (node,)):
+                times.retry[node, name] = now + RETRY
             else:
                 self._erase(node, name)
 
-    def _unneeded(self, desired: Desired) -> list[tuple[str, str]]:
+    def _unneeded(self, desired: Desired) -> list[Volume]:
         """Image data on the hosts that no object needs; none while that is not known for sure."""
         there = self._world.image_data
         if not there or not desired.complete or self._importing():

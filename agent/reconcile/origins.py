@@ -5,7 +5,7 @@ metadata, or in the name of a volume.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from agent.core.acceptance import Identity
 from agent.core.domain_xml import parse
@@ -19,6 +19,11 @@ from agent.core.schema import Catalogue
 from agent.core.volumes import users_of
 from agent.reconcile.trash import Trash
 from agent.reconcile.world import World
+
+UNREAD = (
+    "it is new here, and may be on {}, out of reach since the agent started: it is taken in once "
+    "that can be read, or is not among the nodes of the settings any more"
+)
 
 
 class Origins:
@@ -45,6 +50,18 @@ class Origins:
             return Identity(next(iter(self.volumes(key)), "") or str(uuid.uuid4()))
         return Identity(str(uuid.uuid4()))
 
+    def too_early(self, manifest: Manifest, unread: Sequence[str], *, fresh: bool) -> str:
+        """Why an object that the ledger does not know cannot be called a new one as long as some
+        nodes have not been read, in a sentence; empty if it can. With a `fresh` ledger nobody knows
+        which operations are done, either.
+        """
+        kind = self._catalogue.kinds[manifest.key.kind]
+        # of these a host may know an object that the ledger does not
+        remembered = kind.keeps_data or kind is self._catalogue.machine or (kind.request and fresh)
+        if not remembered or self._trash.restorable(manifest.key):
+            return ""
+        return UNREAD.format(", ".join(unread))
+
     def volumes(self, key: Key) -> Mapping[str, str]:
         """Volumes that may be a new disk's, by uid: those of its name that the trash does not know.
         Of several, which a lost ledger leaves, the one that a domain refers to.
@@ -57,7 +74,7 @@ class Origins:
         found = {uid: name for uid, name in found.items() if uid not in self._trash.entries}
         if len(found) < 2:  # pragma: no mutate: it is only quicker
             return found
-        domains = [raw for _, raw in self._world.domains().values()]
+        domains = list(self._world.all_domains())
         return {u: name for u, name in found.items() if users_of(name, domains, ())} or found
 
     def unknown(self, uids: Mapping[Key, str]) -> dict[Key, DomainMetadata]:
@@ -65,7 +82,7 @@ class Origins:
         Found without parsing: most are known, and each is parsed once more to be decided about.
         """
         marks = {domain_uuid(self._fleet, key): f' uid="{uid}"' for key, uid in uids.items()}
-        domains = (raw for _, raw in self._world.domains().values())
+        domains = self._world.all_domains()
         return self._remembered(
             raw for raw in domains if raw.uuid not in marks or marks[raw.uuid] not in _newest(raw)
         )
@@ -77,9 +94,7 @@ class Origins:
         uuids = {domain_uuid(self._fleet, self.machine(each)) for each in of}
         if not uuids:
             return {}
-        return self._remembered(
-            raw for _, raw in self._world.domains().values() if raw.uuid in uuids
-        )
+        return self._remembered(raw for raw in self._world.all_domains() if raw.uuid in uuids)
 
     def machine(self, manifest: Manifest) -> Key:
         """The machine whose domain may remember an object: of a request the one it is for."""
@@ -96,7 +111,7 @@ class Origins:
                 continue
             key = Key(self._catalogue.machine.name, memory.namespace, memory.name)
             if raw.uuid == domain_uuid(self._fleet, key):  # and no copy of it
-                found[key] = memory
+                found.setdefault(key, memory)  # what is on several nodes is left alone anyway
         return found
 
 

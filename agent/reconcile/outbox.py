@@ -14,7 +14,7 @@ class Batch:
     """One write."""
 
     changed: Mapping[Key, str] = field(default_factory=dict)
-    """Objects, with their uids."""
+    """Objects, with what each is."""
     removed: frozenset[Key] = frozenset()
     trash: Mapping[str, Key] = field(default_factory=dict)
     """Entries by uid; one that is not there any more is to be removed."""
@@ -34,7 +34,7 @@ class Outbox:
         self._events: list[Event] = []
         self._under_way = Batch()
         self._saved: dict[Key, str] = {}
-        """Uid of every object that the status branch holds."""
+        """What every object is that the status branch holds."""
         self._saved_trash: set[str] = set()
         """Uids of the entries that stand there as they are."""
 
@@ -47,10 +47,10 @@ class Outbox:
 
     # -- what is to be written -----------------------------------------------------------------
 
-    def change(self, key: Key, uid: str) -> None:
+    def change(self, key: Key, identity: str) -> None:
         """An object is there that was not, or says something else."""
         self._removed.discard(key)
-        self._changed[key] = uid
+        self._changed[key] = identity
 
     def remove(self, key: Key) -> None:
         self._changed.pop(key, None)
@@ -95,9 +95,9 @@ class Outbox:
         """True if an object that is there is not written as it is."""
         return key in self._changed
 
-    def is_saved(self, key: Key, uid: str) -> bool:
+    def is_saved(self, key: Key, identity: str) -> bool:
         """True if the status branch knows just this object, in whatever state."""
-        return self._saved.get(key) == uid
+        return self._saved.get(key) == identity
 
     def is_trash_saved(self, uid: str) -> bool:
         """True if the status branch shows an entry as it is."""

@@ -7,6 +7,7 @@ import queue
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from agent.core import nodes
 from agent.core.facts import Engine
 from agent.core.host import Host, HostEvent
 from agent.core.known import FLEET
@@ -14,11 +15,12 @@ from agent.core.ledger import Record
 from agent.core.model import Desired, Json, Key
 from agent.core.schema import Catalogue
 from agent.core.status import timestamp
+from agent.places import Pools
 from agent.reconcile.acting import REPEATED, Acting
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome
 from agent.reconcile.git import Branches, GitWorker, Pushed, Synced, Withdrawn
-from agent.reconcile.hosts import HostSide
+from agent.reconcile.hosts import Hosts
 from agent.reconcile.housekeeping import VOLUME, Housekeeping
 from agent.reconcile.news import Lanes, ProgressNews
 from agent.reconcile.plans.branches import BranchPlans
@@ -73,7 +75,8 @@ class Reconciler:
         engine: Engine,
         git: GitWorker,
         status: StatusBranch,
-        host: Host,
+        hosts: Mapping[str, Host],
+        pools: Pools,
         executor: Executor,
         branches: OpenBranches,
         lanes: Lanes,
@@ -91,9 +94,7 @@ class Reconciler:
         self._repository = RepositorySide(
             git, lanes.git, self.post, timing.poll, timing.status_interval, timing.jitter
         )
-        self._hosts = HostSide(
-            host, self._world, engine, lanes.of[host.name], self.post, self._numbers
-        )
+        self._hosts = Hosts(hosts, self._world, engine, lanes, self.post, self._numbers, pools)
         self._acting = Acting(
             engine,
             self._book,
@@ -102,11 +103,13 @@ class Reconciler:
             self.post,
             timing.jitter,
             self._repository.origin,
+            self._hosts.reachable,
         )
         self._housekeeping = Housekeeping(
             engine,
             self._book,
             self._world,
+            self._hosts,
             executor,
             lanes,
             self.post,
@@ -161,7 +164,7 @@ class Reconciler:
         if self._repository.leading:
             self._accept(now)
             decided = self._decide(now)
-            self._act(now)
+            self._acting.act(now)
             self._clear_away(now)
             self._plan_branches(now)
             self._write(now)
@@ -199,13 +202,19 @@ class Reconciler:
             case HostEvent():
                 self._hosts.happened(news, now)
             case Observation():
-                self._hosts.take(news, now)
+                self._seen(news, now)
 
     def _ended(self, outcome: Outcome, now: float) -> None:
         for seen in outcome.seen:
-            self._hosts.take(seen, now)
+            self._seen(seen, now)
         owner = self._housekeeping if outcome.key.kind == VOLUME else self._acting
         owner.ended(outcome, now)
+
+    def _seen(self, news: Observation, now: float) -> None:
+        unread = self._hosts.unread
+        self._hosts.take(news, now)
+        if self._hosts.unread != unread:
+            self._accepted = False  # what is new in Git may have waited for this
 
     def _synced(self, news: Synced, now: float) -> None:
         self._repository.synced(news, now)
@@ -215,6 +224,7 @@ class Reconciler:
         if news.error is None and news.unreadable is None:
             self._plans.seen(news.revision, news.heads)
         if news.ledger is not None:
+            self._hosts.remember(news.ledger.agent)
             self._plans.load(news.ledger.plans)
             self._book.load(news.ledger)
             self._engine.forget()  # their reports went with the old ledger
@@ -235,18 +245,19 @@ class Reconciler:
             self._writing.failed()
 
     def _accept(self, now: float) -> None:
-        if (desired := self._acceptable()) is not None:
+        if (desired := self._acceptable(now)) is not None:
             book = self._book
-            book.take(desired, now)
+            book.take(desired, now, unread=self._hosts.unread)
             self._accepted = True
-            node, domains = self._hosts.node, len(self._world.domains())
-            self._telling.accepted(book.records, (*book.problems, *book.held), node, domains)
+            problems = (*book.problems, *book.held)
+            self._telling.accepted(book.records, problems, self._hosts.found())
 
-    def _acceptable(self) -> Desired | None:
-        """What is to be accepted. Objects need the ledger, a commit, and one look at the host:
-        names may be known there.
+    def _acceptable(self, now: float) -> Desired | None:
+        """What is to be accepted. Objects need the ledger, a commit, and one look at the hosts:
+        names may be known there. Of several, those that are out of reach are not waited for.
         """
-        ready = self._loaded and self._hosts.seen and not self._accepted
+        hosts = self._hosts
+        ready = self._loaded and not self._accepted and hosts.seen and hosts.looked(now)
         return self._repository.desired if ready else None
 
     def _decide(self, now: float) -> int:
@@ -276,10 +287,6 @@ class Reconciler:
         (self._wrong.discard if decision.ok else self._wrong.add)(key)
         if decision.status is not None:
             self._book.report(key, decision.status, now)
-
-    def _act(self, now: float) -> None:
-        if not self._hosts.error:
-            self._acting.act(now)
 
     def _clear_away(self, now: float) -> None:
         desired = self._repository.desired
@@ -316,7 +323,7 @@ class Reconciler:
         self._repository.push(*self._writing.compose(agent, revision, now))
 
     def _ledger(self) -> Ledger:
-        return replace(self._book.ledger(), agent={"node": self._hosts.described()})
+        return replace(self._book.ledger(), agent=nodes.part(self._hosts.told()))
 
     def _agent(self, now: float) -> dict[str, Json]:
         """agent.yaml. A revision is applied once nothing is left to do for it."""
@@ -335,7 +342,7 @@ class Reconciler:
                 "ready": not self._repository.unreadable,
                 "message": self._repository.unreadable,
             },
-            "node": self._hosts.described(),
+            **nodes.part(self._hosts.told()),
         }
 
     def _due(self, now: float) -> float:
@@ -346,11 +353,11 @@ class Reconciler:
             due.append(wake)
         if self._accepted:
             due.append(self._plans.due())
-        if self._acceptable() is not None:
+        if self._acceptable(now) is not None:
             due.append(now)
         if self._deferred and not self._repository.pushing:
             due.append(max(self._repository.push_at, now + DETAILS_EVERY))
-        if self._acting.startable() and not self._repository.pushing and not self._hosts.error:
+        if self._acting.startable() and not self._repository.pushing:
             due.append(now + REPEATED)
         if self._accepted and self._hosts.seen and not self._repository.pushing:
             due.append(self._housekeeping.due())

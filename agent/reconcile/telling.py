@@ -25,9 +25,14 @@ class Telling:
         self._started_at = 0.0
 
     def accepted(
-        self, keys: Iterable[Key], problems: Iterable[Problem], node: RawNode | None, domains: int
+        self,
+        keys: Iterable[Key],
+        problems: Iterable[Problem],
+        nodes: Iterable[tuple[RawNode, int]],
     ) -> None:
-        """A commit is in force: problems that are new, and at the start all that there is."""
+        """A commit is in force: problems that are new, and at the start all that there is; `nodes`
+        with how many domains each has.
+        """
         found = frozenset(problems)
         for problem in sorted(found - self._problems):
             log.warning("%s", problem)
@@ -40,7 +45,7 @@ class Telling:
         counts = Counter(key.kind for key in keys)
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
         log.info("in force: %s", kinds or "nothing yet")
-        if node is not None:
+        for node, domains in nodes:
             log.info(
                 "node %s at %s, libvirt %s, QEMU %s: %s",
                 *(

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import chain
 
 from agent.core.facts import Engine
 from agent.core.host import GuestInfo, RawDomain, RawVolume, Reading
 from agent.core.identity import POOL, disk_volumes, is_image_data, prefix_of
 from agent.core.known import (
     DOMAIN,
+    DOMAIN_AT,
     DOMAIN_NAME,
     FREE,
     GUEST,
-    HERE,
     NODE,
     OVERLAYS,
     POOL_PATH,
     VOLUME,
+    VOLUME_AT,
     VOLUMES_OF,
     WRITERS,
     K,
@@ -97,6 +99,10 @@ class ReadFailed(Observation):
     message: str
 
 
+Detail = DomainRead | VolumeRead | GuestRead | SpaceRead | NodeLost | ReadFailed
+"""All but a full read."""
+
+
 class World:
     """Puts observations into an engine. A read that began before a newer one of the same domain is
     dropped.
@@ -105,18 +111,18 @@ class World:
     def __init__(self, engine: Engine, fleet: str) -> None:
         self._engine = engine
         self._fleet = fleet
-        self._domains: dict[tuple[str, str], tuple[int, RawDomain]] = {}
-        self._read_at: dict[tuple[str, str], int] = {}
-        """Number of the newest read of a domain since the last full read."""
+        self._domains: dict[str, dict[str, RawDomain]] = {}
+        """By node and UUID."""
+        self._read_at: dict[str, dict[str, int]] = {}
+        """Number of the newest read of a domain since the last full read, by node and UUID."""
         self._full_at: dict[str, int] = {}
         """Number of the last full read of a node."""
-        self._volumes: dict[tuple[str, str, str], RawVolume] = {}
+        self._volumes: dict[str, dict[tuple[str, str], RawVolume]] = {}
+        """By node, and pool and name."""
         self.image_data: set[tuple[str, str]] = set()
         """(node, volume) of everything that this fleet imported."""
         self.named: dict[str, set[str]] = {}
         """Volumes by what the names of a disk's begin with."""
-        self.nodes: dict[str, str] = {}
-        """Problem of each known node; empty while it can be reached."""
 
     def take(self, seen: Observation) -> None:
         match seen:
@@ -131,61 +137,61 @@ class World:
             case SpaceRead():
                 self._engine.put(FREE, (seen.node, seen.pool), seen.free)
             case NodeLost():
-                self.nodes[seen.node] = seen.message
+                pass  # what was read of it stays known
 
-    def domains(self) -> Mapping[tuple[str, str], tuple[int, RawDomain]]:
-        """Every domain as last read, by (node, uuid)."""
-        return self._domains
+    def domains(self, node: str) -> Mapping[str, RawDomain]:
+        """Every domain of a node as last read, by UUID."""
+        return self._domains.get(node, {})
 
-    def volumes(self) -> Mapping[tuple[str, str, str], RawVolume]:
-        return self._volumes
+    def all_domains(self) -> Iterator[RawDomain]:
+        """Those of all nodes."""
+        return chain.from_iterable(each.values() for each in self._domains.values())
+
+    def volumes(self, node: str) -> Mapping[tuple[str, str], RawVolume]:
+        """Every volume of a node as last read, by pool and name."""
+        return self._volumes.get(node, {})
 
     def _reading(self, number: int, reading: Reading) -> None:
         node = reading.node.name
-        self.nodes[node] = ""
         self._engine.put(NODE, node, reading.node)
-        self._engine.put(HERE, None, node)
         for pool, path in reading.pools.items():
             self._engine.put(POOL_PATH, (node, pool), path)
-        gone = [
-            uuid for owner, uuid in self._domains if owner == node and uuid not in reading.domains
-        ]
-        for uuid in gone:
+        for uuid in [uuid for uuid in self.domains(node) if uuid not in reading.domains]:
             self._domain(number, node, uuid, None)
         for uuid, raw in reading.domains.items():
             self._domain(number, node, uuid, raw)
         self._full_at[node] = number
-        self._read_at = {
-            key: at for key, at in self._read_at.items() if key[0] != node or at > number
-        }
-        if POOL in reading.pools:
-            for key in [
-                key for key in self._volumes if key[0] == node and key[1:] not in reading.volumes
-            ]:
-                self._volume(*key, None)
-            for (pool, name), volume in reading.volumes.items():
-                self._volume(node, pool, name, volume)
+        read = self._read_at.get(node, {})
+        self._read_at[node] = {uuid: at for uuid, at in read.items() if at > number}
+        for pool, name in [key for key in self.volumes(node) if key not in reading.volumes]:
+            if pool in reading.pools:  # of one that is not active nobody knows
+                self._volume(node, pool, name, None)
+        for (pool, name), volume in reading.volumes.items():
+            self._volume(node, pool, name, volume)
 
     def _domain(self, number: int, node: str, uuid: str, raw: RawDomain | None) -> None:
         key = (node, uuid)
-        if number < max(self._read_at.get(key, -1), self._full_at.get(node, -1)):
+        read = self._read_at.setdefault(node, {})
+        if number < max(read.get(uuid, -1), self._full_at.get(node, -1)):
             return
-        self._read_at[key] = number
-        old = self._domains.get(key)
+        read[uuid] = number
+        known = self._domains.setdefault(node, {})
+        old = known.get(uuid)
         if raw is None:
-            self._domains.pop(key, None)
-            self._engine.put(GUEST, key, None)
+            known.pop(uuid, None)
         else:
-            self._domains[key] = (number, raw)
-            if not raw.active:
-                self._engine.put(GUEST, key, None)
-        if old is not None and (raw is None or raw.name != old[1].name):
-            named = (node, old[1].name)
+            known[uuid] = raw
+        if raw is None or not raw.active:
+            self._engine.put(GUEST, key, None)
+        if old is not None and (raw is None or raw.name != old.name):
+            named = (node, old.name)
             if self._engine.get(DOMAIN_NAME, named) == uuid:
                 self._engine.put(DOMAIN_NAME, named, None)
         if raw is not None:
             self._engine.put(DOMAIN_NAME, (node, raw.name), uuid)
-        self._writes(key, old[1] if old else None, raw)
+        if (old is None) != (raw is None):
+            self._amend(DOMAIN_AT, uuid, node, there=raw is not None)
+        self._writes(key, old, raw)
         self._engine.put(DOMAIN, key, raw)
 
     def _writes(self, key: tuple[str, str], old: RawDomain | None, new: RawDomain | None) -> None:
@@ -198,23 +204,29 @@ class World:
             self._amend(WRITERS, (node, serial), uuid, there=serial in after)
 
     def _volume(self, node: str, pool: str, name: str, volume: RawVolume | None) -> None:
-        key = (node, pool, name)
-        known = self._volumes.get(key)
+        volumes = self._volumes.setdefault(node, {})
+        known = volumes.get((pool, name))
         if known is not volume:
             self._base(node, name, known.backing_path if known else "", there=False)
             self._base(node, name, volume.backing_path if volume else "", there=True)
         if volume is None:
-            self._volumes.pop(key, None)
-            self.image_data.discard((node, name))
+            volumes.pop((pool, name), None)
         else:
-            self._volumes[key] = volume
-            if pool == POOL and is_image_data(self._fleet, name):
-                self.image_data.add((node, name))
-        self._name(name, there=volume is not None)
-        self._engine.put(VOLUME, key, volume)
-        owner = self._owner(name)
-        if owner:
-            self._amend(VOLUMES_OF, owner, name, there=volume is not None)
+            volumes[pool, name] = volume
+        self._engine.put(VOLUME, (node, pool, name), volume)
+        if (known is None) != (volume is None):
+            self._indexed(node, pool, name, there=volume is not None)
+
+    def _indexed(self, node: str, pool: str, name: str, *, there: bool) -> None:
+        """Remember where a volume that is new is found, or forget one that is gone."""
+        self._amend(VOLUME_AT, (pool, name), node, there=there)
+        if pool != POOL:
+            return  # nothing of ours lies there
+        if is_image_data(self._fleet, name):
+            (self.image_data.add if there else self.image_data.discard)((node, name))
+        self._name(name, there=self._engine.get(VOLUME_AT, (pool, name)) is not None)
+        if owner := self._owner(name):
+            self._amend(VOLUMES_OF, (node, owner), name, there=there)
 
     def _base(self, node: str, name: str, path: str, *, there: bool) -> None:
         """Remember what somebody has based on a disk; what is based on images are disks."""

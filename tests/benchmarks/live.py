@@ -25,7 +25,7 @@ def running(folder: Path, root: Path, host: Host) -> Iterator[Agent]:
     loop = Loop()
     with LocalRepository(root) as repository:
         plan = Plan("default", Branches(), folder, 30.0, 0.0, IMAGE_LIMIT)
-        agent = Agent(plan, repository, host, "bench", loop.wake)
+        agent = Agent(plan, repository, {host.name: host}, "bench", loop.wake)
         watched = (repository.watch_paths(), agent.reconciler.look_at_git, loop.stop)
         threads = (
             threading.Thread(target=watch, args=watched),

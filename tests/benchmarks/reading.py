@@ -62,7 +62,7 @@ def meant(host: LibvirtHost, rules: Kind) -> None:
     """Read all, and what each definition means."""
     world = World(Engine(ORDER, {}), "default")
     look(host, world)
-    for _, raw in world.domains().values():
+    for raw in world.all_domains():
         seen(raw, rules)
 
 

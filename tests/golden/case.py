@@ -85,7 +85,7 @@ class Case:
     def __post_init__(self) -> None:
         self.engine = Engine(ORDER, decisions(CATALOGUE))
         self._put(known.FLEET, None, self.fleet)
-        self._put(known.HERE, None, self.node.name)
+        self._put(known.NODES, None, (self.node.name,))
         self._put(known.NODE, self.node.name, self.node)
         self._put(known.POOL_PATH, (self.node.name, POOL), self.pool)
         found = {each.key: each for each in (*BUILT_IN, *self.manifests)}
@@ -123,10 +123,12 @@ class Case:
     def put_volume(self, volume: RawVolume) -> None:
         self.volumes[volume.name] = volume
         self._put(known.VOLUME, (self.node.name, volume.pool, volume.name), volume)
+        self._put(known.VOLUME_AT, (volume.pool, volume.name), (self.node.name,))
 
     def decide(self, raw: RawDomain | None = None, now: float = NOW) -> Decision:
         """What is to be done about the VM; `raw` is what the host shows of it."""
         self._put(known.DOMAIN, (self.node.name, self.uuid), raw)
+        self._put(known.DOMAIN_AT, self.uuid, (self.node.name,) if raw is not None else None)
         if raw is not None:
             self._put(known.DOMAIN_NAME, (self.node.name, raw.name), raw.uuid)
         self.engine.settle(now)

@@ -19,12 +19,12 @@ FLEET = "default"
 PATH = "/pool"
 READY: Mapping[Fact, Any] = {
     (known.FLEET, None): FLEET,
-    (known.HERE, None): NODE.name,
+    (known.NODES, None): (NODE.name,),
     (known.NODE, NODE.name): NODE,
     (known.POOL_PATH, (NODE.name, POOL)): PATH,
 }
 """A host that can be reached, with nothing on it."""
-UNREAD: Mapping[Fact, Any] = {(known.FLEET, None): FLEET, (known.HERE, None): NODE.name}
+UNREAD: Mapping[Fact, Any] = {(known.FLEET, None): FLEET, (known.NODES, None): (NODE.name,)}
 
 
 def on(node: RawNode) -> Mapping[Fact, Any]:
@@ -62,6 +62,10 @@ def view_of(facts: Mapping[Fact, Any], now: float = NOW) -> View:
     engine = Engine({}, {})
     for (table, key), value in facts.items():
         engine.put(table, key, value)
+        if table is known.VOLUME and isinstance(key, tuple) and value is not None:
+            node, *where = key  # as the world states it
+            found = engine.get(known.VOLUME_AT, (where[0], where[1])) or ()
+            engine.put(known.VOLUME_AT, (where[0], where[1]), (*found, node))
     return View(engine, Key("", "", ""), now)
 
 

@@ -31,7 +31,7 @@ from tests.kinds.deciding import PATH, READY, UNREAD, made, view_of
 def test_a_node_is_there_once_it_and_its_pool_have_been_read(
     facts: Mapping[Fact, Any], expected: Place | None
 ) -> None:
-    assert place(view_of(facts)) == expected
+    assert place(view_of(facts), NODE.name) == expected
 
 
 def test_volumes_lie_in_the_pool() -> None:

@@ -553,7 +553,7 @@ def test_a_legacy_machine_has_room_for_four_cdroms(rig: Rig) -> None:
         rig.push({"vm.yaml": [legacy, disk(), *images]})
         rig.settle()
         for name in names:
-            data = ImageData(f"/{name}.iso", "iso", 1)
+            data = ImageData({rig.host.name: f"/{name}.iso"}, "iso", 1)
             rig.agent.reconciler._engine.put(EXPORT, Key("VirtualImage", "default", name), data)
         for _ in range(3):
             rig.now += 2
@@ -573,8 +573,8 @@ def test_an_image_without_paravirtualization_has_to_be_a_cdrom(rig: Rig) -> None
     rig.settle()
     facts = rig.agent.reconciler._engine
     for data, ready in (
-        (ImageData("/base.qcow2", "qcow2", 1), False),
-        (ImageData("/base.iso", "iso", 1), True),
+        (ImageData({rig.host.name: "/base.qcow2"}, "qcow2", 1), False),
+        (ImageData({rig.host.name: "/base.iso"}, "iso", 1), True),
     ):
         facts.put(EXPORT, Key("VirtualImage", "default", "base"), data)
         for _ in range(3):

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from agent.kinds.virtual_machine.space import AGAIN, ENOUGH
-from agent.reconcile.hosts import SPACE_EVERY
+from agent.reconcile.host import SPACE_EVERY
 from tests.rig import OPERATIONS, Rig, condition, disk, machine, operation
 
 

@@ -99,7 +99,10 @@ def bench() -> Bench:
     work: Any = Work()
     every = Lanes(lane("git"), lane("plans"), {NODE: of})
     acting = Acting(
-        *(engine, book, work, every, news.append), lambda: 0.5, lambda source: f"from {source}"
+        *(engine, book, work, every, news.append),
+        lambda: 0.5,
+        lambda source: f"from {source}",
+        lambda _node: True,
     )
     return Bench(acting, engine, book, lanes, news)
 

@@ -13,7 +13,7 @@ from agent.core.host import GuestInfo
 from agent.reconcile.guests import SETTLED, Guests
 from tests.rig import Rig, disk, machine, manifest
 
-DOMAIN = ("node", "uuid")
+DOMAIN = "uuid"
 ADDRESS = GuestInfo(os={"id": "test"}, addresses={"52:00:00:00:00:01": ("fe80::1", "10.0.2.15")})
 NONE_YET = GuestInfo(os={"id": "test"}, addresses={"52:00:00:00:00:01": ("fe80::1",)})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -52,8 +52,23 @@ def deleted(phase: str = "Deleted", key: Key = DISK, **more: Json) -> Record:
     """An entry of the trash, with data, since the beginning of time."""
     condition = {"type": "Deleted", "status": "True", "reason": "InTrash"}
     since = {"lastTransitionTime": timestamp(0)}
-    spec = HTTP if more else {}
+    spec = HTTP if "import" in more else {}
     return record(key, spec, phase=phase, conditions=[{**condition, **since}], **more)
+
+
+@dataclass
+class Reach:
+    """What is asked of all hosts."""
+
+    away: tuple[str, ...] = ()
+    names: tuple[str, ...] = (NODE.name,)
+    shared: bool = False
+
+    def reachable(self, node: str) -> bool:
+        return node in self.names and node not in self.away
+
+    def sharing(self, node: str, _pool: str) -> tuple[str, ...]:
+        return self.names if self.shared else (node,)
 
 
 @dataclass
@@ -66,6 +81,7 @@ class House:
     world: World
     tasks: list[Callable[[], None]] = field(default_factory=list)
     tickets: list[Ticket] = field(default_factory=list)
+    hosts: Reach = field(default_factory=Reach)
 
     def holds(self, *names: str, domains: tuple[RawDomain, ...] = ()) -> None:
         """What the host has."""
@@ -118,8 +134,9 @@ def house(*records: Record, trash: tuple[Record, ...] = (), connected: bool = Tr
     work: Any = Work()
     of = NodeLanes(never, tasks.append, never, never)
     lanes = Lanes(never, never, {NODE.name: of})
-    keeping = Housekeeping(engine, book, world, work, lanes, never, FLEET, RETENTION)
-    made = House(keeping, engine, book, world, tasks, tickets)
+    hosts: Any = Reach() if connected else Reach(away=(NODE.name,))
+    keeping = Housekeeping(engine, book, world, hosts, work, lanes, never, FLEET, RETENTION)
+    made = House(keeping, engine, book, world, tasks, tickets, hosts)
     if connected:
         made.holds()
     return made
@@ -169,7 +186,7 @@ def test_what_was_deleted_is_erased_after_its_time_and_in_two_steps() -> None:
     made.keeping.wake()
     assert made.run(RETENTION) == [GONE]
     assert made.tickets[0].actions == (EraseVolume(NODE.name, POOL, GONE),)
-    assert made.keeping.busy == {GONE}
+    assert made.keeping.busy == {(NODE.name, GONE)}
     made.keeping.wake()
     assert made.run(RETENTION) == []  # it is under way
     made.end(GONE, RETENTION)
@@ -181,7 +198,89 @@ def test_what_was_deleted_is_erased_after_its_time_and_in_two_steps() -> None:
 def test_while_no_host_was_read_nothing_is_erased() -> None:
     made = house(trash=(deleted(),), connected=False)
     assert made.run(RETENTION) == []
-    assert made.said() == ("Deleted", "InTrash")
+    assert made.said() == ("Deleted", "NodeNotReady")
+
+
+# -- of several nodes -------------------------------------------------------------------------
+
+OTHER_NODE = replace(NODE, name="node-2")
+
+
+def on_other(made: House, *names: str, domains: tuple[RawDomain, ...] = ()) -> None:
+    """What another node has."""
+    made.hosts.names = (NODE.name, OTHER_NODE.name)
+    volumes = {(POOL, name): RawVolume(POOL, name, f"/{name}", 1, 1) for name in names}
+    found = {each.uuid: each for each in domains}
+    made.world.take(FullRead(1, Reading(OTHER_NODE, found, volumes, {POOL: "/"})))
+
+
+def test_a_disk_is_erased_on_the_node_that_has_it() -> None:
+    made = house(trash=(deleted("Erasing"),))
+    on_other(made, GONE)
+    assert made.run(NOW) == [GONE]
+    assert made.tickets[0].actions == (EraseVolume(OTHER_NODE.name, POOL, GONE),)
+
+
+def test_a_disk_goes_from_the_trash_once_no_node_has_it() -> None:
+    made = house(trash=(deleted("Erasing"),))
+    made.holds(GONE)
+    on_other(made, GONE)
+    assert made.run(NOW) == [GONE, GONE]
+    for node in made.hosts.names:
+        assert made.book.trash.entries
+        made.world.take(VolumeRead(node, POOL, GONE, None))
+        made.keeping.ended(Outcome(Key(VOLUME, node, GONE), 0), NOW)
+    assert made.book.trash.entries == {}
+
+
+@pytest.mark.parametrize("home", ["", OTHER_NODE.name])
+def test_a_disk_whose_node_is_away_stays_in_the_trash(home: str) -> None:
+    """Also where nobody knows which node has it, and one is away."""
+    made = house(trash=(deleted("Erasing", home=home),))
+    on_other(made)
+    made.hosts.away = (OTHER_NODE.name,)
+    assert made.run(NOW) == []
+    assert made.said() == ("Erasing", "NodeNotReady")
+    made.hosts.away = ()
+    made.write()
+    made.keeping.wake()
+    assert made.run(NOW + RETRY) == [GONE]
+
+
+def test_a_node_that_is_away_keeps_nothing_of_the_others() -> None:
+    made = house(trash=(deleted("Erasing", home=NODE.name),))
+    made.holds(GONE)
+    on_other(made)
+    made.hosts.away = (OTHER_NODE.name,)
+    assert made.run(NOW) == [GONE]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_who_uses_a_disk_is_looked_for_where_its_data_is(shared: bool) -> None:
+    made = house(trash=(deleted(),))
+    made.holds(GONE)
+    on_other(made, domains=(domain("mine", GONE),))
+    made.hosts.shared = shared
+    made.run(NOW)
+    assert made.said() == (("Deleted", "VolumeInUse") if shared else ("Erasing", "Erasing"))
+
+
+def test_data_that_nothing_needs_goes_from_each_node_by_itself() -> None:
+    made = house()
+    made.holds(DATA)
+    on_other(made, DATA, domains=(domain("mine", DATA),))
+    made.run(NOW)
+    assert made.run(NOW + GRACE) == [DATA]
+    assert made.tickets[0].actions == (EraseVolume(NODE.name, POOL, DATA),)
+    on_other(made, DATA)
+    made.hosts.away = (OTHER_NODE.name,)
+    made.world.take(VolumeRead(NODE.name, POOL, DATA, None))
+    made.end(DATA, NOW + GRACE)
+    made.keeping.wake()
+    assert made.run(NOW + GRACE + RETRY + EVERY) == []
+    made.hosts.away = ()
+    made.keeping.wake()
+    assert made.run(NOW + GRACE + RETRY + 2 * EVERY) == [DATA]
 
 
 def test_what_somebody_refers_to_stays_and_is_looked_at_again() -> None:

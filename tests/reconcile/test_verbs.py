@@ -249,13 +249,14 @@ class Known:
             self.world.take(seen)
 
     @property
-    def domains(self) -> dict[tuple[str, str], RawDomain]:
-        return {key: comparable(raw) for key, (_, raw) in self.world.domains().items()}
+    def domains(self) -> dict[str, RawDomain]:
+        known = self.world.domains(self.host.name)
+        return {key: comparable(raw) for key, raw in known.items()}
 
     @property
-    def volumes(self) -> dict[tuple[str, str, str], RawVolume]:
+    def volumes(self) -> dict[tuple[str, str], RawVolume]:
         """A plan does not know how large an empty overlay is."""
-        known = self.world.volumes()
+        known = self.world.volumes(self.host.name)
         return {key: replace(each, physical=each.physical > 0) for key, each in known.items()}
 
 

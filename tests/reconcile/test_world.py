@@ -9,8 +9,8 @@ import pytest
 from agent.core.facts import Engine
 from agent.core.host import RawDomain, RawVolume, Reading
 from agent.core.identity import POOL
-from agent.core.known import DOMAIN
-from agent.reconcile.world import DomainRead, FullRead, VolumeRead, World
+from agent.core.known import DOMAIN, DOMAIN_AT, VOLUME_AT, VOLUMES_OF
+from agent.reconcile.world import DomainRead, FullRead, NodeLost, VolumeRead, World
 from tests.memory_host import NODE
 
 UUID = "11111111-1111-4111-8111-111111111111"
@@ -74,13 +74,59 @@ def test_a_read_from_before_the_last_full_read_brings_nothing_back(
 
 def test_domains_that_come_and_go_leave_nothing_behind(world: World) -> None:
     world.take(whole(0))
-    kept = {name: len(each) for name, each in vars(world).items() if isinstance(each, dict | set)}
+    kept = held(world)
     for number in range(1, 50):
         world.take(whole(number, replace(ON, uuid=f"uuid-{number}", name=f"vm-{number}")))
     world.take(whole(50))
-    assert kept == {
-        name: len(each) for name, each in vars(world).items() if isinstance(each, dict | set)
+    assert kept == held(world)
+
+
+def held(world: World) -> dict[str, int]:
+    """How much it remembers, by what: of each node what it remembers of it."""
+    return {
+        name: sum(len(each) if isinstance(each, dict) else 1 for each in known.values())
+        for name, known in vars(world).items()
+        if isinstance(known, dict)
     }
+
+
+def test_a_domain_is_found_by_its_uuid_on_every_node_that_has_it(
+    world: World, engine: Engine
+) -> None:
+    other = replace(NODE, name="node-2")
+    world.take(whole(1, OFF))
+    assert engine.get(DOMAIN_AT, UUID) == (NODE.name,)
+    world.take(FullRead(2, Reading(other, {UUID: ON}, {}, {})))
+    assert engine.get(DOMAIN_AT, UUID) == (NODE.name, other.name)
+    world.take(NodeLost(other.name, "no route"))
+    assert engine.get(DOMAIN_AT, UUID) == (NODE.name, other.name)  # it is there still
+    world.take(whole(3))
+    assert engine.get(DOMAIN_AT, UUID) == (other.name,)
+    assert (engine.get(DOMAIN, (NODE.name, UUID)), engine.get(DOMAIN, (other.name, UUID))) == (
+        None,
+        ON,
+    )
+
+
+def test_what_a_node_has_says_nothing_of_another(world: World, engine: Engine) -> None:
+    other = replace(NODE, name="node-2")
+    volume = RawVolume(POOL, "default_seed_uid_1.iso", "/x", 1, 1)
+    for node in (NODE, other):
+        world.take(FullRead(1, Reading(node, {}, {(POOL, volume.name): volume}, {POOL: "/"})))
+    assert engine.get(VOLUME_AT, (POOL, volume.name)) == (NODE.name, other.name)
+    world.take(FullRead(2, Reading(NODE, {}, {}, {POOL: "/"})))
+    assert engine.get(VOLUME_AT, (POOL, volume.name)) == (other.name,)
+    assert engine.get(VOLUMES_OF, (NODE.name, "uid")) is None
+    assert engine.get(VOLUMES_OF, (other.name, "uid")) == (volume.name,)
+
+
+def test_a_pool_that_is_not_active_has_lost_nothing(world: World, engine: Engine) -> None:
+    volume = RawVolume("nfs", "x.qcow2", "/x", 1, 1)
+    world.take(FullRead(1, Reading(NODE, {}, {("nfs", "x.qcow2"): volume}, {"nfs": "/"})))
+    world.take(FullRead(2, Reading(NODE, {}, {}, {POOL: "/"})))
+    assert engine.get(VOLUME_AT, ("nfs", "x.qcow2")) == (NODE.name,)
+    world.take(FullRead(3, Reading(NODE, {}, {}, {"nfs": "/"})))
+    assert engine.get(VOLUME_AT, ("nfs", "x.qcow2")) is None
 
 
 def test_volumes_are_found_by_what_a_disks_name_begins_with(world: World) -> None:

@@ -11,25 +11,44 @@ from agent.core.facts import Decision, View
 from agent.core.host import RawVolume
 from agent.core.identity import POOL, disk_volume
 from agent.core.jobs import held
-from agent.core.known import ATTACHED, ELSEWHERE, LEAVING, OVERLAYS, USERS, VOLUME
+from agent.core.known import (
+    ATTACHED,
+    ELSEWHERE,
+    IMAGE_AT,
+    LEAVING,
+    OVERLAYS,
+    USERS,
+    VOLUME,
+    Fact,
+)
 from agent.core.model import Condition, Json, Key, Object
+from agent.core.nodes import HOME
 from agent.core.quantity import format_bytes, to_bytes
-from agent.kinds.local import NOT_READY, Place, place
+from agent.kinds.local import Place, several, unknown
 from agent.kinds.protection import kept
 from agent.kinds.storage_class import storage_class
-from agent.kinds.virtual_image import ImageData, device_key, imported
+from agent.kinds.virtual_disk.location import (
+    PROVISIONED,
+    Location,
+    belongs,
+    location,
+    made_from,
+)
+from agent.kinds.virtual_image import ImageData, imported
 
 SECTOR = 512
-BLANK = ImageData("", "", size=0)  # pragma: no mutate: a blank disk's size is always given
+BLANK = ImageData({}, "", size=0)  # pragma: no mutate: a blank disk's size is always given
 """What a disk without a source lies on."""
-PROVISIONED = ("Ready", "Resizing", "PVCLost")
+_OF_ITS_NODE = frozenset(("Ready",))
+"""Conditions that nobody can tell of as long as the node is away."""
 
 
 @dataclass(frozen=True)
 class DiskData:
     """A disk that a VM can open."""
 
-    path: str
+    paths: Mapping[str, str]
+    """Where its volume is, by node."""
     capacity: int
 
 
@@ -69,16 +88,22 @@ def overlays(view: View, at: Place, path: str) -> tuple[str, ...]:
 
 def decide(disk: Object, view: View) -> Decision:
     attached = _attached(disk, view)
-    at = place(view)
+    previous = view.previous(disk.key)
     if disk.deleted:
-        return _delete(view.previous(disk.key), attached, users=users(disk.key, view))
+        return _delete(previous, attached, users=users(disk.key, view))
     report = _Report()
-    if at is None and view.previous(disk.key).get("phase"):
-        return Decision()  # what was known stays: that there was a volume, above all
+    where = location(disk, view)
+    at = where.at
+    if at is None and previous.get("phase"):
+        # what was known stays: that there was a volume, above all
+        if not several(view):
+            return Decision()
+        return Decision(status=unknown(previous, where.why, _OF_ITS_NODE), ok=False)
     if at is None:
-        report.reason, report.message = "ProvisioningNotStarted", NOT_READY
+        report.reason, report.message = "ProvisioningNotStarted", where.why
     else:
-        _provision(disk, view, at, report)
+        _provision(disk, view, where, at, report)
+    chosen = bool(report.export or report.actions or previous.get(HOME))
     volume = _volume(disk, view, at) if at else None
     status: dict[str, Any] = {
         "phase": report.phase,
@@ -87,6 +112,7 @@ def decide(disk: Object, view: View) -> Decision:
         "attachedToVirtualMachines": attached,
         "target": {"persistentVolumeClaimName": volume.name} if volume else {},
         "import": report.facts,
+        **belongs(view, at, chosen=chosen),
         "conditions": [
             report.source,
             Condition("Ready", "True", "Ready")
@@ -101,6 +127,7 @@ def decide(disk: Object, view: View) -> Decision:
         status=status,
         actions=report.actions,
         export=report.export,
+        publish=_needs(disk, view, at) if report.export is None else {},
         wake=report.wake,
         waiting=report.waiting,
         ok=report.export is not None,
@@ -113,14 +140,20 @@ def _volume(disk: Object, view: View, at: Place) -> RawVolume | None:
     return volume
 
 
-def _provision(disk: Object, view: View, at: Place, report: _Report) -> None:
+def _needs(disk: Object, view: View, at: Place | None) -> dict[Fact, Any]:
+    """Where the image has to be that it is made from."""
+    key = made_from(disk)
+    return IMAGE_AT.states((key, disk.key), at.name) if key and at and several(view) else {}
+
+
+def _provision(disk: Object, view: View, where: Location, at: Place, report: _Report) -> None:
     volume = _volume(disk, view, at)
     previous = view.previous(disk.key)
     job = view.job(disk.key)
     if volume is not None:
         report.phase, report.progress = "Ready", "100%"
         report.facts = previous.get("import", {})
-        report.export = DiskData(volume.path, volume.capacity)
+        report.export = DiskData(where.paths, volume.capacity)
         _grow(disk, volume, view, at, report)
     elif previous.get("phase") in PROVISIONED and "CreateVolume" not in job.busy:
         # never made anew by itself: an empty disk in place of a lost one would hide the loss
@@ -168,7 +201,7 @@ def _create(disk: Object, view: View, at: Place, report: _Report) -> None:
         pool=POOL,
         name=disk_volume(view.fleet, disk.key, disk.uid),
         capacity=capacity,
-        backing_path=data.path,
+        backing_path=data.paths.get(at.name, ""),
         backing_format=data.driver,
     )
     report.actions = (create,)
@@ -188,14 +221,15 @@ def _source(
         known = previous.get("import", {})
         if "source" not in known and previous.get("observedGeneration") != disk.generation:
             known = {}  # it may be of another address
-        state = imported(disk, source["http"], known, view, at)
+        state = imported(disk, source["http"], known, view, (at,))
         report.facts, report.progress = state.facts, state.progress
         report.wake, report.waiting = state.wake, state.waiting
-        if state.data is None:
-            report.phase = state.phase
-            report.reason, report.message = state.reason, state.message
-            report.actions = (state.action,) if state.action else ()
-        return state.data
+        if state.data is not None and at.name in state.data.paths:
+            return state.data
+        report.phase = state.phase if state.data is None else "Provisioning"
+        report.reason, report.message = state.reason, state.message
+        report.actions = (state.action,) if state.action else ()
+        return None
     ref = source.get("objectRef", {})
     if source["type"] != "ObjectRef" or ref["kind"] not in ("VirtualImage", "ClusterVirtualImage"):
         report.reason = "ProvisioningNotStarted"
@@ -204,22 +238,23 @@ def _source(
             "ClusterVirtualImage; other sources are not supported here yet."
         )
         return None
-    return _image(disk, ref, view, report)
+    key = made_from(disk)
+    assert key is not None  # noqa: S101  # it is one of these two
+    return _image(key, view, at, report)
 
 
-def _image(disk: Object, ref: Mapping[str, Json], view: View, report: _Report) -> ImageData | None:
-    cluster = ref["kind"] == "ClusterVirtualImage"
-    key = device_key(disk.key.namespace, ref)
+def _image(key: Key, view: View, at: Place, report: _Report) -> ImageData | None:
     data = view.export(ImageData, key)
-    if data is not None:
+    if data is not None and at.name in data.paths:
         return data
-    prefix = "ClusterImage" if cluster else "Image"
+    prefix = "ClusterImage" if key.kind == "ClusterVirtualImage" else "Image"
     if view.object(key) is None:
         report.reason, what = "DatasourceIsNotFound", "NotFound"
         report.message = f"{key} is not there: the disk is made as soon as it is."
     else:
         report.reason, what = "DatasourceIsNotReady", "NotReady"
-        report.message = f"{key} is not ready: the disk is made as soon as it is."
+        what_of_it = "is not ready" if data is None else f"is not on node {at.name} yet"
+        report.message = f"{key} {what_of_it}: the disk is made as soon as it is."
         report.waiting = view.under_way(key)
     report.source = Condition("DatasourceReady", "False", prefix + what, report.message)
     return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from agent.core.facts import Decision, View
 from agent.core.human import size as human_size
-from agent.core.known import USERS
+from agent.core.identity import POOL, image_volume
+from agent.core.known import IMAGE_AT, MADE_FROM, USERS, VOLUME_AT
 from agent.core.model import Condition, Key, Object
-from agent.kinds.local import NOT_READY, place
+from agent.kinds.local import NOT_READY, Place, missing, places, several, unknown
 from agent.kinds.protection import kept
 from agent.kinds.storage_class import storage_class
 from agent.kinds.virtual_image.source import Imported, imported
@@ -16,12 +18,16 @@ from agent.kinds.virtual_image.source import Imported, imported
 NOT_SUPPORTED = "Image sources of type {} are not supported here yet; HTTP is."
 
 
+_OF_ITS_NODE = frozenset(("Ready",))
+"""Conditions that nobody can tell of as long as the node is away that has the data."""
+
+
 def decide(image: Object, view: View) -> Decision:
     if image.deleted:
         return _delete(view.read(USERS, image.key) or ())
-    at = place(view)
+    every = places(view)
     previous = view.previous(image.key)
-    if at is None:
+    if not every:
         if previous.get("phase"):
             return Decision()  # what was known stays: the digest by which the data is found again
         return _waiting(NOT_READY)
@@ -35,8 +41,11 @@ def decide(image: Object, view: View) -> Decision:
         "storedBytes": size.get("storedBytes", ""),
         "unpackedBytes": size.get("unpackedBytes", ""),
     }
-    state = imported(image, source["http"], known, view, at)
     users = view.read(USERS, image.key) or ()
+    wanted = _wanted(image, known, users, every, view)
+    if not wanted:
+        return Decision(status=unknown(previous, missing(view), _OF_ITS_NODE), ok=False)
+    state = imported(image, source["http"], known, view, wanted)
     status = _status(state, in_use=bool(users))
     status["conditions"] += storage_class(image, view, "StorageClassNotFound")
     return Decision(
@@ -47,6 +56,28 @@ def decide(image: Object, view: View) -> Decision:
         waiting=state.waiting,
         ok=state.data is not None,
     )
+
+
+def _wanted(
+    image: Object,
+    known: Mapping[str, str],
+    users: tuple[Key, ...],
+    every: list[Place],
+    view: View,
+) -> list[Place]:
+    """The nodes that need the data: those of machines that have it attached and of disks that are
+    made from it. Where there are none one node is enough, and none as long as one may have it that
+    is away.
+    """
+    made = view.read(MADE_FROM, image.key) or ()
+    needing = {view.read(IMAGE_AT, (image.key, user)) for user in (*users, *made)}
+    found = [at for at in every if at.name in needing]
+    if found or not known["digest"]:
+        return found or every[:1]
+    name = image_volume(view.fleet, known["digest"], known["format"])
+    there = view.read(VOLUME_AT, (POOL, name)) or ()
+    having = [at for at in every if at.name in there]
+    return having[:1] or ([] if several(view) and missing(view) else every[:1])
 
 
 def _status(state: Imported, *, in_use: bool) -> dict[str, Any]:
@@ -67,7 +98,7 @@ def _status(state: Imported, *, in_use: bool) -> dict[str, Any]:
         }
     status["conditions"] = [
         Condition("DatasourceReady", "True", "DatasourceReady"),
-        Condition("Ready", "True", "Ready")
+        Condition("Ready", "True", "Ready", state.message)
         if ready
         else Condition("Ready", "False", state.reason, state.message),
         Condition("InUse", "True", "AttachedToVirtualMachine")

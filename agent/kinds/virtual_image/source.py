@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from agent.core.actions import Action, ImportImage
 from agent.core.encoded import decoded
 from agent.core.facts import View
 from agent.core.identity import POOL, image_prefix, image_volume
 from agent.core.jobs import Job, held
-from agent.core.known import VOLUME
+from agent.core.known import VOLUME, VOLUME_AT
 from agent.core.model import Json, Key, Object
-from agent.kinds.local import Place
+from agent.kinds.local import Place, away, place
 from agent.kinds.virtual_image.address import complete_address
 
 CLUSTER = "ClusterVirtualImage"
@@ -30,7 +30,8 @@ def device_key(namespace: str, ref: Mapping[str, Json]) -> Key:
 class ImageData:
     """Image data that is stored whole."""
 
-    path: str
+    paths: Mapping[str, str]
+    """Where it is, by node."""
     format: str
     """qcow2, raw or iso."""
     size: int
@@ -75,15 +76,19 @@ FACTS = ("digest", "format", "storedBytes", "unpackedBytes")
 
 
 def imported(
-    obj: Object, http: Mapping[str, Json], known: Mapping[str, Json], view: View, at: Place
+    obj: Object,
+    http: Mapping[str, Json],
+    known: Mapping[str, Json],
+    view: View,
+    wanted: Sequence[Place],
 ) -> Imported:
     """`known` is what the ledger remembers of an earlier import, from the same source if it does
-    not say from which.
+    not say from which. `wanted` are the nodes that need the data, at least one; all get the same.
     """
     job = view.job(obj.key)
     url, lacking = complete_address(obj, http["url"], view)
     action = ImportImage(
-        node=at.name,
+        node=wanted[0].name,
         pool=POOL,
         url=url,
         checksums=dict(http.get("checksum", {})),
@@ -94,10 +99,21 @@ def imported(
     facts = dict(known) if known.get("source", source) == source else {}
     if job.result.get("source") == action.source:  # the manifest may have changed meanwhile
         facts = {name: job.result[name] for name in FACTS} | {"source": source}
-    if facts.get("digest"):
-        data = _stored(facts, view, at)
-        if data is not None:
+    data = _stored(facts, view) if facts.get("digest") else None
+    if data is not None:
+        lack = [at.name for at in wanted if at.name not in data.paths]
+        if not lack:
             return Imported(facts, data, progress="100%")
+        name = image_volume(view.fleet, facts["digest"], facts["format"])
+        again = replace(action, node=lack[0], volume=name, size=int(facts["storedBytes"]))
+        return replace(_fetching(obj, facts, view, again, lacking), data=data, progress="100%")
+    return _fetching(obj, known, view, action, lacking)
+
+
+def _fetching(
+    obj: Object, known: Mapping[str, Json], view: View, action: ImportImage, lacking: str
+) -> Imported:
+    job = view.job(obj.key)
     if "ImportImage" in job.busy:
         doing = "The image is being downloaded and checked."
         reason, message = _told(job, obj.generation, doing)
@@ -149,10 +165,14 @@ def _certificates(http: Mapping[str, Json]) -> str | None:
     return None if encoded is None else decoded(encoded).decode("ascii", "replace")
 
 
-def _stored(facts: Mapping[str, Json], view: View, at: Place) -> ImageData | None:
-    """The data, if its volume is there and whole."""
+def _stored(facts: Mapping[str, Json], view: View) -> ImageData | None:
+    """The data, where its volume is there and whole, on nodes that can be read."""
     name = image_volume(view.fleet, facts["digest"], facts["format"])
-    volume = view.read(VOLUME, (at.name, POOL, name))
-    if volume is None or volume.physical != int(facts["storedBytes"]):
-        return None
-    return ImageData(at.path(name), facts["format"], int(facts["unpackedBytes"]))
+    paths = {}
+    for node in view.read(VOLUME_AT, (POOL, name)) or ():
+        volume = view.read(VOLUME, (node, POOL, name))
+        whole = volume is not None and volume.physical == int(facts["storedBytes"])
+        at = place(view, node)
+        if whole and at is not None and not away(view, node):
+            paths[node] = at.path(name)
+    return ImageData(paths, facts["format"], int(facts["unpackedBytes"])) if paths else None

@@ -15,9 +15,11 @@ from agent.core.jobs import Job, held
 from agent.core.known import (
     ATTACHED,
     DOMAIN,
+    DOMAIN_AT,
     DOMAIN_NAME,
     ELSEWHERE,
     GUEST,
+    IMAGE_AT,
     LEAVING,
     PROGRESS,
     VOLUMES_OF,
@@ -25,16 +27,18 @@ from agent.core.known import (
 )
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Key, Object
+from agent.core.nodes import HOME
 from agent.core.schema import Kind
-from agent.kinds.local import Place, place
+from agent.kinds.local import Place, away, nodes, place, several
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.cause import GONE, cause
 from agent.kinds.virtual_machine.deeds import MEDIUM, deeds
-from agent.kinds.virtual_machine.dependencies import disks
+from agent.kinds.virtual_machine.dependencies import disks, images
 from agent.kinds.virtual_machine.files import elsewhere
 from agent.kinds.virtual_machine.intent import Intent, can_start, current_phase, intent
+from agent.kinds.virtual_machine.location import Location, location
 from agent.kinds.virtual_machine.operations import none_taken_up
-from agent.kinds.virtual_machine.report import Report, conflict, unreachable
+from agent.kinds.virtual_machine.report import Report, conflict, torn, unreachable
 from agent.kinds.virtual_machine.seen import Seen, seen
 from agent.kinds.virtual_machine.situation import Situation, foreign, situation
 
@@ -48,10 +52,11 @@ class Planner:
         self._rules = rules
 
     def decide(self, vm: Object, view: View) -> Decision:
-        at = place(view)
-        if at is None:
-            return unreachable(vm, view.previous(vm.key))
         uuid = domain_uuid(view.fleet, vm.key)
+        where = location(vm, uuid, view)
+        at = where.at
+        if at is None:
+            return self._left(vm, uuid, where, view)
         taken = view.read(DOMAIN_NAME, (at.name, domain_name(vm.key)))
         raw: RawDomain | None = view.read(DOMAIN, (at.name, uuid))
         shown = seen(raw, self._rules)
@@ -60,8 +65,27 @@ class Planner:
             left = conflict(vm, problem, gone=bool(vm.deleted))
             return replace(left, publish={**_opened(vm, shown), **_moved(vm, shown, at, view)})
         if vm.deleted and raw is None:
-            return _leave(vm, at, view)
-        return _decide(situation(self._rules, vm, view, at, uuid, shown), view)
+            return _leave(vm, view)
+        return _decide(situation(self._rules, vm, view, where, uuid, shown), view)
+
+    def _left(self, vm: Object, uuid: str, where: Location, view: View) -> Decision:
+        """Nothing is done as long as nobody can tell where it runs. What it has open stays so."""
+        previous = view.previous(vm.key)
+        if where.twice:
+            left = torn(vm, previous, where.home, where.why)
+        elif several(view):
+            left = unreachable(vm, previous, where.why)
+        else:
+            return unreachable(vm, previous)
+        facts: dict[Fact, Any] = {}
+        for disk in {*disks(vm, vm.spec), *disks(vm, previous)}:
+            facts |= ATTACHED.states((disk, vm.key), True)
+        for node in view.read(DOMAIN_AT, uuid) or ():
+            shown = seen(view.read(DOMAIN, (node, uuid)), self._rules)
+            facts |= _opened(vm, shown)
+            if (at := place(view, node)) is not None:
+                facts |= _moved(vm, shown, at, view)
+        return replace(left, publish=facts)
 
 
 def _decide(case: Situation, view: View) -> Decision:
@@ -78,8 +102,11 @@ def _decide(case: Situation, view: View) -> Decision:
     if held(case.job, case.vm.generation, case.now) and _fails(case.job, actions):
         actions = ()
         wakes.append(case.job.retry_at if case.job.retry else None)
+    status = report.status()
+    if case.where.home or (actions and several(view)):
+        status[HOME] = case.at.name  # written before anything is made there
     return Decision(
-        status=report.status(),
+        status=status,
         actions=() if case.job.busy else actions,
         publish=_publish(case, made, view),
         why=cause(case, made, actions, view),
@@ -104,13 +131,14 @@ def _in_force(case: Situation, made: Intent) -> DomainMetadata:
     return written or made.memory
 
 
-def _leave(vm: Object, at: Place, view: View) -> Decision:
+def _leave(vm: Object, view: View) -> Decision:
     """The domain is gone; what only it used goes too."""
-    names = view.read(VOLUMES_OF, vm.uid) or ()
     uuid = domain_uuid(view.fleet, vm.key)
     actions = tuple(
-        (DeleteSeed if name.endswith(MEDIUM) else DeleteConsoleLog)(at.name, POOL, name, uuid)
-        for name in names
+        (DeleteSeed if name.endswith(MEDIUM) else DeleteConsoleLog)(node, POOL, name, uuid)
+        for node in nodes(view)
+        if not away(view, node)
+        for name in view.read(VOLUMES_OF, (node, vm.uid)) or ()
     )
     job = view.job(vm.key)
     wait = held(job, vm.generation, view.now)
@@ -130,6 +158,9 @@ def _publish(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
     told = none_taken_up(made.progress) if still else made.progress
     facts: dict[Fact, Any] = {(PROGRESS, uid): each for uid, each in told.items()}
     facts |= _moved(case.vm, case.seen, case.at, view)
+    if several(view):
+        for image in images(case.vm, case.vm.spec):
+            facts |= IMAGE_AT.states((image, case.vm.key), case.at.name)
     for disk in _held(case, made):
         facts |= ATTACHED.states((disk, case.vm.key), True)
         if disk not in case.needs.claims:

@@ -208,6 +208,6 @@ def _sweep(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
     used = {disk.path for disk in made.facts.disks.disks}
     if case.seen.active:
         used |= {disk.path for disk in case.seen.active.disks.disks}
-    names = view.read(VOLUMES_OF, case.vm.uid) or ()
+    names = view.read(VOLUMES_OF, (case.at.name, case.vm.uid)) or ()
     unused = [name for name in names if name.endswith(MEDIUM) and case.at.path(name) not in used]
     return tuple(DeleteSeed(case.at.name, POOL, name, case.uuid) for name in unused)

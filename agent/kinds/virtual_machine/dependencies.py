@@ -11,7 +11,7 @@ from agent.core.identity import serial
 from agent.core.known import ATTACHED, ELSEWHERE
 from agent.core.model import Condition, Json, Key, Object
 from agent.core.quantity import format_bytes, to_bytes
-from agent.kinds.local import place
+from agent.kinds.local import Place
 from agent.kinds.virtual_disk import DiskData, users
 from agent.kinds.virtual_image import ImageData, device_key
 from agent.kinds.virtual_machine.defaults import CLASS
@@ -53,9 +53,10 @@ class Dependencies:
     """What the node has too little of, in a sentence; empty if it has enough."""
 
 
-def dependencies(vm: Object, view: View) -> Dependencies:
-    cpu, about_class, sizing = _class(vm, view)
-    listed, about_devices, waiting = _devices(vm, vm.spec, view)
+def dependencies(vm: Object, view: View, at: Place) -> Dependencies:
+    """What it needs on the node that it is on, or is to be on."""
+    cpu, about_class, sizing = _class(vm, view, at)
+    listed, about_devices, waiting = _devices(vm, vm.spec, view, at)
     medium, about_medium = provisioning(vm, view)
     conditions = (
         Condition("VirtualMachineIPAddressReady", "True", "VirtualMachineIPAddressReady"),
@@ -65,7 +66,7 @@ def dependencies(vm: Object, view: View) -> Dependencies:
         *sizing,
     )
     needed = (about_class, about_devices, about_medium, *sizing)
-    shortage = _shortage(vm, view)
+    shortage = _shortage(vm, at)
     return Dependencies(
         conditions=conditions,
         ready=not shortage and all(condition.status == "True" for condition in needed),
@@ -88,11 +89,10 @@ def blocked(needs: Dependencies, message: str) -> Dependencies:
     return replace(needs, conditions=conditions, ready=False, waiting=False)
 
 
-def _shortage(vm: Object, view: View) -> str:
+def _shortage(vm: Object, at: Place) -> str:
     """Memory that the node does not have, whoever else is on it. Cores can be shared."""
-    at = place(view)
     size = to_bytes(vm.spec["memory"]["size"])
-    if at is None or size <= at.node.memory:
+    if size <= at.node.memory:
         return ""
     return (
         f"Node {at.name} has {format_bytes(at.node.memory)} of memory in all, too little for a "
@@ -100,7 +100,9 @@ def _shortage(vm: Object, view: View) -> str:
     )
 
 
-def _class(vm: Object, view: View) -> tuple[GuestCpu | None, Condition, tuple[Condition, ...]]:
+def _class(
+    vm: Object, view: View, at: Place
+) -> tuple[GuestCpu | None, Condition, tuple[Condition, ...]]:
     name = vm.spec.get(CLASS, "")
     if not name:
         return None, Condition(CLASS_READY, "False", CLASS_NOT_READY, NO_CLASS), ()
@@ -120,33 +122,46 @@ def _class(vm: Object, view: View) -> tuple[GuestCpu | None, Condition, tuple[Co
                 "back, or name another one in spec.virtualMachineClassName."
             )
         return None, Condition(CLASS_READY, "False", CLASS_NOT_READY, message), ()
+    guest_cpu = data.cpus.get(at.name)
+    if guest_cpu is None:
+        message = (
+            f"Node {at.name} cannot give guests the CPU of VirtualMachineClass {name}: name "
+            "another one in spec.virtualMachineClassName."
+        )
+        return None, Condition(CLASS_READY, "False", CLASS_NOT_READY, message), ()
     cpu = vm.spec["cpu"]
     wrong = violations(
         data.sizing_policies, cpu["cores"], cpu["coreFraction"], to_bytes(vm.spec["memory"]["size"])
     )
     ready = Condition(CLASS_READY, "True", CLASS_READY)
     if not wrong:
-        return data.cpu, ready, ()
+        return guest_cpu, ready, ()
     message = (
         f"The size does not fit the sizing policy of VirtualMachineClass {name}: "
         f"{'; '.join(wrong)}."
     )
     return (
-        data.cpu,
+        guest_cpu,
         ready,
         (Condition("SizingPolicyMatched", "False", "SizingPolicyNotMatched", message),),
     )
 
 
-def all_there(vm: Object, spec: Mapping[str, Json], view: View) -> bool:
+def all_there(vm: Object, spec: Mapping[str, Json], view: View, at: Place) -> bool:
     """True if the VM could open all block devices of a spec now."""
-    return _devices(vm, spec, view)[1].status == "True"
+    return _devices(vm, spec, view, at)[1].status == "True"
 
 
 def disks(vm: Object, spec: Mapping[str, Json]) -> tuple[Key, ...]:
     """The disks in a spec of the VM."""
     refs = spec.get("blockDeviceRefs", ())
     return tuple(device_key(vm.key.namespace, ref) for ref in refs if ref["kind"] == "VirtualDisk")
+
+
+def images(vm: Object, spec: Mapping[str, Json]) -> tuple[Key, ...]:
+    """The images in a spec of the VM."""
+    refs = spec.get("blockDeviceRefs", ())
+    return tuple(device_key(vm.key.namespace, ref) for ref in refs if ref["kind"] != "VirtualDisk")
 
 
 Found = tuple[Mapping[str, Json], Device, int]
@@ -160,7 +175,7 @@ class _Missing(NamedTuple):
 
 
 def _devices(
-    vm: Object, spec: Mapping[str, Json], view: View
+    vm: Object, spec: Mapping[str, Json], view: View, at: Place
 ) -> tuple[tuple[Found, ...], Condition, bool]:
     refs = spec["blockDeviceRefs"]
     explicit = any("bootOrder" in ref for ref in refs)
@@ -168,7 +183,7 @@ def _devices(
     missing: list[_Missing] = []
     for position, ref in enumerate(refs, 1):
         boot = ref.get("bootOrder", 0) if explicit else position
-        device = _device(vm, spec, device_key(vm.key.namespace, ref), boot, view)
+        device = _device(vm, spec, device_key(vm.key.namespace, ref), boot, view, at)
         if isinstance(device, _Missing):
             missing.append(device)
         else:
@@ -190,7 +205,7 @@ def _devices(
 
 
 def _device(
-    vm: Object, spec: Mapping[str, Json], key: Key, boot: int, view: View
+    vm: Object, spec: Mapping[str, Json], key: Key, boot: int, view: View, at: Place
 ) -> tuple[Device, int] | _Missing:
     """The device and its size, or what is wrong."""
     obj = view.object(key)
@@ -201,6 +216,9 @@ def _device(
         return _Missing(f"{key} is being deleted: its manifest is gone. Put it back.")
     if data is None:
         return _Missing(f"{key} is not ready yet: see its conditions.", view.under_way(key))
+    path = data.paths.get(at.name, "")
+    if not path:
+        return _Missing(_not_here(key, data, at), view.under_way(key))
     if isinstance(data, ImageData):
         if not data.cdrom and not can_be_read_only(spec):
             return _Missing(
@@ -208,7 +226,7 @@ def _device(
                 "attached read-only: make a VirtualDisk from it, or allow paravirtualization."
             )
         device = Device(
-            data.path, data.driver, serial(obj.uid), readonly=True, cdrom=data.cdrom, boot=boot
+            path, data.driver, serial(obj.uid), readonly=True, cdrom=data.cdrom, boot=boot
         )
         return device, data.size
     for other in users(key, view):
@@ -220,4 +238,13 @@ def _device(
                 f"{key} lies on {moved} in {other}, as after a snapshot taken by hand: a guest "
                 "that wrote to the disk itself would damage it. Merge it first."
             )
-    return Device(data.path, "qcow2", serial(obj.uid), boot=boot), data.capacity
+    return Device(path, "qcow2", serial(obj.uid), boot=boot), data.capacity
+
+
+def _not_here(key: Key, data: ImageData | DiskData, at: Place) -> str:
+    if isinstance(data, ImageData):
+        return f"{key} is not on node {at.name} yet: see its conditions."
+    return (
+        f"{key} lies on node {', '.join(data.paths)}, and the machine is on node {at.name}, where "
+        "it cannot be opened: use disks of one node."
+    )

@@ -11,9 +11,10 @@ from agent.core.facts import Decision
 from agent.core.host import GuestInfo, RawDomain
 from agent.core.identity import domain_name
 from agent.core.model import Condition, Json, Object
+from agent.core.nodes import HOME
 from agent.core.quantity import format_bytes
 from agent.core.status import timestamp, transitions
-from agent.kinds.local import NOT_READY, Place
+from agent.kinds.local import NOT_READY, Place, unknown
 from agent.kinds.virtual_machine import power, space
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.dependencies import Dependencies
@@ -333,13 +334,35 @@ _MIGRATABLE = Condition(
 )
 
 
-def unreachable(vm: Object, previous: Mapping[str, Json]) -> Decision:
-    """The node cannot be seen: what was known stays, and nothing is done."""
-    if previous.get("phase"):
+_OF_ITS_NODE = frozenset(("AgentReady", "Running"))
+"""Conditions that nobody can tell of as long as the node is away."""
+
+
+def unreachable(vm: Object, previous: Mapping[str, Json], why: str = "") -> Decision:
+    """The node cannot be seen: what was known stays, and nothing is done. `why` says so where there
+    are other nodes.
+    """
+    if previous.get("phase") and not why:
         return Decision()
-    conditions = [Condition("Running", "False", "NotRunning", NOT_READY)]
+    if previous.get("phase"):
+        return Decision(status=unknown(previous, why, _OF_ITS_NODE), ok=False)
+    conditions = [Condition("Running", "False", "NotRunning", why or NOT_READY)]
     phase = "Terminating" if vm.deleted else "Pending"
-    return Decision(status={"phase": phase, "conditions": conditions}, waiting=True, ok=False)
+    return Decision(status={"phase": phase, "conditions": conditions}, waiting=not why, ok=False)
+
+
+def torn(vm: Object, previous: Mapping[str, Json], home: str, why: str) -> Decision:
+    """More than one node has its domain: nothing is done to either, and it is remembered."""
+    known = {each["type"]: each for each in previous.get("conditions", ())}
+    others = tuple(
+        Condition(each["type"], each["status"], each["reason"], each["message"])
+        for kind, each in known.items()
+        if kind not in _OF_ITS_NODE
+    )
+    loud = Condition("Running", "Unknown", "DomainOnSeveralNodes", why)
+    phase = "Terminating" if vm.deleted else previous.get("phase", "Pending")
+    status = {**previous, HOME: home, "phase": phase, "conditions": (loud, *others)}
+    return Decision(status=status, ok=False)
 
 
 def conflict(vm: Object, message: str, *, gone: bool) -> Decision:

@@ -18,6 +18,7 @@ from agent.core.schema import Kind
 from agent.kinds.local import Place
 from agent.kinds.virtual_machine.dependencies import Dependencies, all_there, dependencies
 from agent.kinds.virtual_machine.files import hindrance, keeps_back
+from agent.kinds.virtual_machine.location import Location
 from agent.kinds.virtual_machine.power import Running
 from agent.kinds.virtual_machine.seen import Seen
 
@@ -54,6 +55,8 @@ class Situation:
     rules: Kind
     vm: Object
     at: Place
+    """The node that has its domain, or that is to have it."""
+    where: Location
     uuid: str
     fleet: str
     now: float
@@ -96,27 +99,32 @@ class Situation:
         return self.vm.manifest.annotations.get(DRIFT) == REPORT
 
 
-def _as_defined(vm: Object, shown: Seen, needs: Dependencies, view: View) -> bool:
+def _as_defined(vm: Object, shown: Seen, needs: Dependencies, view: View, at: Place) -> bool:
     if needs.ready or shown.memory is None or not shown.memory.spec:
         return needs.ready and shown.defined is not None
-    return all_there(vm, shown.memory.spec, view)
+    return all_there(vm, shown.memory.spec, view, at)
 
 
-def situation(rules: Kind, vm: Object, view: View, at: Place, uuid: str, shown: Seen) -> Situation:
+def situation(
+    rules: Kind, vm: Object, view: View, where: Location, uuid: str, shown: Seen
+) -> Situation:
+    at = where.at
+    assert at is not None  # noqa: S101  # asked only then
     instance = shown.running.instance if shown.running else ""
     fleet = view.fleet
-    needs = hindrance(dependencies(vm, view), shown, fleet, at, view)
+    needs = hindrance(dependencies(vm, view, at), shown, fleet, at, view)
     return Situation(
         rules=rules,
         vm=vm,
         at=at,
+        where=where,
         uuid=uuid,
         fleet=fleet,
         now=view.now,
         seen=shown,
         running=Running(instance, shown.raw) if shown.raw is not None else None,
         needs=needs,
-        as_defined=_as_defined(vm, shown, needs, view),
+        as_defined=_as_defined(vm, shown, needs, view, at),
         sealed=_sealed(rules, vm, shown.memory),
         job=view.job(vm.key),
         previous=view.previous(vm.key),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from agent.core.host import RawNode
 from agent.core.known import ANY_NODE, USERS
 from agent.core.ledger import Record
 from agent.core.model import Condition, Json, Key, Object
-from agent.kinds.local import NOT_READY, Place, labels, place
+from agent.kinds.local import NOT_READY, Place, labels, nodes, place
 from agent.kinds.node import selects
 from agent.kinds.protection import kept
 from agent.kinds.virtual_machine_class.cpu import GuestCpu
@@ -25,7 +25,8 @@ BASE = "qemu64"
 class ClassData:
     """What a VM takes from its class."""
 
-    cpu: GuestCpu
+    cpus: Mapping[str, GuestCpu]
+    """By node; a node that is not among them cannot run its guests."""
     sizing_policies: tuple[Mapping[str, Json], ...]
 
 
@@ -49,35 +50,45 @@ def decide(each: Object, view: View) -> Decision:
     users: tuple[Any, ...] = view.read(USERS, each.key) or ()
     if each.deleted:
         return _delete(users, view.previous(each.key))
-    at = place(view)
-    if at is None and view.previous(each.key).get("phase"):
+    seen = [at for at in (place(view, name) for name in nodes(view)) if at is not None]
+    previous = view.previous(each.key)
+    if not seen and previous.get("phase"):
         return Decision()  # what was known stays
-    if at is None:
+    if not seen:
         return Decision(status=_status("Pending", "NoSuitableNodesFound", NOT_READY), ok=False)
-    features = _features(each, at, view)
-    offer = _offer(each.spec["cpu"], at, features, view)
-    if offer.cpu is None:
-        status = _status("Pending", offer.reason, offer.message)
-    else:
+    features = _features(each, seen, view)
+    offers = {at.name: _offer(each.spec["cpu"], at, features, view) for at in seen}
+    cpus = {name: offer.cpu for name, offer in offers.items() if offer.cpu is not None}
+    known = {*previous.get("availableNodes", ())}
+    unread = [name for name in nodes(view) if name not in offers and name in known]
+    if not cpus and unread:
+        return Decision()  # the nodes that have offered it have not been read yet
+    if cpus:
         status = _status("Ready", "SuitableNodesFound", "")
-        status["availableNodes"] = [at.name]
-    status["conditions"].extend(offer.conditions)
+        status["availableNodes"] = [name for name in nodes(view) if name in {*cpus, *unread}]
+    else:
+        first = next(iter(offers.values()))
+        messages = dict.fromkeys(offer.message for offer in offers.values())
+        status = _status("Pending", first.reason, " ".join(messages))
+    chosen = (offer for offer in offers.values() if offer.cpu is not None)
+    status["conditions"].extend(next(chosen, next(iter(offers.values()))).conditions)
     if users:
         status["conditions"].append(Condition("InUse", "True", "VirtualMachineClassInUse"))
     if features:
         status["cpuFeatures"] = {"enabled": list(features)}
-        left = sorted(at.node.cpu_features.difference(features))
+        every = frozenset.intersection(*(at.node.cpu_features for at in seen))
+        left = sorted((_common(seen, each.spec["cpu"], view) or every).difference(features))
         if left:
             status["cpuFeatures"]["notEnabledCommon"] = left
-    if offer.cpu is None:
+    if not cpus:
         return Decision(status=status, ok=False)
     policies = tuple(each.spec.get("sizingPolicies", ()))
-    return Decision(status=status, export=ClassData(offer.cpu, policies))
+    return Decision(status=status, export=ClassData(cpus, policies))
 
 
-def _features(each: Object, at: Place, view: View) -> tuple[str, ...]:
+def _features(each: Object, seen: Sequence[Place], view: View) -> tuple[str, ...]:
     """CPU features that guests must have, sorted. What was discovered once stays, whatever the
-    node can do later: a class is one processor for good.
+    nodes can do later: a class is one processor for good. So all of them are waited for.
     """
     cpu = each.spec["cpu"]
     if cpu["type"] == "Features":
@@ -85,9 +96,15 @@ def _features(each: Object, at: Place, view: View) -> tuple[str, ...]:
     if cpu["type"] != DISCOVERY:
         return ()
     known = view.previous(each.key).get("cpuFeatures", {}).get("enabled", ())
-    if known or not _selected(cpu, at, view):
+    if known or len(seen) < len(nodes(view)):
         return tuple(known)
-    return tuple(sorted(at.node.cpu_features))
+    return tuple(sorted(_common(seen, cpu, view)))
+
+
+def _common(seen: Sequence[Place], cpu: Mapping[str, Json], view: View) -> frozenset[str]:
+    """What all nodes that the class selects can do."""
+    features = [at.node.cpu_features for at in seen if _selected(cpu, at, view)]
+    return frozenset.intersection(*features) if features else frozenset()
 
 
 def _selected(cpu: Mapping[str, Json], at: Place, view: View) -> bool:
@@ -111,7 +128,16 @@ def _offer(cpu: Mapping[str, Json], at: Place, features: tuple[str, ...], view: 
         return _Offer(None, message, conditions=(about,))
     if not features:
         message = f"Node {at.name} does not say which CPU features its guests can have."
+        if len(nodes(view)) > 1:
+            message = (
+                "The nodes have no CPU feature in common that guests can have, or one of them has "
+                "not been read yet."
+            )
         return _Offer(None, message, "NoCpuFeaturesEnabled", (about,))
+    lacking = sorted({*features} - at.node.cpu_features)
+    if lacking and len(nodes(view)) > 1:
+        message = f"Node {at.name} lacks the CPU features {', '.join(lacking)}."
+        return _Offer(None, message, conditions=(about,))
     return _Offer(GuestCpu("custom", BASE, features), conditions=(about,))
 
 

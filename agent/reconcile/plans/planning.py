@@ -5,15 +5,16 @@ as they are.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from agent.core.facts import Engine
 from agent.core.host import RawNode, RawVolume, Reading
 from agent.core.identity import POOL, domain_uuid
-from agent.core.known import ANY_NODE, DOMAIN, FLEET
+from agent.core.known import ANY_NODE, DOMAIN_AT, FLEET, NODES
 from agent.core.ledger import Record, same_content
 from agent.core.model import Desired, Key, Manifest
+from agent.core.nodes import HOME, Told, told
 from agent.core.quantity import to_bytes
 from agent.core.references import references
 from agent.core.schema import Catalogue
@@ -46,10 +47,10 @@ def plan(
     desired: Desired,
     fleet: str,
     now: float,
-    live: Reading | None = None,
+    live: Sequence[Reading] | None = None,
     others: Mapping[str, int] = {},
 ) -> PlanReport:
-    """What would be done if `desired` were pushed. With `live` against what a host shows, else
+    """What would be done if `desired` were pushed. With `live` against what the hosts show, else
     against the ledger. `others` counts, by kind, objects that neither of both mentions: they stay
     as they are.
     """
@@ -68,23 +69,24 @@ def plan(
     book = Book(engine, catalogue, world, fleet, "")
     simulation = Simulation(engine, world)
     if live is not None:
-        pools = {POOL: "/", **live.pools}  # the agent makes it before anything else
-        world.take(FullRead(0, replace(live, pools=pools)))
+        engine.put(NODES, None, tuple(each.node.name for each in live))
+        for each in live:
+            pools = {POOL: "/", **each.pools}  # the agent makes it before anything else
+            world.take(FullRead(0, replace(each, pools=pools)))
         book.load(ledger)
     else:
-        node = _remembered_node(world, ledger)
+        nodes = _remembered_nodes(world, ledger)
+        engine.put(NODES, None, nodes)
         engine.put(ANY_NODE, None, True)
         earlier = MACHINES.running(ledger.records, desired.manifests, catalogue.machine)
         book.load(replace(ledger, records=earlier))
-        for each in (*ledger.records.values(), *ledger.trash.values()):
-            _remembered_volumes(world, node, fleet, each)
+        for record in (*ledger.records.values(), *ledger.trash.values()):
+            _remembered_volumes(world, nodes, catalogue, fleet, record)
         simulation.run(now)
-        for key, each in earlier.items():
-            if MACHINES.has_domain(each) and not engine.get(
-                DOMAIN, (node, domain_uuid(fleet, key))
-            ):
-                raw = MACHINES.domain(each, catalogue.machine, fleet, now)
-                world.take(DomainRead(0, node, raw.uuid, raw))
+        for key, record in earlier.items():
+            if MACHINES.has_domain(record) and not engine.get(DOMAIN_AT, domain_uuid(fleet, key)):
+                raw = MACHINES.domain(record, catalogue.machine, fleet, now)
+                world.take(DomainRead(0, _home(record, nodes), raw.uuid, raw))
         simulation.run(now)
         book.load(ledger)  # what waits for a restart is pending again
         simulation.run(now)
@@ -150,10 +152,22 @@ def part(ledger: Ledger, keys: Set[Key]) -> Ledger:
     )
 
 
-def _remembered_node(world: World, ledger: Ledger) -> str:
-    """A node that can do anything, but for what the agent has said of it; its name."""
-    about = ledger.agent.get("node") or {}
-    name = about.get("name") or NODE
+def _remembered_nodes(world: World, ledger: Ledger) -> tuple[str, ...]:
+    """Nodes that can do anything, but for what the agent has said of them; their names."""
+    every = told(ledger.agent) or ({"name": NODE},)
+    for about in every:
+        _remembered_node(world, ledger, about)
+    return tuple(each["name"] for each in every)
+
+
+def _home(each: Record, nodes: tuple[str, ...]) -> str:
+    """The node that has what the ledger says of an object."""
+    said = each.status.get(HOME) or each.status.get("nodeName")
+    return said if said in nodes else nodes[0]
+
+
+def _remembered_node(world: World, ledger: Ledger, about: Told) -> None:
+    name = about["name"]
     memory = to_bytes(about["memory"]) if "memory" in about else ANY_MEMORY
     models = _AllBut(RECORDS[each.obj.key.kind].lacking(each) for each in ledger.records.values())
     node = RawNode(
@@ -161,14 +175,17 @@ def _remembered_node(world: World, ledger: Ledger) -> str:
         cpu_features=frozenset({"any"}),
     )
     world.take(FullRead(0, Reading(node, {}, {}, {POOL: FOLDER})))
-    return name
 
 
-def _remembered_volumes(world: World, node: str, fleet: str, each: Record) -> None:
-    """The volumes that the ledger says are there."""
+def _remembered_volumes(
+    world: World, nodes: tuple[str, ...], catalogue: Catalogue, fleet: str, each: Record
+) -> None:
+    """The volumes that the ledger says are there; of images it does not say on which nodes."""
+    at = (_home(each, nodes),) if catalogue.kinds[each.obj.key.kind].keeps_data else nodes
     for name, capacity, physical in RECORDS[each.obj.key.kind].volumes(fleet, each):
         volume = RawVolume(POOL, name, f"{FOLDER}/{name}", capacity, physical)
-        world.take(VolumeRead(node, POOL, name, volume))
+        for node in at:
+            world.take(VolumeRead(node, POOL, name, volume))
 
 
 def related(

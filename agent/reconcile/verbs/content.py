@@ -9,6 +9,7 @@ from agent.core.actions import ImportImage, WriteSeed
 from agent.core.host import RawVolume
 from agent.core.model import Json
 from agent.core.volumes import users_of, volume_xml
+from agent.images.errors import ImageError
 from agent.reconcile.verbs.facts import Facts
 from agent.reconcile.verbs.site import Content, Site
 from agent.reconcile.verbs.verb import Done, Sight, Verb
@@ -19,6 +20,10 @@ SEED = 1024 * 1024
 _BYTE = 1
 """Bytes that unknown image data is taken for."""
 _FORMAT = "qcow2"
+_CHANGED = (
+    "Its address gives other data now than another node has of it: give what has changed a name of "
+    "its own."
+)
 
 
 class Write(Verb[WriteSeed]):
@@ -40,6 +45,8 @@ class Import(Verb[ImportImage]):
     def perform(self, action: ImportImage, site: Site) -> Done:
         with site.supply.image(action) as image:
             name = f"{action.volume_prefix}{image.digest}.{image.format}"
+            if action.volume not in ("", name):
+                raise ImageError("SourceChanged", _CHANGED, retry=False)
             with site.volume(action.pool, name):
                 site.check()  # hours may have passed
                 _replaceable(site, action.pool, name, image.size)
@@ -48,6 +55,9 @@ class Import(Verb[ImportImage]):
         return replace(is_there(site.name, volume), result=facts)
 
     def simulate(self, action: ImportImage, facts: Facts) -> Done:
+        if action.volume:
+            volume = _stored(facts, action.pool, action.volume, 0, action.size)
+            return is_there(facts.name, volume)
         what = repr((action.source[0], sorted(action.checksums.items()), action.ca_bundle))
         digest = f"unknown-{hashlib.sha256(what.encode()).hexdigest()}"
         name = f"{action.volume_prefix}{digest}.{_FORMAT}"

@@ -25,35 +25,26 @@ class Facts:
         return (self,)
 
     def read_domain(self, uuid: str) -> RawDomain | None:
-        known = self._world.domains().get((self.name, uuid))
-        return known[1] if known else None
+        return self._world.domains(self.name).get(uuid)
 
     def read(self, pools: frozenset[str]) -> Reading:
         raw = self._engine.get(NODE, self.name)
         if raw is None:
             raise HostError("NodeNotFound", f"nothing is known of node {self.name}")
-        domains = {
-            uuid: each
-            for (node, uuid), (_, each) in self._world.domains().items()
-            if node == self.name
-        }
         volumes = {
             (pool, name): volume
-            for (node, pool, name), volume in self._world.volumes().items()
-            if node == self.name and pool in pools
+            for (pool, name), volume in self._world.volumes(self.name).items()
+            if pool in pools
         }
         paths = {pool: self.path(pool) for pool in pools}
-        return Reading(raw, domains, volumes, paths)
+        return Reading(raw, dict(self._world.domains(self.name)), volumes, paths)
 
     def read_bases(self) -> Mapping[str, str]:
-        return {
-            volume.path: volume.backing_path
-            for (node, *_), volume in self._world.volumes().items()
-            if node == self.name
-        }
+        volumes = self._world.volumes(self.name).values()
+        return {volume.path: volume.backing_path for volume in volumes}
 
     def volume(self, pool: str, name: str) -> RawVolume | None:
-        return self._world.volumes().get((self.name, pool, name))
+        return self._world.volumes(self.name).get((pool, name))
 
     def path(self, pool: str) -> str:
         return str(self._engine.get(POOL_PATH, (self.name, pool)))

@@ -40,9 +40,12 @@ KEY = Key("VirtualDisk", "lab", "disk")
 ONE, TWO = Key("VirtualMachine", "lab", "one"), Key("VirtualMachine", "lab", "two")
 NAME = disk_volume(FLEET, KEY, "uid-disk")
 VOLUME = RawVolume(POOL, NAME, f"{PATH}/{NAME}", GIB, 4096)
-THERE: Mapping[Fact, Any] = {**READY, (known.VOLUME, (NODE.name, POOL, NAME)): VOLUME}
+THERE: Mapping[Fact, Any] = {
+    **READY,
+    (known.VOLUME, (NODE.name, POOL, NAME)): VOLUME,
+}
 IMAGE, CLUSTER_IMAGE = Key("VirtualImage", "lab", "image"), Key("ClusterVirtualImage", "", "image")
-DATA = ImageData("/pool/data.qcow2", "qcow2", GIB)
+DATA = ImageData({NODE.name: "/pool/data.qcow2"}, "qcow2", GIB)
 
 
 def disk(size: Json = None, deleted: str = "", **spec: Json) -> Any:
@@ -101,7 +104,7 @@ def test_a_disk_from_an_image_lies_on_its_data(
 ) -> None:
     facts = {**READY, (known.EXPORT, key): replace(DATA, size=data)}
     action = create(decided(decide, disk(size, dataSource=from_image(key)), facts))
-    assert action == CreateVolume(NODE.name, POOL, NAME, capacity, DATA.path, "qcow2")
+    assert action == CreateVolume(NODE.name, POOL, NAME, capacity, DATA.paths[NODE.name], "qcow2")
 
 
 def test_a_disk_smaller_than_its_image_says_what_to_ask_for() -> None:
@@ -281,7 +284,7 @@ def test_one_that_never_was_there_is_made(phase: str) -> None:
 def test_a_disk_that_is_there_can_be_opened(size: Json) -> None:
     facts = {**THERE, (known.STATUS, KEY): {"phase": "Ready", "import": FACTS}}
     found = decided(decide, disk(size), facts)
-    assert found.export == DiskData(VOLUME.path, GIB)
+    assert found.export == DiskData({NODE.name: VOLUME.path}, GIB)
     assert found.status == {
         "phase": "Ready",
         "capacity": "1Gi",
@@ -308,7 +311,7 @@ def test_it_grows(size: Json, capacity: int) -> None:
     assert condition(found, "Resizing") == Condition("Resizing", "True", "InProgress")
     assert found.waiting
     assert found.ok  # it can be opened all the while
-    assert found.export == DiskData(VOLUME.path, GIB)
+    assert found.export == DiskData({NODE.name: VOLUME.path}, GIB)
 
 
 @pytest.mark.parametrize(

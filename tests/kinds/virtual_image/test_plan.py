@@ -91,7 +91,7 @@ def test_what_is_stored_whole_is_ready(from_job: bool) -> None:
     facts = {**stored(), (known.JOB, KEY): job} if from_job else before(stored())
     found = decided(decide, IMAGE, facts)
     path = f"{PATH}/{image_volume(FLEET, DIGEST, 'qcow2')}"
-    assert found.export == ImageData(path, "qcow2", 1 << 30)
+    assert found.export == ImageData({NODE.name: path}, "qcow2", 1 << 30)
     assert (found.actions, found.waiting, found.ok) == ((), False, True)
     shown = said(found)
     assert (shown["phase"], shown["progress"], shown["digest"]) == ("Ready", "100%", DIGEST)
@@ -104,7 +104,7 @@ def test_a_medium_is_told_as_one_and_is_raw_for_qemu() -> None:
     found = decided(decide, IMAGE, before(stored("iso"), format="iso"))
     assert said(found)["cdrom"] is True
     assert (found.export.cdrom, found.export.driver) == (True, "raw")
-    whole = ImageData("", "qcow2", 1)
+    whole = ImageData({}, "qcow2", 1)
     assert (whole.cdrom, whole.driver) == (False, "qcow2")
 
 

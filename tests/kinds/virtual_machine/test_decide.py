@@ -17,16 +17,17 @@ from agent.core.jobs import Job
 from agent.core.known import (
     ATTACHED,
     DOMAIN,
+    DOMAIN_AT,
     DOMAIN_NAME,
     ELSEWHERE,
     EXPORT,
-    HERE,
     JOB,
     LEAVING,
     OBJECT,
     OPERATIONS,
     PROGRESS,
     STATUS,
+    UNREACHABLE,
     VOLUMES_OF,
     Fact,
 )
@@ -54,9 +55,9 @@ UIDS = {key: f"00000000-0000-4000-8000-00000000000{n}" for n, key in enumerate((
 PATHS = {key: f"{PATH}/{disk_volume(FLEET, key, uid)}" for key, uid in UIDS.items()}
 THERE: Mapping[Fact, Any] = {
     **READY,
-    (EXPORT, CLASS): ClassData(GuestCpu("host-model"), ()),
+    (EXPORT, CLASS): ClassData({NODE: GuestCpu("host-model")}, ()),
     **{(OBJECT, key): replace(made(key, {}), uid=uid) for key, uid in UIDS.items()},
-    **{(EXPORT, key): DiskData(path, 1 << 30) for key, path in PATHS.items()},
+    **{(EXPORT, key): DiskData({NODE: path}, 1 << 30) for key, path in PATHS.items()},
 }
 """All that the machine needs, and no domain."""
 
@@ -86,7 +87,11 @@ def domain(
     plain = PLAIN.replace(PATHS[ROOT], moved) if moved else PLAIN
     runs = with_metadata(plain, active or replace(memory, instance="one")) if on else ""
     raw = RawDomain(UUID, "default.vm", state, reason, with_metadata(plain, memory), runs, **what)
-    return {(DOMAIN, (NODE, UUID)): raw, (DOMAIN_NAME, (NODE, raw.name)): UUID}
+    return {
+        (DOMAIN, (NODE, UUID)): raw,
+        (DOMAIN_AT, UUID): (NODE,),
+        (DOMAIN_NAME, (NODE, raw.name)): UUID,
+    }
 
 
 OFF = ("shutoff", "shutdown")
@@ -112,12 +117,9 @@ def test_what_the_guest_says_and_what_differs_is_passed_on() -> None:
 
 @pytest.mark.parametrize("previous", [{}, {"phase": "Running"}])
 def test_nothing_is_done_while_the_node_cannot_be_seen(previous: Mapping[str, Any]) -> None:
-    found = decide(facts={HERE_GONE: None, (STATUS, KEY): previous, **domain()})
+    found = decide(facts={(UNREACHABLE, NODE): "gone", (STATUS, KEY): previous, **domain()})
     assert found.actions == ()
     assert found.waiting is not bool(previous)
-
-
-HERE_GONE = (HERE, None)
 
 
 @pytest.mark.parametrize("vm", [VM, DELETED])
@@ -245,7 +247,7 @@ LEAVES = ["DeleteSeed", "DeleteConsoleLog"]
 def test_what_only_a_machine_used_goes_with_its_domain(
     names: Any, job: Job, actions: list[str], wake: float | None, gone: bool
 ) -> None:
-    found = decide(DELETED, {(VOLUMES_OF, "vm-uid"): names, (JOB, KEY): job})
+    found = decide(DELETED, {(VOLUMES_OF, (NODE, "vm-uid")): names, (JOB, KEY): job})
     assert (verbs(found), found.wake, found.waiting, found.gone) == (actions, wake, not gone, gone)
     assert said(found) == {"phase": "Terminating"}
 
@@ -255,7 +257,7 @@ def test_what_only_a_machine_used_goes_with_its_domain(
     [("running", ["ShutdownDomain"]), ("shutoff", ["UndefineDomain", "DeleteConsoleLog"])],
 )
 def test_a_domain_goes_before_what_only_it_used(state: str, expected: list[str]) -> None:
-    found = decide(DELETED, {**domain(state, "shutdown"), (VOLUMES_OF, "vm-uid"): NAMES})
+    found = decide(DELETED, {**domain(state, "shutdown"), (VOLUMES_OF, (NODE, "vm-uid")): NAMES})
     assert verbs(found)[-len(expected) :] == expected
     assert not found.gone
 

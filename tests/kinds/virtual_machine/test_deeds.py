@@ -32,6 +32,7 @@ from agent.kinds.virtual_machine.definition import DomainFacts, read, render
 from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.elements.disks import Disk, Disks
 from agent.kinds.virtual_machine.intent import Intent
+from agent.kinds.virtual_machine.location import Location
 from agent.kinds.virtual_machine.power import Running
 from agent.kinds.virtual_machine.provisioning import Medium
 from agent.kinds.virtual_machine.seen import Seen
@@ -82,6 +83,7 @@ def situation(
         "rules": CATALOGUE.kinds["VirtualMachine"],
         "vm": VM,
         "at": HOME,
+        "where": Location(HOME),
         "uuid": "uuid",
         "fleet": "default",
         "now": NOW,
@@ -176,7 +178,7 @@ def test_what_is_cut_off_to_restart_starts_at_once_if_it_can(
 DELETED = replace(VM, deleted="2023-11-14T22:13:20Z")
 DUE = replace(HELD, power=NEXT)
 AGAIN = replace(HELD, power=replace(NEXT, by=power.BY_END))
-OLD = {(VOLUMES_OF, "vm-uid"): ("default_seed_vm-uid_old.iso",)}
+OLD = {(VOLUMES_OF, ("node-1", "vm-uid")): ("default_seed_vm-uid_old.iso",)}
 
 
 @pytest.mark.parametrize(
@@ -351,6 +353,6 @@ def test_a_medium_that_no_definition_uses_is_swept_away(
     runs = facts(HELD, *active) if active else None
     case = replace(case, seen=replace(case.seen, active=runs))
     names = (SEED, "default_console_vm-uid.log")
-    found = decided(case, known={(VOLUMES_OF, "vm-uid"): names})
+    found = decided(case, known={(VOLUMES_OF, ("node-1", "vm-uid")): names})
     expected = (DeleteSeed(NODE.name, POOL, SEED, "uuid"),)
     assert found.actions == (expected if swept else ())

@@ -15,7 +15,6 @@ from agent.core.known import (
     ELSEWHERE,
     EXPORT,
     LEAVING,
-    NODE,
     OBJECT,
     UNDER_WAY,
     USERS,
@@ -36,7 +35,7 @@ from agent.kinds.virtual_machine.dependencies import (
 from agent.kinds.virtual_machine.wanted import Device
 from agent.kinds.virtual_machine_class import ClassData, GuestCpu
 from tests.golden.case import NODE as HOST
-from tests.kinds.deciding import READY, made, view_of
+from tests.kinds.deciding import READY, made, place_of, view_of
 from tests.kinds.virtual_machine.test_deeds import KEY
 from tests.kinds.virtual_machine.test_intent import SPEC
 
@@ -47,13 +46,14 @@ SHARED = Key("ClusterVirtualImage", "", "shared")
 OTHER = Key("VirtualMachine", "default", "other")
 CPU = GuestCpu("host-model")
 GIB = 1 << 30
+NAME = place_of().name
 EXPORTS: Mapping[Key, Any] = {
-    HOST_CLASS: ClassData(CPU, ()),
-    ROOT: DiskData("/pool/root", GIB),
-    DATA: DiskData("/pool/data", 2 * GIB),
-    ISO: ImageData("/pool/iso", "iso", GIB),
-    IMAGE: ImageData("/pool/image", "qcow2", GIB),
-    SHARED: ImageData("/pool/shared", "raw", 3 * GIB),
+    HOST_CLASS: ClassData({NAME: CPU}, ()),
+    ROOT: DiskData({NAME: "/pool/root"}, GIB),
+    DATA: DiskData({NAME: "/pool/data"}, 2 * GIB),
+    ISO: ImageData({NAME: "/pool/iso"}, "iso", GIB),
+    IMAGE: ImageData({NAME: "/pool/image"}, "qcow2", GIB),
+    SHARED: ImageData({NAME: "/pool/shared"}, "raw", 3 * GIB),
 }
 THERE: Mapping[Fact, Any] = {
     **READY,
@@ -74,7 +74,7 @@ def vm(*refs: Any, **spec: Any) -> Object:
 
 
 def needs(obj: Object, facts: Mapping[Fact, Any] | None = None) -> Dependencies:
-    return dependencies(obj, view(facts))
+    return dependencies(obj, view(facts), place_of())
 
 
 def view(facts: Mapping[Fact, Any] | None = None) -> View:
@@ -89,7 +89,7 @@ def told(found: Dependencies, name: str) -> Condition:
 def device(key: Key, boot: int, **what: Any) -> Device:
     data = EXPORTS[key]
     image_format = data.driver if isinstance(data, ImageData) else "qcow2"
-    return Device(data.path, image_format, serial(f"uid-{key.name}"), boot=boot, **what)
+    return Device(data.paths[NAME], image_format, serial(f"uid-{key.name}"), boot=boot, **what)
 
 
 def test_all_that_is_there_is_found() -> None:
@@ -153,7 +153,7 @@ def test_a_disk_that_cannot_be_had_is_told_of(
         assert ("block devices are ready" in condition.message) is bool(more)
         assert ("(1 of 2 block" in condition.message) is bool(more)
         assert [each.path for each in found.devices] == ["/pool/data"] * len(more)
-    assert all_there(vm(ROOT), vm(ROOT, *more).spec, view(facts)) is not bool(sentence)
+    assert all_there(vm(ROOT), vm(ROOT, *more).spec, view(facts), place_of()) is not bool(sentence)
 
 
 @pytest.mark.parametrize("under_way", [(), (ROOT,), (DATA,), (ROOT, DATA)])
@@ -229,20 +229,15 @@ BIG = {"cores": {"min": 2, "max": 8}, "coreFractions": [100], "memory": {"max": 
 def test_a_size_that_the_class_does_not_allow_keeps_a_machine_off(
     policy: Any, spec: Mapping[str, Any], fits: bool
 ) -> None:
-    found = needs(vm(ROOT, **spec), {(EXPORT, HOST_CLASS): ClassData(CPU, (policy,))})
+    found = needs(vm(ROOT, **spec), {(EXPORT, HOST_CLASS): ClassData({NAME: CPU}, (policy,))})
     wrong = [each for each in found.conditions if each.type == "SizingPolicyMatched"]
     assert (found.ready, wrong == [], found.cpu) == (fits, fits, CPU)
 
 
-@pytest.mark.parametrize(
-    ("memory", "ready"), [(GIB + 1, True), (GIB, True), (GIB - 1, False), (None, True)]
-)
-def test_a_machine_that_its_node_is_too_small_for_is_not_ready(
-    memory: int | None, ready: bool
-) -> None:
-    """While the node is not known nothing is."""
-    node = None if memory is None else replace(HOST, memory=memory)
-    found = needs(vm(ROOT), {(NODE, HOST.name): node})
+@pytest.mark.parametrize(("memory", "ready"), [(GIB + 1, True), (GIB, True), (GIB - 1, False)])
+def test_a_machine_that_its_node_is_too_small_for_is_not_ready(memory: int, ready: bool) -> None:
+    at = place_of(replace(HOST, memory=memory))
+    found = dependencies(vm(ROOT), view(), at)
     assert (found.ready, found.shortage == "") == (ready, ready)
 
 

@@ -54,7 +54,7 @@ def test_a_class_gives_the_cpu_that_its_node_can(
     node = replace(NODE, cpu_modes=frozenset(modes))
     found = decided(decide, of(cpu, sizingPolicies=policies), on(node))
     if isinstance(expected, GuestCpu):
-        assert found.export == ClassData(expected, tuple(policies))
+        assert found.export == ClassData({NODE.name: expected}, tuple(policies))
         assert found.ok
         assert said(found)["phase"] == "Ready"
         assert said(found)["availableNodes"] == [NODE.name]
@@ -118,7 +118,9 @@ def test_features_are_discovered_once(
     assert condition(found, "Discovered").status == ("True" if discovered else "False")
     assert bool(condition(found, "Discovered").message) is not discovered
     fits = reason == "SuitableNodesFound"
-    assert found.export == (ClassData(GuestCpu("custom", "qemu64", features), ()) if fits else None)
+    assert found.export == (
+        ClassData({NODE.name: GuestCpu("custom", "qemu64", features)}, ()) if fits else None
+    )
     assert found.ok is fits
 
 

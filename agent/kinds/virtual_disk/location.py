@@ -1,0 +1,99 @@
+"""Where a disk is, or is to be made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.core.facts import View
+from agent.core.identity import POOL, disk_volume
+from agent.core.known import SHARED, VOLUME, VOLUME_AT
+from agent.core.model import Key, Object
+from agent.core.nodes import HOME
+from agent.kinds.local import (
+    Place,
+    away,
+    bearing,
+    missing,
+    nodes,
+    place,
+    places,
+    several,
+    unread,
+)
+from agent.kinds.virtual_image import ImageData
+
+PROVISIONED = ("Ready", "Resizing", "PVCLost")
+COPIES = (
+    "The nodes {} each have a volume of this disk, and nothing tells which one is right: delete "
+    "the other with `virsh vol-delete`."
+)
+
+
+@dataclass(frozen=True)
+class Location:
+    """`at` is None where nothing can be done; then `why` says why, in a sentence."""
+
+    at: Place | None
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Where its volume can be opened, by node."""
+    why: str = ""
+
+
+def location(disk: Object, view: View) -> Location:
+    name = disk_volume(view.fleet, disk.key, disk.uid)
+    there = view.read(VOLUME_AT, (POOL, name)) or ()
+    shared = POOL in (view.read(SHARED, None) or ())
+    node, why = _node(disk, there, view, shared=shared)
+    why = why or (away(view, node) if node else "")
+    at = place(view, node) if node and not why else None
+    if at is None:
+        return Location(None, why=why)
+    with_it = [each for each in there if shared and not away(view, each)] or [at.name]
+    volumes = ((each, view.read(VOLUME, (each, POOL, name))) for each in with_it)
+    return Location(at, {each: volume.path for each, volume in volumes if volume is not None})
+
+
+def _node(disk: Object, there: tuple[str, ...], view: View, *, shared: bool) -> tuple[str, str]:
+    """The node's name, or why there is none."""
+    previous = view.previous(disk.key)
+    recorded: str = previous.get(HOME, "")
+    home = bearing(view, recorded) if recorded else ""
+    if shared and there:  # whoever has it has the same
+        return next((each for each in there if not away(view, each)), there[0]), ""
+    if home and (home in there or not there):
+        return home, ""
+    if len(there) > 1:
+        return "", COPIES.format(" and ".join(there))
+    if there:
+        return there[0], away(view, home) if home else ""
+    if previous.get("phase") in PROVISIONED:
+        return next(iter(nodes(view)), ""), missing(view)
+    return _chosen(disk, view), unread(view)
+
+
+def _chosen(disk: Object, view: View) -> str:
+    """A node for a disk that is new: one that has the image that it is made from, else the first
+    one that can be read.
+    """
+    every = places(view)
+    key = made_from(disk)
+    data = view.export(ImageData, key) if key is not None else None
+    found = [at for at in every if data is not None and at.name in data.paths] or every
+    return found[0].name if found else next(iter(nodes(view)), "")
+
+
+def made_from(disk: Object) -> Key | None:
+    """The image that a disk is made from, if it is one."""
+    ref = disk.spec.get("dataSource", {}).get("objectRef", {})
+    if ref.get("kind") not in ("VirtualImage", "ClusterVirtualImage"):
+        return None
+    cluster = ref["kind"] == "ClusterVirtualImage"
+    return Key(ref["kind"], "" if cluster else disk.key.namespace, ref["name"])
+
+
+def belongs(view: View, at: Place | None, *, chosen: bool) -> Mapping[str, str]:
+    """What the status says of the node that it belongs to: written before anything is made there,
+    where there are several.
+    """
+    return {HOME: at.name} if at is not None and chosen and several(view) else {}

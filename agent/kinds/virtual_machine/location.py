@@ -1,0 +1,79 @@
+"""Where a VM is, and where it belongs. It may run on one node alone: as long as another one may
+have its domain, and cannot be read, it is started nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agent.core.facts import View
+from agent.core.known import DOMAIN_AT
+from agent.core.model import Object
+from agent.core.nodes import HOME
+from agent.kinds.local import Place, away, bearing, missing, place, places, several, unread
+from agent.kinds.virtual_disk import DiskData
+from agent.kinds.virtual_machine.dependencies import disks
+
+BOTH = (
+    "Its domain is on the nodes {} at once: it may run twice, and its data may differ. Nothing is "
+    "done to either. See which one is right, and undefine the other with `virsh undefine "
+    "--keep-nvram`."
+)
+
+
+BETWEEN = ","
+"""Stands between the names of nodes that had the domain at once."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """`at` is None where nothing can be done; then `why` says why, in a sentence."""
+
+    at: Place | None
+    """The node that has the domain, or that is to have it."""
+    home: str = ""
+    """The node that it belongs to, or the nodes that have its domain; empty where none has been
+    chosen for good, and where there is just one.
+    """
+    why: str = ""
+    twice: bool = False
+    """True if more than one node has its domain."""
+
+
+def location(vm: Object, uuid: str, view: View) -> Location:
+    there = view.read(DOMAIN_AT, uuid) or ()
+    if len(there) > 1:
+        return Location(None, BETWEEN.join(there), BOTH.format(" and ".join(there)), twice=True)
+    recorded: str = view.previous(vm.key).get(HOME, "")
+    homes = tuple(bearing(view, name) for name in recorded.split(BETWEEN) if name)
+    why = next(filter(None, _hindrances(vm, view, homes, there)), "")
+    if why:
+        return Location(None, recorded, why)
+    name = next(iter((*there, *homes)), "")
+    at = place(view, name) if name else _chosen(vm, view)
+    known = at is not None and (bool(homes) or (bool(there) and several(view)))
+    return Location(at, at.name if at is not None and known else "")
+
+
+def _hindrances(
+    vm: Object, view: View, homes: tuple[str, ...], there: tuple[str, ...]
+) -> Iterator[str]:
+    """Why nobody can tell where the domain is, or what it does."""
+    yield from (away(view, node) for node in {*there, *homes})
+    if there:
+        return
+    if view.previous(vm.key).get("virtualMachinePods"):
+        yield missing(view)  # there was a domain: somebody may have moved it
+    elif not homes:
+        yield unread(view)
+
+
+def _chosen(vm: Object, view: View) -> Place | None:
+    """A node for a VM that is new: one that has its disks, the first one of these."""
+    every = places(view)
+    found = every
+    for disk in disks(vm, vm.spec):
+        if (data := view.export(DiskData, disk)) is not None:
+            found = [at for at in found if at.name in data.paths]
+    return next(iter(found or every), None)

@@ -1,0 +1,250 @@
+"""One host's side of the agent: what is read of it, when, and what is known from it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from agent.core.facts import Engine
+from agent.core.host import Host, HostError, HostEvent, RawNode
+from agent.core.identity import POOL
+from agent.core.known import FREE, NODE
+from agent.core.model import Json
+from agent.core.quantity import format_bytes
+from agent.reconcile.guests import Guests
+from agent.reconcile.news import NodeLanes, Post, Task, reported
+from agent.reconcile.workers import Counter
+from agent.reconcile.world import (
+    DomainRead,
+    FullRead,
+    GuestRead,
+    NodeLost,
+    Observation,
+    Part,
+    ReadFailed,
+    SpaceRead,
+    World,
+    wants_guest,
+)
+
+log = logging.getLogger("gitvirt")
+
+FULL_READ_EVERY = 300.0
+RETRY = 5.0
+"""Seconds until a host that could not be read is read again."""
+STARTING = 1.0
+"""Seconds until a domain that starts up is read again: libvirt tells of no start that fails."""
+
+
+SPACE_EVERY = 10.0
+"""Seconds between two looks for space, while a guest waits for some: no event tells of it."""
+SOON = 10.0
+"""Seconds for which a host may be out of reach before anything is said of what is on it: a libvirtd
+that restarts is back sooner.
+"""
+
+
+class HostSide:
+    """Turns events into reads, and reads into facts."""
+
+    def __init__(
+        self,
+        host: Host,
+        world: World,
+        engine: Engine,
+        lanes: NodeLanes,
+        post: Post,
+        numbers: Counter,
+        pools: frozenset[str],
+    ) -> None:
+        self._host, self._world, self._engine = host, world, engine
+        self._lanes, self._post, self._numbers = lanes, post, numbers
+        self._pools = pools
+        self.name = host.name
+        self.error = ""
+        """Why the node cannot be reached; empty while it can."""
+        self.read = False
+        """True once it has been read."""
+        self._mistakes: dict[Part, str] = {}
+        """What could not be read since, by a mistake of this program."""
+        self._away_since: float | None = None
+        """When it was first found out of reach, since it was read last."""
+        self._reading = False
+        self._read_at = 0.0
+        self._changed: set[str] = set()
+        """UUIDs of domains to be read."""
+        self._starting: dict[str, float] = {}
+        """When each domain that starts up is to be read again, by UUID."""
+        self._starved: set[str] = set()
+        """UUIDs of domains that wait for space."""
+        self._space_at = 0.0
+        """When the free space is to be read again, as long as somebody waits for some."""
+        self._guests = Guests()
+        host.subscribe(post)
+
+    @property
+    def seen(self) -> bool:
+        """True once it has been read, and while it can be."""
+        return self.read and not self.error
+
+    @property
+    def node(self) -> RawNode | None:
+        """As last read; None before the first time."""
+        return self._engine.get(NODE, self.name)
+
+    def away(self, now: float) -> bool:
+        """True once it has been out of reach for so long that it has to be told."""
+        return self._away_since is not None and now >= self._away_since + SOON
+
+    def described(self) -> dict[str, Json]:
+        """The node as agent.yaml has it."""
+        told: dict[str, Json] = {
+            "name": self.name,
+            "ready": not self.error,
+            "message": self.error or next(iter(self._mistakes.values()), ""),
+        }
+        if (node := self.node) is not None:
+            told |= {"memory": format_bytes(node.memory), "libvirt": node.libvirt_version}
+        return told
+
+    def happened(self, event: HostEvent, now: float) -> None:
+        match event.what:
+            case "disconnected":
+                self.lost("the connection to libvirt is lost", now)
+            case "unreadable":
+                self._read_at = min(self._read_at, now + RETRY)
+            case _ if event.uuid:
+                self._changed.add(event.uuid)
+            case _:
+                self._read_at = 0.0
+
+    def ask(self, now: float) -> None:
+        """Start the reads that are due."""
+        if not self._reading and now >= self._read_at:
+            self._reading = True
+            self._lanes.reads(reported(self._post, self._read_all, self._unread))
+        due = {uuid for uuid, at in self._starting.items() if at <= now}
+        for uuid in self._changed | due:
+            self._starting.pop(uuid, None)
+            self._lanes.reads(self._read_one(uuid))
+        self._changed = set()
+        if self._starved and now >= self._space_at:
+            self._space_at = now + SPACE_EVERY
+            self._lanes.reads(self._read_space())
+        for uuid in self._guests.take_due(now):
+            self._lanes.guests(self._ask_guest(uuid))
+
+    def take(self, news: Observation, now: float) -> None:
+        """Turn an observation into facts."""
+        if isinstance(news, FullRead):
+            self._reading, self._read_at = False, now + FULL_READ_EVERY
+            if self.error:
+                log.info("node %s: reachable again", self.name)
+            self.error, self.read, self._away_since = "", True, None
+            self._mistakes.clear()
+        elif isinstance(news, NodeLost):
+            self._reading, self._read_at = False, now + RETRY
+            self.lost(news.message, now)
+        elif isinstance(news, ReadFailed):
+            self._misread(news, now)
+        self._world.take(news)
+        if isinstance(news, FullRead):
+            for uuid in self._world.domains(self.name):
+                self._look_at(uuid, now)
+        elif isinstance(news, DomainRead):
+            self._mistakes.pop(Part.DOMAIN, None)
+            self._look_at(news.uuid, now)
+        elif isinstance(news, GuestRead) and news.info is not None:
+            self._mistakes.pop(Part.GUEST, None)
+            self._guests.answered(news.uuid, news.info, now)
+        elif isinstance(news, SpaceRead):
+            self._mistakes.pop(Part.SPACE, None)
+
+    def due(self, now: float) -> float:
+        """When something is to be asked or told of it."""
+        due = [now + FULL_READ_EVERY if self._reading else self._read_at, self._guests.due]
+        if self._starved:
+            due.append(self._space_at)
+        if self._away_since is not None and not self.away(now):
+            due.append(self._away_since + SOON)
+        return min(*due, *self._starting.values())
+
+    def lost(self, message: str, now: float) -> None:
+        """It cannot be read, for this reason."""
+        if message != self.error:
+            log.error("node %s: %s", self.name, message)
+        self.error = message
+        if self._away_since is None:
+            self._away_since = now
+
+    def _misread(self, news: ReadFailed, now: float) -> None:
+        """Told with the node, which is there all the same; and a domain is read with all others."""
+        self._mistakes[news.part] = f"{news.part.value} cannot be read: {news.message}"
+        if news.part is Part.DOMAIN:
+            self._read_at = min(self._read_at, now + RETRY)
+
+    def _failed(self, part: Part) -> Callable[[str], ReadFailed]:
+        return lambda message: ReadFailed(self.name, part, message)
+
+    def _read_all(self) -> Observation:
+        number = self._numbers.next()
+        try:
+            self._host.ensure_pool(POOL)
+            return FullRead(number, self._host.read(self._pools))
+        except HostError as error:
+            return self._unread(str(error))
+
+    def _unread(self, message: str) -> NodeLost:
+        return NodeLost(self.name, message)
+
+    def _read_one(self, uuid: str) -> Task:
+        def read() -> DomainRead | HostEvent:
+            number = self._numbers.next()
+            try:
+                return DomainRead(number, self.name, uuid, self._host.read_domain(uuid))
+            except HostError:
+                return HostEvent(self.name, "", "unreadable")
+
+        return reported(self._post, read, self._failed(Part.DOMAIN))
+
+    def _look_for_space(self, uuid: str, *, starved: bool) -> None:
+        """What was free before a guest found no space says nothing."""
+        if starved and uuid not in self._starved:
+            self._engine.put(FREE, (self.name, POOL), None)
+            self._space_at = 0.0
+            self._starved.add(uuid)
+        elif not starved:
+            self._starved.discard(uuid)
+
+    def _read_space(self) -> Task:
+        def read() -> SpaceRead | None:
+            try:
+                return SpaceRead(self.name, POOL, self._host.free_space(POOL))
+            except HostError as error:
+                log.debug("node %s: %s", self.name, error)
+                return None  # it is asked again
+
+        return reported(self._post, read, self._failed(Part.SPACE))
+
+    def _look_at(self, uuid: str, now: float) -> None:
+        """What a read of this domain gives rise to."""
+        known = self._world.domains(self.name).get(uuid)
+        if known is not None and known.starting:
+            self._starting[uuid] = now + STARTING
+        else:
+            self._starting.pop(uuid, None)
+        self._look_for_space(uuid, starved=known is not None and known.starved)
+        if known is not None and wants_guest(known):
+            self._guests.opened(uuid, now)
+        else:
+            self._guests.closed(uuid)
+
+    def _ask_guest(self, uuid: str) -> Task:
+        def ask() -> GuestRead | None:
+            try:
+                info = self._host.guest_info(uuid)
+            except HostError:
+                return None  # it is asked again
+            return None if info is None else GuestRead(self.name, uuid, info)
+
+        return reported(self._post, ask, self._failed(Part.GUEST))
