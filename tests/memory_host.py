@@ -85,6 +85,9 @@ class MemoryHost:
     layers: dict[str, str] = field(default_factory=dict)
     """What each file that was made by hand is based on, by path."""
 
+    mute: set[str] = field(default_factory=set)
+    """Domains that cannot be read: their QEMU process does not answer."""
+
     def __post_init__(self) -> None:
         self.name = self.node.name
         self._lock = threading.RLock()
@@ -103,11 +106,18 @@ class MemoryHost:
             for pool in sorted(pools):
                 volumes.update(self.read_volumes(pool))
             paths = {pool: self._path(pool) for pool in pools if pool in self.pools}
-            return Reading(self.node, dict(self._domains), volumes, paths)
+            domains = {uuid: self._shown(domain) for uuid, domain in self._domains.items()}
+            return Reading(self.node, domains, volumes, paths)
 
     def read_domain(self, uuid: str) -> RawDomain | None:
         self._reach()
-        return self._domains.get(uuid)
+        domain = self._domains.get(uuid)
+        return None if domain is None else self._shown(domain)
+
+    def _shown(self, domain: RawDomain) -> RawDomain:
+        if domain.uuid not in self.mute:
+            return domain
+        return RawDomain(domain.uuid, domain.name, domain.state, domain.reason, "", unread=True)
 
     def read_volumes(self, pool: str) -> Mapping[tuple[str, str], RawVolume]:
         self._reach()

@@ -32,6 +32,7 @@ from agent.core.known import (
 )
 from agent.core.mistakes import INTERNAL, mistake
 from agent.core.model import Condition, Json, Key, Object
+from agent.core.status import still
 
 E = TypeVar("E")
 
@@ -263,11 +264,5 @@ class Engine:
 
 def _told(previous: Mapping[str, Json], error: Exception) -> dict[str, Any]:
     """The last status, with the mistake."""
-    conditions = [
-        Condition(known["type"], known["status"], known["reason"], known["message"])
-        for known in previous.get("conditions", ())
-        if known["type"] != UNDECIDED
-    ]
     message = f"Nothing is done about it: {mistake(error)}."
-    told = Condition(UNDECIDED, "False", INTERNAL, message)
-    return {**previous, "conditions": [*conditions, told]}
+    return still(previous, Condition(UNDECIDED, "False", INTERNAL, message))

@@ -40,6 +40,12 @@ class RawDomain:
     event), in seconds since the epoch; 0 if it has not.
     """
 
+    unread: bool = False
+    """True of an instance whose QEMU process has left a command without an answer and that nobody
+    has read before: newer versions of libvirt give its definitions once it answers or ends. Both
+    are empty, and may say anything.
+    """
+
     @property
     def starved(self) -> bool:
         """True if QEMU paused it: a write failed, for want of space where its disks lie."""

@@ -41,6 +41,16 @@ def stamp(
     return status
 
 
+def still(previous: Mapping[str, Json], news: Condition) -> dict[str, Any]:
+    """The report of a status that stays as it is, but for one condition."""
+    conditions = [
+        Condition(known["type"], known["status"], known["reason"], known["message"])
+        for known in previous.get("conditions", ())
+        if known["type"] != news.type
+    ]
+    return {**previous, "conditions": [*conditions, news]}
+
+
 def _stamped(
     condition: Condition, old: Mapping[str, Json] | None, generation: int, now: float
 ) -> dict[str, Json]:

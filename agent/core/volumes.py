@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from lxml import etree
 
@@ -36,6 +36,7 @@ def volume_xml(
     return etree.tostring(root, encoding="unicode")
 
 
+UNREAD = " (which does not answer, so that nobody can tell)"
 _DISK = re.compile(r"<disk [^>]*>.*?</disk>", re.DOTALL)
 _SERIAL = re.compile(r"<serial>([0-9a-f]{32})</serial>")
 
@@ -51,18 +52,20 @@ def written_by(domain: RawDomain) -> frozenset[str]:
 
 def mentions(domain: RawDomain, name: str) -> bool:
     """True if a domain, on or off, refers to a volume of that name. One that merely looks alike
-    counts too.
+    counts too, and whatever may stand in a domain that cannot be read.
     """
+    if domain.unread:
+        return True
     marks = tuple(before + name for before in "/'\">")
     return any(mark in xml for xml in (domain.inactive_xml, domain.active_xml) for mark in marks)
 
 
-def untold(domains: Iterable[RawDomain], bases: Mapping[str, str]) -> tuple[str, ...]:
+def untold(domains: Collection[RawDomain], bases: Mapping[str, str]) -> tuple[str, ...]:
     """Domains, in words, of which nobody can tell on what files their disks are based: these lie in
     no storage pool that libvirt knows, and do not run. Any volume may be among them. `bases` is
     what `Host.read_bases` says.
     """
-    unknown = set()
+    unknown = {f"domain {domain.name}" for domain in domains if domain.unread}
     for domain in domains:
         known = {**bases, **_running_bases(domain)}
         for path in _overlays(domain):
@@ -115,7 +118,11 @@ def users_of(
     """Whoever refers to a volume of that name, in words: any domain, whosever it is, on or off, and
     volumes that are based on it. A name that merely looks alike counts too.
     """
-    users = [f"domain {domain.name}" for domain in domains if mentions(domain, name)]
+    users = [
+        f"domain {domain.name}{UNREAD if domain.unread else ''}"
+        for domain in domains
+        if mentions(domain, name)
+    ]
     users += [
         f"volume {volume.name}"
         for volume in volumes

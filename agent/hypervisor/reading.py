@@ -48,8 +48,8 @@ class DomainReader:
             uuid = domain.UUIDString()
             state = (stats.get("state.state", 0), stats.get("state.reason", 0))
             known = self._known.get(uuid)
-            if waits and known is not None and _hangs(domain, known):
-                raws[uuid] = _as_known(known, state)
+            if waits and _hangs(domain):
+                raws[uuid] = _as_known(domain, uuid, known, state)
                 continue
             raw = _read_once(domain, uuid, state, uuid not in transient, uuid in saved)
             if raw is None:  # it changed while it was read
@@ -83,12 +83,9 @@ def _uuids(connection: libvirt.virConnect, flags: int) -> frozenset[str]:
     return frozenset(domain.UUIDString() for domain in connection.listAllDomains(flags))
 
 
-def _hangs(domain: libvirt.virDomain, known: RawDomain) -> bool:
-    """True for an instance that is known and whose QEMU process has left a command without an
-    answer. Its definitions may well be those that are known: nothing but a change that is made now
-    would be missed, and that one shows when the process answers or ends.
-    """
-    if domain.ID() < 0 or not known.active_xml:
+def _hangs(domain: libvirt.virDomain) -> bool:
+    """True for an instance whose QEMU process has left a command without an answer."""
+    if domain.ID() < 0:
         return False
     try:
         control: Json = domain.controlInfo()
@@ -98,23 +95,30 @@ def _hangs(domain: libvirt.virDomain, known: RawDomain) -> bool:
     return bool(state == libvirt.VIR_DOMAIN_CONTROL_OCCUPIED and since >= _PATIENCE)
 
 
-def _as_known(known: RawDomain, state: tuple[int, ...]) -> RawDomain:
+def _as_known(
+    domain: libvirt.virDomain, uuid: str, known: RawDomain | None, state: tuple[int, ...]
+) -> RawDomain:
+    """Its definitions may well be those that are known: nothing but a change that is made now would
+    be missed, and that one shows when the process answers or ends.
+    """
     name, reason = name_state(state[0], state[1])
+    if known is None or not known.active_xml:
+        return RawDomain(uuid, domain.name(), name, reason, "", unread=True)
     return replace(known, state=name, reason=reason)
 
 
 def _read_alone(
     connection: libvirt.virConnect, uuid: str, known: RawDomain | None = None
 ) -> RawDomain | None:
-    waits = known is not None and connection.getLibVersion() >= _WAITS
+    waits = connection.getLibVersion() >= _WAITS
     for _ in range(_ATTEMPTS):
         try:
             domain = connection.lookupByUUIDString(uuid)
             persistent = bool(domain.isPersistent())
             saved = persistent and bool(domain.hasManagedSaveImage(0))
             state: Json = domain.state()
-            if waits and known is not None and _hangs(domain, known):
-                return _as_known(known, tuple(state))
+            if waits and _hangs(domain):
+                return _as_known(domain, uuid, known, tuple(state))
             raw = _read_once(domain, uuid, tuple(state), persistent, saved)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:

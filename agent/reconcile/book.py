@@ -60,6 +60,7 @@ class Book:
         """Keys of the operations among the records."""
         self.outbox = Outbox()
         self.trash = Trash(self.outbox)
+        self._world = world
         self._origins = Origins(catalogue, world, self.trash, fleet)
         self.held: tuple[Problem, ...] = ()
         self.problems: tuple[Problem, ...] = ()
@@ -119,7 +120,7 @@ class Book:
         last_good = self._last_good(desired.invalid)
         in_force = {**manifests, **last_good} if last_good else manifests
         for key in new:
-            if unread and key not in self.records:
+            if key not in self.records and (unread or self._world.mute):
                 early = self._origins.too_early(manifests[key], unread, fresh=self._fresh)
                 if early:
                     path, line = desired.paths.get(key, ""), manifests[key].line
@@ -152,7 +153,7 @@ class Book:
         known = {key: each.obj.uid for key, each in self.records.items() if key.kind == kind}
         memories = self._origins.unknown(known)
         self._adopt(memories)
-        self._proved = whole
+        self._proved = whole and not self._world.mute
         return memories
 
     def _adopt(self, memories: Mapping[Key, DomainMetadata]) -> None:

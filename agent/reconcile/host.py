@@ -229,7 +229,7 @@ class HostSide:
     def _look_at(self, uuid: str, now: float) -> None:
         """What a read of this domain gives rise to."""
         known = self._world.domains(self.name).get(uuid)
-        if known is not None and known.starting:
+        if known is not None and (known.starting or known.unread):
             self._starting[uuid] = now + STARTING
         else:
             self._starting.pop(uuid, None)

@@ -24,6 +24,10 @@ UNREAD = (
     "it is new here, and may be on {}, out of reach since the agent started: it is taken in once "
     "that can be read, or is not among the nodes of the settings any more"
 )
+MUTE = (
+    "it is new here, and there is a domain of its machine's that does not answer, so that nobody "
+    "can tell what it is: it is taken in once that can be read"
+)
 
 
 class Origins:
@@ -52,15 +56,18 @@ class Origins:
 
     def too_early(self, manifest: Manifest, unread: Sequence[str], *, fresh: bool) -> str:
         """Why an object that the ledger does not know cannot be called a new one as long as some
-        nodes have not been read, in a sentence; empty if it can. With a `fresh` ledger nobody knows
-        which operations are done, either.
+        nodes, or its domain, have not been read, in a sentence; empty if it can. With a `fresh`
+        ledger nobody knows which operations are done, either.
         """
         kind = self._catalogue.kinds[manifest.key.kind]
         # of these a host may know an object that the ledger does not
         remembered = kind.keeps_data or kind is self._catalogue.machine or (kind.request and fresh)
         if not remembered or self._trash.restorable(manifest.key):
             return ""
-        return UNREAD.format(", ".join(unread))
+        if unread:
+            return UNREAD.format(", ".join(unread))
+        uuid = domain_uuid(self._fleet, self.machine(manifest))
+        return MUTE if any(domain == uuid for _, domain in self._world.mute) else ""
 
     def volumes(self, key: Key) -> Mapping[str, str]:
         """Volumes that may be a new disk's, by uid: those of its name that the trash does not know.

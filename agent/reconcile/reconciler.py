@@ -211,9 +211,9 @@ class Reconciler:
         owner.ended(outcome, now)
 
     def _seen(self, news: Observation, now: float) -> None:
-        unread = self._hosts.unread
+        unread = self._hosts.unread, self._world.mute
         self._hosts.take(news, now)
-        if self._hosts.unread != unread:
+        if (self._hosts.unread, self._world.mute) != unread:
             self._accepted = False  # what is new in Git may have waited for this
 
     def _synced(self, news: Synced, now: float) -> None:

@@ -121,6 +121,8 @@ class World:
         """By node, and pool and name."""
         self.image_data: set[tuple[str, str]] = set()
         """(node, volume) of everything that this fleet imported."""
+        self.mute: frozenset[tuple[str, str]] = frozenset()
+        """(node, UUID) of the domains that cannot be read."""
         self.named: dict[str, set[str]] = {}
         """Volumes by what the names of a disk's begin with."""
 
@@ -181,6 +183,8 @@ class World:
             known.pop(uuid, None)
         else:
             known[uuid] = raw
+        if (raw is not None and raw.unread) != (key in self.mute):
+            self.mute ^= {key}
         if raw is None or not raw.active:
             self._engine.put(GUEST, key, None)
         if old is not None and (raw is None or raw.name != old.name):

@@ -94,6 +94,15 @@ def test_a_domain_whose_files_nobody_can_tell_is_named(
     assert all(each.startswith("domain vm (/") for each in found)
 
 
+def test_a_domain_that_cannot_be_read_may_use_any_volume() -> None:
+    mute = RawDomain("uuid", "mute", "running", "booted", "", unread=True)
+    assert mentions(mute, "x")
+    assert untold([mute], {}) == ("domain mute",)
+    assert users_of("x", [mute], ()) == (
+        "domain mute (which does not answer, so that nobody can tell)",
+    )
+
+
 def test_who_uses_a_volume_is_told_in_words() -> None:
     domains = [domain(disk("/pool/x"), name="vm2"), domain(disk("/pool/x"), name="vm1"), domain()]
     volumes = [volume("y", "/pool/x"), volume("z", "/pool/an-x"), volume("x"), volume("w", "x")]

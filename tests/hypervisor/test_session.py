@@ -12,6 +12,7 @@ import libvirt
 import pytest
 
 from agent.core.host import HostError
+from agent.hypervisor import reading
 from agent.hypervisor.host import Deadlines, LibvirtHost
 from tests.hosts import PATIENCE, Events, Session, end_process, remove_domains
 from tests.hypervisor.rigs import Rig, domain_xml, metadata_xml
@@ -221,6 +222,34 @@ def test_a_qemu_that_hangs_delays_its_own_domain_alone(
         assert 'note="alive"' in impatient.read(frozenset()).domains[well].active_xml
     finally:
         end_process(pid, signal.SIGCONT)
+    rig.events.until(lambda: accepted(impatient, stuck))
+
+
+def test_one_that_hangs_and_that_nobody_has_read_before_keeps_nobody_from_reading_the_others(
+    impatient: LibvirtHost, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_WAITS", 0)  # as if this were a version of libvirt that waits
+    rig = Rig(impatient)
+    stuck, well = rig.running("stuck"), rig.running("well")
+    end_process(session.qemu_pid("stuck"), signal.SIGSTOP)
+    try:
+        with pytest.raises(HostError):
+            impatient.shutdown(stuck)  # a command without an answer
+        newcomer = session.open(IMPATIENT)
+        try:
+            domains = newcomer.read(frozenset()).domains
+            alone = newcomer.read_domain(stuck)
+        finally:
+            newcomer.close()
+    finally:
+        end_process(session.qemu_pid("stuck"), signal.SIGCONT)
+    assert (domains[stuck].unread, domains[stuck].name, domains[stuck].state) == (
+        True,
+        "stuck",
+        "running",
+    )
+    assert alone == domains[stuck]
+    assert (domains[well].unread, bool(domains[well].active_xml)) == (False, True)
     rig.events.until(lambda: accepted(impatient, stuck))
 
 

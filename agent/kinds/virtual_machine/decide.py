@@ -38,7 +38,7 @@ from agent.kinds.virtual_machine.files import elsewhere
 from agent.kinds.virtual_machine.intent import Intent, can_start, current_phase, intent
 from agent.kinds.virtual_machine.location import Location, location
 from agent.kinds.virtual_machine.operations import none_taken_up
-from agent.kinds.virtual_machine.report import Report, conflict, torn, unreachable
+from agent.kinds.virtual_machine.report import Report, conflict, torn, unreachable, unread
 from agent.kinds.virtual_machine.seen import Seen, seen
 from agent.kinds.virtual_machine.situation import Situation, foreign, situation
 
@@ -59,6 +59,8 @@ class Planner:
             return self._left(vm, uuid, where, view)
         taken = view.read(DOMAIN_NAME, (at.name, domain_name(vm.key)))
         raw: RawDomain | None = view.read(DOMAIN, (at.name, uuid))
+        if raw is not None and raw.unread:
+            return unread(vm, view.previous(vm.key), _kept_open(vm, view))
         shown = seen(raw, self._rules)
         problem = foreign(vm, shown, taken, uuid, view)
         if problem:
@@ -166,6 +168,12 @@ def _publish(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
         if disk not in case.needs.claims:
             facts |= LEAVING.states(disk, case.vm.key)
     return facts
+
+
+def _kept_open(vm: Object, view: View) -> dict[Fact, Any]:
+    """Disks that an instance may have open that nobody can read."""
+    found = {*disks(vm, vm.spec), *disks(vm, view.previous(vm.key))}
+    return {(ATTACHED, (disk, vm.key)): True for disk in found}
 
 
 def _moved(vm: Object, shown: Seen, at: Place, view: View) -> dict[Fact, Any]:

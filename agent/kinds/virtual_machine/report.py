@@ -10,10 +10,11 @@ from agent.core.changes import Change, redacted
 from agent.core.facts import Decision
 from agent.core.host import GuestInfo, RawDomain
 from agent.core.identity import domain_name
+from agent.core.known import Fact
 from agent.core.model import Condition, Json, Object
 from agent.core.nodes import HOME
 from agent.core.quantity import format_bytes
-from agent.core.status import timestamp, transitions
+from agent.core.status import still, timestamp, transitions
 from agent.kinds.local import NOT_READY, Place, unknown
 from agent.kinds.virtual_machine import power, space
 from agent.kinds.virtual_machine.definition import DomainFacts
@@ -26,6 +27,10 @@ from agent.kinds.virtual_machine.wanted import LEGACY
 LIVE = ("Running", "Stopping", "Pause", "Migrating")
 RESTART = "AwaitingRestartToApplyConfiguration"
 WAITING = "Changes of the specification take effect at the next restart."
+MUTE = (
+    "Its QEMU process leaves libvirt without an answer, so that nobody can tell what it runs: "
+    "nothing is done about it until it answers or ends (`virsh destroy` ends it)."
+)
 
 
 @dataclass(frozen=True)
@@ -363,6 +368,14 @@ def torn(vm: Object, previous: Mapping[str, Json], home: str, why: str) -> Decis
     phase = "Terminating" if vm.deleted else previous.get("phase", "Pending")
     status = {**previous, HOME: home, "phase": phase, "conditions": (loud, *others)}
     return Decision(status=status, ok=False)
+
+
+def unread(vm: Object, previous: Mapping[str, Json], publish: Mapping[Fact, Any]) -> Decision:
+    """The domain cannot be read: what was known stays, and nothing is done."""
+    condition = Condition("Running", "Unknown", "NotResponding", MUTE)
+    phase = "Terminating" if vm.deleted else previous.get("phase", "Pending")
+    status = still({**previous, "phase": phase}, condition)
+    return Decision(status=status, publish=publish, ok=False)
 
 
 def conflict(vm: Object, message: str, *, gone: bool) -> Decision:

@@ -41,6 +41,8 @@ def decide(operation: Object, view: View) -> Decision:
         progress = Progress("Failed", "VirtualMachineNotFound", message)
     else:
         progress = view.read(PROGRESS, operation.uid)
+    if progress is None and previous.get("phase"):
+        return Decision()  # what the VM does cannot be seen now: what was known stays
     if progress is None:
         return Decision(status=_status(Progress("Pending", "Unknown")), waiting=True)
     return Decision(status=_status(progress))  # what is under way is the VM's
