@@ -22,7 +22,7 @@ MOVING = frozenset(
 ENDED = frozenset(("Completed", "Failed", "Superseded"))
 """Phases of requests that are history: whoever asked was told."""
 
-RESTARTS = frozenset(("AwaitingRestartToApplyConfiguration", "ConfigurationApplied"))
+AWAITING_RESTART = frozenset(("AwaitingRestartToApplyConfiguration", "ConfigurationApplied"))
 NOTES = frozenset(
     (
         "AgentReady",
@@ -107,7 +107,7 @@ def said(kind: Kind | None, status: Mapping[str, Json]) -> tuple[Said, ...]:
 def weight(condition: Mapping[str, Json], phase: str) -> Weight:
     """Of what one condition says of an object in a phase."""
     kind, state = condition.get("type"), condition.get("status")
-    if kind in RESTARTS:
+    if kind in AWAITING_RESTART:
         return Weight.RESTART
     if kind in NOTES:
         return Weight.NOTE

@@ -9,7 +9,7 @@ from itertools import pairwise
 from agent.core import nodes
 from agent.core.changes import sentence
 from agent.core.model import Json, Key
-from agent.core.overview import LIMITS, NOTES, RESTARTS, Weight, weight
+from agent.core.overview import AWAITING_RESTART, LIMITS, NOTES, Weight, weight
 from agent.core.schema import Catalogue, Kind
 from agent.core.tables import printable
 
@@ -105,7 +105,7 @@ def updated(before: Mapping[str, Json], after: Mapping[str, Json]) -> Update:
     new = {condition["type"]: condition for condition in after.get("conditions", ())}
     for kind in sorted(old.keys() | new.keys()):
         was, now = old.get(kind), new.get(kind)
-        if now is None and phase == LEAVING:
+        if now is None and phase == TERMINATING:
             continue  # nobody looks at it any more, and nothing was mended
         turned = (was or {}).get("status") != (now or {}).get("status")
         telling = telling or turned
@@ -126,10 +126,10 @@ def _other_words(was: Mapping[str, Json] | None, now: Mapping[str, Json] | None)
         yield from _phrase(now["message"])
 
 
-LEAVING = "Terminating"
+TERMINATING = "Terminating"
 RUNNING = "Running"
 """The condition that tells how an instance ended, also while the next one starts."""
-_QUIET = RESTARTS | NOTES | LIMITS
+_QUIET = AWAITING_RESTART | NOTES | LIMITS
 """Conditions that are told otherwise, or stand there from the start to the end."""
 _TURNED = {
     ("AgentReady", "True"): "the guest agent answers",

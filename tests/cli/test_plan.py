@@ -8,9 +8,8 @@ import pytest
 import yaml
 
 from agent.core import ledger
-from agent.core.model import BUILT_IN as SOURCE
-from agent.core.model import Object
-from agent.kinds.virtual_machine_class.builtin import BUILT_IN
+from agent.core.model import BUILT_IN, Object
+from agent.kinds.virtual_machine_class.builtin import CLASSES
 from tests.cli.conftest import Gitvirt
 from tests.fleets import CATALOGUE, CREATED, MACHINE, Fleet, machine, whole
 from tests.gitrepo.git import bare, git, put
@@ -23,9 +22,9 @@ DISK = whole(
 )
 
 
-(_MANIFEST,) = (each for each in BUILT_IN if each.key.name == "host")
+(_MANIFEST,) = (each for each in CLASSES if each.key.name == "host")
 HOST = ledger.document(
-    CATALOGUE, ledger.Record(Object(_MANIFEST, "0-1", 1, CREATED, SOURCE), {"phase": "Ready"})
+    CATALOGUE, ledger.Record(Object(_MANIFEST, "0-1", 1, CREATED, BUILT_IN), {"phase": "Ready"})
 )
 
 

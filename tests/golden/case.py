@@ -21,7 +21,7 @@ from agent.core.schema import Catalogue
 from agent.core.status import stamp
 from agent.kinds.registry import CHECKS, ORDER, decisions
 from agent.kinds.virtual_machine.defaults import complete
-from agent.kinds.virtual_machine_class.builtin import BUILT_IN
+from agent.kinds.virtual_machine_class.builtin import CLASSES
 
 CATALOGUE = Catalogue.load()
 CASES = Path(__file__).parent / "cases"
@@ -64,7 +64,7 @@ def manifests(name: str) -> tuple[Manifest, ...]:
 def accepted(text: bytes) -> tuple[Manifest, ...]:
     found = read_file(CATALOGUE, CHECKS, text)
     assert not found.problems, found.problems
-    known = {each.key: each for each in (*BUILT_IN, *found.manifests)}
+    known = {each.key: each for each in (*CLASSES, *found.manifests)}
     return tuple(
         complete(each, {}, known) if each.key.kind == "VirtualMachine" else each
         for each in found.manifests
@@ -88,7 +88,7 @@ class Case:
         self._put(known.NODES, None, (self.node.name,))
         self._put(known.NODE, self.node.name, self.node)
         self._put(known.POOL_PATH, (self.node.name, POOL), self.pool)
-        found = {each.key: each for each in (*BUILT_IN, *self.manifests)}
+        found = {each.key: each for each in (*CLASSES, *self.manifests)}
         for each in found.values():
             obj = Object(each, _uid(each.key), 1, CREATED, f"{COMMIT}:vms.yaml")
             if each.key.kind == "VirtualDisk":

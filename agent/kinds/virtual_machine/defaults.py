@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from agent.core.model import Json, Key, Manifest
-from agent.kinds.virtual_machine.resources import FULL
-from agent.kinds.virtual_machine_class import default_core_fraction, is_default
+from agent.kinds.virtual_machine_class import FULL, KIND, default_core_fraction, is_default
 
-KIND = "VirtualMachineClass"
 CLASS = "virtualMachineClassName"
 
 

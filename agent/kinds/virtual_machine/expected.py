@@ -11,6 +11,7 @@ from agent.core.identity import console_log, domain_name, mac_address
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json
 from agent.kinds.virtual_machine import files
+from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.definition import (
     NAMES,
     DomainFacts,
@@ -25,13 +26,9 @@ from agent.kinds.virtual_machine.provisioning import MEDIA
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted, can_be_read_only
 
-ELSEWHERE = ("blockDeviceRefs", "provisioning", "enableParavirtualization")
+DISK_FIELDS = ("blockDeviceRefs", "provisioning", "enableParavirtualization")
 """Fields without which one cannot say what disks an instance with another spec should have."""
-CLASS = "virtualMachineClassName"
-"""The field without which one cannot say what CPU it should have."""
-
-
-DEVICES = {
+DEVICE_WORDS = {
     "VirtualDisk": "disk",
     "VirtualImage": "image",
     "ClusterVirtualImage": "cluster image",
@@ -70,9 +67,9 @@ def _changed(case: Situation, wanted: DomainFacts) -> frozenset[str]:
     facts = _facts(case, memory, {**case.vm.spec, **before}, _there(case))
     facts = replace(facts, disks=files.keep(facts.disks, files.lying(case.seen)))
     changed = set(differing(facts, wanted))
-    if older or any(before.get(name) != after.get(name) for name in ELSEWHERE):
+    if older or any(before.get(name) != after.get(name) for name in DISK_FIELDS):
         changed.add("disks")
-    if before.get(CLASS) != after.get(CLASS):
+    if before.get(CLASS) != after.get(CLASS):  # which says what CPU it should have
         changed.add("cpu")
     return frozenset(changed)
 
@@ -150,7 +147,7 @@ def drift(case: Situation, facts: DomainFacts) -> Drift:
 def _devices(case: Situation) -> dict[str, str]:
     """What people call each device, by serial number."""
     named = {
-        device.serial: f"{DEVICES[ref['kind']]} {ref['name']}"
+        device.serial: f"{DEVICE_WORDS[ref['kind']]} {ref['name']}"
         for ref, device, _ in case.needs.listed
     }
     return {**named, **dict.fromkeys(MEDIA, MEDIUM)}
@@ -191,7 +188,7 @@ def _active(case: Situation, devices: Mapping[str, str]) -> Iterator[Edit]:
         return
     wanted = _facts(case, memory, {**case.vm.spec, **memory.spec}, (active,))
     comparable = _comparable(active, wanted)
-    same_disks = all(memory.spec.get(name) == case.sealed.get(name) for name in ELSEWHERE)
+    same_disks = all(memory.spec.get(name) == case.sealed.get(name) for name in DISK_FIELDS)
     names = [name for name in NAMES if name != "disks" or same_disks]
     yield from edits(INSTANCE, wanted, comparable, names, devices, Disposition.RESTART)
 

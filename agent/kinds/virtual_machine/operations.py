@@ -11,17 +11,17 @@ from agent.core.host import RawDomain
 from agent.core.known import OPERATIONS
 from agent.core.metadata import DomainMetadata, Power, Recorded
 from agent.core.model import Key, Object
+from agent.core.overview import ENDED
 from agent.core.progress import Progress
 from agent.core.status import seconds
 from agent.kinds.virtual_machine.power import Running, accept, cancel, finished, unfinished
 from agent.kinds.virtual_machine_operation import (
-    ENDED,
+    SUPPORTED,
     against_policy,
     refused,
     supersedes,
 )
 
-USER_TYPES = ("Start", "Stop", "Restart")
 _REASONS = {"Start": "StartInProgress", "Stop": "StopInProgress", "Restart": "RestartInProgress"}
 _SUSPENDED = Progress(
     "Pending", "Unknown", "The VirtualMachine is suspended: nothing is done about it."
@@ -242,7 +242,7 @@ def _cancelled(
     memory: DomainMetadata, running: Running, wanted: set[str], now: float
 ) -> DomainMetadata:
     for entry in memory.operations:
-        if entry.type not in USER_TYPES or entry.uid in wanted or entry.cancelled:
+        if entry.type not in SUPPORTED or entry.uid in wanted or entry.cancelled:
             continue
         if not finished(entry, memory, running):
             memory = cancel(memory, running, entry.uid, now)

@@ -16,10 +16,10 @@ from agent.core.identity import domain_name, domain_uuid, next_instance
 from agent.core.ledger import Record
 from agent.core.metadata import DomainMetadata, Power
 from agent.core.model import Json, Key, Manifest
+from agent.core.overview import ENDED
 from agent.core.schema import Kind
 from agent.kinds.virtual_machine.phase import ON
 from agent.kinds.virtual_machine.power import ALWAYS_OFF, ALWAYS_ON, BY_POLICY, MANUAL
-from agent.kinds.virtual_machine_operation import ENDED
 
 VM = "VirtualMachine"
 OPERATION = "VirtualMachineOperation"

@@ -20,9 +20,10 @@ from agent.kinds.virtual_machine import power, space
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.intent import Intent
-from agent.kinds.virtual_machine.resources import FULL, resources
+from agent.kinds.virtual_machine.resources import resources
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.wanted import LEGACY
+from agent.kinds.virtual_machine_class import FULL
 
 LIVE = ("Running", "Stopping", "Pause", "Migrating")
 RESTART = "AwaitingRestartToApplyConfiguration"

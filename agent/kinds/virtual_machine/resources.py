@@ -8,8 +8,6 @@ from agent.core.model import Json
 from agent.core.quantity import format_milli
 from agent.kinds.virtual_machine.topology import topology
 
-FULL = "100%"
-
 
 def requested_milli(cores: int, fraction: str) -> int:
     """Guaranteed CPU in thousandths of a core, rounded up."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from agent.core.model import Json, Key, Manifest
-
-KIND = "VirtualMachineClass"
+from agent.kinds.virtual_machine_class.validation import KIND
 
 _POLICIES: list[Json] = [
     {"cores": {"min": 1, "max": 4}, "coreFractions": [5, 10, 20, 50, 100]},
@@ -18,7 +17,7 @@ def _class(name: str, spec: dict[str, Json]) -> Manifest:
     return Manifest(Key(KIND, "", name), {}, {}, {"spec": spec})
 
 
-BUILT_IN: tuple[Manifest, ...] = (
+CLASSES: tuple[Manifest, ...] = (
     _class("host", {"cpu": {"type": "Host"}}),
     _class("generic", {"cpu": {"type": "Model", "model": "Nehalem"}, "sizingPolicies": _POLICIES}),
 )

@@ -3,11 +3,16 @@ decision.
 """
 
 from agent.kinds.record import KindRecord
-from agent.kinds.virtual_machine_operation.applicable import against_policy, refused, supersedes
-from agent.kinds.virtual_machine_operation.decide import ENDED, LOST, decide
+from agent.kinds.virtual_machine_operation.applicable import (
+    SUPPORTED,
+    against_policy,
+    refused,
+    supersedes,
+)
+from agent.kinds.virtual_machine_operation.decide import LOST, decide
 from agent.kinds.virtual_machine_operation.retention import outlived
 from agent.kinds.virtual_machine_operation.validation import CHECKS
 
-__all__ = ["ENDED", "RECORD", "against_policy", "refused", "supersedes"]
+__all__ = ["RECORD", "SUPPORTED", "against_policy", "refused", "supersedes"]
 
 RECORD = KindRecord(decide=lambda _: decide, checks=CHECKS, lost=LOST, outlived=outlived)

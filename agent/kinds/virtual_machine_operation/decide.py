@@ -8,9 +8,9 @@ from typing import Any
 from agent.core.facts import Decision, View
 from agent.core.known import PROGRESS
 from agent.core.model import Condition, Key, Object
+from agent.core.overview import ENDED
 from agent.core.progress import Progress
 
-ENDED = ("Completed", "Failed", "Superseded")
 _STATUS = {"Completed": "True", "Superseded": "True", "Failed": "False", "InProgress": "False"}
 
 LOST: Mapping[str, Any] = {

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from agent.core.ledger import Record
 from agent.core.model import Key
+from agent.core.overview import ENDED
 from agent.core.status import seconds
-from agent.kinds.virtual_machine_operation.decide import ENDED
 
 KEPT_FOR = 24 * 3600.0
 KEPT_PER_VM = 10

@@ -13,6 +13,7 @@ from agent.core.ledger import PLANS
 from agent.core.mistakes import INTERNAL
 from agent.core.model import Json, Key
 from agent.gitrepo.repository import RepositoryError
+from agent.reconcile.git import HEADS
 from agent.reconcile.news import Lanes, Post, reported
 from agent.reconcile.outbox import Outbox
 from agent.reconcile.plans.open_branches import BranchChange, OpenBranches, Surveyed
@@ -22,7 +23,6 @@ from agent.reconcile.status_branch import Ledger
 
 log = logging.getLogger("gitvirt")
 
-HEADS = "refs/heads/"
 LONGEST_NAME = 200
 STANDS = 10.0
 """Seconds that a plan stands at least, whatever the fleet does meanwhile."""

@@ -13,7 +13,7 @@ from agent.core.facts import Decision
 from agent.core.known import Fact
 from agent.core.model import Condition, Json, Key, Object
 from agent.kinds.local import NOT_READY
-from agent.kinds.virtual_machine_class.builtin import BUILT_IN
+from agent.kinds.virtual_machine_class.builtin import CLASSES
 from agent.kinds.virtual_machine_class.cpu import GuestCpu
 from agent.kinds.virtual_machine_class.decide import ClassData, decide
 from agent.kinds.virtual_machine_class.sizing import default_core_fraction, violations
@@ -164,7 +164,7 @@ def test_a_deleted_one_goes_once_no_machine_has_it() -> None:
 
 # -- the classes that exist without a manifest -------------------------------------------------
 
-GENERIC = {each.key.name: each for each in BUILT_IN}["generic"].spec["sizingPolicies"]
+GENERIC = {each.key.name: each for each in CLASSES}["generic"].spec["sizingPolicies"]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_the_more_cores_the_larger_their_share(least: int, most: int, shares: se
 
 
 def test_they_hold_by_the_rules_for_manifests() -> None:
-    for each in BUILT_IN:
+    for each in CLASSES:
         assert not [problem for check in CHECKS for problem in check(each.content)]
 
 
