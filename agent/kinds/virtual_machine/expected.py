@@ -47,21 +47,21 @@ def with_edits(case: Situation, wanted: DomainFacts) -> DomainFacts:
     """The wanted definition with all that it does not change left as it is, also where people
     changed that by hand.
     """
-    present = files.present(case.seen)
-    if present is None or case.seen.defined is None:
+    defined, present = case.seen.defined, files.present(case.seen)
+    if defined is None:
         return wanted
-    changed = _changed(case, wanted)
+    changed = _changed(case, defined, wanted)
     left = {name: getattr(present, name) for name in NAMES if name not in changed}
     return replace(wanted, **left)
 
 
-def _changed(case: Situation, wanted: DomainFacts) -> frozenset[str]:
+def _changed(case: Situation, defined: DomainFacts, wanted: DomainFacts) -> frozenset[str]:
     """Elements that the manifest, or what it refers to, changes since the domain was defined."""
-    present, memory = files.present(case.seen), case.seen.memory
-    if present is None or memory is None:
+    memory = defined.metadata
+    if memory is None:
         return frozenset()
     before, after = memory.spec, case.sealed
-    older = _older(case, present)
+    older = _older(case, defined)
     if before == after and not older:
         return frozenset()
     facts = _facts(case, memory, {**case.vm.spec, **before}, _there(case))
@@ -162,24 +162,24 @@ def _defined(case: Situation, facts: DomainFacts, devices: Mapping[str, str]) ->
         return
     if memory is None:
         yield Edit(DEFINITION, METADATA, True, None, Disposition.IMMEDIATE)
-    changed = _changed(case, facts)
+    changed = _changed(case, present, facts)
     names = [name for name in NAMES if name not in changed]
     yield from edits(DEFINITION, facts, present, names, devices, how)
 
 
-def _older(case: Situation, present: DomainFacts) -> bool:
+def _older(case: Situation, defined: DomainFacts) -> bool:
     """True if the definition still has an older medium: its Secret was changed, not the domain."""
     medium = case.needs.medium
     if medium is None or not medium.known:
         return False
-    paths = [disk.path for disk in present.disks.disks if disk.serial == medium.serial]
+    paths = [disk.path for disk in defined.disks.disks if disk.serial == medium.serial]
     return paths != [case.at.path(medium.volume(case.fleet, case.vm.uid))]
 
 
 def _active(case: Situation, devices: Mapping[str, str]) -> Iterator[Edit]:
     """Edits of the running instance."""
     active, memory = case.seen.active, case.seen.running
-    if active is None or (case.running is not None and case.running.starting):
+    if active is None or case.running is None or case.running.starting:
         return
     if memory is None:
         yield Edit(INSTANCE, METADATA, True, None, Disposition.IMMEDIATE)

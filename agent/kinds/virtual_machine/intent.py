@@ -181,7 +181,8 @@ def _reboots(case: Situation) -> bool:
         return False
     if case.now >= raw.rebooted + power.REBOOT_WINDOW:
         return False
-    if raw.rebooted < case.job.done.get("DefineDomain", 0.0):
+    defined_at = case.job.done.get("DefineDomain", 0.0)  # pragma: no mutate: long before any
+    if raw.rebooted < defined_at:
         return False
     changes = diff(case.rules, running.spec, defined.spec)
     return any(change.disposition is Disposition.RESTART for change in changes)

@@ -99,10 +99,8 @@ class Situation:
         return self.vm.manifest.annotations.get(DRIFT) == REPORT
 
 
-def _as_defined(vm: Object, shown: Seen, needs: Dependencies, view: View, at: Place) -> bool:
-    if needs.ready or shown.memory is None or not shown.memory.spec:
-        return needs.ready and shown.defined is not None
-    return all_there(vm, shown.memory.spec, view, at)
+def _as_defined(vm: Object, memory: DomainMetadata | None, view: View, at: Place) -> bool:
+    return memory is not None and bool(memory.spec) and all_there(vm, memory.spec, view, at)
 
 
 def situation(
@@ -124,7 +122,7 @@ def situation(
         seen=shown,
         running=Running(instance, shown.raw) if shown.raw is not None else None,
         needs=needs,
-        as_defined=_as_defined(vm, shown, needs, view, at),
+        as_defined=needs.ready or _as_defined(vm, shown.memory, view, at),
         sealed=_sealed(rules, vm, shown.memory),
         job=view.job(vm.key),
         previous=view.previous(vm.key),

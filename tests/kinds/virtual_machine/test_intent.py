@@ -12,6 +12,7 @@ from agent.core.changes import Disposition
 from agent.core.drift import DEFINITION
 from agent.core.facts import Engine, View
 from agent.core.jobs import IDLE, Job
+from agent.core.known import OBJECT, OPERATIONS
 from agent.core.metadata import DomainMetadata, Power
 from agent.core.model import Manifest, Object
 from agent.kinds.virtual_machine import power
@@ -21,7 +22,9 @@ from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.wanted import Device
 from agent.kinds.virtual_machine_class.cpu import GuestCpu
 from tests.golden.case import accepted
+from tests.kinds.deciding import view_of
 from tests.kinds.virtual_machine.test_deeds import DELETED, HELD, KEY, NEEDS, situation
+from tests.kinds.virtual_machine.test_operations import operation
 from tests.kinds.virtual_machine.test_power import GONE_OFF, NEXT, NOW
 
 (MANIFEST,) = accepted(
@@ -200,6 +203,42 @@ def test_what_the_firmwares_settings_were_made_for_is_what_ran_last(
     assert wanted(case(memory, runs=known({**SPEC, "bootloader": ran}))).memory.nvram == kept
 
 
+def runs_without_metadata(found: Situation, **seen: Any) -> Situation:
+    """Somebody has removed what the running side was to remember."""
+    active = found.seen.active
+    left = replace(active, metadata=None) if active is not None else None
+    return replace(found, seen=replace(found.seen, active=left, **seen))
+
+
+def test_where_what_runs_is_not_known_what_is_defined_is_the_best_guess() -> None:
+    found = wanted(runs_without_metadata(case(known(OLDER))))
+    assert [each.path for each in found.pending] == ["cpu.cores"]
+    off = case(known(OLDER), state="shutoff", reason="shutdown")
+    assert wanted(runs_without_metadata(off)).pending == ()
+
+
+@pytest.mark.parametrize("gone", ["defined", "active", "both"])
+def test_a_reboot_counts_only_where_both_sides_are_known(gone: str) -> None:
+    found = case(known(), runs=known(OLDER), rebooted=NOW - 1)
+    defined = None if gone != "active" else found.seen.defined
+    found = replace(found, seen=replace(found.seen, defined=defined))
+    if gone != "defined":
+        found = runs_without_metadata(found)
+    assert wanted(found).memory.operations == ()
+
+
+@pytest.mark.parametrize(
+    ("failed", "message"),
+    [("ShutdownDomain", " What it needs has failed and is tried again: No."), ("", "")],
+)
+def test_an_operation_under_way_tells_what_has_failed(failed: str, message: str) -> None:
+    stop = operation("stop", "Stop")
+    view = view_of({(OPERATIONS, KEY): (stop.key,), (OBJECT, stop.key): stop})
+    there = case(known(), job=Job(failed=failed, error="No."))
+    told = intent(there, view).progress["stop"].message
+    assert told == f"Waiting for the operation to complete.{message}"
+
+
 LATER = {**OLDER, "terminationGracePeriodSeconds": 5}
 
 
@@ -218,6 +257,29 @@ def test_what_a_deletion_leaves_is_defined_as_it_is() -> None:
     assert found.facts == replace(there.seen.defined, metadata=found.memory)
     assert found.memory.spec == OLDER
     assert found.pending == ()
+
+
+@pytest.mark.parametrize(
+    ("side", "type_", "kept"),
+    [
+        ("defined", "file", True),
+        ("defined", "network", True),
+        ("active", "file", True),
+        ("active", "network", False),  # that could not be written down
+        ("", "file", False),
+    ],
+)
+def test_of_what_a_deletion_leaves_what_runs_is_the_model_where_no_definition_is(
+    side: str, type_: str, kept: bool
+) -> None:
+    there = case(known(), vm=replace(machine(), deleted="2023-11-14T22:13:20Z"), kept="It waits.")
+    model = there.seen.defined
+    assert model is not None
+    disks = tuple(replace(disk, type=type_) for disk in model.disks.disks)
+    model = replace(model, disks=replace(model.disks, disks=disks))
+    sides: dict[str, Any] = {"defined": None, "active": None} | ({side: model} if side else {})
+    found = wanted(replace(there, seen=replace(there.seen, **sides)))
+    assert found.facts == (replace(model, metadata=found.memory) if kept else None)
 
 
 @pytest.mark.parametrize("report", [False, True])
