@@ -10,9 +10,9 @@ from agent.kinds.virtual_machine.topology import topology
 
 
 def requested_milli(cores: int, fraction: str) -> int:
-    """Guaranteed CPU in thousandths of a core, rounded up."""
+    """Guaranteed CPU in thousandths of a core."""
     percent = 100 if fraction == "Auto" else int(fraction.rstrip("%"))
-    return -(-cores * 1000 * percent // 100)
+    return cores * percent * 10
 
 
 def resources(cpu: Mapping[str, Json], memory: str) -> dict[str, Json]:

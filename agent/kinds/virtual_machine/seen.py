@@ -43,8 +43,7 @@ def _as_meant(facts: DomainFacts, rules: Kind) -> DomainFacts:
     spec = rules.defaulted({"spec": memory.spec})["spec"]
     if spec != memory.spec:
         facts = replace(facts, metadata=replace(memory, spec=spec))
-    media = any(disk.serial in MEDIA and not disk.readonly for disk in facts.disks.disks)
-    if not media or not can_be_read_only(spec):
+    if not can_be_read_only(spec):
         return facts
     meant = (
         replace(disk, readonly=True) if disk.serial in MEDIA else disk for disk in facts.disks.disks

@@ -26,7 +26,8 @@ def resumed(case: Situation, view: View) -> tuple[tuple[ResumeDomain, ...], floa
     free: int | None = view.read(FREE, (case.at.name, POOL))
     if free is None or free < ENOUGH:
         return (), None  # the next look at the pool is a fact that is new
-    again = case.job.done.get(RESUME, 0.0) + AGAIN
+    last = case.job.done.get(RESUME, 0.0)  # pragma: no mutate: long before any
+    again = last + AGAIN
     if case.now < again:
         return (), again
     return (ResumeDomain(case.at.name, case.uuid, running.instance),), None
