@@ -55,14 +55,14 @@ class Pools:
 
     def sharing(self, nodes: Iterable[str], node: str, pool: str) -> tuple[str, ...]:
         """Those of the nodes that have what one has in a pool, itself among them."""
-        return tuple(each for each in nodes if each == node or pool in self.shared)
+        return tuple(other for other in nodes if other == node or pool in self.shared)
 
     @classmethod
     def of(cls, pools: Iterable[PoolSettings]) -> Pools:
         every = tuple(pools)
         return cls(
-            frozenset({POOL, *(each.pool for each in every)}),
-            frozenset(each.pool for each in every if each.shared),
+            frozenset({POOL, *(pool.pool for pool in every)}),
+            frozenset(pool.pool for pool in every if pool.shared),
         )
 
 

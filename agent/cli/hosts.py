@@ -14,7 +14,7 @@ def addresses(settings: Settings) -> Mapping[str, str]:
     it bears that which libvirt knows it by; an empty URI leaves the choice to libvirt.
     """
     if settings.nodes:
-        return {name: each.connect for name, each in settings.nodes.items()}
+        return {name: node.connect for name, node in settings.nodes.items()}
     return {"": settings.connect}
 
 
@@ -29,10 +29,10 @@ def opened(settings: Settings, *, later: bool = False) -> dict[str, Host]:
     """
     from agent.hypervisor.host import LibvirtHost  # loads libvirt, which other commands need not
 
-    found: dict[str, Host] = {}
+    opened_hosts: dict[str, Host] = {}
     for name, uri in addresses(settings).items():
         host = LibvirtHost(
             name or None, uri or None, data_home=data_home(), later=later and bool(name)
         )
-        found[host.name] = host
-    return found
+        opened_hosts[host.name] = host
+    return opened_hosts

@@ -164,11 +164,11 @@ def _of_folder(folder: Path, reader: ManifestReader) -> Desired:
 
 def _read(settings: Settings) -> list[Reading]:
     """What every host shows. HostError of one that cannot be read: its part would be missing."""
-    found = hosts.opened(settings)
+    opened_hosts = hosts.opened(settings)
     try:
-        return [host.read(hosts.pools(settings).names) for host in found.values()]
+        return [host.read(hosts.pools(settings).names) for host in opened_hosts.values()]
     finally:
-        for host in found.values():
+        for host in opened_hosts.values():
             host.close()
 
 

@@ -60,9 +60,11 @@ def _run(
     args: argparse.Namespace, settings: Settings, repository: Repository, instance: str
 ) -> int:
     loop = Loop()
-    found = hosts.opened(settings, later=True)
+    opened_hosts = hosts.opened(settings, later=True)
     watched = repository.watch_paths()
-    agent = Agent(_plan(settings, local=bool(watched)), repository, found, instance, loop.wake)
+    agent = Agent(
+        _plan(settings, local=bool(watched)), repository, opened_hosts, instance, loop.wake
+    )
     loop.handle_signals(agent.reconciler.look_at_git)
     if watched:
         news = agent.reconciler.look_at_git
@@ -70,7 +72,7 @@ def _run(
     log.info(
         "agent %s of fleet %s, gitvirt %s: %s %s%s, repository %s, branch %s, path %s",
         *(instance, settings.fleet, program_version()),
-        *("node" if len(found) == 1 else "nodes", ", ".join(found)),
+        *("node" if len(opened_hosts) == 1 else "nodes", ", ".join(opened_hosts)),
         f" ({settings.connect})" if settings.connect else "",
         *(repository.address, settings.branch, settings.path),
     )
@@ -82,7 +84,7 @@ def _run(
     finally:
         loop.end()
         agent.close()
-        for host in found.values():
+        for host in opened_hosts.values():
             host.close()
 
 

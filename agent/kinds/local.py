@@ -73,8 +73,8 @@ def away(view: View, name: str) -> str:
 
 def places(view: View) -> list[Place]:
     """The nodes that can be read, in their order."""
-    found = ((name, place(view, name)) for name in nodes(view))
-    return [at for name, at in found if at is not None and not away(view, name)]
+    every = ((name, place(view, name)) for name in nodes(view))
+    return [at for name, at in every if at is not None and not away(view, name)]
 
 
 def missing(view: View) -> str:
@@ -94,8 +94,8 @@ def bearing(view: View, name: str) -> str:
     host = view.read(FORMER, name)
     if name in known or host is None:
         return name
-    found = ((each, view.read(NODE, each)) for each in known)
-    return next((each for each, node in found if node is not None and node.host == host), name)
+    pairs = ((other, view.read(NODE, other)) for other in known)
+    return next((other for other, node in pairs if node is not None and node.host == host), name)
 
 
 def unknown(previous: Mapping[str, Json], why: str, kinds: frozenset[str]) -> Mapping[str, Json]:
@@ -103,9 +103,11 @@ def unknown(previous: Mapping[str, Json], why: str, kinds: frozenset[str]) -> Ma
     of these kinds, of which nobody can tell any more whether they hold.
     """
     conditions = [
-        Condition(each["type"], "Unknown", NODE_NOT_READY, why)
-        if each["type"] in kinds
-        else Condition(each["type"], each["status"], each["reason"], each["message"])
-        for each in previous.get("conditions", ())
+        Condition(condition["type"], "Unknown", NODE_NOT_READY, why)
+        if condition["type"] in kinds
+        else Condition(
+            condition["type"], condition["status"], condition["reason"], condition["message"]
+        )
+        for condition in previous.get("conditions", ())
     ]
     return {**previous, "conditions": conditions}

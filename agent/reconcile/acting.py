@@ -80,11 +80,11 @@ class Acting:
         """What is ready and waits for no sequence to end, also not for that of an object of the
         same name that is gone, and for no node to come back.
         """
-        found = (key for key in self.ready if key not in self.busy)
+        free = (key for key in self.ready if key not in self.busy)
         return [
             key
-            for key in found
-            if all(self._reachable(each.node) for each in self.ready[key].actions)
+            for key in free
+            if all(self._reachable(action.node) for action in self.ready[key].actions)
         ]
 
     def ended(self, outcome: Outcome, now: float) -> None:
@@ -92,13 +92,13 @@ class Acting:
         key = outcome.key
         uid, ticket = self.busy.pop(key)
         actions = ticket.actions
-        each = self._book.records.get(key)
-        if each is None or each.obj.uid != uid:
+        record = self._book.records.get(key)
+        if record is None or record.obj.uid != uid:
             self._engine.put(JOB, key, None)
             return
         known = self._job(key)
         starts = known.starts
-        again = any(isinstance(each, StartDomain) and each.again for each in actions)
+        again = any(isinstance(action, StartDomain) and action.again for action in actions)
         if again and "StartDomain" in outcome.done:
             starts = (*starts, now)[-KEPT_STARTS:]
         done = {**known.done, **dict.fromkeys(outcome.done, now)}
@@ -150,9 +150,9 @@ class Acting:
     def _call_off(self, ticket: Ticket, decision: Decision | None) -> None:
         """End a download that is not wanted any more."""
         wanted = decision.actions if decision is not None else ()
-        sources = [each.source for each in wanted if isinstance(each, ImportImage)]
-        for each in ticket.actions:
-            if isinstance(each, ImportImage) and each.source not in sources:
+        sources = [action.source for action in wanted if isinstance(action, ImportImage)]
+        for action in ticket.actions:
+            if isinstance(action, ImportImage) and action.source not in sources:
                 if not ticket.called_off.is_set():
                     log.info("%s: the download is called off: nothing needs it now", ticket.key)
                 ticket.called_off.set()

@@ -38,7 +38,7 @@ MANY_VOLUMES = (
     "{} volumes on the host may be this disk's, and the ledger that knew which is lost ({}): leave "
     "one of them and delete the others with virsh vol-delete, or choose another name"
 )
-_BUILT_IN = {each.key: each for each in BUILT_INS}
+_BUILT_IN = {manifest.key: manifest for manifest in BUILT_INS}
 MADE = ("capacity", "digest")
 """What a status says of an object whose data is there, in whatever phase it is."""
 
@@ -85,14 +85,14 @@ class Book:
         self.trash.load(ledger.trash)
         self._taken = {}
         self._fresh, self._proved = ledger.fresh, False
-        for key, each in ledger.records.items():
-            self.records[key] = each
-            self._engine.put(STATUS, key, each.status)
-            self._put(None, each.obj)
+        for key, record in ledger.records.items():
+            self.records[key] = record
+            self._engine.put(STATUS, key, record.status)
+            self._put(None, record.obj)
         for key, job in jobs.items():
             if key in self.records or (job and job.busy):
                 self._engine.put(JOB, key, job)
-        saved = {key: each.identity for key, each in self.records.items()}
+        saved = {key: record.identity for key, record in self.records.items()}
         self.outbox.load(saved, ledger.trash)
         self._state_indexes()
 
@@ -112,7 +112,7 @@ class Book:
         manifests = {**_BUILT_IN, **desired.manifests}
         problems: list[Problem] = []
         memories = None if self._proved else self._prove(whole=not unread)
-        new = [key for key, each in manifests.items() if self._taken.get(key) is not each]
+        new = [key for key, manifest in manifests.items() if self._taken.get(key) is not manifest]
         if memories is None:
             memories = self._origins.memories(
                 manifests[key] for key in new if key not in self.records
@@ -150,7 +150,7 @@ class Book:
     def _prove(self, *, whole: bool) -> Mapping[Key, DomainMetadata]:
         """Hold the ledger against what domains remember, until all hosts have been read."""
         kind = self._catalogue.machine.name
-        known = {key: each.obj.uid for key, each in self.records.items() if key.kind == kind}
+        known = {key: record.obj.uid for key, record in self.records.items() if key.kind == kind}
         memories = self._origins.unknown(known)
         self._adopt(memories)
         self._proved = whole and not self._world.mute
@@ -239,8 +239,8 @@ class Book:
         """What the manifest brings back from the trash: data that was made as it says. Anything
         else of its name stays there, and a new object stands beside it.
         """
-        found = self.trash.restorable(manifest.key)
-        return next((each for each in found if not self._frozen(kind, each, manifest)), None)
+        entries = self.trash.restorable(manifest.key)
+        return next((entry for entry in entries if not self._frozen(kind, entry, manifest)), None)
 
     def _is_another(self, known: Object, manifest: Manifest) -> bool:
         """True if an operation's name was used for something else."""
@@ -269,7 +269,7 @@ class Book:
         if self.records.keys() <= manifests.keys():
             return Pruning()
         asked = self.operations
-        lasting = {key: each for key, each in self.records.items() if key not in asked}
+        lasting = {key: record for key, record in self.records.items() if key not in asked}
         pruning = prune(self._catalogue, desired, manifests, lasting, confirmed, others)
         if desired.broken:
             return pruning
@@ -325,15 +325,15 @@ class Book:
         self._unstated = set()
 
     def _age(self, key: Key) -> tuple[str, str]:
-        each = self.records.get(key)
-        return (each.obj.created if each else "", key.name)
+        record = self.records.get(key)
+        return (record.obj.created if record else "", key.name)
 
     def _forget(self, key: Key) -> None:
-        each = self.records.pop(key, None)
-        if each is None:
+        record = self.records.pop(key, None)
+        if record is None:
             return
         self.operations.discard(key)
-        for table, target in indexed(self._catalogue, each.obj):
+        for table, target in indexed(self._catalogue, record.obj):
             self._index(table, target, key, add=False)
         self._engine.put(OBJECT, key, None)
         self._engine.put(STATUS, key, None)
@@ -342,26 +342,26 @@ class Book:
 
     def remove(self, key: Key, now: float) -> None:
         """An object has gone for good; a kind that keeps data goes to the trash."""
-        each = self.records[key]
+        record = self.records[key]
         if self._catalogue.kinds[key.kind].keeps_data:
-            self.trash.put(each, now)
+            self.trash.put(record, now)
         self._forget(key)
         self._state_indexes()
         self.outbox.remove(key)
-        self.outbox.tell(Event(key, (each.status.get("phase", ""),), gone=True))
+        self.outbox.tell(Event(key, (record.status.get("phase", ""),), gone=True))
 
     def report(self, key: Key, report: Mapping[str, Any], now: float) -> None:
         """Take a decision's report as the object's status."""
-        each = self.records[key]
+        record = self.records[key]
         status: dict[str, Json] = (
-            stamp(each.status, report, each.obj.generation, now) if report else {}
+            stamp(record.status, report, record.obj.generation, now) if report else {}
         )
-        if status == each.status:
+        if status == record.status:
             return
-        before, after = each.status.get("phase", ""), status.get("phase", "")
-        said = by(self._authors.pop(key, ""), updated(each.status, status))
+        before, after = record.status.get("phase", ""), status.get("phase", "")
+        said = by(self._authors.pop(key, ""), updated(record.status, status))
         self.outbox.tell(Event(key, (before, after), update=said))
-        self.records[key] = Record(each.obj, status)
+        self.records[key] = Record(record.obj, status)
         self._engine.put(STATUS, key, status)
         self.outbox.change(key, self.records[key].identity)
 
@@ -371,8 +371,8 @@ class Book:
 
     def is_saved(self, key: Key) -> bool:
         """True if the status branch knows the object by this uid, and on this node."""
-        each = self.records.get(key)
-        return each is not None and self.outbox.is_saved(key, each.identity)
+        record = self.records.get(key)
+        return record is not None and self.outbox.is_saved(key, record.identity)
 
 
 def indexed(catalogue: Catalogue, obj: Object) -> Iterator[tuple[Index, Key]]:

@@ -45,18 +45,18 @@ class Guests:
 
     def answered(self, domain: Domain, info: GuestInfo, now: float) -> None:
         """One that has an address has said all for now: networks come up after agents."""
-        found = (address for each in info.addresses.values() for address in each)
-        if domain in self._next and any(":" not in address for address in found):
+        listed = (address for addresses in info.addresses.values() for address in addresses)
+        if domain in self._next and any(":" not in address for address in listed):
             self._next[domain] = _Next(now + SETTLED, SETTLED)
 
     def take_due(self, now: float) -> list[Domain]:
         """Those to be asked now."""
         if now < self.due:
             return []
-        due = [domain for domain, each in self._next.items() if each.at <= now]
+        due = [domain for domain, turn in self._next.items() if turn.at <= now]
         for domain in due:
             wait = self._next[domain].wait
             longer = SETTLED if wait == SETTLED else min(wait * 2, LONGEST)
             self._next[domain] = _Next(now + wait, longer)
-        self.due = min((each.at for each in self._next.values()), default=float("inf"))
+        self.due = min((turn.at for turn in self._next.values()), default=float("inf"))
         return due

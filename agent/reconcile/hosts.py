@@ -56,7 +56,7 @@ class Hosts:
     @property
     def seen(self) -> bool:
         """True while one of them can be read."""
-        return any(each.seen for each in self._sides.values())
+        return any(side.seen for side in self._sides.values())
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,16 +66,16 @@ class Hosts:
     @property
     def away(self) -> tuple[str, ...]:
         """Those that cannot be read."""
-        return tuple(name for name, each in self._sides.items() if not each.seen)
+        return tuple(name for name, side in self._sides.items() if not side.seen)
 
     @property
     def unread(self) -> tuple[str, ...]:
         """Nodes that have never been read: nobody knows what is on them."""
-        return tuple(name for name, each in self._sides.items() if not each.read)
+        return tuple(name for name, side in self._sides.items() if not side.read)
 
     def looked(self, now: float) -> bool:
         """True once each has been read, or is out of reach for so long that nobody waits for it."""
-        return all(each.read or each.away(now) for each in self._sides.values())
+        return all(side.read or side.away(now) for side in self._sides.values())
 
     def reachable(self, node: str) -> bool:
         """True while something may be done on that node."""
@@ -90,23 +90,23 @@ class Hosts:
         """Which of them cannot be reached, and why; empty if all can."""
         if len(self._sides) == 1:
             return next(iter(self._sides.values())).error
-        wrong = (each for each in self._sides.values() if each.error)
-        return "; ".join(f"node {each.name}: {each.error}" for each in wrong)
+        wrong = (side for side in self._sides.values() if side.error)
+        return "; ".join(f"node {side.name}: {side.error}" for side in wrong)
 
     def found(self) -> list[tuple[RawNode, int]]:
         """Each node that has been read, and how many domains it has."""
-        nodes = ((each.node, len(self._world.domains(each.name))) for each in self._sides.values())
+        nodes = ((side.node, len(self._world.domains(side.name))) for side in self._sides.values())
         return [(node, domains) for node, domains in nodes if node is not None]
 
     def told(self) -> list[dict[str, Json]]:
         """The nodes as agent.yaml has them."""
         described = []
         for side in self._sides.values():
-            each = side.described()
+            described_node = side.described()
             if self._many and side.node is not None and side.node.host:
-                each["host"] = side.node.host
-            described.append(each)
-        return described + [dict(each) for each in self._gone]
+                described_node["host"] = side.node.host
+            described.append(described_node)
+        return described + [dict(node) for node in self._gone]
 
     # -- what happens ------------------------------------------------------------------------------
 
@@ -116,9 +116,9 @@ class Hosts:
         """
         if "nodes" not in agent:
             return  # one node takes the place of another
-        for each in told(agent):
-            self._engine.put(FORMER, each["name"], str(each.get("host", "")) or None)
-        self._gone = tuple(each for each in told(agent) if each["name"] not in self._sides)
+        for node in told(agent):
+            self._engine.put(FORMER, node["name"], str(node.get("host", "")) or None)
+        self._gone = tuple(node for node in told(agent) if node["name"] not in self._sides)
         self._forget_renamed()
 
     def happened(self, event: HostEvent, now: float) -> None:
@@ -148,7 +148,7 @@ class Hosts:
 
     def due(self, now: float) -> float:
         """When one of them is to be read again."""
-        return min(each.due(now) for each in self._sides.values())
+        return min(side.due(now) for side in self._sides.values())
 
     @property
     def _many(self) -> bool:
@@ -165,7 +165,7 @@ class Hosts:
         """A host that bears another name now is not gone."""
         hosts = {side.node.host for side in self._sides.values() if side.node is not None}
         self._gone = tuple(
-            {"name": each["name"], "ready": False, "message": GONE, "host": each.get("host", "")}
-            for each in self._gone
-            if not each.get("host") or each["host"] not in hosts
+            {"name": node["name"], "ready": False, "message": GONE, "host": node.get("host", "")}
+            for node in self._gone
+            if not node.get("host") or node["host"] not in hosts
         )

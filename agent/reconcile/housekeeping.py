@@ -93,9 +93,9 @@ class Housekeeping:
             return
         self._times.look = now + EVERY
         self.looked = True
-        self._times.retry = {each: at for each, at in self._times.retry.items() if at > now}
-        for uid, each in list(self._book.trash.entries.items()):
-            self._trashed(uid, each, now)
+        self._times.retry = {volume: at for volume, at in self._times.retry.items() if at > now}
+        for uid, record in list(self._book.trash.entries.items()):
+            self._trashed(uid, record, now)
         if now >= self._times.images:
             self._times.images = now + EVERY
             self._images(desired, now)
@@ -105,11 +105,11 @@ class Housekeeping:
         self.looked = False
         book = self._book
         operations = (book.records[key] for key in book.operations if not book.outbox.holds(key))
-        found, kept = outlived(operations, now)
-        if not found or (found == self._withdrawn and now < self._times.withdraw):
+        gone, kept = outlived(operations, now)
+        if not gone or (gone == self._withdrawn and now < self._times.withdraw):
             return frozenset(), kept
-        self._withdrawn, self._times.withdraw = found, now + GRACE
-        return found, kept
+        self._withdrawn, self._times.withdraw = gone, now + GRACE
+        return gone, kept
 
     def ended(self, outcome: Outcome, now: float) -> None:
         """A volume was deleted, or could not be."""
@@ -131,12 +131,12 @@ class Housekeeping:
 
     # -- the trash ---------------------------------------------------------------------------
 
-    def _trashed(self, uid: str, each: Record, now: float) -> None:
+    def _trashed(self, uid: str, record: Record, now: float) -> None:
         trash = self._book.trash
-        name = disk_volume(self._fleet, each.obj.key, uid)
-        if now < trash.due(each, self._retention):
+        name = disk_volume(self._fleet, record.obj.key, uid)
+        if now < trash.due(record, self._retention):
             return
-        if not (nodes := self._erasable(uid, each, name, now)):
+        if not (nodes := self._erasable(uid, record, name, now)):
             return
         if trash.erasing(uid):
             for node in nodes:
@@ -151,13 +151,13 @@ class Housekeeping:
         else:
             trash.mark(uid, now)
 
-    def _erasable(self, uid: str, each: Record, name: str, now: float) -> tuple[str, ...]:
+    def _erasable(self, uid: str, record: Record, name: str, now: float) -> tuple[str, ...]:
         """The nodes on which a disk of the trash is to be erased now: those that have its volume,
         and the one that had it last, whatever it shows. None as long as one cannot be read that may
         have it, or was tried just now.
         """
         hosts = self._hosts
-        home: str = each.status.get(HOME, "")
+        home: str = record.status.get(HOME, "")
         nodes = {*self._nodes_of(name), *([home] if home else ())}
         away = sorted(node for node in nodes if not hosts.reachable(node))
         if not nodes:
@@ -166,8 +166,8 @@ class Housekeeping:
             message = f"Its volume is kept until node {', '.join(away)} can be read."
             self._book.trash.keep(uid, "NodeNotReady", message, now)
             return ()
-        found = tuple(sorted(nodes)) or hosts.names[:1]
-        return () if any((at, name) in self._times.retry for at in found) else found
+        chosen = tuple(sorted(nodes)) or hosts.names[:1]
+        return () if any((at, name) in self._times.retry for at in chosen) else chosen
 
     def _nodes_of(self, name: str) -> tuple[str, ...]:
         return self._engine.get(VOLUME_AT, (POOL, name)) or ()
@@ -176,7 +176,7 @@ class Housekeeping:
         """Whoever refers to a volume on these nodes, or on those that have the same data."""
         seen = {other for node in nodes for other in self._hosts.sharing(node, POOL)}
         domains = (raw for node in seen for raw in self._world.domains(node).values())
-        volumes = (each for node in seen for each in self._world.volumes(node).values())
+        volumes = (volume for node in seen for volume in self._world.volumes(node).values())
         return tuple(sorted({*users_of(name, domains, volumes)}))
 
     def _erase(self, node: str, name: str) -> None:
@@ -219,7 +219,7 @@ class Housekeeping:
         records = self._book.records
         if any(key not in records for key in desired.invalid):
             return True
-        importing = [each.name for each in desired.meant if each.kind in (None, *IMPORTING)]
+        importing = [meant.name for meant in desired.meant if meant.kind in (None, *IMPORTING)]
         return bool(importing) and not {key.name for key in records}.issuperset(importing)
 
     def _objects(self) -> Iterable[Record]:

@@ -77,12 +77,12 @@ class Origins:
             return {}
         prefix = disk_prefix(self._fleet, key)
         named = self._world.named.get(prefix, ())
-        found = {name[len(prefix) : -len(DISK_FORMAT)]: name for name in named}
-        found = {uid: name for uid, name in found.items() if uid not in self._trash.entries}
-        if len(found) < 2:  # pragma: no mutate: it is only quicker
-            return found
+        volumes = {name[len(prefix) : -len(DISK_FORMAT)]: name for name in named}
+        volumes = {uid: name for uid, name in volumes.items() if uid not in self._trash.entries}
+        if len(volumes) < 2:  # pragma: no mutate: it is only quicker
+            return volumes
         domains = list(self._world.all_domains())
-        return {u: name for u, name in found.items() if users_of(name, domains, ())} or found
+        return {u: name for u, name in volumes.items() if users_of(name, domains, ())} or volumes
 
     def unknown(self, uids: Mapping[Key, str]) -> dict[Key, DomainMetadata]:
         """What our domains remember, by VM, unless they bear the uid by which the VM is known.
@@ -98,7 +98,7 @@ class Origins:
         """What our domains remember, by VM, where these manifests are new: the ledger may have been
         lost.
         """
-        uuids = {domain_uuid(self._fleet, self.machine(each)) for each in of}
+        uuids = {domain_uuid(self._fleet, self.machine(manifest)) for manifest in of}
         if not uuids:
             return {}
         return self._remembered(raw for raw in self._world.all_domains() if raw.uuid in uuids)
@@ -110,7 +110,7 @@ class Origins:
         return next(target for _, target in references(self._catalogue, manifest))
 
     def _remembered(self, domains: Iterable[RawDomain]) -> dict[Key, DomainMetadata]:
-        found: dict[Key, DomainMetadata] = {}
+        memories: dict[Key, DomainMetadata] = {}
         for raw in domains:
             xml = _newest(raw)
             memory = from_domain(parse(xml)) if NAMESPACE in xml else None
@@ -118,8 +118,8 @@ class Origins:
                 continue
             key = Key(self._catalogue.machine.name, memory.namespace, memory.name)
             if raw.uuid == domain_uuid(self._fleet, key):  # and no copy of it
-                found.setdefault(key, memory)  # what is on several nodes is left alone anyway
-        return found
+                memories.setdefault(key, memory)  # what is on several nodes is left alone anyway
+        return memories
 
 
 def _newest(raw: RawDomain) -> str:

@@ -33,12 +33,12 @@ class Telling:
         """A commit is in force: problems that are new, and at the start all that there is; `nodes`
         with how many domains each has.
         """
-        found = frozenset(problems)
-        for problem in sorted(found - self._problems):
+        now_wrong = frozenset(problems)
+        for problem in sorted(now_wrong - self._problems):
             log.warning("%s", problem)
-        if self._problems and not found:
+        if self._problems and not now_wrong:
             log.info("all manifests hold")
-        self._problems = found
+        self._problems = now_wrong
         if self._begun:
             return
         self._begun = True

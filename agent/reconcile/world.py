@@ -147,7 +147,7 @@ class World:
 
     def all_domains(self) -> Iterator[RawDomain]:
         """Those of all nodes."""
-        return chain.from_iterable(each.values() for each in self._domains.values())
+        return chain.from_iterable(of_node.values() for of_node in self._domains.values())
 
     def volumes(self, node: str) -> Mapping[tuple[str, str], RawVolume]:
         """Every volume of a node as last read, by pool and name."""

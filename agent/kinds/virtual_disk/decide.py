@@ -82,8 +82,8 @@ def users(disk: Key, view: View) -> tuple[Key, ...]:
 
 def overlays(view: View, at: Place, path: str) -> tuple[str, ...]:
     """Volumes that somebody has based on a disk's volume, by name."""
-    found: tuple[str, ...] | None = view.read(OVERLAYS, (at.name, path))
-    return found or ()
+    paths: tuple[str, ...] | None = view.read(OVERLAYS, (at.name, path))
+    return paths or ()
 
 
 def decide(disk: Object, view: View) -> Decision:
@@ -301,7 +301,7 @@ def _attached(disk: Object, view: View) -> list[dict[str, Json]]:
 
 
 def _in_use(attached: list[dict[str, Json]]) -> Condition:
-    if any(each["mounted"] for each in attached):
+    if any(machine["mounted"] for machine in attached):
         return Condition("InUse", "True", "AttachedToVirtualMachine")
     return Condition("InUse", "False", "NotInUse")
 

@@ -49,9 +49,9 @@ def location(disk: Object, view: View) -> Location:
     at = place(view, node) if node and not why else None
     if at is None:
         return Location(None, why=why)
-    with_it = [each for each in there if shared and not away(view, each)] or [at.name]
-    volumes = ((each, view.read(VOLUME, (each, POOL, name))) for each in with_it)
-    return Location(at, {each: volume.path for each, volume in volumes if volume is not None})
+    with_it = [node for node in there if shared and not away(view, node)] or [at.name]
+    volumes = ((node, view.read(VOLUME, (node, POOL, name))) for node in with_it)
+    return Location(at, {node: volume.path for node, volume in volumes if volume is not None})
 
 
 def _node(disk: Object, there: tuple[str, ...], view: View, *, shared: bool) -> tuple[str, str]:
@@ -60,7 +60,7 @@ def _node(disk: Object, there: tuple[str, ...], view: View, *, shared: bool) -> 
     recorded: str = previous.get(HOME, "")
     home = bearing(view, recorded) if recorded else ""
     if shared and there:  # whoever has it has the same
-        return next((each for each in there if not away(view, each)), there[0]), ""
+        return next((node for node in there if not away(view, node)), there[0]), ""
     if home and (home in there or not there):
         return home, ""
     if len(there) > 1:
@@ -79,8 +79,8 @@ def _chosen(disk: Object, view: View) -> str:
     every = places(view)
     key = made_from(disk)
     data = view.export(ImageData, key) if key is not None else None
-    found = [at for at in every if data is not None and at.name in data.paths] or every
-    return found[0].name if found else next(iter(nodes(view)), "")
+    candidates = [at for at in every if data is not None and at.name in data.paths] or every
+    return candidates[0].name if candidates else next(iter(nodes(view)), "")
 
 
 def made_from(disk: Object) -> Key | None:

@@ -71,9 +71,9 @@ def _wanted(
     """
     made = view.read(MADE_FROM, image.key) or ()
     needing = {view.read(IMAGE_AT, (image.key, user)) for user in (*users, *made)}
-    found = [at for at in every if at.name in needing]
-    if found or not known["digest"]:
-        return found or every[:1]
+    asked = [at for at in every if at.name in needing]
+    if asked or not known["digest"]:
+        return asked or every[:1]
     name = image_volume(view.fleet, known["digest"], known["format"])
     there = view.read(VOLUME_AT, (POOL, name)) or ()
     having = [at for at in every if at.name in there]

@@ -158,7 +158,7 @@ def _publish(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
     """How far operations are, and which disks nobody else may open."""
     still = suspended(case.vm.manifest) and not case.deleted
     told = none_taken_up(made.progress) if still else made.progress
-    facts: dict[Fact, Any] = {(PROGRESS, uid): each for uid, each in told.items()}
+    facts: dict[Fact, Any] = {(PROGRESS, uid): progress for uid, progress in told.items()}
     facts |= _moved(case.vm, case.seen, case.at, view)
     if several(view):
         for image in images(case.vm, case.vm.spec):
@@ -172,19 +172,21 @@ def _publish(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
 
 def _kept_open(vm: Object, view: View) -> dict[Fact, Any]:
     """Disks that an instance may have open that nobody can read."""
-    found = {*disks(vm, vm.spec), *disks(vm, view.previous(vm.key))}
-    return {(ATTACHED, (disk, vm.key)): True for disk in found}
+    opened = {*disks(vm, vm.spec), *disks(vm, view.previous(vm.key))}
+    return {(ATTACHED, (disk, vm.key)): True for disk in opened}
 
 
 def _moved(vm: Object, shown: Seen, at: Place, view: View) -> dict[Fact, Any]:
     """The file that each disk lies on where that is not its own volume, by disk and VM. A VM has
     such a disk until it lies on its own volume again, whatever its manifest says.
     """
-    memories = [each for each in (shown.memory, shown.running) if each and each.uid == vm.uid]
-    found = elsewhere(shown, view.fleet, at) if memories else ()
-    if not found:
+    memories = [
+        memory for memory in (shown.memory, shown.running) if memory and memory.uid == vm.uid
+    ]
+    moved_disks = elsewhere(shown, view.fleet, at) if memories else ()
+    if not moved_disks:
         return {}
-    moved = {disk.serial: disk.path for disk in found}
+    moved = {disk.serial: disk.path for disk in moved_disks}
     known = {disk for memory in memories for disk in disks(vm, memory.spec)}
     objects = ((disk, view.object(disk)) for disk in known)
     numbers = {disk: serial(obj.uid) for disk, obj in objects if obj is not None}
@@ -199,9 +201,9 @@ def _opened(vm: Object, shown: Seen) -> dict[Fact, Any]:
     running = shown.running
     if running is None or running.uid != vm.uid:
         return {}
-    found = disks(vm, running.spec)
-    leaving = set(found) - set(disks(vm, vm.spec))
-    facts: dict[Fact, Any] = {(ATTACHED, (disk, vm.key)): True for disk in found}
+    opened = disks(vm, running.spec)
+    leaving = set(opened) - set(disks(vm, vm.spec))
+    facts: dict[Fact, Any] = {(ATTACHED, (disk, vm.key)): True for disk in opened}
     return facts | {(LEAVING, disk): vm.key for disk in leaving}
 
 

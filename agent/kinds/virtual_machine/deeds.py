@@ -58,7 +58,7 @@ def deeds(case: Situation, made: Intent, view: View) -> Deeds:
     if not case.running.on:
         return _off(case, made, written, view)
     end = _end(case, made, view)
-    if any(isinstance(each, DestroyDomain) for each in end.actions):
+    if any(isinstance(action, DestroyDomain) for action in end.actions):
         # nothing that needs an answer from QEMU stands before it
         return replace(end, actions=(*written, *end.actions))
     live = _live(case, made)
@@ -127,13 +127,13 @@ def _beside(case: Situation, made: Intent, view: View) -> Iterator[tuple[str, st
     """
     assert made.facts is not None  # noqa: S101  # asked only then
     node = case.at.name
-    found = {
+    writers = {
         uuid
         for disk in made.facts.disks.disks
         if not disk.readonly
         for uuid in view.read(WRITERS, (node, disk.serial)) or ()
     }
-    for uuid in sorted(found - {case.uuid}):
+    for uuid in sorted(writers - {case.uuid}):
         yield uuid, version(view.read(DOMAIN, (node, uuid)))
 
 

@@ -83,8 +83,8 @@ def dependencies(vm: Object, view: View, at: Place) -> Dependencies:
 def blocked(needs: Dependencies, message: str) -> Dependencies:
     """The same needs with block devices that are there and cannot be used."""
     conditions = tuple(
-        Condition(READY, "False", NOT_READY, message) if each.type == READY else each
-        for each in needs.conditions
+        Condition(READY, "False", NOT_READY, message) if condition.type == READY else condition
+        for condition in needs.conditions
     )
     return replace(needs, conditions=conditions, ready=False, waiting=False)
 
@@ -179,7 +179,7 @@ def _devices(
 ) -> tuple[tuple[Found, ...], Condition, bool]:
     refs = spec["blockDeviceRefs"]
     explicit = any("bootOrder" in ref for ref in refs)
-    found: list[Found] = []
+    listed: list[Found] = []
     missing: list[_Missing] = []
     for position, ref in enumerate(refs, 1):
         boot = ref.get("bootOrder", 0) if explicit else position
@@ -187,8 +187,8 @@ def _devices(
         if isinstance(device, _Missing):
             missing.append(device)
         else:
-            found.append((ref, *device))
-    cdroms = sum(device.cdrom for _, device, _ in found)
+            listed.append((ref, *device))
+    cdroms = sum(device.cdrom for _, device, _ in listed)
     if spec["osType"] == LEGACY and cdroms > LEGACY_DEVICES:
         problem = (
             f"A machine of osType Legacy has room for {LEGACY_DEVICES} CD-ROMs, not {cdroms}: "
@@ -196,12 +196,12 @@ def _devices(
         )
         missing.append(_Missing(problem))
     if not missing:
-        return tuple(found), Condition(READY, "True", READY), False
-    waiting = all(each.under_way for each in missing)
-    count = f" ({len(found)} of {len(refs)} block devices are ready.)" if len(refs) > 1 else ""
+        return tuple(listed), Condition(READY, "True", READY), False
+    waiting = all(lack.under_way for lack in missing)
+    count = f" ({len(listed)} of {len(refs)} block devices are ready.)" if len(refs) > 1 else ""
     reason = ON_THEIR_WAY if waiting else NOT_READY
     message = missing[0].problem + count
-    return tuple(found), Condition(READY, "False", reason, message), waiting
+    return tuple(listed), Condition(READY, "False", reason, message), waiting
 
 
 def _device(

@@ -72,8 +72,8 @@ def _hindrances(
 def _chosen(vm: Object, view: View) -> Place | None:
     """A node for a VM that is new: one that has its disks, the first one of these."""
     every = places(view)
-    found = every
+    candidates = every
     for disk in disks(vm, vm.spec):
         if (data := view.export(DiskData, disk)) is not None:
-            found = [at for at in found if at.name in data.paths]
-    return next(iter(found or every), None)
+            candidates = [at for at in candidates if at.name in data.paths]
+    return next(iter(candidates or every), None)

@@ -141,8 +141,8 @@ class Report:
         if self.guest is None:
             known: str = self.previous.get("ipAddress", "")
             return known
-        found = [address for each in self.guest.addresses.values() for address in each]
-        return next((each for each in found if ":" not in each), "")
+        addresses = [address for listed in self.guest.addresses.values() for address in listed]
+        return next((address for address in addresses if ":" not in address), "")
 
     def _resources(self) -> dict[str, Json]:
         """Of the running instance; of the spec while there is none."""
@@ -179,8 +179,8 @@ class Report:
         if self.seen_active is None:
             return []
         return [
-            {"id": 1, "type": "Main", "macAddress": each.mac}
-            for each in self.seen_active.interfaces.interfaces[:1]
+            {"id": 1, "type": "Main", "macAddress": interface.mac}
+            for interface in self.seen_active.interfaces.interfaces[:1]
         ]
 
     # -- conditions --------------------------------------------------------------------------
@@ -190,7 +190,10 @@ class Report:
             return [self._running(), *self._kept()]
         needs = self.needs.conditions
         if self._older_medium():
-            needs = tuple(_OLDER if each.type == "ProvisioningReady" else each for each in needs)
+            needs = tuple(
+                _OLDER if condition.type == "ProvisioningReady" else condition
+                for condition in needs
+            )
         return [
             *needs,
             self._running(),
@@ -286,26 +289,28 @@ class Report:
         return [Condition("AgentReady", "False", "AgentNotReady", message), _MIGRATABLE]
 
     def _limits(self) -> list[Condition]:
-        found = []
+        limits = []
         if self.at.node.virt_type != "kvm":
             message = (
                 f"Node {self.at.name} has no hardware virtualization: the guest runs "
                 "under software emulation, which is slow."
             )
-            found.append(Condition("HardwareVirtualization", "False", "SoftwareEmulation", message))
+            limits.append(
+                Condition("HardwareVirtualization", "False", "SoftwareEmulation", message)
+            )
         if not self.at.node.cpu_tuning and self.vm.spec["cpu"]["coreFraction"] != FULL:
             message = (
                 f"Node {self.at.name} has no CPU tuning (a user's session has none): "
                 "spec.cpu.coreFraction is not enforced."
             )
-            found.append(
+            limits.append(
                 Condition("CoreFractionEnforced", "False", "CPUTuningNotAvailable", message)
             )
         spec = self.vm.spec
         virtio = spec["enableParavirtualization"]
         if spec["osType"] == LEGACY and virtio and not self.case.seen.agent:
-            found.append(_DRIVERS)  # the agent's channel is a virtio device: who opens it has some
-        return found
+            limits.append(_DRIVERS)  # the agent's channel is a virtio device: who opens it has some
+        return limits
 
 
 def ended(raw: RawDomain | None) -> str:
@@ -359,10 +364,10 @@ def unreachable(vm: Object, previous: Mapping[str, Json], why: str = "") -> Deci
 
 def torn(vm: Object, previous: Mapping[str, Json], home: str, why: str) -> Decision:
     """More than one node has its domain: nothing is done to either, and it is remembered."""
-    known = {each["type"]: each for each in previous.get("conditions", ())}
+    known = {condition["type"]: condition for condition in previous.get("conditions", ())}
     others = tuple(
-        Condition(each["type"], each["status"], each["reason"], each["message"])
-        for kind, each in known.items()
+        Condition(condition["type"], condition["status"], condition["reason"], condition["message"])
+        for kind, condition in known.items()
         if kind not in _OF_ITS_NODE
     )
     loud = Condition("Running", "Unknown", "DomainOnSeveralNodes", why)

@@ -40,24 +40,24 @@ class _Offer:
     conditions: tuple[Condition, ...] = ()
 
 
-def lacking(each: Record) -> str:
+def lacking(record: Record) -> str:
     """The CPU model of a class that no node can give."""
-    pending = each.status.get("phase") == "Pending"
-    return str(each.obj.spec["cpu"].get("model", "")) if pending else ""
+    pending = record.status.get("phase") == "Pending"
+    return str(record.obj.spec["cpu"].get("model", "")) if pending else ""
 
 
-def decide(each: Object, view: View) -> Decision:
-    users: tuple[Any, ...] = view.read(USERS, each.key) or ()
-    if each.deleted:
-        return _delete(users, view.previous(each.key))
+def decide(obj: Object, view: View) -> Decision:
+    users: tuple[Any, ...] = view.read(USERS, obj.key) or ()
+    if obj.deleted:
+        return _delete(users, view.previous(obj.key))
     seen = [at for at in (place(view, name) for name in nodes(view)) if at is not None]
-    previous = view.previous(each.key)
+    previous = view.previous(obj.key)
     if not seen and previous.get("phase"):
         return Decision()  # what was known stays
     if not seen:
         return Decision(status=_status("Pending", "NoSuitableNodesFound", NOT_READY), ok=False)
-    features = _features(each, seen, view)
-    offers = {at.name: _offer(each.spec["cpu"], at, features, view) for at in seen}
+    features = _features(obj, seen, view)
+    offers = {at.name: _offer(obj.spec["cpu"], at, features, view) for at in seen}
     cpus = {name: offer.cpu for name, offer in offers.items() if offer.cpu is not None}
     known = {*previous.get("availableNodes", ())}
     unread = [name for name in nodes(view) if name not in offers and name in known]
@@ -77,25 +77,25 @@ def decide(each: Object, view: View) -> Decision:
     if features:
         status["cpuFeatures"] = {"enabled": list(features)}
         every = frozenset.intersection(*(at.node.cpu_features for at in seen))
-        left = sorted((_common(seen, each.spec["cpu"], view) or every).difference(features))
+        left = sorted((_common(seen, obj.spec["cpu"], view) or every).difference(features))
         if left:
             status["cpuFeatures"]["notEnabledCommon"] = left
     if not cpus:
         return Decision(status=status, ok=False)
-    policies = tuple(each.spec.get("sizingPolicies", ()))
+    policies = tuple(obj.spec.get("sizingPolicies", ()))
     return Decision(status=status, export=ClassData(cpus, policies))
 
 
-def _features(each: Object, seen: Sequence[Place], view: View) -> tuple[str, ...]:
+def _features(obj: Object, seen: Sequence[Place], view: View) -> tuple[str, ...]:
     """CPU features that guests must have, sorted. What was discovered once stays, whatever the
     nodes can do later: a class is one processor for good. So all of them are waited for.
     """
-    cpu = each.spec["cpu"]
+    cpu = obj.spec["cpu"]
     if cpu["type"] == "Features":
         return tuple(sorted(set(cpu["features"])))
     if cpu["type"] != DISCOVERY:
         return ()
-    known = view.previous(each.key).get("cpuFeatures", {}).get("enabled", ())
+    known = view.previous(obj.key).get("cpuFeatures", {}).get("enabled", ())
     if known or len(seen) < len(nodes(view)):
         return tuple(known)
     return tuple(sorted(_common(seen, cpu, view)))

@@ -37,8 +37,8 @@ class _AllBut(frozenset[str]):
     none.
     """
 
-    def __contains__(self, each: object) -> bool:
-        return not super().__contains__(each)
+    def __contains__(self, item: object) -> bool:
+        return not super().__contains__(item)
 
 
 def plan(
@@ -57,7 +57,7 @@ def plan(
     desired, changed = _settled(catalogue, ledger, desired)
     if live is None:
         new = [desired.manifests[key] for key in changed if key in desired.manifests]
-        mentioned = {target for each in new for target in named(catalogue, each)}
+        mentioned = {target for manifest in new for target in named(catalogue, manifest)}
         affected = related(catalogue, ledger.records, changed, mentioned)
         wanted = desired.manifests
         others = Counter(others) + Counter(key.kind for key in wanted if key not in affected)
@@ -69,10 +69,10 @@ def plan(
     book = Book(engine, catalogue, world, fleet, "")
     simulation = Simulation(engine, world)
     if live is not None:
-        engine.put(NODES, None, tuple(each.node.name for each in live))
-        for each in live:
-            pools = {POOL: "/", **each.pools}  # the agent makes it before anything else
-            world.take(FullRead(0, replace(each, pools=pools)))
+        engine.put(NODES, None, tuple(reading.node.name for reading in live))
+        for reading in live:
+            pools = {POOL: "/", **reading.pools}  # the agent makes it before anything else
+            world.take(FullRead(0, replace(reading, pools=pools)))
         book.load(ledger)
     else:
         nodes = _remembered_nodes(world, ledger)
@@ -103,7 +103,9 @@ def _carried_out(
     simulation.run(now)
     removed: dict[Key, Record] = {}
     while gone := [
-        key for key, each in book.records.items() if each.obj.deleted and engine.decisions[key].gone
+        key
+        for key, record in book.records.items()
+        if record.obj.deleted and engine.decisions[key].gone
     ]:
         for key in gone:
             removed[key] = book.records[key]
@@ -117,11 +119,11 @@ def _settled(catalogue: Catalogue, ledger: Ledger, desired: Desired) -> tuple[De
     accepted, so that nobody looks at it again.
     """
     records = ledger.records
-    manifests = {each.key: each for each in BUILT_INS} | dict(desired.manifests)
+    manifests = {manifest.key: manifest for manifest in BUILT_INS} | dict(desired.manifests)
     changed = {key for key in records if key not in manifests}
-    for key, each in manifests.items():
+    for key, manifest in manifests.items():
         known = records.get(key)
-        if known is None or not _same(catalogue, each, known.obj.manifest):
+        if known is None or not _same(catalogue, manifest, known.obj.manifest):
             changed.add(key)
             continue
         manifests[key] = known.obj.manifest
@@ -148,7 +150,7 @@ def part(ledger: Ledger, keys: Set[Key]) -> Ledger:
     return replace(
         ledger,
         records={key: ledger.records[key] for key in keys if key in ledger.records},
-        trash={uid: each for uid, each in ledger.trash.items() if each.obj.key in keys},
+        trash={uid: record for uid, record in ledger.trash.items() if record.obj.key in keys},
     )
 
 
@@ -157,19 +159,21 @@ def _remembered_nodes(world: World, ledger: Ledger) -> tuple[str, ...]:
     every = told(ledger.agent) or ({"name": NODE},)
     for about in every:
         _remembered_node(world, ledger, about)
-    return tuple(each["name"] for each in every)
+    return tuple(node["name"] for node in every)
 
 
-def _home(each: Record, nodes: tuple[str, ...]) -> str:
+def _home(record: Record, nodes: tuple[str, ...]) -> str:
     """The node that has what the ledger says of an object."""
-    said = each.status.get(HOME) or each.status.get("nodeName")
+    said = record.status.get(HOME) or record.status.get("nodeName")
     return said if said in nodes else nodes[0]
 
 
 def _remembered_node(world: World, ledger: Ledger, about: Told) -> None:
     name = about["name"]
     memory = to_bytes(about["memory"]) if "memory" in about else ANY_MEMORY
-    models = _AllBut(RECORDS[each.obj.key.kind].lacking(each) for each in ledger.records.values())
+    models = _AllBut(
+        RECORDS[record.obj.key.kind].lacking(record) for record in ledger.records.values()
+    )
     node = RawNode(
         *(name, "", False, "kvm", "q35", _AllBut(), models, "", memory, 1 << 20, "", ""),
         cpu_features=frozenset({"any"}),
@@ -178,11 +182,11 @@ def _remembered_node(world: World, ledger: Ledger, about: Told) -> None:
 
 
 def _remembered_volumes(
-    world: World, nodes: tuple[str, ...], catalogue: Catalogue, fleet: str, each: Record
+    world: World, nodes: tuple[str, ...], catalogue: Catalogue, fleet: str, record: Record
 ) -> None:
     """The volumes that the ledger says are there; of images it does not say on which nodes."""
-    at = (_home(each, nodes),) if catalogue.kinds[each.obj.key.kind].keeps_data else nodes
-    for name, capacity, physical in RECORDS[each.obj.key.kind].volumes(fleet, each):
+    at = (_home(record, nodes),) if catalogue.kinds[record.obj.key.kind].keeps_data else nodes
+    for name, capacity, physical in RECORDS[record.obj.key.kind].volumes(fleet, record):
         volume = RawVolume(POOL, name, f"{FOLDER}/{name}", capacity, physical)
         for node in at:
             world.take(VolumeRead(node, POOL, name, volume))
@@ -195,18 +199,18 @@ def related(
     refer to; `mentioned` is what their new manifests refer to.
     """
     kinds = catalogue.kinds
-    targets = {key: set(_referred(catalogue, each)) for key, each in records.items()}
+    targets = {key: set(_referred(catalogue, record)) for key, record in records.items()}
     users = _users(targets)
-    found = {*keys, *mentioned, *(key for key in records if kinds[key.kind].governs)}
-    found |= {user for key in keys for user in users.get(key, ())}
+    close = {*keys, *mentioned, *(key for key in records if kinds[key.kind].governs)}
+    close |= {user for key in keys for user in users.get(key, ())}
     before: set[Key] = set()
-    while found != before:
-        before = found
-        found = _with_targets(targets, found)
+    while close != before:
+        before = close
+        close = _with_targets(targets, close)
         # who else has a disk open decides whether one more may, and operations how a machine runs
-        held = [key for key in found if kinds[key.kind].shared]
-        found |= {user for key in held for user in users.get(key, ())}
-    return found
+        held = [key for key in close if kinds[key.kind].shared]
+        close |= {user for key in held for user in users.get(key, ())}
+    return close
 
 
 def _users(targets: Mapping[Key, Set[Key]]) -> Mapping[Key, set[Key]]:
@@ -219,17 +223,17 @@ def _users(targets: Mapping[Key, Set[Key]]) -> Mapping[Key, set[Key]]:
 
 def _with_targets(targets: Mapping[Key, Set[Key]], keys: Set[Key]) -> set[Key]:
     """These, and all that they refer to."""
-    found, new = set(keys), set(keys)
-    while new := {target for key in new for target in targets.get(key, ())} - found:
-        found |= new
-    return found
+    reached, new = set(keys), set(keys)
+    while new := {target for key in new for target in targets.get(key, ())} - reached:
+        reached |= new
+    return reached
 
 
-def _referred(catalogue: Catalogue, each: Record) -> Iterator[Key]:
+def _referred(catalogue: Catalogue, record: Record) -> Iterator[Key]:
     """All that an object refers to, and what a machine runs with until its restart."""
-    manifest = each.obj.manifest
+    manifest = record.obj.manifest
     yield from named(catalogue, manifest)
-    if runs := each.status.get("runningSpec"):
+    if runs := record.status.get("runningSpec"):
         yield from named(catalogue, replace(manifest, content={**manifest.content, "spec": runs}))
 
 
