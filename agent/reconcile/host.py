@@ -119,7 +119,11 @@ class HostSide:
                 self._read_at = 0.0
 
     def ask(self, now: float) -> None:
-        """Start the reads that are due."""
+        """Start the reads that are due. Of a host that has never answered nobody waits for long."""
+        if not self.read and self._away_since is None:
+            self._away_since = now
+        elif not self.read and not self.error and self.away(now):
+            self.lost("it does not answer", now)
         if not self._reading and now >= self._read_at:
             self._reading = True
             self._lanes.reads(reported(self._post, self._read_all, self._unread))

@@ -17,6 +17,7 @@ BENCHMARKS = {
     "start": "planning",
     "restart": "planning",
     "plan": "planning",
+    "one-away": "nodes",
     "endurance": "endurance",
     "commands": "commands",
     "differences": "differences",

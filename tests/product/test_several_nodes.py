@@ -267,6 +267,23 @@ def test_a_machine_of_a_lost_node_is_deleted_once_the_node_is_back(rig: Rig) -> 
     assert "namespaces/default/virtualmachines/vm-2.yaml" not in rig.documents()
 
 
+def test_a_node_that_never_answers_keeps_nobody_waiting(rig: Rig) -> None:
+    spread(rig)
+    rig.start()
+    side = rig.agent.reconciler._hosts._sides["pt-2"]
+    held: list[object] = []
+    side._lanes = replace(side._lanes, reads=held.append)
+    go(rig)
+    assert held  # it was asked, and says nothing
+    stops = machine("vm-3", disks=("d3",), runPolicy="AlwaysOff")
+    rig.push({"vm-3.yaml": [disk("d3"), stops]})
+    go(rig, 30)
+    assert runs(rig, "vm-3") == []
+    assert condition(rig.vm("vm-2"), "Running")["status"] == "Unknown"
+    told = {each["name"]: each for each in rig.document("agent.yaml")["nodes"]}
+    assert (told["pt-2"]["ready"], told["pt-2"]["message"]) == (False, "it does not answer")
+
+
 # -- one machine, one node -----------------------------------------------------------------------
 
 
