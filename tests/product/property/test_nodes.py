@@ -41,9 +41,9 @@ soon = st.sampled_from((0, 3, 25))
 
 @dataclass
 class Node(MemoryHost):
-    """One of several. Mute: whatever is asked of it fails after its time."""
+    """One of several. Silent: whatever is asked of it fails after its time."""
 
-    mute: bool = False
+    silent: bool = False
     others: list[Node] = field(default_factory=list)
 
     def read(self, pools: frozenset[str]) -> Reading:
@@ -55,7 +55,7 @@ class Node(MemoryHost):
         return super().read_domain(uuid)
 
     def _hear(self) -> None:
-        if self.mute:
+        if self.silent:
             raise HostError("Timeout", "no answer within 60 seconds")
 
     def _put(self, domain: RawDomain) -> None:
@@ -162,7 +162,7 @@ class Fleet(RuleBasedStateMachine):
             case "lost":
                 each.disconnect()
             case "mute":
-                each.mute = True
+                each.silent = True
             case "back":
                 self.comes_back(each)
             case "power":  # all on it is off, whether anybody can see it or not
@@ -246,7 +246,7 @@ class Fleet(RuleBasedStateMachine):
         assert [node for node, _ in volumes] == (list(NODES) if self.shared else where)
 
     def comes_back(self, each: Node) -> None:
-        each.mute = False
+        each.silent = False
         each.reconnect()
 
 
