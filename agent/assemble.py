@@ -50,7 +50,7 @@ class DataFolderError(Exception):
 
 
 @dataclass(frozen=True)
-class Plan:
+class Setup:
     """What an agent is made of, as settings say it."""
 
     fleet: str
@@ -116,7 +116,7 @@ class Agent:
 
     def __init__(
         self,
-        plan: Plan,
+        setup: Setup,
         repository: Repository,
         hosts: Mapping[str, Host],
         instance: str,
@@ -127,36 +127,36 @@ class Agent:
         uptime: Callable[[], float] = uptime,
     ) -> None:
         catalogue = Catalogue.load()
-        spool = plan.data_dir / "spool"
+        spool = setup.data_dir / "spool"
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         sweep(spool)
         self._stopping = threading.Event()
         self._workers: list[Workers] = []
         self._git_workers: Workers | None = None
         status = StatusBranch(
-            repository, catalogue, f"refs/heads/{plan.branches.status}", plan.fleet
+            repository, catalogue, f"refs/heads/{setup.branches.status}", setup.fleet
         )
         self.git = GitWorker(
             repository,
             catalogue,
             ManifestReader(catalogue, CHECKS),
-            plan.branches,
+            setup.branches,
             status,
             Beat(
                 instance,
-                plan.fleet,
-                f"{HEADS}{plan.branches.status}",
-                f"{HEADS}{plan.branches.operations}",
+                setup.fleet,
+                f"{HEADS}{setup.branches.status}",
+                f"{HEADS}{setup.branches.operations}",
             ),
             uptime,
         )
         executor = Executor(
             hosts,
-            Source(spool, plan.image_limit, plan.reach, lambda news: self.reconciler.post(news)),
+            Source(spool, setup.image_limit, setup.reach, lambda news: self.reconciler.post(news)),
             lambda: self.reconciler.next_number(),
             self._stopping.is_set,
             self.git.may_act,
-            lambda node, pool: plan.pools.sharing(hosts, node, pool),
+            lambda node, pool: setup.pools.sharing(hosts, node, pool),
         )
         self.reconciler = Reconciler(
             catalogue=catalogue,
@@ -164,13 +164,13 @@ class Agent:
             git=self.git,
             status=status,
             hosts=hosts,
-            pools=plan.pools,
+            pools=setup.pools,
             executor=executor,
             lanes=lanes or self._lanes(hosts),
-            branches=OpenBranches(repository, plan.branches.folder),
-            identity=Identity(plan.fleet, program_version(), plan.branches),
+            branches=OpenBranches(repository, setup.branches.folder),
+            identity=Identity(setup.fleet, program_version(), setup.branches),
             timing=Timing(
-                clock, random.random, plan.poll, plan.status_interval, plan.trash_retention
+                clock, random.random, setup.poll, setup.status_interval, setup.trash_retention
             ),
             wake=wake,
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from agent.assemble import Agent, Plan
+from agent.assemble import Agent, Setup
 from agent.core.domain_xml import parse
 from agent.core.identity import domain_uuid
 from agent.core.ledger import load
@@ -110,13 +110,13 @@ class Rig:
             host._subscribers.clear()
         node = NodeLanes(**{each.name: self._lane(each.name) for each in fields(NodeLanes)})
         lanes = Lanes(self._lane("git"), self._lane("plans"), dict.fromkeys(self.hosts, node))
-        plan = Plan(
+        setup = Setup(
             *(self.fleet, self.branches, self.folder, 30.0, self.status_interval, 10 * GIB),
             reach=Reach(ImageHosts.parse("127.0.0.1")),
             pools=self.pools,
         )
         self.agent = Agent(
-            plan,
+            setup,
             self.repo,
             self.hosts,
             instance,

@@ -20,14 +20,14 @@ def named(snapshot: Snapshot, kind: Kind, namespace: str, word: str) -> Entry | 
     """What a person means by `name`, or by `name.namespace`, of what belongs to one."""
     if kind.name == nodes.KIND:
         return next((node for node in nodes.nodes(snapshot) if node.name == word), None)
-    for place, name in places(kind, namespace, word):
-        entry = snapshot.find(kind, place, name)
+    for space, name in meanings(kind, namespace, word):
+        entry = snapshot.find(kind, space, name)
         if entry is not None:
             return entry
     return None
 
 
-def places(kind: Kind, namespace: str, word: str) -> list[tuple[str, str]]:
+def meanings(kind: Kind, namespace: str, word: str) -> list[tuple[str, str]]:
     """Namespace and name that a word may mean: a name with a dot may be a whole name, or end with
     its namespace.
     """

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.cli.command import CommandError, Subparsers, warn
 from agent.cli.follow import follow
-from agent.cli.objects import named, places
+from agent.cli.objects import meanings, named
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Reader, Snapshot
 from agent.core import human, ledger
@@ -116,8 +116,8 @@ def machine(snapshot: Snapshot, word: str, namespace: str) -> Key:
     entry = named(snapshot, kind, namespace, name)
     if entry is not None:
         return Key(kind.name, entry.namespace, entry.name)
-    tried = places(kind, namespace, name)
-    where = " or ".join(f"{candidate!r} in namespace {place}" for place, candidate in tried)
+    tried = meanings(kind, namespace, name)
+    where = " or ".join(f"{candidate!r} in namespace {space}" for space, candidate in tried)
     raise CommandError(f"there is no VirtualMachine {where}; `gitvirt get vm -A` lists them")
 
 

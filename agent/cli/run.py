@@ -7,7 +7,7 @@ import logging
 import sys
 
 from agent import logs
-from agent.assemble import Agent, AlreadyRunning, DataFolderError, Plan, claimed, program_version
+from agent.assemble import Agent, AlreadyRunning, DataFolderError, Setup, claimed, program_version
 from agent.cli import hosts
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.repositories import opened
@@ -63,12 +63,12 @@ def _run(
     opened_hosts = hosts.opened(settings, later=True)
     watched = repository.watch_paths()
     agent = Agent(
-        _plan(settings, local=bool(watched)), repository, opened_hosts, instance, loop.wake
+        _setup(settings, local=bool(watched)), repository, opened_hosts, instance, loop.wake
     )
     loop.handle_signals(agent.reconciler.look_at_git)
     if watched:
-        news = agent.reconciler.look_at_git
-        lasting("watch", lambda: watch(watched, news, loop.stop), loop.stop)
+        look = agent.reconciler.look_at_git
+        lasting("watch", lambda: watch(watched, look, loop.stop), loop.stop)
     log.info(
         "agent %s of fleet %s, gitvirt %s: %s %s%s, repository %s, branch %s, path %s",
         *(instance, settings.fleet, program_version()),
@@ -88,7 +88,7 @@ def _run(
             host.close()
 
 
-def _plan(settings: Settings, *, local: bool) -> Plan:
+def _setup(settings: Settings, *, local: bool) -> Setup:
     folder = "" if settings.path == "." else settings.path
     branches = Branches(
         main=settings.branch,
@@ -96,7 +96,7 @@ def _plan(settings: Settings, *, local: bool) -> Plan:
         operations=settings.operations_branch,
         status=settings.status_branch,
     )
-    return Plan(
+    return Setup(
         fleet=settings.fleet,
         branches=branches,
         data_dir=settings.data_dir,

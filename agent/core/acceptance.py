@@ -135,12 +135,12 @@ def prune(
     ]
     kept = {problem.resource for problem in held}
     missing = [key for key in missing if str(key) not in kept]
-    doubts = {key: place for key in missing if (place := meant_in(desired, key, records))}
+    doubts = {key: where for key in missing if (where := meant_in(desired, key, records))}
     sure = [key for key in missing if key not in doubts]
     code = deletion_set(records[key].obj for key in doubts)
     config = catalogue.settings
     if confirmed != code:
-        held += [_held(key, DOUBTFUL.format(place, code, config)) for key, place in doubts.items()]
+        held += [_held(key, DOUBTFUL.format(where, code, config)) for key, where in doubts.items()]
     if catalogue.requests.issuperset([*others, *(key.kind for key in desired.manifests)]):
         code = deletion_set(records[key].obj for key in sure if key.kind != config.kind)
         held += [_held(key, NONE_LEFT.format(config, code)) for key in sure]

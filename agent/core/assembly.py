@@ -18,7 +18,7 @@ def assemble(revision: str, files: Iterable[tuple[str, FileResult]]) -> Desired:
     invalid: set[Key] = set()
     read: dict[Key, tuple[Manifest, str]] = {}
     meant: dict[Meant, str] = {}
-    places: defaultdict[Key, list[tuple[str, int]]] = defaultdict(list)
+    stands: defaultdict[Key, list[tuple[str, int]]] = defaultdict(list)
     for path, result in files:
         problems.extend(replace(problem, file=path) for problem in result.problems)
         ignored.extend(replace(note, file=path) for note in result.ignored)
@@ -26,13 +26,13 @@ def assemble(revision: str, files: Iterable[tuple[str, FileResult]]) -> Desired:
             broken.append(path)
         for key, line in result.refused:
             invalid.add(key)
-            places[key].append((path, line))
+            stands[key].append((path, line))
         for name, line in result.meant:
             meant.setdefault(name, f"{path}:{line}")
         for manifest in result.manifests:
             read[manifest.key] = manifest, path
-            places[manifest.key].append((path, manifest.line))
-    for key, where in places.items():
+            stands[manifest.key].append((path, manifest.line))
+    for key, where in stands.items():
         if len(where) > 1:
             invalid.add(key)
             problems.extend(_duplicates(key, where))

@@ -157,8 +157,8 @@ class _Drawing:
         for first in range(0, len(nodes), self._columns):
             row = nodes[first : first + self._columns]
             height = max(self._head + self._inside(node) for node in row)
-            for place, node in enumerate(row):
-                self._node(node, EDGE + place * (self._card + GAP), y, height)
+            for position, node in enumerate(row):
+                self._node(node, EDGE + position * (self._card + GAP), y, height)
             y += height + GAP
         return y
 
@@ -216,8 +216,8 @@ class _Drawing:
 
     def _tiles(self, node: Node, x: float, y: float) -> None:
         count, width = self._per_row()
-        for place, machine in enumerate(node.machines):
-            row, column = divmod(place, count)
+        for position, machine in enumerate(node.machines):
+            row, column = divmod(position, count)
             left = x + column * (width + TILE_GAP)
             top = y + row * (TILE_HEIGHT + TILE_GAP)
             self._rect("tile", left, top, width, TILE_HEIGHT, 6)
@@ -229,15 +229,15 @@ class _Drawing:
 
     def _grid(self, node: Node, x: float, y: float) -> None:
         count, _ = self._per_row()
-        place = 0
+        begun = 0
         for phase, squares in self._squares(node):
             path, at = [], (0, 0)
-            for square in range(place, place + squares):
+            for square in range(begun, begun + squares):
                 row, column = divmod(square, count)
                 here = column * STEP, row * STEP
                 path.append(f"m{here[0] - at[0]} {here[1] - at[1]}h{SQUARE}v{SQUARE}h-{SQUARE}z")
                 at = here
-            place += squares
+            begun += squares
             origin = f"M{_number(x)} {_number(y)}"
             self._add("path", {**_ink(_class(phase)), "d": origin + "".join(path)})
 
@@ -277,8 +277,8 @@ class _Drawing:
         self, ink: str, x: float, y: float, width: float, height: float, radius: float
     ) -> etree._Element:
         numbers = {"x": x, "y": y, "width": width, "height": height, "rx": radius}
-        places = {name: _number(value) for name, value in numbers.items()}
-        return self._add("rect", {**_ink(ink), **places})
+        texts = {name: _number(value) for name, value in numbers.items()}
+        return self._add("rect", {**_ink(ink), **texts})
 
     def _text(
         self,

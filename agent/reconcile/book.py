@@ -98,7 +98,7 @@ class Book:
 
     # -- acceptance --------------------------------------------------------------------------
 
-    def take(
+    def accept(
         self,
         desired: Desired,
         now: float,
@@ -126,7 +126,7 @@ class Book:
                     path, line = desired.paths.get(key, ""), manifests[key].line
                     problems.append(Problem(path, line, str(key), "", early))
                     continue
-            problem = self._accept(manifests[key], in_force, desired, memories, now)
+            problem = self._accept_one(manifests[key], in_force, desired, memories, now)
             if problem is not None:
                 problems.append(problem)
             elif completed(self.records[key].obj.manifest):
@@ -178,7 +178,7 @@ class Book:
                 self._forget(key)
             self._change(obj)
 
-    def _accept(
+    def _accept_one(
         self,
         manifest: Manifest,
         manifests: Mapping[Key, Manifest],

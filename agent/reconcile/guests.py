@@ -49,7 +49,7 @@ class Guests:
         if domain in self._next and any(":" not in address for address in listed):
             self._next[domain] = _Next(now + SETTLED, SETTLED)
 
-    def take_due(self, now: float) -> list[Domain]:
+    def pop_due(self, now: float) -> list[Domain]:
         """Those to be asked now."""
         if now < self.due:
             return []

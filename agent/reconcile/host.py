@@ -135,10 +135,10 @@ class HostSide:
         if self._starved and now >= self._space_at:
             self._space_at = now + SPACE_EVERY
             self._lanes.reads(self._read_space())
-        for uuid in self._guests.take_due(now):
+        for uuid in self._guests.pop_due(now):
             self._lanes.guests(self._ask_guest(uuid))
 
-    def take(self, news: Observation, now: float) -> None:
+    def observe(self, news: Observation, now: float) -> None:
         """Turn an observation into facts."""
         if isinstance(news, FullRead):
             self._reading, self._read_at = False, now + FULL_READ_EVERY
@@ -151,7 +151,7 @@ class HostSide:
             self.lost(news.message, now)
         elif isinstance(news, ReadFailed):
             self._misread(news, now)
-        self._world.take(news)
+        self._world.observe(news)
         if isinstance(news, FullRead):
             for uuid in self._world.domains(self.name):
                 self._look_at(uuid, now)

@@ -132,19 +132,19 @@ class Hosts:
             if self._many and side.error and side.away(now):
                 self._engine.put(UNREACHABLE, name, side.error)
 
-    def take(self, news: Observation, now: float) -> None:
+    def observe(self, news: Observation, now: float) -> None:
         """Turn an observation into facts."""
         if isinstance(news, FullRead):
             node = news.reading.node
             if (other := self._other_name(node)) is not None:
                 lost = NodeLost(node.name, SAME.format(other, node.host))
-                self._sides[node.name].take(lost, now)
+                self._sides[node.name].observe(lost, now)
                 return
-            self._sides[node.name].take(news, now)
+            self._sides[node.name].observe(news, now)
             self._engine.put(UNREACHABLE, node.name, None)
             self._forget_renamed()
         elif isinstance(news, Detail) and (side := self._sides.get(news.node)) is not None:
-            side.take(news, now)
+            side.observe(news, now)
 
     def due(self, now: float) -> float:
         """When one of them is to be read again."""

@@ -28,7 +28,7 @@ log = logging.getLogger("gitvirt")
 
 EVERY = 60.0
 """Seconds between two looks, where nothing happens."""
-RETRY = 600.0
+ERASE_AGAIN = 600.0
 """Seconds until a volume that could not be deleted is tried again."""
 GRACE = 3600.0
 """Seconds for which nothing may need image data before it is deleted."""
@@ -119,7 +119,7 @@ class Housekeeping:
         trash = self._book.trash
         self.wake()
         if outcome.failed:
-            self._times.retry[volume] = now + RETRY
+            self._times.retry[volume] = now + ERASE_AGAIN
             log.warning("volume %s: %s", volume[1], outcome.message)
             if uid in trash.entries:
                 trash.keep(uid, outcome.reason, outcome.message, now)
@@ -145,7 +145,7 @@ class Housekeeping:
             return
         users = self._users(name, nodes)
         if users:
-            self._times.retry.update({(node, name): now + RETRY for node in nodes})
+            self._times.retry.update({(node, name): now + ERASE_AGAIN for node in nodes})
             message = f"Its volume is kept: {', '.join(users)} refers to it."
             trash.keep(uid, "VolumeInUse", message, now)
         else:
@@ -198,7 +198,7 @@ class Housekeeping:
             if not self._hosts.reachable(node):
                 continue
             if self._users(name, (node,)):
-                times.retry[node, name] = now + RETRY
+                times.retry[node, name] = now + ERASE_AGAIN
             else:
                 self._erase(node, name)
 

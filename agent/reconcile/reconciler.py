@@ -159,7 +159,7 @@ class Reconciler:
         """One pass. Returns seconds until the next one is due, if nothing happens before."""
         now, decided = self._timing.clock(), 0
         self._telling.begin()
-        taken = self._take_news(now)
+        received = self._receive_all(now)
         self._hosts.ask(now)
         if self._repository.leading:
             self._accept(now)
@@ -169,10 +169,10 @@ class Reconciler:
             self._plan_branches(now)
             self._write(now)
         self._repository.ask(now, self._timing.clock)
-        self._telling.end(taken, decided, len(self._acting.busy))
+        self._telling.end(received, decided, len(self._acting.busy))
         return max(0.0, self._due(now) - now)
 
-    def _take_news(self, now: float) -> int:
+    def _receive_all(self, now: float) -> int:
         """How many there were."""
         count = 0
         while True:
@@ -180,10 +180,10 @@ class Reconciler:
                 news = self._inbox.get_nowait()
             except queue.Empty:
                 return count
-            self._take(news, now)
+            self._receive(news, now)
             count += 1
 
-    def _take(self, news: object, now: float) -> None:
+    def _receive(self, news: object, now: float) -> None:
         match news:
             case Synced():
                 self._synced(news, now)
@@ -212,7 +212,7 @@ class Reconciler:
 
     def _seen(self, news: Observation, now: float) -> None:
         unread = self._hosts.unread, self._world.mute
-        self._hosts.take(news, now)
+        self._hosts.observe(news, now)
         if (self._hosts.unread, self._world.mute) != unread:
             self._accepted = False  # what is new in Git may have waited for this
 
@@ -247,7 +247,7 @@ class Reconciler:
     def _accept(self, now: float) -> None:
         if (desired := self._acceptable(now)) is not None:
             book = self._book
-            book.take(desired, now, unread=self._hosts.unread)
+            book.accept(desired, now, unread=self._hosts.unread)
             self._accepted = True
             problems = (*book.problems, *book.held)
             self._telling.accepted(book.records, problems, self._hosts.found())

@@ -126,7 +126,7 @@ class World:
         self.named: dict[str, set[str]] = {}
         """Volumes by what the names of a disk's begin with."""
 
-    def take(self, seen: Observation) -> None:
+    def observe(self, seen: Observation) -> None:
         match seen:
             case DomainRead():
                 self._domain(seen.number, seen.node, seen.uuid, seen.raw)

@@ -55,7 +55,7 @@ def times(work: Callable[[], object], calls: Callable[[], object]) -> float:
 
 
 def look(host: LibvirtHost, world: World) -> None:
-    world.take(FullRead(0, host.read(frozenset({POOL}))))
+    world.observe(FullRead(0, host.read(frozenset({POOL}))))
 
 
 def meant(host: LibvirtHost, rules: Kind) -> None:

@@ -7,7 +7,7 @@ import pytest
 from agent.core.domain_xml import parse
 from agent.core.xml import Element
 from agent.kinds.virtual_machine.definition import read
-from agent.kinds.virtual_machine.elements.chipset import interface_places
+from agent.kinds.virtual_machine.elements.chipset import interface_slots
 from tests.golden.case import CASES, names
 from tests.golden.test_golden import GOLDEN
 
@@ -57,7 +57,7 @@ def test_no_two_devices_are_in_one_place(name: str) -> None:
 @pytest.mark.parametrize("name", names())
 def test_what_can_be_plugged_in_later_finds_a_place_free(name: str) -> None:
     root = parse((CASES / name / GOLDEN).read_text())
-    main, *free = interface_places(i440fx=read(root).firmware.i440fx)
+    main, *free = interface_slots(i440fx=read(root).firmware.i440fx)
     taken = [tuple(found.attrib.items()) for found in root.iterfind("devices/*/address")]
     assert taken.count(main) == 1
     assert len(free) == 8

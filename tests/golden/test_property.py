@@ -22,13 +22,13 @@ from agent.kinds.virtual_machine.definition import (
     render,
 )
 from agent.kinds.virtual_machine.definition import (
-    places as places_of,
+    slots as slots_of,
 )
 from agent.kinds.virtual_machine.elements.address import pci
 from agent.kinds.virtual_machine.elements.chipset import VIRTIO_DISKS
 from agent.kinds.virtual_machine.topology import MAX_CORES, problem
 from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
-from agent.kinds.virtual_machine.wanted import Device, Places, Wanted
+from agent.kinds.virtual_machine.wanted import Device, Slots, Wanted
 from agent.kinds.virtual_machine_class.cpu import GuestCpu
 from tests.golden.case import CREATED, NODE
 
@@ -116,10 +116,10 @@ ADDRESSES = st.just(()) | st.builds(pci, st.integers(0, 16), st.integers(0, 31))
 
 
 @st.composite
-def places(draw: st.DrawFn, devices: tuple[Device, ...], mac: str) -> Places:
+def slots(draw: st.DrawFn, devices: tuple[Device, ...], mac: str) -> Slots:
     """Where people may have put what the VM has, and what it no longer has."""
     serials = st.sampled_from([*(device.serial for device in devices), "gone"])
-    return Places(
+    return Slots(
         draw(st.dictionaries(serials, POSITIONS)),
         draw(st.dictionaries(st.sampled_from((mac, "52:00:00:00:00:01")), ADDRESSES)),
     )
@@ -160,7 +160,7 @@ def wanted(draw: st.DrawFn) -> Wanted:
         mac=mac,
         console_log=draw(PATHS),
         machine=draw(st.sampled_from(machines)),
-        places=draw(places(devices, mac)),
+        slots=draw(slots(devices, mac)),
     )
 
 
@@ -218,7 +218,7 @@ def test_what_is_there_stays_in_its_place_whatever_comes_and_goes(
     order.shuffle(devices)
     first = expect(before)
     fits = fitting(dict(before.spec), tuple(devices))
-    after = expect(replace(before, devices=fits, places=places_of([first])))
+    after = expect(replace(before, devices=fits, slots=slots_of([first])))
     staying = {device.serial for device in left if device in fits}
     assert {
         disk.serial: (disk.bus, disk.position)

@@ -138,7 +138,7 @@ def test_an_object_of_the_same_name_waits_for_its_own_write(rig: Rig) -> None:
     book.outbox.change(key, book.records[key].obj.uid)
     writing.compose({}, "", rig.now)
     book.remove(key, rig.now)  # while that is being written
-    book.take(wanted, rig.now)
+    book.accept(wanted, rig.now)
     book.outbox.written()
     assert not book.is_saved(key)
     rig.settle()

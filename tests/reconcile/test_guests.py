@@ -20,11 +20,11 @@ NONE_YET = GuestInfo(os={"id": "test"}, addresses={"52:00:00:00:00:01": ("fe80::
 
 def test_a_guest_without_an_address_is_asked_again_ever_more_seldom() -> None:
     guests = Guests()
-    assert guests.take_due(0.0) == []
+    assert guests.pop_due(0.0) == []
     guests.opened(DOMAIN, 0.0)
     asked = []
     for second in range(200):
-        if guests.take_due(float(second)):
+        if guests.pop_due(float(second)):
             asked.append(second)
             guests.answered(DOMAIN, NONE_YET, float(second))
     assert asked[:6] == [0, 1, 3, 7, 15, 31]
@@ -34,13 +34,13 @@ def test_a_guest_without_an_address_is_asked_again_ever_more_seldom() -> None:
 def test_a_guest_that_said_all_is_left_alone_for_a_while() -> None:
     guests = Guests()
     guests.opened(DOMAIN, 0.0)
-    assert guests.take_due(0.0) == [DOMAIN]
+    assert guests.pop_due(0.0) == [DOMAIN]
     guests.answered(DOMAIN, ADDRESS, 0.5)
     guests.opened(DOMAIN, 1.0)
-    assert guests.take_due(SETTLED) == []
-    assert guests.take_due(SETTLED + 0.5) == [DOMAIN]
+    assert guests.pop_due(SETTLED) == []
+    assert guests.pop_due(SETTLED + 0.5) == [DOMAIN]
     guests.closed(DOMAIN)
-    assert guests.take_due(10 * SETTLED) == []
+    assert guests.pop_due(10 * SETTLED) == []
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from agent.core.schema import Catalogue
 from agent.core.status import timestamp
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Outcome, Ticket
-from agent.reconcile.housekeeping import EVERY, GRACE, RETRY, VOLUME, Housekeeping
+from agent.reconcile.housekeeping import ERASE_AGAIN, EVERY, GRACE, VOLUME, Housekeeping
 from agent.reconcile.news import Lanes, NodeLanes
 from agent.reconcile.status_branch import Ledger
 from agent.reconcile.world import FullRead, VolumeRead, World
@@ -87,7 +87,7 @@ class House:
         """What the host has."""
         volumes = {(POOL, name): RawVolume(POOL, name, f"/{name}", 1, 1) for name in names}
         found = {each.uuid: each for each in domains}
-        self.world.take(FullRead(1, Reading(NODE, found, volumes, {POOL: "/"})))
+        self.world.observe(FullRead(1, Reading(NODE, found, volumes, {POOL: "/"})))
 
     def run(self, now: float, desired: Desired = HOLDS) -> list[str]:
         """Names of the volumes whose deletion begins."""
@@ -148,7 +148,7 @@ def domain(name: str, volume: str) -> RawDomain:
 
 
 def test_the_times_are_those_that_are_promised() -> None:
-    assert (EVERY, RETRY, GRACE) == (60.0, 600.0, 3600.0)
+    assert (EVERY, ERASE_AGAIN, GRACE) == (60.0, 600.0, 3600.0)
 
 
 def test_it_looks_once_a_minute_or_when_something_has_happened() -> None:
@@ -211,7 +211,7 @@ def on_other(made: House, *names: str, domains: tuple[RawDomain, ...] = ()) -> N
     made.hosts.names = (NODE.name, OTHER_NODE.name)
     volumes = {(POOL, name): RawVolume(POOL, name, f"/{name}", 1, 1) for name in names}
     found = {each.uuid: each for each in domains}
-    made.world.take(FullRead(1, Reading(OTHER_NODE, found, volumes, {POOL: "/"})))
+    made.world.observe(FullRead(1, Reading(OTHER_NODE, found, volumes, {POOL: "/"})))
 
 
 def test_a_disk_is_erased_on_the_node_that_has_it() -> None:
@@ -228,7 +228,7 @@ def test_a_disk_goes_from_the_trash_once_no_node_has_it() -> None:
     assert made.run(NOW) == [GONE, GONE]
     for node in made.hosts.names:
         assert made.book.trash.entries
-        made.world.take(VolumeRead(node, POOL, GONE, None))
+        made.world.observe(VolumeRead(node, POOL, GONE, None))
         made.keeping.ended(Outcome(Key(VOLUME, node, GONE), 0), NOW)
     assert made.book.trash.entries == {}
 
@@ -244,7 +244,7 @@ def test_a_disk_whose_node_is_away_stays_in_the_trash(home: str) -> None:
     made.hosts.away = ()
     made.write()
     made.keeping.wake()
-    assert made.run(NOW + RETRY) == [GONE]
+    assert made.run(NOW + ERASE_AGAIN) == [GONE]
 
 
 def test_a_node_that_is_away_keeps_nothing_of_the_others() -> None:
@@ -274,13 +274,13 @@ def test_data_that_nothing_needs_goes_from_each_node_by_itself() -> None:
     assert made.tickets[0].actions == (EraseVolume(NODE.name, POOL, DATA),)
     on_other(made, DATA)
     made.hosts.away = (OTHER_NODE.name,)
-    made.world.take(VolumeRead(NODE.name, POOL, DATA, None))
+    made.world.observe(VolumeRead(NODE.name, POOL, DATA, None))
     made.end(DATA, NOW + GRACE)
     made.keeping.wake()
-    assert made.run(NOW + GRACE + RETRY + EVERY) == []
+    assert made.run(NOW + GRACE + ERASE_AGAIN + EVERY) == []
     made.hosts.away = ()
     made.keeping.wake()
-    assert made.run(NOW + GRACE + RETRY + 2 * EVERY) == [DATA]
+    assert made.run(NOW + GRACE + ERASE_AGAIN + 2 * EVERY) == [DATA]
 
 
 def test_what_somebody_refers_to_stays_and_is_looked_at_again() -> None:
@@ -292,17 +292,17 @@ def test_what_somebody_refers_to_stays_and_is_looked_at_again() -> None:
     assert condition["message"] == ("Its volume is kept: domain mine, domain yours refers to it.")
     made.holds()
     made.keeping.wake()
-    made.run(NOW + RETRY - 1)
+    made.run(NOW + ERASE_AGAIN - 1)
     assert made.said() == ("Deleted", "VolumeInUse")
     made.keeping.wake()
-    made.run(NOW + RETRY)
+    made.run(NOW + ERASE_AGAIN)
     assert made.said() == ("Erasing", "Erasing")
 
 
 def test_an_overlay_of_somebody_is_a_user() -> None:
     made = house(trash=(deleted(),))
     overlay = RawVolume(POOL, "overlay", "/overlay", 1, 1, f"/{GONE}")
-    made.world.take(VolumeRead(NODE.name, POOL, "overlay", overlay))
+    made.world.observe(VolumeRead(NODE.name, POOL, "overlay", overlay))
     made.run(NOW)
     assert made.said() == ("Deleted", "VolumeInUse")
 
@@ -314,9 +314,9 @@ def test_what_cannot_be_erased_says_why_and_is_tried_again() -> None:
     assert made.said() == ("Erasing", "Busy")
     assert made.keeping.due() == 0.0
     made.write()
-    assert made.run(NOW + RETRY - 1) == []
+    assert made.run(NOW + ERASE_AGAIN - 1) == []
     made.keeping.wake()
-    assert made.run(NOW + RETRY) == [GONE]
+    assert made.run(NOW + ERASE_AGAIN) == [GONE]
 
 
 # -- image data -------------------------------------------------------------------------------
@@ -416,8 +416,8 @@ def test_data_that_a_domain_refers_to_stays() -> None:
     made.run(NOW)
     assert made.run(NOW + GRACE) == []
     made.holds(DATA)
-    assert made.run(NOW + GRACE + RETRY - EVERY) == []
-    assert made.run(NOW + GRACE + RETRY) == [DATA]
+    assert made.run(NOW + GRACE + ERASE_AGAIN - EVERY) == []
+    assert made.run(NOW + GRACE + ERASE_AGAIN) == [DATA]
 
 
 def test_data_that_cannot_be_deleted_is_tried_again() -> None:
@@ -426,10 +426,10 @@ def test_data_that_cannot_be_deleted_is_tried_again() -> None:
     made.run(NOW)
     assert made.run(NOW + GRACE) == [DATA]
     made.end(DATA, NOW + GRACE, failed="Busy")
-    assert made.run(NOW + GRACE + RETRY - EVERY) == []
-    assert made.run(NOW + GRACE + RETRY) == [DATA]
-    made.end(DATA, NOW + GRACE + RETRY)
-    assert made.run(NOW + GRACE + RETRY + EVERY) == [DATA]
+    assert made.run(NOW + GRACE + ERASE_AGAIN - EVERY) == []
+    assert made.run(NOW + GRACE + ERASE_AGAIN) == [DATA]
+    made.end(DATA, NOW + GRACE + ERASE_AGAIN)
+    assert made.run(NOW + GRACE + ERASE_AGAIN + EVERY) == [DATA]
 
 
 # -- operations -------------------------------------------------------------------------------

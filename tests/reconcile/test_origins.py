@@ -58,9 +58,9 @@ def origins(*seen: RawDomain | str, trash: Iterable[str] = ()) -> Origins:
     for each in seen:
         if isinstance(each, str):
             volume = RawVolume(POOL, each, f"/{each}", 1, 1)
-            world.take(VolumeRead(NODE, POOL, each, volume))
+            world.observe(VolumeRead(NODE, POOL, each, volume))
         else:
-            world.take(DomainRead(1, NODE, each.uuid, each))
+            world.observe(DomainRead(1, NODE, each.uuid, each))
     known = Trash(Outbox())
     known.load({uid: Record(Object(manifest(DISK), uid, 1, THEN, ""), {}) for uid in trash})
     return Origins(Catalogue.load(), world, known, FLEET)

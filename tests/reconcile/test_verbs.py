@@ -242,11 +242,11 @@ class Known:
 
     def __post_init__(self) -> None:
         self.world = World(self.engine, "default")
-        self.world.take(FullRead(0, self.host.read(frozenset({POOL}))))
+        self.world.observe(FullRead(0, self.host.read(frozenset({POOL}))))
 
-    def take(self, done: Done | Outcome) -> None:
+    def observe(self, done: Done | Outcome) -> None:
         for seen in done.seen:
-            self.world.take(seen)
+            self.world.observe(seen)
 
     @property
     def domains(self) -> dict[str, RawDomain]:
@@ -301,13 +301,13 @@ def test_what_is_done_is_seen_and_a_plan_takes_just_that_for_done(
     action, before = case.action(host), Known(host)
     seen, planned, reason, outdated = Known(host), Known(host), "", False
     try:
-        planned.take(simulated(action, planned.engine, planned.world))
+        planned.observe(simulated(action, planned.engine, planned.world))
     except HostError as error:
         reason, outdated = error.reason, isinstance(error, OutdatedError)
     outcome = executor(tmp_path, host).run(ticket(action))
-    seen.take(outcome)
+    seen.observe(outcome)
     if isinstance(action, ResumeDomain):  # an event tells
-        seen.world.take(DomainRead(9, HERE, VM, host.read_domain(VM)))
+        seen.world.observe(DomainRead(9, HERE, VM, host.read_domain(VM)))
     real = Known(host)
     assert (outcome.reason, reason) == (case.fails, case.fails)
     assert outcome.outdated == outdated

@@ -44,40 +44,40 @@ def seen(engine: Engine) -> RawDomain | None:
 def test_of_two_reads_of_a_domain_the_one_that_began_later_counts(
     world: World, engine: Engine
 ) -> None:
-    world.take(one(2, ON))
-    world.take(one(1, OFF))
+    world.observe(one(2, ON))
+    world.observe(one(1, OFF))
     assert seen(engine) == ON
-    world.take(one(3, OFF))
+    world.observe(one(3, OFF))
     assert seen(engine) == OFF
 
 
 def test_a_full_read_does_not_undo_what_was_read_after_its_begin(
     world: World, engine: Engine
 ) -> None:
-    world.take(one(2, ON))
-    world.take(whole(1, OFF))
+    world.observe(one(2, ON))
+    world.observe(whole(1, OFF))
     assert seen(engine) == ON
-    world.take(whole(3))
+    world.observe(whole(3))
     assert seen(engine) is None
 
 
 def test_a_read_from_before_the_last_full_read_brings_nothing_back(
     world: World, engine: Engine
 ) -> None:
-    world.take(one(1, ON))
-    world.take(whole(4))
-    world.take(one(3, ON))
+    world.observe(one(1, ON))
+    world.observe(whole(4))
+    world.observe(one(3, ON))
     assert seen(engine) is None
-    world.take(one(5, ON))
+    world.observe(one(5, ON))
     assert seen(engine) == ON
 
 
 def test_domains_that_come_and_go_leave_nothing_behind(world: World) -> None:
-    world.take(whole(0))
+    world.observe(whole(0))
     kept = held(world)
     for number in range(1, 50):
-        world.take(whole(number, replace(ON, uuid=f"uuid-{number}", name=f"vm-{number}")))
-    world.take(whole(50))
+        world.observe(whole(number, replace(ON, uuid=f"uuid-{number}", name=f"vm-{number}")))
+    world.observe(whole(50))
     assert kept == held(world)
 
 
@@ -94,13 +94,13 @@ def test_a_domain_is_found_by_its_uuid_on_every_node_that_has_it(
     world: World, engine: Engine
 ) -> None:
     other = replace(NODE, name="node-2")
-    world.take(whole(1, OFF))
+    world.observe(whole(1, OFF))
     assert engine.get(DOMAIN_AT, UUID) == (NODE.name,)
-    world.take(FullRead(2, Reading(other, {UUID: ON}, {}, {})))
+    world.observe(FullRead(2, Reading(other, {UUID: ON}, {}, {})))
     assert engine.get(DOMAIN_AT, UUID) == (NODE.name, other.name)
-    world.take(NodeLost(other.name, "no route"))
+    world.observe(NodeLost(other.name, "no route"))
     assert engine.get(DOMAIN_AT, UUID) == (NODE.name, other.name)  # it is there still
-    world.take(whole(3))
+    world.observe(whole(3))
     assert engine.get(DOMAIN_AT, UUID) == (other.name,)
     assert (engine.get(DOMAIN, (NODE.name, UUID)), engine.get(DOMAIN, (other.name, UUID))) == (
         None,
@@ -112,9 +112,9 @@ def test_what_a_node_has_says_nothing_of_another(world: World, engine: Engine) -
     other = replace(NODE, name="node-2")
     volume = RawVolume(POOL, "default_seed_uid_1.iso", "/x", 1, 1)
     for node in (NODE, other):
-        world.take(FullRead(1, Reading(node, {}, {(POOL, volume.name): volume}, {POOL: "/"})))
+        world.observe(FullRead(1, Reading(node, {}, {(POOL, volume.name): volume}, {POOL: "/"})))
     assert engine.get(VOLUME_AT, (POOL, volume.name)) == (NODE.name, other.name)
-    world.take(FullRead(2, Reading(NODE, {}, {}, {POOL: "/"})))
+    world.observe(FullRead(2, Reading(NODE, {}, {}, {POOL: "/"})))
     assert engine.get(VOLUME_AT, (POOL, volume.name)) == (other.name,)
     assert engine.get(VOLUMES_OF, (NODE.name, "uid")) is None
     assert engine.get(VOLUMES_OF, (other.name, "uid")) == (volume.name,)
@@ -122,17 +122,17 @@ def test_what_a_node_has_says_nothing_of_another(world: World, engine: Engine) -
 
 def test_a_pool_that_is_not_active_has_lost_nothing(world: World, engine: Engine) -> None:
     volume = RawVolume("nfs", "x.qcow2", "/x", 1, 1)
-    world.take(FullRead(1, Reading(NODE, {}, {("nfs", "x.qcow2"): volume}, {"nfs": "/"})))
-    world.take(FullRead(2, Reading(NODE, {}, {}, {POOL: "/"})))
+    world.observe(FullRead(1, Reading(NODE, {}, {("nfs", "x.qcow2"): volume}, {"nfs": "/"})))
+    world.observe(FullRead(2, Reading(NODE, {}, {}, {POOL: "/"})))
     assert engine.get(VOLUME_AT, ("nfs", "x.qcow2")) == (NODE.name,)
-    world.take(FullRead(3, Reading(NODE, {}, {}, {"nfs": "/"})))
+    world.observe(FullRead(3, Reading(NODE, {}, {}, {"nfs": "/"})))
     assert engine.get(VOLUME_AT, ("nfs", "x.qcow2")) is None
 
 
 def test_volumes_are_found_by_what_a_disks_name_begins_with(world: World) -> None:
     def volume(name: str, there: bool = True) -> None:
         raw = RawVolume(POOL, name, f"/{name}", 1, 1) if there else None
-        world.take(VolumeRead(NODE.name, POOL, name, raw))
+        world.observe(VolumeRead(NODE.name, POOL, name, raw))
 
     one, two = (f"default_disk_team_data_{digit * 36}.qcow2" for digit in "12")
     for name in (one, two, "default_disk_team_data_2.raw", "x.qcow2"):

@@ -275,8 +275,8 @@ def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Repor
         message = f"The disk grows to {size} once no running VirtualMachine has it open."
         report.more.append(Condition("Resizing", "False", "NotAvailable", message))
         return
-    places = (view.read(ELSEWHERE, (disk.key, vm)) for vm in users(disk.key, view))
-    if moved := next(filter(None, places), ""):
+    moved_to = (view.read(ELSEWHERE, (disk.key, vm)) for vm in users(disk.key, view))
+    if moved := next(filter(None, moved_to), ""):
         message = (
             f"The disk grows to {size} once it lies on its own volume again: it lies on {moved}, "
             "as after a snapshot taken by hand, and a guest would not see what is below that grow."

@@ -25,7 +25,7 @@ from agent.kinds.virtual_machine.elements import (
 from agent.kinds.virtual_machine.elements.address import Address
 from agent.kinds.virtual_machine.elements.plain import there
 from agent.kinds.virtual_machine.elements.xml import text
-from agent.kinds.virtual_machine.wanted import Places, Wanted
+from agent.kinds.virtual_machine.wanted import Slots, Wanted
 
 ELEMENTS = (memory, cpu, firmware, features, disks, interfaces, channels)
 """In the order in which libvirt prints them. Each gives one field of `DomainFacts` that bears its
@@ -120,16 +120,16 @@ def _print(template: str, **view: object) -> str:
     return _environment().get_template(f"{template}.xml.j2").render(view)
 
 
-def places(facts: Iterable[DomainFacts]) -> Places:
+def slots(facts: Iterable[DomainFacts]) -> Slots:
     """Where devices are, in the first definition that has them."""
     of_disks: dict[str, tuple[str, int]] = {}
     of_interfaces: dict[str, Address] = {}
     for definition in facts:
-        for serial, position in disks.places(definition.disks).items():
+        for serial, position in disks.slots(definition.disks).items():
             of_disks.setdefault(serial, position)
-        for mac, address in interfaces.places(definition.interfaces).items():
+        for mac, address in interfaces.slots(definition.interfaces).items():
             of_interfaces.setdefault(mac, address)
-    return Places(of_disks, of_interfaces)
+    return Slots(of_disks, of_interfaces)
 
 
 _PARTS = tuple((element.__name__.rpartition(".")[2], element) for element in ELEMENTS)

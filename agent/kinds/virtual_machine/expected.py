@@ -17,7 +17,7 @@ from agent.kinds.virtual_machine.definition import (
     DomainFacts,
     differing,
     expect,
-    places,
+    slots,
 )
 from agent.kinds.virtual_machine.edits import MEDIUM, edits
 from agent.kinds.virtual_machine.elements.disks import Disks
@@ -99,7 +99,7 @@ def _facts(
                 case.at.node,
                 (facts.firmware.machine for facts in there),
             ),
-            places=places(there),
+            slots=slots(there),
         )
     )
 

@@ -51,8 +51,8 @@ def block_devices(content: Content) -> Problems:
         for index, device in devices
         if integer(device, "bootOrder") is not None
     )
-    for place, order in repeated(ordered):
-        yield place, f"must be different for each device, and {order} is taken"
+    for path, order in repeated(ordered):
+        yield path, f"must be different for each device, and {order} is taken"
 
 
 def legacy(content: Content) -> Problems:
@@ -110,17 +110,17 @@ def networks(content: Content) -> Problems:
     wanted = items(content, "spec", "networks")
     for index, network in enumerate(wanted):
         yield from _network(("spec", "networks", index), index, mapping(network))
-    places = [(("spec", "networks", index), network) for index, network in enumerate(wanted)]
-    named = ((path, (text(at_, "type"), text(at_, "name"))) for path, at_ in places)
+    by_path = [(("spec", "networks", index), network) for index, network in enumerate(wanted)]
+    named = ((path, (text(network, "type"), text(network, "name"))) for path, network in by_path)
     for path, (kind, name) in repeated(named):
         yield path, f"names {' '.join(word for word in (kind, name) if word)} a second time"
     numbered = (
         ((*path, "id"), number)
-        for path, network in places
+        for path, network in by_path
         if (number := _number(network)) is not None
     )
-    for place, number in repeated(numbered):
-        yield place, f"must be different for each interface, and {number} is taken"
+    for path, number in repeated(numbered):
+        yield path, f"must be different for each interface, and {number} is taken"
 
 
 def _number(network: Json) -> int | None:

@@ -31,7 +31,7 @@ class Device:
 
 
 @dataclass(frozen=True)
-class Places:
+class Slots:
     """Where devices are that the VM has already: they stay there."""
 
     disks: Mapping[str, tuple[str, int]] = field(default_factory=dict)
@@ -65,4 +65,4 @@ class Wanted:
     """Machine type in full; carried over from the present definition where the chipset is the
     same.
     """
-    places: Places = Places()
+    slots: Slots = Slots()

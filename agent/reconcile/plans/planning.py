@@ -72,7 +72,7 @@ def plan(
         engine.put(NODES, None, tuple(reading.node.name for reading in live))
         for reading in live:
             pools = {POOL: "/", **reading.pools}  # the agent makes it before anything else
-            world.take(FullRead(0, replace(reading, pools=pools)))
+            world.observe(FullRead(0, replace(reading, pools=pools)))
         book.load(ledger)
     else:
         nodes = _remembered_nodes(world, ledger)
@@ -86,11 +86,11 @@ def plan(
         for key, record in earlier.items():
             if MACHINES.has_domain(record) and not engine.get(DOMAIN_AT, domain_uuid(fleet, key)):
                 raw = MACHINES.domain(record, catalogue.machine, fleet, now)
-                world.take(DomainRead(0, _home(record, nodes), raw.uuid, raw))
+                world.observe(DomainRead(0, _home(record, nodes), raw.uuid, raw))
         simulation.run(now)
         book.load(ledger)  # what waits for a restart is pending again
         simulation.run(now)
-    book.take(desired, now, others)
+    book.accept(desired, now, others)
     gone = _carried_out(simulation, book, engine, now)
     items = listed(catalogue, ledger, book, engine, simulation, gone, live=live is not None)
     return PlanReport(desired.revision, items, book.problems)
@@ -178,7 +178,7 @@ def _remembered_node(world: World, ledger: Ledger, about: Told) -> None:
         *(name, "", False, "kvm", "q35", _AllBut(), models, "", memory, 1 << 20, "", ""),
         cpu_features=frozenset({"any"}),
     )
-    world.take(FullRead(0, Reading(node, {}, {}, {POOL: FOLDER})))
+    world.observe(FullRead(0, Reading(node, {}, {}, {POOL: FOLDER})))
 
 
 def _remembered_volumes(
@@ -189,7 +189,7 @@ def _remembered_volumes(
     for name, capacity, physical in RECORDS[record.obj.key.kind].volumes(fleet, record):
         volume = RawVolume(POOL, name, f"{FOLDER}/{name}", capacity, physical)
         for node in at:
-            world.take(VolumeRead(node, POOL, name, volume))
+            world.observe(VolumeRead(node, POOL, name, volume))
 
 
 def related(

@@ -64,7 +64,7 @@ class Simulation:
 
     def _observe(self, key: Key, done: Done) -> None:
         for seen in done.seen:
-            self._world.take(seen)
+            self._world.observe(seen)
         if done.result:
             job = self._engine.get(JOB, key) or IDLE
             self._engine.put(JOB, key, replace(job, result=done.result))

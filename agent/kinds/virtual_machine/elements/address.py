@@ -13,10 +13,10 @@ _PCI = ("domain", "bus", "slot", "function")
 
 
 def pci(bus: int, slot: int, function: int = 0, *, multifunction: bool = False) -> Address:
-    place = {"domain": 0, "bus": bus, "slot": slot}
+    parts = {"domain": 0, "bus": bus, "slot": slot}
     return (
         ("type", "pci"),
-        *((name, f"0x{number:0{4 if name == 'domain' else 2}x}") for name, number in place.items()),
+        *((name, f"0x{number:0{4 if name == 'domain' else 2}x}") for name, number in parts.items()),
         ("function", f"0x{function:x}"),
         *((("multifunction", "on"),) if multifunction else ()),
     )

@@ -53,7 +53,7 @@ def hardware(*, i440fx: bool, sata: int) -> Hardware:
     return _conventional() if i440fx else _express(sata)
 
 
-def interface_places(*, i440fx: bool) -> tuple[Address, ...]:
+def interface_slots(*, i440fx: bool) -> tuple[Address, ...]:
     """Where interfaces can be, the main one's place first."""
     if i440fx:
         return (pci(0, 3), *(pci(0, slot) for slot in range(_FREE_SLOT, _SLOTS)))

@@ -109,11 +109,11 @@ class Disks:
 
 def expect(wanted: Wanted) -> Disks:
     buses = [_bus(wanted.spec, device) for device in wanted.devices]
-    positions = _positions(wanted.devices, buses, wanted.places.disks)
+    positions = _positions(wanted.devices, buses, wanted.slots.disks)
     return Disks(_ordered(map(_wanted, wanted.devices, buses, positions)))
 
 
-def places(disks: Disks) -> Mapping[str, tuple[str, int]]:
+def slots(disks: Disks) -> Mapping[str, tuple[str, int]]:
     """Bus and position of each disk, by serial number."""
     return {disk.serial: (disk.bus, disk.position) for disk in disks.disks}
 
@@ -170,8 +170,8 @@ def _bus(spec: Mapping[str, Json], device: Device) -> str:
     return "scsi" if virtio else "sata"
 
 
-def _wanted(device: Device, bus: str, place: int) -> Disk:
-    controller, unit = divmod(place, SATA_PORTS) if bus == "sata" else (0, place)
+def _wanted(device: Device, bus: str, position: int) -> Disk:
+    controller, unit = divmod(position, SATA_PORTS) if bus == "sata" else (0, position)
     return Disk(
         path=device.path,
         format=device.format,

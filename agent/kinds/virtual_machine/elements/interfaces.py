@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from agent.core.model import Json
 from agent.core.xml import Element, every
 from agent.kinds.virtual_machine.elements.address import Address, read_pci, told
-from agent.kinds.virtual_machine.elements.chipset import interface_places
+from agent.kinds.virtual_machine.elements.chipset import interface_slots
 from agent.kinds.virtual_machine.elements.firmware import i440fx
 from agent.kinds.virtual_machine.elements.plain import by_name
 from agent.kinds.virtual_machine.elements.xml import attribute
@@ -24,7 +24,7 @@ class Interface:
     """A libvirt network, or empty for user-mode networking."""
     model: str
     address: Address
-    """Empty where somebody gave it another place than one on PCI."""
+    """Empty where somebody gave it a place that is not on PCI."""
 
     @property
     def type(self) -> str:
@@ -39,18 +39,18 @@ class Interfaces:
 def expect(wanted: Wanted) -> Interfaces:
     shared = not wanted.node.session and NETWORK in wanted.node.networks
     network = NETWORK if shared else ""
-    place = _place(wanted.mac, wanted.places.interfaces, wanted.machine)
-    return Interfaces((Interface(wanted.mac, network, _model(wanted.spec), place),))
+    slot = _slot(wanted.mac, wanted.slots.interfaces, wanted.machine)
+    return Interfaces((Interface(wanted.mac, network, _model(wanted.spec), slot),))
 
 
-def places(interfaces: Interfaces) -> Mapping[str, Address]:
+def slots(interfaces: Interfaces) -> Mapping[str, Address]:
     """Where each interface is, by MAC address."""
     return {interface.mac: interface.address for interface in interfaces.interfaces}
 
 
-def _place(mac: str, present: Mapping[str, Address], machine: str) -> Address:
+def _slot(mac: str, present: Mapping[str, Address], machine: str) -> Address:
     """An interface keeps the place that it has, on the chipset that it is on."""
-    possible = interface_places(i440fx=i440fx(machine))
+    possible = interface_slots(i440fx=i440fx(machine))
     kept = present.get(mac, ())
     return kept if kept in possible else possible[0]
 
