@@ -144,6 +144,13 @@ def add_field(copy: Path) -> None:
         ('"clock", "offset"))', '"clock", "offset"), attribute(root, "features/vmport", "state"))'),
         ('"clock": {"offset"', '"vmPort": features.vmport or None,\n        "clock": {"offset"'),
     )
+    replaced(
+        copy / "agent" / "kinds" / "virtual_machine" / "spec.py",
+        (
+            "    enableParavirtualization: bool\n",
+            '    enableParavirtualization: bool\n    vmPort: NotRequired[Literal["On", "Off"]]\n',
+        ),
+    )
     port = "{% if features.vmport %}<vmport state='{{ features.vmport }}'/>{% endif %}"
     replaced(elements / "features.xml.j2", ("    <apic/>\n", f"    <apic/>{port}\n"))
     replaced(

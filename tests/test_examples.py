@@ -11,6 +11,9 @@ from agent.core.manifests import read_file
 from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.kinds.registry import CHECKS
+from agent.kinds.virtual_disk.spec import disk_spec
+from agent.kinds.virtual_image.spec import image_spec
+from agent.kinds.virtual_machine.spec import machine_spec
 
 FILES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
 CATALOGUE = Catalogue.load()
@@ -34,11 +37,13 @@ def test_the_first_machine_has_all_that_it_refers_to() -> None:
     vm = DESIRED.manifests[Key("VirtualMachine", "default", "linux-vm")]
     assert vm.spec["cpu"] == {"cores": 1, "coreFraction": "10%"}
     assert vm.spec["memory"] == {"size": "1Gi"}
-    (device,) = vm.spec["blockDeviceRefs"]
+    (device,) = machine_spec(vm.spec)["blockDeviceRefs"]
     disk = DESIRED.manifests[Key(device["kind"], "default", device["name"])]
-    source = disk.spec["dataSource"]["objectRef"]
+    source = disk_spec(disk.spec)["dataSource"]["objectRef"]
     image = DESIRED.manifests[Key(source["kind"], "default", source["name"])]
-    assert image.spec["dataSource"]["http"]["url"] == "http://127.0.0.1:8000/guest.qcow2"
+    assert (
+        image_spec(image.spec)["dataSource"]["http"]["url"] == "http://127.0.0.1:8000/guest.qcow2"
+    )
 
 
 @pytest.mark.parametrize("name", ["linux-vm", "linux-vm-root", "guest"])

@@ -71,7 +71,7 @@ class DomainMetadata:
     power: Power
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
-    spec: Mapping[str, Json] = field(default_factory=dict)
+    spec: Mapping[str, object] = field(default_factory=dict)
     """Complete and sealed."""
     operations: tuple[Recorded, ...] = ()
     """Oldest first, the last 16."""

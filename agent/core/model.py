@@ -84,8 +84,8 @@ class Manifest:
     """
 
     @property
-    def spec(self) -> Mapping[str, Json]:
-        spec: Mapping[str, Json] = self.content.get("spec", {})
+    def spec(self) -> Mapping[str, object]:
+        spec: Mapping[str, object] = self.content.get("spec", {})
         return spec
 
 
@@ -108,7 +108,7 @@ class Object:
         return self.manifest.key
 
     @property
-    def spec(self) -> Mapping[str, Json]:
+    def spec(self) -> Mapping[str, object]:
         return self.manifest.spec
 
 

@@ -6,16 +6,15 @@ from __future__ import annotations
 
 from agent.core.facts import View
 from agent.core.identity import POOL
-from agent.core.model import Condition, Key, Object
+from agent.core.model import Condition, Key
 
 READY = "StorageClassReady"
 
 
-def storage_class(obj: Object, view: View, missing: str) -> list[Condition]:
+def storage_class(name: str | None, view: View, missing: str) -> list[Condition]:
     """The condition, of an object that names a class; `missing` is the reason where there is none
     of that name.
     """
-    name = obj.spec.get("persistentVolumeClaim", {}).get("storageClassName")
     if not name:
         return []
     named = view.object(Key("StorageClass", "", name))

@@ -20,7 +20,7 @@ def thing(key: Key, **spec: str) -> Object:
 
 def decide(obj: Object, view: View) -> Decision:
     """Reports what the fact that its spec names says, and wakes when that is a time."""
-    seen = view.read(WEATHER, obj.spec["place"])
+    seen = view.read(WEATHER, str(obj.spec["place"]))
     wake = seen if isinstance(seen, float) and seen > view.now else None
     return Decision(status={"weather": seen}, export=seen, wake=wake)
 
@@ -95,7 +95,7 @@ def test_decisions_that_undo_each_other_are_a_bug_and_not_a_loop() -> None:
 @pytest.mark.mistakes
 def test_a_mistake_in_a_rule_leaves_what_was_known_and_stops_nobody_else() -> None:
     def rule(obj: Object, view: View) -> Decision:
-        weather = view.read(WEATHER, obj.spec["place"])
+        weather = view.read(WEATHER, str(obj.spec["place"]))
         if weather == "hail":
             raise KeyError("umbrella")
         shown = Condition("Dry", "True", "Sun")

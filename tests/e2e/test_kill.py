@@ -17,6 +17,7 @@ import pytest
 
 from agent.core.domain_xml import parse
 from agent.core.metadata import from_domain
+from agent.kinds.virtual_machine.spec import machine_spec
 from tests.e2e.conftest import MakeStand
 from tests.e2e.stand import PATIENCE, Stand, find
 from tests.gitrepo.git import GitServer
@@ -95,8 +96,7 @@ def cores(stand: Stand, name: str) -> int:
     """Of the spec that a running instance has."""
     metadata = from_domain(parse(stand.domain(name).XMLDesc()))
     assert metadata is not None
-    found: int = metadata.spec["cpu"]["cores"]
-    return found
+    return machine_spec(metadata.spec)["cpu"]["cores"]
 
 
 def test_killed_while_it_downloads(stand: Stand, guest: bytes) -> None:

@@ -20,6 +20,8 @@ from agent.core.quantity import to_bytes
 from agent.core.schema import Catalogue
 from agent.core.status import stamp
 from agent.kinds.registry import CHECKS, ORDER, decisions
+from agent.kinds.virtual_disk.spec import disk_spec
+from agent.kinds.virtual_image.spec import image_spec
 from agent.kinds.virtual_machine.defaults import complete
 from agent.kinds.virtual_machine_class.builtin import CLASSES
 
@@ -106,12 +108,12 @@ class Case:
         self.engine.put(table, key, value)
 
     def _disk(self, obj: Object) -> None:
-        size = obj.spec["persistentVolumeClaim"]["size"]
+        size = disk_spec(obj.spec)["persistentVolumeClaim"]["size"]
         self._volume(disk_volume(self.fleet, obj.key, obj.uid), to_bytes(size), STORED)
 
     def _image(self, obj: Object) -> None:
         """An image whose import has ended; the end of its address says what it is."""
-        image_format = obj.spec["dataSource"]["http"]["url"].rpartition(".")[2]
+        image_format = image_spec(obj.spec)["dataSource"]["http"]["url"].rpartition(".")[2]
         sizes = {"storedBytes": str(STORED), "unpackedBytes": str(UNPACKED)}
         status = {"phase": "Ready", "digest": DIGEST, "format": image_format, "size": sizes}
         self._put(known.STATUS, obj.key, status)

@@ -26,6 +26,7 @@ from agent.kinds.virtual_machine.definition import (
 )
 from agent.kinds.virtual_machine.elements.address import pci
 from agent.kinds.virtual_machine.elements.chipset import VIRTIO_DISKS
+from agent.kinds.virtual_machine.spec import machine_spec
 from agent.kinds.virtual_machine.topology import MAX_CORES, problem
 from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
 from agent.kinds.virtual_machine.wanted import Device, Slots, Wanted
@@ -153,7 +154,7 @@ def wanted(draw: st.DrawFn) -> Wanted:
         name=draw(NAMES),
         uuid=str(draw(st.uuids())),
         metadata=draw(METADATA),
-        spec=spec,
+        spec=machine_spec(spec),
         node=draw(NODES),
         cpu=draw(CPUS),
         devices=devices,

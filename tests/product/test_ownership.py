@@ -8,6 +8,7 @@ from lxml import etree
 
 from agent.core.identity import disk_volume
 from agent.core.model import Key
+from agent.kinds.virtual_machine.spec import machine_spec
 from tests.memory_host import MemoryHost, Volume
 from tests.memory_repository import MemoryRepository
 from tests.rig import STATUS, Rig, condition, disk, machine
@@ -140,7 +141,7 @@ def test_of_a_machine_that_the_ledger_knows_the_ledgers_word_counts(rig: Rig) ->
     rig.settle()
     before = rig.vm()
     assert before["spec"]["cpu"]["cores"] == 3
-    assert rig.memory().spec["cpu"]["cores"] == 1
+    assert machine_spec(rig.memory().spec)["cpu"]["cores"] == 1
     rig.start()
     rig.settle()
     assert rig.vm() == before

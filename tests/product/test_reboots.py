@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.kinds.virtual_machine.power import REBOOT_WINDOW
+from agent.kinds.virtual_machine.spec import machine_spec
 from tests.rig import Rig, disk, machine
 
 
@@ -18,8 +19,7 @@ def on(rig: Rig) -> Rig:
 
 def cores(rig: Rig) -> int:
     """Of the instance that runs."""
-    found: int = rig.memory(active=True).spec["cpu"]["cores"]
-    return found
+    return machine_spec(rig.memory(active=True).spec)["cpu"]["cores"]
 
 
 def test_a_reboot_applies_what_waits(on: Rig) -> None:

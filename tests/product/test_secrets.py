@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.core.actions import DefineDomain, WriteSeed
+from agent.kinds.virtual_machine.spec import machine_spec
 from tests.rig import MAIN, OPERATIONS, Rig, disk, machine, operation
 
 MARKER = "correct-horse-battery-staple"
@@ -150,7 +151,8 @@ def test_the_digest_cannot_be_compared_between_machines(rig: Rig) -> None:
         {"vm.yaml": [disk(), machine(**same), disk("d2"), machine("two", disks=("d2",), **same)]}
     )
     rig.settle()
-    digests = {rig.memory(name).spec["provisioning"]["userData"] for name in ("vm", "two")}
+    specs = (machine_spec(rig.memory(name).spec) for name in ("vm", "two"))
+    digests = {spec["provisioning"]["userData"] for spec in specs}
     assert len(digests) == 2
 
 

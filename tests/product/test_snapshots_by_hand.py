@@ -14,6 +14,7 @@ from agent.core.domain_xml import parse
 from agent.core.identity import disk_volume, serial
 from agent.core.known import JOB
 from agent.core.model import Key
+from agent.kinds.virtual_machine.spec import machine_spec
 from agent.reconcile.acting import MOST_OUTDATED
 from tests.rig import STATUS, Rig, condition, disk, machine, operation
 
@@ -488,7 +489,7 @@ def test_what_somebody_keeps_changing_is_tried_again_later_and_told(on: Rig) -> 
     assert job.attempts == 1
     on.host.read_domain = read_domain  # type: ignore[method-assign]
     on.settle()
-    assert on.memory().spec["cpu"]["cores"] == 2
+    assert machine_spec(on.memory().spec)["cpu"]["cores"] == 2
 
 
 def test_a_seed_that_the_domain_refers_to_again_is_not_swept_away(rig: Rig) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.core.host import HostError
+from agent.kinds.virtual_machine.spec import machine_spec
 from tests.memory_host import Killed
 from tests.rig import OPERATIONS, STATUS, Rig, condition, disk, machine, operation
 
@@ -221,7 +222,9 @@ def test_what_nobody_asked_to_stop_comes_back_after_starts_that_fail(
     rig.settle()
     assert left == [-1]
     assert rig.running()
-    assert rig.memory(active=True).spec["cpu"]["cores"] == (1 if why == "crash" else 2)
+    assert machine_spec(rig.memory(active=True).spec)["cpu"]["cores"] == (
+        1 if why == "crash" else 2
+    )
 
 
 # -- the agent dies in the middle ----------------------------------------------------------------

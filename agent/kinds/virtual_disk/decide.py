@@ -34,6 +34,7 @@ from agent.kinds.virtual_disk.location import (
     location,
     made_from,
 )
+from agent.kinds.virtual_disk.spec import DiskSource, disk_spec
 from agent.kinds.virtual_image import ImageData, imported
 
 SECTOR = 512
@@ -105,6 +106,7 @@ def decide(disk: Object, view: View) -> Decision:
         _provision(disk, view, where, at, report)
     chosen = bool(report.export or report.actions or previous.get(HOME))
     volume = _volume(disk, view, at) if at else None
+    claim = disk_spec(disk.spec).get("persistentVolumeClaim", {})
     status: dict[str, Any] = {
         "phase": report.phase,
         "capacity": format_bytes(volume.capacity) if volume else "",
@@ -119,7 +121,7 @@ def decide(disk: Object, view: View) -> Decision:
             if report.export
             else Condition("Ready", "False", report.reason, report.message),
             _in_use(attached),
-            *storage_class(disk, view, "StorageClassNotReady"),
+            *storage_class(claim.get("storageClassName"), view, "StorageClassNotReady"),
             *report.more,
         ],
     }
@@ -174,8 +176,9 @@ def _provision(disk: Object, view: View, where: Location, at: Place, report: _Re
 
 
 def _create(disk: Object, view: View, at: Place, report: _Report) -> None:
-    size = disk.spec.get("persistentVolumeClaim", {}).get("size")
-    source = disk.spec.get("dataSource")
+    spec = disk_spec(disk.spec)
+    size = spec.get("persistentVolumeClaim", {}).get("size")
+    source = spec.get("dataSource")
     data = _source(disk, source, view, at, report) if source else BLANK
     if data is None:
         return
@@ -213,7 +216,7 @@ def _in_sectors(size: int) -> int:
 
 
 def _source(
-    disk: Object, source: Mapping[str, Json], view: View, at: Place, report: _Report
+    disk: Object, source: DiskSource, view: View, at: Place, report: _Report
 ) -> ImageData | None:
     """The image data to start from; None with the reason in the report."""
     if source["type"] == "HTTP":
@@ -230,16 +233,14 @@ def _source(
         report.reason, report.message = state.reason, state.message
         report.actions = (state.action,) if state.action else ()
         return None
-    ref = source.get("objectRef", {})
-    if source["type"] != "ObjectRef" or ref["kind"] not in ("VirtualImage", "ClusterVirtualImage"):
+    key = made_from(disk) if source["type"] == "ObjectRef" else None
+    if key is None:
         report.reason = "ProvisioningNotStarted"
         report.message = (
             "Disks are made blank, from HTTP, or from a VirtualImage or "
             "ClusterVirtualImage; other sources are not supported here yet."
         )
         return None
-    key = made_from(disk)
-    assert key is not None  # noqa: S101  # it is one of these two
     return _image(key, view, at, report)
 
 
@@ -261,7 +262,7 @@ def _image(key: Key, view: View, at: Place, report: _Report) -> ImageData | None
 
 
 def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Report) -> None:
-    size = disk.spec.get("persistentVolumeClaim", {}).get("size")
+    size = disk_spec(disk.spec).get("persistentVolumeClaim", {}).get("size")
     if size is None or to_bytes(size) == volume.capacity:
         return
     wanted = _in_sectors(to_bytes(size))

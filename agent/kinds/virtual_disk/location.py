@@ -21,7 +21,8 @@ from agent.kinds.local import (
     several,
     unread,
 )
-from agent.kinds.virtual_image import ImageData
+from agent.kinds.virtual_disk.spec import disk_spec
+from agent.kinds.virtual_image import ImageData, device_key
 
 PROVISIONED = ("Ready", "Resizing", "PVCLost")
 COPIES = (
@@ -85,11 +86,10 @@ def _chosen(disk: Object, view: View) -> str:
 
 def made_from(disk: Object) -> Key | None:
     """The image that a disk is made from, if it is one."""
-    ref = disk.spec.get("dataSource", {}).get("objectRef", {})
-    if ref.get("kind") not in ("VirtualImage", "ClusterVirtualImage"):
+    ref = disk_spec(disk.spec).get("dataSource", {}).get("objectRef")
+    if ref is None or ref["kind"] not in ("VirtualImage", "ClusterVirtualImage"):
         return None
-    cluster = ref["kind"] == "ClusterVirtualImage"
-    return Key(ref["kind"], "" if cluster else disk.key.namespace, ref["name"])
+    return device_key(disk.key.namespace, ref["kind"], ref["name"])
 
 
 def belongs(view: View, at: Place | None, *, chosen: bool) -> Mapping[str, str]:

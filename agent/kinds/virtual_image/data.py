@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from agent.core.identity import image_volume
 from agent.core.ledger import Record
 from agent.core.model import Json
+from agent.kinds.virtual_image.spec import image_spec
 
 _UNKNOWN = ("", "Pending", "Provisioning")
 LOST = ("PVCLost", "Failed", "Pending", "Provisioning")
@@ -22,7 +23,8 @@ def needed_as(fleet: str, record: Record, facts: Mapping[str, Json]) -> str | No
     """The same by what is remembered of the import; empty if there is none, None while nobody
     knows.
     """
-    if record.obj.spec.get("dataSource", {}).get("type") != "HTTP":
+    source = image_spec(record.obj.spec).get("dataSource")  # a disk may have none
+    if source is None or source["type"] != "HTTP":
         return ""
     if facts.get("digest"):
         return image_volume(fleet, facts["digest"], facts["format"])

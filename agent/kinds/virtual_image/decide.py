@@ -14,6 +14,7 @@ from agent.kinds.local import NOT_READY, Place, missing, places, several, unknow
 from agent.kinds.protection import kept
 from agent.kinds.storage_class import storage_class
 from agent.kinds.virtual_image.source import Imported, imported
+from agent.kinds.virtual_image.spec import image_spec
 
 NOT_SUPPORTED = "Image sources of type {} are not supported here yet; HTTP is."
 
@@ -31,7 +32,8 @@ def decide(image: Object, view: View) -> Decision:
         if previous.get("phase"):
             return Decision()  # what was known stays: the digest by which the data is found again
         return _waiting(NOT_READY)
-    source = image.spec["dataSource"]
+    spec = image_spec(image.spec)
+    source = spec["dataSource"]
     if source["type"] != "HTTP":
         return _waiting(NOT_SUPPORTED.format(source["type"]))
     size = previous.get("size", {})
@@ -47,7 +49,10 @@ def decide(image: Object, view: View) -> Decision:
         return Decision(status=unknown(previous, missing(view), _OF_ITS_NODE), ok=False)
     state = imported(image, source["http"], known, view, wanted)
     status = _status(state, in_use=bool(users))
-    status["conditions"] += storage_class(image, view, "StorageClassNotFound")
+    claim = spec.get("persistentVolumeClaim", {})
+    status["conditions"] += storage_class(
+        claim.get("storageClassName"), view, "StorageClassNotFound"
+    )
     return Decision(
         status=status,
         actions=(state.action,) if state.action else (),

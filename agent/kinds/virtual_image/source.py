@@ -16,14 +16,15 @@ from agent.core.known import VOLUME, VOLUME_AT
 from agent.core.model import Json, Key, Object
 from agent.kinds.local import Place, away, place
 from agent.kinds.virtual_image.address import complete_address
+from agent.kinds.virtual_image.spec import Http
 
 CLUSTER = "ClusterVirtualImage"
 """The kind of images that belong to no namespace."""
 
 
-def device_key(namespace: str, ref: Mapping[str, Json]) -> Key:
+def device_key(namespace: str, kind: str, name: str) -> Key:
     """The disk or image that an object of that namespace names by kind and name."""
-    return Key(ref["kind"], "" if ref["kind"] == CLUSTER else namespace, ref["name"])
+    return Key(kind, "" if kind == CLUSTER else namespace, name)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ FACTS = ("digest", "format", "storedBytes", "unpackedBytes")
 
 def imported(
     obj: Object,
-    http: Mapping[str, Json],
+    http: Http,
     known: Mapping[str, Json],
     view: View,
     wanted: Sequence[Place],
@@ -159,7 +160,7 @@ def _digest(action: ImportImage) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _certificates(http: Mapping[str, Json]) -> str | None:
+def _certificates(http: Http) -> str | None:
     """The certificates in PEM. What is no text stays what no certificate is."""
     encoded = http.get("caBundle")
     return None if encoded is None else decoded(encoded).decode("ascii", "replace")

@@ -32,6 +32,7 @@ from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.intent import Intent, can_start
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.space import resumed
+from agent.kinds.virtual_machine.spec import machine_spec
 
 MIB = 1024 * 1024
 MEDIUM = ".iso"
@@ -110,11 +111,12 @@ def _media(case: Situation, view: View) -> tuple[Action, ...]:
 
 def _start(case: Situation, made: Intent, view: View) -> StartDomain:
     memory = made.memory
-    wanted = memory.spec["bootloader"]
+    spec = machine_spec(memory.spec)
+    wanted = spec["bootloader"]
     return StartDomain(
         case.at.name,
         case.uuid,
-        to_bytes(memory.spec["memory"]["size"]),
+        to_bytes(spec["memory"]["size"]),
         reset_nvram=wanted != BIOS and memory.nvram not in ("", wanted),
         again=memory.power.by == power.BY_END,
         beside=tuple(_beside(case, made, view)),
@@ -187,7 +189,9 @@ def _end(case: Situation, made: Intent, view: View) -> Deeds:
         return Deeds()
     node, instance = case.at.name, case.running.instance
     force = isinstance(why, Recorded) and why.force
-    deadline = why.at if force else why.at + case.vm.spec["terminationGracePeriodSeconds"]
+    deadline = (
+        why.at if force else why.at + machine_spec(case.vm.spec)["terminationGracePeriodSeconds"]
+    )
     if case.now >= deadline:
         destroy = DestroyDomain(node, case.uuid, instance)
         again = memory.power.on and can_start(case, memory)

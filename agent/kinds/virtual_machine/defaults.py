@@ -6,11 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from agent.core.model import Json, Key, Manifest
-from agent.kinds.virtual_machine_class import FULL, KIND, default_core_fraction, is_default
+from agent.kinds.virtual_machine.spec import machine_spec
+from agent.kinds.virtual_machine_class import (
+    FULL,
+    KIND,
+    class_spec,
+    default_core_fraction,
+    is_default,
+)
 
-CLASS = "virtualMachineClassName"
+CLASS: Final = "virtualMachineClassName"
 
 
 def complete(
@@ -19,16 +27,16 @@ def complete(
     """`earlier` is the spec as it was last accepted, empty for a new VM. Without any class the VM
     has none, and takes nothing for good.
     """
-    spec = dict(manifest.spec)
-    known = earlier.get(CLASS, "")
-    name = spec.get(CLASS) or known or _default_class(manifests)
+    spec, written, before = dict(manifest.spec), machine_spec(manifest.spec), machine_spec(earlier)
+    known = before.get(CLASS, "")
+    name = written.get(CLASS) or known or _default_class(manifests)
     if name:
         spec[CLASS] = name
-    cpu = spec["cpu"]
+    cpu = written["cpu"]
     if not cpu.get("coreFraction"):
-        kept = earlier["cpu"].get("coreFraction") if known else ""
+        kept = before["cpu"].get("coreFraction") if known else ""
         its_class = manifests.get(Key(KIND, "", name))
-        policies = its_class.spec.get("sizingPolicies", ()) if its_class else ()
+        policies = class_spec(its_class.spec).get("sizingPolicies", ()) if its_class else ()
         fraction = kept or default_core_fraction(policies, cpu["cores"]) or FULL
         spec["cpu"] = {**cpu, "coreFraction": fraction}
     return replace(manifest, content={**manifest.content, "spec": spec})
@@ -36,7 +44,7 @@ def complete(
 
 def awaits_class(manifest: Manifest) -> bool:
     """True for a VM that a later class may complete, without a change of its own."""
-    return manifest.key.kind == "VirtualMachine" and not manifest.spec.get(CLASS)
+    return manifest.key.kind == "VirtualMachine" and not machine_spec(manifest.spec).get(CLASS)
 
 
 def _default_class(manifests: Mapping[Key, Manifest]) -> str:

@@ -9,13 +9,14 @@ from typing import NamedTuple
 from agent.core.facts import View
 from agent.core.identity import serial
 from agent.core.known import ATTACHED, ELSEWHERE
-from agent.core.model import Condition, Json, Key, Object
+from agent.core.model import Condition, Key, Object
 from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.local import Place
 from agent.kinds.virtual_disk import DiskData, users
 from agent.kinds.virtual_image import ImageData, device_key
 from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.provisioning import Medium, provisioning
+from agent.kinds.virtual_machine.spec import BlockDeviceRef, MachineSpec, machine_spec
 from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
 from agent.kinds.virtual_machine.wanted import LEGACY, Device, can_be_read_only
 from agent.kinds.virtual_machine_class import IS_DEFAULT, ClassData, GuestCpu, violations
@@ -29,6 +30,9 @@ NO_CLASS = (
     "name one (`host` and `generic` always exist), or give a VirtualMachineClass the annotation "
     f'{IS_DEFAULT}: "true".'
 )
+Found = tuple[BlockDeviceRef, Device, int]
+"""The reference, the device, its size in bytes."""
+
 ON_THEIR_WAY = "WaitingForTheProvisioningToPersistentVolumeClaim"
 """DVP's reason where all that is missing is being made."""
 
@@ -45,8 +49,8 @@ class Dependencies:
     """Disks that an instance has open."""
     waiting: bool
     """True if what is missing is under way."""
-    listed: tuple[tuple[Mapping[str, Json], Device, int], ...] = ()
-    """What was found: the reference, the device, its size in bytes."""
+    listed: tuple[Found, ...] = ()
+    """What was found."""
     medium: Medium | None = None
     """What the guest configures itself from."""
     shortage: str = ""
@@ -56,7 +60,7 @@ class Dependencies:
 def dependencies(vm: Object, view: View, at: Place) -> Dependencies:
     """What it needs on the node that it is on, or is to be on."""
     cpu, about_class, sizing = _class(vm, view, at)
-    listed, about_devices, waiting = _devices(vm, vm.spec, view, at)
+    listed, about_devices, waiting = _devices(vm, machine_spec(vm.spec), view, at)
     medium, about_medium = provisioning(vm, view)
     conditions = (
         Condition("VirtualMachineIPAddressReady", "True", "VirtualMachineIPAddressReady"),
@@ -91,7 +95,7 @@ def blocked(needs: Dependencies, message: str) -> Dependencies:
 
 def _shortage(vm: Object, at: Place) -> str:
     """Memory that the node does not have, whoever else is on it. Cores can be shared."""
-    size = to_bytes(vm.spec["memory"]["size"])
+    size = to_bytes(machine_spec(vm.spec)["memory"]["size"])
     if size <= at.node.memory:
         return ""
     return (
@@ -103,7 +107,8 @@ def _shortage(vm: Object, at: Place) -> str:
 def _class(
     vm: Object, view: View, at: Place
 ) -> tuple[GuestCpu | None, Condition, tuple[Condition, ...]]:
-    name = vm.spec.get(CLASS, "")
+    spec = machine_spec(vm.spec)
+    name = spec.get(CLASS, "")
     if not name:
         return None, Condition(CLASS_READY, "False", CLASS_NOT_READY, NO_CLASS), ()
     key = Key("VirtualMachineClass", "", name)
@@ -129,9 +134,9 @@ def _class(
             "another one in spec.virtualMachineClassName."
         )
         return None, Condition(CLASS_READY, "False", CLASS_NOT_READY, message), ()
-    cpu = vm.spec["cpu"]
+    cpu = spec["cpu"]
     wrong = violations(
-        data.sizing_policies, cpu["cores"], cpu["coreFraction"], to_bytes(vm.spec["memory"]["size"])
+        data.sizing_policies, cpu["cores"], cpu["coreFraction"], to_bytes(spec["memory"]["size"])
     )
     ready = Condition(CLASS_READY, "True", CLASS_READY)
     if not wrong:
@@ -147,24 +152,25 @@ def _class(
     )
 
 
-def all_there(vm: Object, spec: Mapping[str, Json], view: View, at: Place) -> bool:
+def all_there(vm: Object, spec: Mapping[str, object], view: View, at: Place) -> bool:
     """True if the VM could open all block devices of a spec now."""
-    return _devices(vm, spec, view, at)[1].status == "True"
+    return _devices(vm, machine_spec(spec), view, at)[1].status == "True"
 
 
-def disks(vm: Object, spec: Mapping[str, Json]) -> tuple[Key, ...]:
+def disks(vm: Object, spec: Mapping[str, object]) -> tuple[Key, ...]:
     """The disks in a spec of the VM."""
-    refs = spec.get("blockDeviceRefs", ())
-    return tuple(device_key(vm.key.namespace, ref) for ref in refs if ref["kind"] == "VirtualDisk")
+    refs = machine_spec(spec).get("blockDeviceRefs", ())
+    return tuple(_key(vm, ref) for ref in refs if ref["kind"] == "VirtualDisk")
 
 
-def images(vm: Object, spec: Mapping[str, Json]) -> tuple[Key, ...]:
+def _key(vm: Object, ref: BlockDeviceRef) -> Key:
+    return device_key(vm.key.namespace, ref["kind"], ref["name"])
+
+
+def images(vm: Object, spec: Mapping[str, object]) -> tuple[Key, ...]:
     """The images in a spec of the VM."""
-    refs = spec.get("blockDeviceRefs", ())
-    return tuple(device_key(vm.key.namespace, ref) for ref in refs if ref["kind"] != "VirtualDisk")
-
-
-Found = tuple[Mapping[str, Json], Device, int]
+    refs = machine_spec(spec).get("blockDeviceRefs", ())
+    return tuple(_key(vm, ref) for ref in refs if ref["kind"] != "VirtualDisk")
 
 
 class _Missing(NamedTuple):
@@ -175,7 +181,7 @@ class _Missing(NamedTuple):
 
 
 def _devices(
-    vm: Object, spec: Mapping[str, Json], view: View, at: Place
+    vm: Object, spec: MachineSpec, view: View, at: Place
 ) -> tuple[tuple[Found, ...], Condition, bool]:
     refs = spec["blockDeviceRefs"]
     explicit = any("bootOrder" in ref for ref in refs)
@@ -183,7 +189,7 @@ def _devices(
     missing: list[_Missing] = []
     for position, ref in enumerate(refs, 1):
         boot = ref.get("bootOrder", 0) if explicit else position
-        device = _device(vm, spec, device_key(vm.key.namespace, ref), boot, view, at)
+        device = _device(vm, spec, _key(vm, ref), boot, view, at)
         if isinstance(device, _Missing):
             missing.append(device)
         else:
@@ -205,7 +211,7 @@ def _devices(
 
 
 def _device(
-    vm: Object, spec: Mapping[str, Json], key: Key, boot: int, view: View, at: Place
+    vm: Object, spec: MachineSpec, key: Key, boot: int, view: View, at: Place
 ) -> tuple[Device, int] | _Missing:
     """The device and its size, or what is wrong."""
     obj = view.object(key)

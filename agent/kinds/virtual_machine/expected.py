@@ -9,7 +9,6 @@ from agent.core.changes import Disposition
 from agent.core.drift import DEFINITION, INSTANCE, Drift, Edit
 from agent.core.identity import console_log, domain_name, mac_address
 from agent.core.metadata import DomainMetadata
-from agent.core.model import Json
 from agent.kinds.virtual_machine import files
 from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.definition import (
@@ -24,6 +23,7 @@ from agent.kinds.virtual_machine.elements.disks import Disks
 from agent.kinds.virtual_machine.elements.firmware import machine
 from agent.kinds.virtual_machine.provisioning import MEDIA
 from agent.kinds.virtual_machine.situation import Situation
+from agent.kinds.virtual_machine.spec import MachineSpec, machine_spec
 from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted, can_be_read_only
 
 DISK_FIELDS = ("blockDeviceRefs", "provisioning", "enableParavirtualization")
@@ -39,7 +39,7 @@ METADATA = "readable metadata"
 
 def expected(case: Situation, memory: DomainMetadata) -> DomainFacts:
     """The definition that the next start should use. Everything that it needs is there."""
-    facts = _facts(case, memory, case.vm.spec, _there(case))
+    facts = _facts(case, memory, machine_spec(case.vm.spec), _there(case))
     return replace(facts, disks=files.keep(facts.disks, files.lying(case.seen)))
 
 
@@ -64,7 +64,7 @@ def _changed(case: Situation, defined: DomainFacts, wanted: DomainFacts) -> froz
     older = _older(case, defined)
     if before == after and not older:
         return frozenset()
-    facts = _facts(case, memory, {**case.vm.spec, **before}, _there(case))
+    facts = _facts(case, memory, machine_spec({**case.vm.spec, **before}), _there(case))
     facts = replace(facts, disks=files.keep(facts.disks, files.lying(case.seen)))
     changed = set(differing(facts, wanted))
     if older or any(before.get(name) != after.get(name) for name in DISK_FIELDS):
@@ -77,7 +77,7 @@ def _changed(case: Situation, defined: DomainFacts, wanted: DomainFacts) -> froz
 def _facts(
     case: Situation,
     memory: DomainMetadata,
-    spec: Mapping[str, Json],
+    spec: MachineSpec,
     there: tuple[DomainFacts, ...],
 ) -> DomainFacts:
     """What a spec asks for, on the machine and with devices in the places that are there."""
@@ -110,7 +110,7 @@ def _there(case: Situation) -> tuple[DomainFacts, ...]:
     return tuple(facts for facts in definitions if facts is not None)
 
 
-def medium_device(case: Situation, spec: Mapping[str, Json]) -> Device | None:
+def medium_device(case: Situation, spec: MachineSpec) -> Device | None:
     """The device of the medium that the guest configures itself from."""
     medium = case.needs.medium
     if medium is None:
@@ -186,7 +186,7 @@ def _active(case: Situation, devices: Mapping[str, str]) -> Iterator[Edit]:
         return
     if not memory.spec:
         return
-    wanted = _facts(case, memory, {**case.vm.spec, **memory.spec}, (active,))
+    wanted = _facts(case, memory, machine_spec({**case.vm.spec, **memory.spec}), (active,))
     comparable = _comparable(active, wanted)
     same_disks = all(memory.spec.get(name) == case.sealed.get(name) for name in DISK_FIELDS)
     names = [name for name in NAMES if name != "disks" or same_disks]

@@ -10,7 +10,7 @@ from agent.core.drift import Drift
 from agent.core.facts import View
 from agent.core.identity import next_instance
 from agent.core.metadata import DomainMetadata
-from agent.core.model import Json, Object
+from agent.core.model import Object
 from agent.core.progress import Progress
 from agent.kinds.virtual_machine import files, operations, power
 from agent.kinds.virtual_machine.definition import DomainFacts
@@ -18,6 +18,7 @@ from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.expected import drift, expected, with_edits
 from agent.kinds.virtual_machine.phase import phase as phase_of
 from agent.kinds.virtual_machine.situation import Situation
+from agent.kinds.virtual_machine.spec import machine_spec
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def intent(case: Situation, view: View) -> Intent:
 
 def by_itself(vm: Object) -> bool:
     """True for a machine that is restarted for its changes without anybody's asking."""
-    return bool(vm.spec["disruptions"]["restartApprovalMode"] == "Automatic")
+    return machine_spec(vm.spec)["disruptions"]["restartApprovalMode"] == "Automatic"
 
 
 def can_start(case: Situation, memory: DomainMetadata) -> bool:
@@ -138,7 +139,7 @@ def _remembered(case: Situation) -> DomainMetadata:
 def _updated(case: Situation, memory: DomainMetadata) -> DomainMetadata:
     """The metadata with what the manifest says now."""
     ran = case.seen.running
-    firmware = ran.spec.get("bootloader", BIOS) if ran else BIOS
+    firmware = machine_spec(ran.spec).get("bootloader", BIOS) if ran else BIOS
     return replace(
         memory,
         labels=dict(case.vm.manifest.labels),
@@ -150,7 +151,7 @@ def _updated(case: Situation, memory: DomainMetadata) -> DomainMetadata:
     )
 
 
-def _startable(case: Situation, memory: DomainMetadata) -> Mapping[str, Json]:
+def _startable(case: Situation, memory: DomainMetadata) -> Mapping[str, object]:
     """The newest spec that could start: all of it, or what needs no start where something is
     missing.
     """
@@ -188,7 +189,7 @@ def _reboots(case: Situation) -> bool:
     return any(change.disposition is Disposition.RESTART for change in changes)
 
 
-def _restarts(case: Situation, spec: Mapping[str, Json]) -> tuple[Change, ...]:
+def _restarts(case: Situation, spec: Mapping[str, object]) -> tuple[Change, ...]:
     """What differs from a spec and takes a restart."""
     changes = diff(case.rules, spec, case.sealed)
     return tuple(change for change in changes if change.disposition is Disposition.RESTART)

@@ -18,6 +18,7 @@ from agent.kinds.virtual_machine.power import Running, accept, cancel, finished,
 from agent.kinds.virtual_machine_operation import (
     SUPPORTED,
     against_policy,
+    operation_spec,
     refused,
     supersedes,
 )
@@ -76,8 +77,9 @@ def without_domain(
             continue
         if expiry is not None:
             wake = expiry if wake is None else min(wake, expiry)
-        problem = refused(operation.spec, policy, phase)
-        if problem is None and operation.spec["type"] == "Stop":
+        spec = operation_spec(operation.spec)
+        problem = refused(spec, policy, phase)
+        if problem is None and spec["type"] == "Stop":
             entry = Recorded(uid=operation.uid, type="Stop", force=False, target="", at=int(now))
             off = Power(on=False, by=operation.uid, at=int(now), instance="")
             memory = replace(memory.with_operation(entry), power=off)
@@ -149,29 +151,30 @@ def _consider(
     now: float,
 ) -> tuple[DomainMetadata, Progress | None]:
     """Record a new operation in the metadata, or say why not."""
-    problem = refused(operation.spec, policy, phase)
+    spec = operation_spec(operation.spec)
+    problem = refused(spec, policy, phase)
     if problem is not None:
         return memory, problem
     older = unfinished(memory, running)
     if older is not None:
-        if not supersedes(operation.spec, older.type, old_force=older.force):
+        if not supersedes(spec, older.type, old_force=older.force):
             message = f"{_name(older, names)} of this VirtualMachine has to end first."
             return memory, Progress("Failed", "NotReadyToBeExecuted", message)
         memory = cancel(memory, running, older.uid, now)
         progress[older.uid] = Progress(
             "Superseded",
             "Superseded",
-            f"Superseded by {operation.key.name} of type {operation.spec['type']}.",
+            f"Superseded by {operation.key.name} of type {spec['type']}.",
             sent=True,
         )
-    if operation.spec["type"] == "Restart" and not ready:
+    if spec["type"] == "Restart" and not ready:
         message = (
             "The VirtualMachine could not start again now: see its conditions. It "
             "keeps running until it could."
         )
         return memory, Progress("Pending", "Unknown", message)
-    force = bool(operation.spec.get("force"))
-    return accept(memory, running, operation.uid, operation.spec["type"], now, force=force), None
+    force = spec.get("force", False)
+    return accept(memory, running, operation.uid, spec["type"], now, force=force), None
 
 
 def _overruled(
@@ -213,7 +216,8 @@ def _progress(
         message += _unheard(running.raw)
     if trouble:
         message += f" What it needs has failed and is tried again: {trouble}"
-    return Progress("InProgress", _REASONS[operation.spec["type"]], message, sent=True)
+    reason = _REASONS[operation_spec(operation.spec)["type"]]
+    return Progress("InProgress", reason, message, sent=True)
 
 
 _CALLED_OFF = (

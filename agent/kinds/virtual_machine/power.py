@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from agent.core.host import RawDomain
 from agent.core.identity import internal_uid, next_instance
 from agent.core.metadata import DomainMetadata, Power, Recorded
+from agent.kinds.virtual_machine.spec import machine_spec
 
-ALWAYS_ON = "AlwaysOn"
-ALWAYS_OFF = "AlwaysOff"
-MANUAL = "Manual"
-UNLESS_STOPPED = "AlwaysOnUnlessStoppedManually"
+ALWAYS_ON: Final = "AlwaysOn"
+ALWAYS_OFF: Final = "AlwaysOff"
+MANUAL: Final = "Manual"
+UNLESS_STOPPED: Final = "AlwaysOnUnlessStoppedManually"
 
 RESTARTS = ("Restart", "Automatic", "Reboot")
 BY_GUEST = "guest"
@@ -121,7 +123,7 @@ def _stopped(memory: DomainMetadata, raw: RawDomain, policy: str, now: float) ->
     if raw.managed_save:
         return memory  # saved by hand: it is somebody's to go on with
     power = memory.power
-    before = memory.spec.get("runPolicy", policy)
+    before = machine_spec(memory.spec).get("runPolicy", policy)
     if _due(memory):
         return memory
     if policy == ALWAYS_ON or (policy == UNLESS_STOPPED and before == ALWAYS_OFF):

@@ -8,18 +8,20 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from agent.core.changes import SENSITIVE
 from agent.core.encoded import decoded
 from agent.core.facts import View
 from agent.core.identity import seed_volume
-from agent.core.model import Condition, Json, Key, Object
+from agent.core.model import Condition, Key, Object
 from agent.kinds.secret import CLOUD_INIT
 from agent.kinds.secret import USER_DATA as USER_DATA_KEYS
+from agent.kinds.virtual_machine.spec import Provisioning, machine_spec
 
 READY = "ProvisioningReady"
 SYSPREP = "provisioning.virtualization.deckhouse.io/sysprep"
-_KEYS = {
+_KEYS: Mapping[str, tuple[Literal["userDataRef", "sysprepRef"], str, tuple[str, ...]]] = {
     "UserDataRef": ("userDataRef", CLOUD_INIT, USER_DATA_KEYS),
     "SysprepRef": ("sysprepRef", SYSPREP, ("unattend.xml", "autounattend.xml")),
 }
@@ -54,11 +56,11 @@ class Medium:
 def provisioning(vm: Object, view: View) -> tuple[Medium | None, Condition]:
     """The medium, if the VM has one and all of it is there, and the condition that says so."""
     ready = Condition(READY, "True", READY)
-    wanted = vm.spec.get("provisioning")
+    wanted = machine_spec(vm.spec).get("provisioning")
     if not wanted:
         return None, ready
     if wanted["type"] == "UserData":
-        text: str = wanted.get("userData", "")
+        text = wanted.get("userData", "")
         return (_medium(vm, {USER_DATA: text.encode()}) if text else None), ready
     medium = _from_secret(vm, wanted, view)
     if isinstance(medium, str):
@@ -66,7 +68,7 @@ def provisioning(vm: Object, view: View) -> tuple[Medium | None, Condition]:
     return medium, ready
 
 
-def _from_secret(vm: Object, wanted: Mapping[str, Json], view: View) -> Medium | str:
+def _from_secret(vm: Object, wanted: Provisioning, view: View) -> Medium | str:
     """The medium, or what is wrong with the Secret."""
     field_name, expected, keys = _KEYS[wanted["type"]]
     key = Key("Secret", vm.key.namespace, wanted[field_name]["name"])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Final
 
 from agent.core.acceptance import suspended
 from agent.core.annotations import SUSPEND
@@ -15,15 +16,17 @@ from agent.core.host import RawDomain
 from agent.core.identity import domain_name, domain_uuid, next_instance
 from agent.core.ledger import Record
 from agent.core.metadata import DomainMetadata, Power
-from agent.core.model import Json, Key, Manifest
+from agent.core.model import Key, Manifest
 from agent.core.overview import ENDED
 from agent.core.schema import Kind
 from agent.kinds.virtual_machine.phase import ON
 from agent.kinds.virtual_machine.power import ALWAYS_OFF, ALWAYS_ON, BY_POLICY, MANUAL
+from agent.kinds.virtual_machine.spec import machine_spec
+from agent.kinds.virtual_machine_operation import operation_spec
 
 VM = "VirtualMachine"
 OPERATION = "VirtualMachineOperation"
-PROVISIONING = "provisioning"
+PROVISIONING: Final = "provisioning"
 
 
 def running(
@@ -78,7 +81,8 @@ def _waits_for(record: Record, machines: set[Key]) -> bool:
     key = record.obj.key
     if key.kind != OPERATION or record.status.get("phase") in ENDED:
         return False
-    return Key(VM, key.namespace, record.obj.spec["virtualMachineName"]) in machines
+    name = operation_spec(record.obj.spec)["virtualMachineName"]
+    return Key(VM, key.namespace, name) in machines
 
 
 def _pinned(record: Record) -> Record:
@@ -99,9 +103,9 @@ def _as_running(record: Record, wanted: Manifest | None, rules: Kind) -> Record:
     if record.obj.key.kind != VM or not recorded:
         return record
     spec = {**rules.defaulted({"spec": recorded})["spec"]}
-    told: Mapping[str, Json] = spec.get(PROVISIONING) or {}
-    new: Mapping[str, Json] = (wanted.spec if wanted else {}).get(PROVISIONING) or {}
-    if told and told.get("type") == new.get("type"):
+    told = machine_spec(spec).get(PROVISIONING)
+    new = machine_spec(wanted.spec).get(PROVISIONING) if wanted else None
+    if told and new and told["type"] == new["type"]:
         spec[PROVISIONING] = new
     manifest = replace(record.obj.manifest, content={**record.obj.manifest.content, "spec": spec})
     return replace(record, obj=replace(record.obj, manifest=manifest))

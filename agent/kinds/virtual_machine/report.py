@@ -22,6 +22,7 @@ from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.intent import Intent
 from agent.kinds.virtual_machine.resources import resources
 from agent.kinds.virtual_machine.situation import Situation
+from agent.kinds.virtual_machine.spec import machine_spec
 from agent.kinds.virtual_machine.wanted import LEGACY
 from agent.kinds.virtual_machine_class import FULL
 
@@ -150,7 +151,8 @@ class Report:
         facts = self.seen_active
         if self.on and facts is not None and facts.metadata is not None and facts.metadata.spec:
             spec = facts.metadata.spec
-        return resources(spec["cpu"], spec["memory"]["size"])
+        shown = machine_spec(spec)
+        return resources(shown["cpu"], shown["memory"]["size"])
 
     def _devices(self) -> list[dict[str, Json]]:
         if self.case.saved:  # what it was saved with: its definition may have changed since
@@ -289,7 +291,7 @@ class Report:
         return [Condition("AgentReady", "False", "AgentNotReady", message), _MIGRATABLE]
 
     def _limits(self) -> list[Condition]:
-        limits = []
+        limits, spec = [], machine_spec(self.vm.spec)
         if self.at.node.virt_type != "kvm":
             message = (
                 f"Node {self.at.name} has no hardware virtualization: the guest runs "
@@ -298,7 +300,7 @@ class Report:
             limits.append(
                 Condition("HardwareVirtualization", "False", "SoftwareEmulation", message)
             )
-        if not self.at.node.cpu_tuning and self.vm.spec["cpu"]["coreFraction"] != FULL:
+        if not self.at.node.cpu_tuning and spec["cpu"]["coreFraction"] != FULL:
             message = (
                 f"Node {self.at.name} has no CPU tuning (a user's session has none): "
                 "spec.cpu.coreFraction is not enforced."
@@ -306,7 +308,6 @@ class Report:
             limits.append(
                 Condition("CoreFractionEnforced", "False", "CPUTuningNotAvailable", message)
             )
-        spec = self.vm.spec
         virtio = spec["enableParavirtualization"]
         if spec["osType"] == LEGACY and virtio and not self.case.seen.agent:
             limits.append(_DRIVERS)  # the agent's channel is a virtio device: who opens it has some

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from agent.core.model import Json
 from agent.core.quantity import format_milli
+from agent.kinds.virtual_machine.spec import Cpu
 from agent.kinds.virtual_machine.topology import topology
 
 
@@ -15,7 +14,7 @@ def requested_milli(cores: int, fraction: str) -> int:
     return cores * percent * 10
 
 
-def resources(cpu: Mapping[str, Json], memory: str) -> dict[str, Json]:
+def resources(cpu: Cpu, memory: str) -> dict[str, Json]:
     """`.status.resources` of one instance."""
     shape = topology(cpu["cores"])
     return {

@@ -21,6 +21,7 @@ from agent.kinds.virtual_machine.files import hindrance, keeps_back
 from agent.kinds.virtual_machine.location import Location
 from agent.kinds.virtual_machine.power import Running
 from agent.kinds.virtual_machine.seen import Seen
+from agent.kinds.virtual_machine.spec import RunPolicy, machine_spec
 
 
 def foreign(vm: Object, shown: Seen, taken: str | None, uuid: str, view: View) -> str:
@@ -67,7 +68,7 @@ class Situation:
     as_defined: bool
     """True if the domain could start as it is defined, should more be missing for what is wanted.
     """
-    sealed: Mapping[str, Json]
+    sealed: Mapping[str, object]
     """The wanted spec as metadata holds it."""
     job: Job
     previous: Mapping[str, Json]
@@ -75,9 +76,8 @@ class Situation:
     """Why the deletion of the VM has to wait, in a sentence; empty where it does not."""
 
     @property
-    def policy(self) -> str:
-        policy: str = self.vm.spec["runPolicy"]
-        return policy
+    def policy(self) -> RunPolicy:
+        return machine_spec(self.vm.spec)["runPolicy"]
 
     @property
     def deleted(self) -> bool:

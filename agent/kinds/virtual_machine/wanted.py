@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from agent.core.host import RawNode
 from agent.core.metadata import DomainMetadata
-from agent.core.model import Json
 from agent.kinds.virtual_machine.elements.address import Address
+from agent.kinds.virtual_machine.spec import MachineSpec
 from agent.kinds.virtual_machine_class import GuestCpu
 
-LEGACY = "Legacy"
+LEGACY: Final = "Legacy"
 """The osType of guests from before AHCI and virtio."""
 
 
@@ -40,11 +41,11 @@ class Slots:
     """Attributes of the address, by MAC address."""
 
 
-def can_be_read_only(spec: Mapping[str, Json]) -> bool:
+def can_be_read_only(spec: MachineSpec) -> bool:
     """True if a disk that is no CD-ROM can be attached read-only: on SATA and IDE, where it is
     without paravirtualization, libvirt refuses that.
     """
-    return bool(spec["enableParavirtualization"])
+    return spec["enableParavirtualization"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Wanted:
     name: str
     uuid: str
     metadata: DomainMetadata
-    spec: Mapping[str, Json]
+    spec: MachineSpec
     node: RawNode
     cpu: GuestCpu
     devices: tuple[Device, ...]

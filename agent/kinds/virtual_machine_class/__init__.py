@@ -6,6 +6,7 @@ from agent.kinds.virtual_machine_class.cpu import GuestCpu
 from agent.kinds.virtual_machine_class.decide import ClassData, decide, lacking
 from agent.kinds.virtual_machine_class.rivals import rivals
 from agent.kinds.virtual_machine_class.sizing import FULL, default_core_fraction, violations
+from agent.kinds.virtual_machine_class.spec import class_spec
 from agent.kinds.virtual_machine_class.validation import CHECKS, IS_DEFAULT, KIND, is_default
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "RECORD",
     "ClassData",
     "GuestCpu",
+    "class_spec",
     "default_core_fraction",
     "is_default",
     "violations",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from agent.core.model import Json, Key, Manifest
+from agent.core.model import Key, Manifest
+from agent.kinds.virtual_machine_class.spec import ClassSpec, SizingPolicy
 from agent.kinds.virtual_machine_class.validation import KIND
 
-_POLICIES: list[Json] = [
+_POLICIES: list[SizingPolicy] = [
     {"cores": {"min": 1, "max": 4}, "coreFractions": [5, 10, 20, 50, 100]},
     {"cores": {"min": 5, "max": 8}, "coreFractions": [20, 50, 100]},
     {"cores": {"min": 9, "max": 16}, "coreFractions": [50, 100]},
@@ -13,7 +14,7 @@ _POLICIES: list[Json] = [
 ]
 
 
-def _class(name: str, spec: dict[str, Json]) -> Manifest:
+def _class(name: str, spec: ClassSpec) -> Manifest:
     return Manifest(Key(KIND, "", name), {}, {}, {"spec": spec})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from agent.core.facts import Decision, View
 from agent.core.host import RawNode
@@ -15,8 +15,9 @@ from agent.kinds.local import NOT_READY, Place, labels, nodes, place
 from agent.kinds.node import selects
 from agent.kinds.protection import kept
 from agent.kinds.virtual_machine_class.cpu import GuestCpu
+from agent.kinds.virtual_machine_class.spec import ClassCpu, SizingPolicy, class_spec
 
-DISCOVERY = "Discovery"
+DISCOVERY: Final = "Discovery"
 BASE = "qemu64"
 """The model that features are added to."""
 
@@ -27,7 +28,7 @@ class ClassData:
 
     cpus: Mapping[str, GuestCpu]
     """By node; a node that is not among them cannot run its guests."""
-    sizing_policies: tuple[Mapping[str, Json], ...]
+    sizing_policies: tuple[SizingPolicy, ...]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class _Offer:
 def lacking(record: Record) -> str:
     """The CPU model of a class that no node can give."""
     pending = record.status.get("phase") == "Pending"
-    return str(record.obj.spec["cpu"].get("model", "")) if pending else ""
+    return class_spec(record.obj.spec)["cpu"].get("model", "") if pending else ""
 
 
 def decide(obj: Object, view: View) -> Decision:
@@ -57,7 +58,7 @@ def decide(obj: Object, view: View) -> Decision:
     if not seen:
         return Decision(status=_status("Pending", "NoSuitableNodesFound", NOT_READY), ok=False)
     features = _features(obj, seen, view)
-    offers = {at.name: _offer(obj.spec["cpu"], at, features, view) for at in seen}
+    offers = {at.name: _offer(class_spec(obj.spec)["cpu"], at, features, view) for at in seen}
     cpus = {name: offer.cpu for name, offer in offers.items() if offer.cpu is not None}
     known = {*previous.get("availableNodes", ())}
     unread = [name for name in nodes(view) if name not in offers and name in known]
@@ -77,12 +78,14 @@ def decide(obj: Object, view: View) -> Decision:
     if features:
         status["cpuFeatures"] = {"enabled": list(features)}
         every = frozenset.intersection(*(at.node.cpu_features for at in seen))
-        left = sorted((_common(seen, obj.spec["cpu"], view) or every).difference(features))
+        left = sorted(
+            (_common(seen, class_spec(obj.spec)["cpu"], view) or every).difference(features)
+        )
         if left:
             status["cpuFeatures"]["notEnabledCommon"] = left
     if not cpus:
         return Decision(status=status, ok=False)
-    policies = tuple(obj.spec.get("sizingPolicies", ()))
+    policies = tuple(class_spec(obj.spec).get("sizingPolicies", ()))
     return Decision(status=status, export=ClassData(cpus, policies))
 
 
@@ -90,7 +93,7 @@ def _features(obj: Object, seen: Sequence[Place], view: View) -> tuple[str, ...]
     """CPU features that guests must have, sorted. What was discovered once stays, whatever the
     nodes can do later: a class is one processor for good. So all of them are waited for.
     """
-    cpu = obj.spec["cpu"]
+    cpu = class_spec(obj.spec)["cpu"]
     if cpu["type"] == "Features":
         return tuple(sorted(set(cpu["features"])))
     if cpu["type"] != DISCOVERY:
@@ -101,18 +104,18 @@ def _features(obj: Object, seen: Sequence[Place], view: View) -> tuple[str, ...]
     return tuple(sorted(_common(seen, cpu, view)))
 
 
-def _common(seen: Sequence[Place], cpu: Mapping[str, Json], view: View) -> frozenset[str]:
+def _common(seen: Sequence[Place], cpu: ClassCpu, view: View) -> frozenset[str]:
     """What all nodes that the class selects can do."""
     features = [at.node.cpu_features for at in seen if _selected(cpu, at, view)]
     return frozenset.intersection(*features) if features else frozenset()
 
 
-def _selected(cpu: Mapping[str, Json], at: Place, view: View) -> bool:
+def _selected(cpu: ClassCpu, at: Place, view: View) -> bool:
     selector = cpu.get("discovery", {}).get("nodeSelector", {})
     return view.read(ANY_NODE, None) is not None or selects(selector, labels(view, at.name))
 
 
-def _offer(cpu: Mapping[str, Json], at: Place, features: tuple[str, ...], view: View) -> _Offer:
+def _offer(cpu: ClassCpu, at: Place, features: tuple[str, ...], view: View) -> _Offer:
     if cpu["type"] != DISCOVERY:
         return _Offer(*_guest_cpu(cpu, at.node))
     if features:
@@ -141,7 +144,7 @@ def _offer(cpu: Mapping[str, Json], at: Place, features: tuple[str, ...], view: 
     return _Offer(GuestCpu("custom", BASE, features), conditions=(about,))
 
 
-def _guest_cpu(cpu: Mapping[str, Json], node: RawNode) -> tuple[GuestCpu | None, str]:
+def _guest_cpu(cpu: ClassCpu, node: RawNode) -> tuple[GuestCpu | None, str]:
     """The guest CPU on this node, or why there is none."""
     emulated = GuestCpu("maximum")  # software emulation knows no host CPU: all that it can show
     match cpu["type"]:

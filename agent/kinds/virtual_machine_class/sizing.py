@@ -1,21 +1,17 @@
-"""Sizing policies: which sizes a class allows. All arithmetic is on whole cores, percent and bytes.
-
-A policy is an item of `spec.sizingPolicies` as written; shares are whole numbers (v1alpha2) or text
-such as "20%" (v1alpha3).
+"""Sizing policies: which sizes a class allows. All arithmetic is on whole cores, percent and
+bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
-from agent.core.model import Json
 from agent.core.quantity import format_bytes, to_bytes
+from agent.kinds.virtual_machine_class.spec import MemoryPerCore, MemorySizes, SizingPolicy
 
-FULL = "100%"
+FULL: Final = "100%"
 AUTO = "Auto"
-
-Policy = Mapping[str, Json]
 
 
 class _Range(NamedTuple):
@@ -26,12 +22,12 @@ class _Range(NamedTuple):
     step: int
 
 
-def percent(share: Json) -> str:
+def percent(share: int | str) -> str:
     """A share as a VM writes it: 20 and "20%" are `20%`; Auto stays."""
     return f"{share}%" if isinstance(share, int) else str(share)
 
 
-def matching_policy(policies: Sequence[Policy], cores: int) -> Policy | None:
+def matching_policy(policies: Sequence[SizingPolicy], cores: int) -> SizingPolicy | None:
     """The first policy whose range holds that many cores."""
     for policy in policies:
         if policy["cores"]["min"] <= cores <= policy["cores"]["max"]:
@@ -39,7 +35,7 @@ def matching_policy(policies: Sequence[Policy], cores: int) -> Policy | None:
     return None
 
 
-def default_core_fraction(policies: Sequence[Policy], cores: int) -> str | None:
+def default_core_fraction(policies: Sequence[SizingPolicy], cores: int) -> str | None:
     """What a VM that names no share gets: the policy's default, else 100% where that is allowed.
     None: it must name one, or no policy is for that many cores.
     """
@@ -56,7 +52,7 @@ def default_core_fraction(policies: Sequence[Policy], cores: int) -> str | None:
 
 
 def violations(
-    policies: Sequence[Policy], cores: int, core_fraction: str, memory: int
+    policies: Sequence[SizingPolicy], cores: int, core_fraction: str, memory: int
 ) -> list[str]:
     """Everything about a size that the class does not allow; empty if it fits. `memory` is in
     bytes.
@@ -76,18 +72,18 @@ def violations(
     return [sentence for sentence in sentences if sentence]
 
 
-def _shares(policy: Policy) -> list[str]:
+def _shares(policy: SizingPolicy) -> list[str]:
     return [percent(share) for share in policy.get("coreFractions") or ()]
 
 
-def _core_fraction(policy: Policy, wanted: str) -> str:
+def _core_fraction(policy: SizingPolicy, wanted: str) -> str:
     allowed = _shares(policy)
     if wanted == AUTO or not allowed or wanted in allowed:
         return ""
     return f"spec.cpu.coreFraction is {wanted or 'absent'}: choose {_or(allowed)}"
 
 
-def _cores(policy: Policy, wanted: int) -> str:
+def _cores(policy: SizingPolicy, wanted: int) -> str:
     bounds = policy["cores"]
     near = _off_grid(_Range(bounds["min"], bounds["max"], bounds.get("step") or 1), wanted)
     if not near:
@@ -95,18 +91,19 @@ def _cores(policy: Policy, wanted: int) -> str:
     return f"spec.cpu.cores is {wanted}, which is between steps: choose {_or(map(str, near))}"
 
 
-def _memory(policy: Policy, wanted: int) -> str:
+def _memory(policy: SizingPolicy, wanted: int) -> str:
     rules = policy.get("memory") or {}
     return _amount(_range(rules, rules.get("step")), wanted, 1)
 
 
-def _memory_per_core(policy: Policy, cores: int, wanted: int) -> str:
+def _memory_per_core(policy: SizingPolicy, cores: int, wanted: int) -> str:
     rules = policy.get("memory") or {}
     return _amount(_range(rules.get("perCore") or {}, rules.get("step")), wanted, cores)
 
 
-def _range(bounds: Mapping[str, Json], step: Json) -> _Range:
-    low, high = (to_bytes(bounds[end]) if end in bounds else None for end in ("min", "max"))
+def _range(bounds: MemoryPerCore | MemorySizes, step: str | int | None) -> _Range:
+    ends = (bounds.get("min"), bounds.get("max"))
+    low, high = (to_bytes(end) if end is not None else None for end in ends)
     return _Range(low, high, to_bytes(step) if step is not None else 1)
 
 

@@ -11,8 +11,9 @@ from agent.kinds.virtual_machine_operation.applicable import (
 )
 from agent.kinds.virtual_machine_operation.decide import LOST, decide
 from agent.kinds.virtual_machine_operation.retention import outlived
+from agent.kinds.virtual_machine_operation.spec import operation_spec
 from agent.kinds.virtual_machine_operation.validation import CHECKS
 
-__all__ = ["RECORD", "SUPPORTED", "against_policy", "refused", "supersedes"]
+__all__ = ["RECORD", "SUPPORTED", "against_policy", "operation_spec", "refused", "supersedes"]
 
 RECORD = KindRecord(decide=lambda _: decide, checks=CHECKS, lost=LOST, outlived=outlived)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from agent.core.model import Json
 from agent.core.progress import Progress
+from agent.kinds.virtual_machine_operation.spec import OperationSpec
 
 SUPPORTED = ("Start", "Stop", "Restart")
 
@@ -22,9 +22,9 @@ _PHASES: Mapping[str, frozenset[str]] = {
 _STOPPING_BY_FORCE = frozenset({"Stop", "Restart"})
 
 
-def refused(spec: Mapping[str, Json], policy: str, phase: str) -> Progress | None:
+def refused(spec: OperationSpec, policy: str, phase: str) -> Progress | None:
     """Why the VM cannot do this now or ever; None if it can."""
-    kind, force = spec["type"], bool(spec.get("force"))
+    kind, force = spec["type"], spec.get("force", False)
     if kind not in SUPPORTED:
         message = f"Operations of type {kind} are not supported here; Start, Stop and Restart are."
         return Progress("Failed", "OperationFailed", message)
@@ -51,12 +51,12 @@ def against_policy(kind: str, policy: str) -> Progress | None:
     )
 
 
-def supersedes(new: Mapping[str, Json], old_type: str, *, old_force: bool) -> bool:
+def supersedes(new: OperationSpec, old_type: str, *, old_force: bool) -> bool:
     """True if the newer operation replaces an unfinished older one."""
-    kind, force = new["type"], bool(new.get("force"))
+    kind, force = new["type"], new.get("force", False)
     match old_type:
         case "Start":
-            return bool(kind == "Stop")
+            return kind == "Stop"
         case "Stop" | "Restart" | "Automatic":
             return not old_force and force and kind in _STOPPING_BY_FORCE
     return False

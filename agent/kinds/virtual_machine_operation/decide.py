@@ -10,6 +10,7 @@ from agent.core.known import PROGRESS
 from agent.core.model import Condition, Key, Object
 from agent.core.overview import ENDED
 from agent.core.progress import Progress
+from agent.kinds.virtual_machine_operation.spec import operation_spec
 
 _STATUS = {"Completed": "True", "Superseded": "True", "Failed": "False", "InProgress": "False"}
 
@@ -33,7 +34,8 @@ def decide(operation: Object, view: View) -> Decision:
         return Decision(status=None, gone=True)
     if previous.get("phase") in ENDED:
         return Decision()
-    vm = Key("VirtualMachine", operation.key.namespace, operation.spec["virtualMachineName"])
+    name = operation_spec(operation.spec)["virtualMachineName"]
+    vm = Key("VirtualMachine", operation.key.namespace, name)
     target = view.object(vm)
     progress: Progress | None
     if target is None:

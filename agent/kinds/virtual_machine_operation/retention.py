@@ -9,6 +9,7 @@ from agent.core.ledger import Record
 from agent.core.model import Key
 from agent.core.overview import ENDED
 from agent.core.status import seconds
+from agent.kinds.virtual_machine_operation.spec import operation_spec
 
 KEPT_FOR = 24 * 3600.0
 KEPT_PER_VM = 10
@@ -22,7 +23,8 @@ def outlived(operations: Iterable[Record], now: float) -> tuple[frozenset[Key], 
     for record in operations:
         at = _end(record)
         if at is not None:
-            vm = record.obj.key.namespace, record.obj.spec["virtualMachineName"]
+            name = operation_spec(record.obj.spec)["virtualMachineName"]
+            vm = record.obj.key.namespace, name
             ended[vm].append((at, record.obj.created, record.obj.key))
     gone = set()
     for of_one_vm in ended.values():

@@ -36,6 +36,7 @@ from agent.core.model import Key, Object
 from agent.kinds.virtual_disk import DiskData
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.decide import Planner
+from agent.kinds.virtual_machine.spec import machine_spec
 from agent.kinds.virtual_machine_class import ClassData, GuestCpu
 from tests.golden.case import CATALOGUE, definition
 from tests.kinds.deciding import FLEET, PATH, READY, condition, decided, made, said, types
@@ -110,7 +111,9 @@ def test_a_machine_that_is_as_it_is_to_be_is_left() -> None:
 
 
 def test_what_the_guest_says_and_what_differs_is_passed_on() -> None:
-    older = replace(MEMORY, spec={**VM.spec, "cpu": {**SPEC["cpu"], "cores": 1}}, instance="one")
+    older = replace(
+        MEMORY, spec={**VM.spec, "cpu": {**machine_spec(SPEC)["cpu"], "cores": 1}}, instance="one"
+    )
     found = decide(facts=domain(active=older))
     assert [each.path for each in found.changes] == ["cpu.cores"]
 

@@ -16,6 +16,7 @@ from agent.kinds.virtual_machine.elements.disks import Disks
 from agent.kinds.virtual_machine.expected import drift, expected, medium_device, with_edits
 from agent.kinds.virtual_machine.seen import Seen
 from agent.kinds.virtual_machine.situation import Situation
+from agent.kinds.virtual_machine.spec import BlockDeviceRef, machine_spec
 from agent.kinds.virtual_machine.wanted import Device
 from agent.kinds.virtual_machine_class import GuestCpu
 from tests.kinds.virtual_machine.test_deeds import MEDIUM, ROOT, SEED, SEEDED, facts, situation
@@ -51,7 +52,7 @@ def test_a_guest_gets_the_medium_that_is_there(
 ) -> None:
     there = situation(needs=replace(READY, medium=medium))
     there = replace(there, seen=Seen(None, facts(*disks_of(disks)) if disks else None))
-    found = medium_device(there, spec)
+    found = medium_device(there, machine_spec(spec))
     serial = "sysprep" if cdrom else "cloudinit"
     wanted = Device(path or "", "raw", serial, readonly=readonly, cdrom=cdrom, medium=True)
     assert found == (wanted if path else None)
@@ -109,7 +110,8 @@ MORE = {"memory": {"size": "2Gi"}}
 OTHER_DISKS = {"blockDeviceRefs": [{"kind": "VirtualDisk", "name": "other"}]}
 OTHER_CLASS = {"virtualMachineClassName": "generic"}
 OTHER_BUS = {"enableParavirtualization": False}
-NAMED = ({"kind": "VirtualDisk", "name": "root"}, READY.devices[0], 1 << 30)
+REF: BlockDeviceRef = {"kind": "VirtualDisk", "name": "root"}
+NAMED = (REF, READY.devices[0], 1 << 30)
 NEEDS = replace(READY, listed=(NAMED,))
 
 

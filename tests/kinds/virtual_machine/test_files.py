@@ -24,6 +24,7 @@ from agent.kinds.virtual_machine.files import (
     writable,
 )
 from agent.kinds.virtual_machine.seen import Seen
+from agent.kinds.virtual_machine.spec import BlockDeviceRef
 from agent.kinds.virtual_machine.wanted import Device
 from tests.golden.case import NODE
 
@@ -178,7 +179,8 @@ IMAGE = replace(OPEN, readonly=True)
 def test_no_definition_is_made_that_would_lose_what_a_disk_holds(
     device: Device | None, ready: bool, defined: Disk | None, based: tuple[str, ...], said: str
 ) -> None:
-    listed = (({"kind": "VirtualDisk", "name": "root"}, device, 1),) if device else ()
+    ref: BlockDeviceRef = {"kind": "VirtualDisk", "name": "root"}
+    listed = ((ref, device, 1),) if device else ()
     there = Condition("BlockDevicesReady", "True", "BlockDevicesReady")
     other = replace(there, type="VirtualMachineClassReady")
     devices = (device,) if device else ()

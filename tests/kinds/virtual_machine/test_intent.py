@@ -19,6 +19,7 @@ from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.expected import expected
 from agent.kinds.virtual_machine.intent import Intent, can_start, current_phase, intent
 from agent.kinds.virtual_machine.situation import Situation
+from agent.kinds.virtual_machine.spec import machine_spec
 from agent.kinds.virtual_machine.wanted import Device
 from agent.kinds.virtual_machine_class.cpu import GuestCpu
 from tests.golden.case import accepted
@@ -41,7 +42,7 @@ spec:
 """
 )
 SPEC = dict(MANIFEST.spec)
-OLDER = {**SPEC, "cpu": {**SPEC["cpu"], "cores": 1}}
+OLDER = {**SPEC, "cpu": {**machine_spec(SPEC)["cpu"], "cores": 1}}
 """What takes a restart to become what is wanted."""
 READY = replace(
     NEEDS, cpu=GuestCpu("host-model"), devices=(Device("/pool/root", "qcow2", "root"),)
@@ -245,7 +246,7 @@ LATER = {**OLDER, "terminationGracePeriodSeconds": 5}
 @pytest.mark.parametrize(("needs", "cores"), [(READY, 2), (MISSING, 1)])
 def test_what_cannot_start_yet_is_not_made_the_next_start(needs: Any, cores: int) -> None:
     found = wanted(case(known(LATER), needs=needs))
-    assert found.memory.spec["cpu"]["cores"] == cores
+    assert machine_spec(found.memory.spec)["cpu"]["cores"] == cores
     assert found.memory.spec["terminationGracePeriodSeconds"] == 60
 
 

@@ -16,6 +16,7 @@ from agent.core.metadata import from_domain
 from agent.core.model import Json, Key, Manifest
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.remembered import domain, has_domain, running
+from agent.kinds.virtual_machine.spec import machine_spec
 from tests.golden.case import CATALOGUE
 from tests.kinds.deciding import FLEET, NOW, made
 from tests.kinds.virtual_machine.test_deeds import KEY
@@ -25,7 +26,7 @@ RULES = CATALOGUE.kinds["VirtualMachine"]
 DISK = Key("VirtualDisk", "default", "root")
 OPERATION = Key("VirtualMachineOperation", "default", "op")
 PODS = {"virtualMachinePods": [{"active": True}]}
-ONE_CORE = {**SPEC, "cpu": {**SPEC["cpu"], "cores": 1}}
+ONE_CORE = {**SPEC, "cpu": {**machine_spec(SPEC)["cpu"], "cores": 1}}
 
 
 def vm(

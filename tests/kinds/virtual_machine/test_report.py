@@ -27,6 +27,7 @@ from agent.kinds.virtual_machine.report import (
     ended,
     unreachable,
 )
+from agent.kinds.virtual_machine.spec import BlockDeviceRef
 from agent.kinds.virtual_machine.wanted import Device
 from tests.golden.case import NODE
 from tests.kinds.deciding import condition, place_of, said, types
@@ -172,7 +173,7 @@ def test_resources_are_those_of_what_runs(what: dict[str, Any], active: Any, cor
     assert found["memory"]["size"] == ("2Gi" if cores == 1 else "1Gi")
 
 
-REF = {"kind": "VirtualDisk", "name": "root"}
+REF: BlockDeviceRef = {"kind": "VirtualDisk", "name": "root"}
 LISTED = replace(READY, listed=((REF, Device("/pool/root", "qcow2", "root"), 1 << 30),))
 ITEM = {**REF, "attached": True, "size": "1Gi", "target": "sda"}
 BEFORE_IT = [{"kind": "VirtualDisk", "name": "older"}]

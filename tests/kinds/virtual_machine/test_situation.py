@@ -17,6 +17,7 @@ from agent.core.model import Object
 from agent.kinds.virtual_machine.location import Location
 from agent.kinds.virtual_machine.seen import Seen
 from agent.kinds.virtual_machine.situation import Situation, foreign, situation
+from agent.kinds.virtual_machine.spec import machine_spec
 from tests.golden.case import CATALOGUE
 from tests.kinds.deciding import FLEET, place_of, view_of
 from tests.kinds.virtual_machine.test_decide import DATA, GONE, THERE, UUID, VM, with_disks
@@ -116,7 +117,7 @@ def test_where_only_a_marker_of_a_secret_is_left_the_domain_knows_which_it_was(
 ) -> None:
     sealed = gathered(with_data(data), defined(memory)).sealed
     assert (sealed["provisioning"] == told("digest")["provisioning"]) is kept
-    assert sealed["provisioning"]["userData"] != data
+    assert machine_spec(sealed)["provisioning"]["userData"] != data
 
 
 def test_what_runs_is_named_by_what_it_was_started_with() -> None:

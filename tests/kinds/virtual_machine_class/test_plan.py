@@ -17,6 +17,7 @@ from agent.kinds.virtual_machine_class.builtin import CLASSES
 from agent.kinds.virtual_machine_class.cpu import GuestCpu
 from agent.kinds.virtual_machine_class.decide import ClassData, decide
 from agent.kinds.virtual_machine_class.sizing import default_core_fraction, violations
+from agent.kinds.virtual_machine_class.spec import SizingPolicy, class_spec
 from agent.kinds.virtual_machine_class.validation import CHECKS
 from tests.golden.case import NODE
 from tests.kinds.deciding import READY, UNREAD, condition, decided, made, on, said, types
@@ -50,7 +51,7 @@ def of(cpu: Mapping[str, Json], **spec: Json) -> Object:
 def test_a_class_gives_the_cpu_that_its_node_can(
     cpu: Mapping[str, Json], modes: set[str], expected: GuestCpu | str
 ) -> None:
-    policies = [{"cores": {"min": 1, "max": 4}}]
+    policies: list[SizingPolicy] = [{"cores": {"min": 1, "max": 4}}]
     node = replace(NODE, cpu_modes=frozenset(modes))
     found = decided(decide, of(cpu, sizingPolicies=policies), on(node))
     if isinstance(expected, GuestCpu):
@@ -164,7 +165,11 @@ def test_a_deleted_one_goes_once_no_machine_has_it() -> None:
 
 # -- the classes that exist without a manifest -------------------------------------------------
 
-GENERIC = {each.key.name: each for each in CLASSES}["generic"].spec["sizingPolicies"]
+(GENERIC,) = (
+    class_spec(each.spec).get("sizingPolicies", ())
+    for each in CLASSES
+    if each.key.name == "generic"
+)
 
 
 @pytest.mark.parametrize(

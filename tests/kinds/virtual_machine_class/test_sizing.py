@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,11 +11,14 @@ from agent.kinds.virtual_machine_class.sizing import (
     percent,
     violations,
 )
+from agent.kinds.virtual_machine_class.spec import MemorySizes, SizingPolicy
 
 
-def policy(low: int, high: int, shares: list[Any], **memory: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {"cores": {"min": low, "max": high}, "coreFractions": shares}
-    return {**found, "memory": memory} if memory else found
+def policy(low: int, high: int, shares: list[Any], **memory: Any) -> SizingPolicy:
+    found: SizingPolicy = {"cores": {"min": low, "max": high}, "coreFractions": shares}
+    if memory:
+        found["memory"] = cast("MemorySizes", memory)
+    return found
 
 
 FOUR = [
@@ -76,7 +79,7 @@ def test_the_first_policy_whose_range_holds_the_cores_counts() -> None:
     [(1, None), (5, None), (13, None), (14, None), (2, "1 or 5"), (12, "9 or 13")],
 )
 def test_steps_of_cores_are_counted_from_the_smallest(cores: int, near: str | None) -> None:
-    policies = [{"cores": {"min": 1, "max": 14, "step": 4}}]
+    policies: list[SizingPolicy] = [{"cores": {"min": 1, "max": 14, "step": 4}}]
     found = violations(policies, cores, "100%", 2**30)
     assert [sentence.rpartition("choose ")[2] for sentence in found] == ([near] if near else [])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.kinds.virtual_machine_operation.applicable import refused, supersedes
+from agent.kinds.virtual_machine_operation.spec import operation_spec
 
 BY_HAND = ("Manual", "AlwaysOnUnlessStoppedManually")
 ON = {"Running", "Degraded", "Starting", "Pause"}
@@ -25,7 +26,7 @@ PHASES = {*ON, "Stopping", "Stopped", "Pending", "Terminating", "Migrating"}
 def test_an_operation_fits_policy_and_phase(
     kind: str, force: bool, policies: tuple[str, ...], phases: set[str]
 ) -> None:
-    spec = {"type": kind, "force": force}
+    spec = operation_spec({"type": kind, "force": force})
     for policy in (*BY_HAND, "AlwaysOn", "AlwaysOff"):
         for phase in PHASES:
             found = refused(spec, policy, phase)
@@ -42,7 +43,7 @@ def test_an_operation_fits_policy_and_phase(
 
 @pytest.mark.parametrize("kind", ["Migrate", "Evict", "Clone"])
 def test_what_is_not_built_fails(kind: str) -> None:
-    found = refused({"type": kind}, "Manual", "Running")
+    found = refused(operation_spec({"type": kind}), "Manual", "Running")
     assert found
     assert (found.phase, found.reason) == ("Failed", "OperationFailed")
 
@@ -61,4 +62,5 @@ def test_a_newer_operation_replaces_one_that_it_overrides(
         "Start": new == "Stop",
         "Reboot": False,
     }.get(old, force and not old_force and new in FORCE)
-    assert supersedes({"type": new, "force": force}, old, old_force=old_force) is expected
+    newer = operation_spec({"type": new, "force": force})
+    assert supersedes(newer, old, old_force=old_force) is expected

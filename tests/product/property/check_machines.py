@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from agent.core.host import RawDomain
 from agent.core.quantity import to_bytes
 from agent.kinds.virtual_machine_class.sizing import violations
+from agent.kinds.virtual_machine_class.spec import SizingPolicy
 from tests.product.property.fields import Document, accepted, annotations_of, disks_of, same
 from tests.product.property.host import POOL
 from tests.product.property.manifests import CONTENTS, DEFAULT, DRIFT, RESTARTS, VMS
@@ -15,7 +16,7 @@ from tests.product.property.shapes import Shape, shape, shape_of
 from tests.product.property.story import Story
 from tests.rig import condition
 
-GENERIC = [
+GENERIC: list[Document] = [
     {"cores": {"min": 1, "max": 4}, "coreFractions": [5, 10, 20, 50, 100]},
     {"cores": {"min": 5, "max": 8}, "coreFractions": [20, 50, 100]},
     {"cores": {"min": 9, "max": 16}, "coreFractions": [50, 100]},
@@ -100,10 +101,13 @@ class MachineChecks(Story):
         name = spec["virtualMachineClassName"]
         if name == "nowhere" or (name == "sized" and name not in self.classes):
             yield f"class {name}"
-        policies = {"generic": GENERIC}.get(name, self.classes.get(name, []))
+        policies = GENERIC if name == "generic" else self.classes.get(name, [])
         cpu = spec["cpu"]
         if name != "nowhere" and violations(
-            policies, cpu["cores"], cpu["coreFraction"], to_bytes(spec["memory"]["size"])
+            cast("list[SizingPolicy]", policies),
+            cpu["cores"],
+            cpu["coreFraction"],
+            to_bytes(spec["memory"]["size"]),
         ):
             yield "a size that the class allows"
         for ref in spec["blockDeviceRefs"]:
@@ -216,7 +220,7 @@ class MachineChecks(Story):
         assert dict(live.labels) == document["metadata"].get("labels", {})
         assert dict(live.annotations) == annotations_of(document)
         told = {each["path"].partition(".")[0] for each in status.get("restartAwaitingChanges", ())}
-        runs = dict(live.spec)
+        runs: Document = dict(live.spec)
         differing = {
             field
             for field in runs.keys() | spec.keys()

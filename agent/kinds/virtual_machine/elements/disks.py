@@ -20,6 +20,7 @@ from agent.kinds.virtual_machine.elements.chipset import (
 )
 from agent.kinds.virtual_machine.elements.plain import by_name
 from agent.kinds.virtual_machine.elements.xml import attribute, hexadecimal, number, text
+from agent.kinds.virtual_machine.spec import MachineSpec
 from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted
 
 SATA_PORTS = 6
@@ -162,7 +163,7 @@ def _order(bus: str, *, medium: bool) -> Iterator[int]:
     yield from count(_ROOM[bus])
 
 
-def _bus(spec: Mapping[str, Json], device: Device) -> str:
+def _bus(spec: MachineSpec, device: Device) -> str:
     virtio = spec["enableParavirtualization"]
     if spec["osType"] == LEGACY:
         # their drivers know no virtio-scsi, and virtio-blk knows no CD-ROM

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from agent.core.host import RawNode
 from agent.core.model import Json
@@ -11,7 +12,9 @@ from agent.core.xml import Element, every, first
 from agent.kinds.virtual_machine.elements.xml import attribute
 from agent.kinds.virtual_machine.wanted import Wanted
 
-BIOS, EFI, SECURE = "BIOS", "EFI", "EFIWithSecureBoot"
+BIOS: Final = "BIOS"
+EFI: Final = "EFI"
+SECURE: Final = "EFIWithSecureBoot"
 _FEATURES = {
     EFI: (("secure-boot", "no"),),
     SECURE: (("enrolled-keys", "yes"), ("secure-boot", "yes")),

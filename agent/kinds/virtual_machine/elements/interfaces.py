@@ -12,6 +12,7 @@ from agent.kinds.virtual_machine.elements.chipset import interface_slots
 from agent.kinds.virtual_machine.elements.firmware import i440fx
 from agent.kinds.virtual_machine.elements.plain import by_name
 from agent.kinds.virtual_machine.elements.xml import attribute
+from agent.kinds.virtual_machine.spec import MachineSpec
 from agent.kinds.virtual_machine.wanted import LEGACY, Wanted
 
 NETWORK = "default"
@@ -55,7 +56,7 @@ def _slot(mac: str, present: Mapping[str, Address], machine: str) -> Address:
     return kept if kept in possible else possible[0]
 
 
-def _model(spec: Mapping[str, Json]) -> str:
+def _model(spec: MachineSpec) -> str:
     if spec["enableParavirtualization"]:
         return "virtio"
     # what such guests have drivers for: e1000 is too new for them

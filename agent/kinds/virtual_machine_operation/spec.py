@@ -1,0 +1,19 @@
+"""The fields of a VirtualMachineOperation that rules read, as an accepted one has them. A field
+that no rule reads needs no line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NotRequired, TypedDict, cast
+
+
+class OperationSpec(TypedDict):
+    type: Literal["Restart", "Start", "Stop", "Migrate", "Evict", "Restore", "Clone"]
+    virtualMachineName: str
+    force: NotRequired[bool]
+
+
+def operation_spec(spec: Mapping[str, object]) -> OperationSpec:
+    """An operation's spec."""
+    return cast("OperationSpec", spec)
