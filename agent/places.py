@@ -141,7 +141,7 @@ def _text(
     if value is None:
         return ""
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise PlaceError((*path, name), f"must be such as {example}, not {shown(value)}")
+        raise PlaceError((*path, name), f"must look like {example}, not {shown(value)}")
     return value
 
 

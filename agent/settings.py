@@ -78,7 +78,7 @@ def duration(text: str) -> float:
 def _positive(text: str) -> float:
     seconds = duration(text)
     if not seconds:
-        raise ValueError("must be longer than nothing, such as 30s")
+        raise ValueError("must be more than 0, such as 30s")
     return seconds
 
 

@@ -59,16 +59,16 @@ def test_without_them_there_is_the_one_host_of_connect(tmp_path: Path) -> None:
         ("nodes:\n  Pt: {connect: 'qemu:///system'}\n", "config.yaml:2: nodes.Pt is no node's name"),
         ("nodes:\n  a: qemu:///system\n", "config.yaml:2: nodes.a must be a mapping with connect"),
         ("nodes:\n  a: {}\n", "config.yaml:2: nodes.a must say with connect"),
-        ("nodes:\n  a: {connect: pt-1}\n", 'nodes.a.connect must be such as qemu.*not "pt-1"'),
+        ("nodes:\n  a: {connect: pt-1}\n", 'nodes.a.connect must look like qemu.*not "pt-1"'),
         ("nodes:\n  a: {conect: 'qemu:///system'}\n", "nodes.a.conect is no setting: did you mean c"),
         ("nodes:\n  a: {xyzzy: 1}\n", "nodes.a.xyzzy is no setting: known are connect, peer, migrate"),
         (
             "nodes:\n  a:\n    connect: qemu:///system\n    peer: qemu:///system\n",
-            "config.yaml:4: nodes.a.peer must be such as qemu.tls://pt-1/system",
+            "config.yaml:4: nodes.a.peer must look like qemu.tls://pt-1/system",
         ),
         (
             "nodes:\n  a: {connect: 'qemu:///system', migrate: 10.0.0.1}\n",
-            "nodes.a.migrate must be such as tcp://10.0.0.1",
+            "nodes.a.migrate must look like tcp://10.0.0.1",
         ),
         (
             "nodes:\n  a: {connect: 'qemu:///system'}\n  b: {connect: 'qemu:///system'}\n",
@@ -77,7 +77,7 @@ def test_without_them_there_is_the_one_host_of_connect(tmp_path: Path) -> None:
         ("pools: [gitvirt]\n", "pools must be a mapping, such as local: {pool: gitvirt}, not a list"),
         ("pools:\n  a_b: {pool: x}\n", "config.yaml:2: pools.a_b is no pool's name"),
         ("pools:\n  a: {shared: true}\n", "pools.a must say with pool what libvirt calls it"),
-        ("pools:\n  a: {pool: /srv}\n", 'pools.a.pool must be such as gitvirt, not "/srv"'),
+        ("pools:\n  a: {pool: /srv}\n", 'pools.a.pool must look like gitvirt, not "/srv"'),
         ("pools:\n  a: {pool: x, shared: 'yes'}\n", "pools.a.shared must be true or false"),
         ("pools:\n  a: {pool: x}\n  b: {pool: x, shared: true}\n", "pools.b.pool is that of a, too"),
         (

@@ -128,7 +128,7 @@ def test_what_is_no_duration(text: str) -> None:
     ("name", "value", "said"),
     [
         ("interval", "soon", "duration such as 30s"),
-        ("interval", "0", "longer than nothing"),
+        ("interval", "0", "more than 0"),
         ("fleet", "a" * 21, "at most 20"),
         ("fleet", "Upper", "lower-case"),
         ("fleet", "a-", "lower-case"),

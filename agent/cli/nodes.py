@@ -56,6 +56,6 @@ def _with_state(entry: Entry, known: Mapping[str, Any]) -> Entry:
         **({"nodeInfo": {"libvirtVersion": str(version)}} if version else {}),
         **({"capacity": {"memory": str(known["memory"])}} if known.get("memory") else {}),
     }
-    # what is shown is another one when the state is
+    # what is shown changes with the state
     blob = f"{entry.blob} {status['phase']} {message} {version}"
     return replace(entry, blob=blob, value={**entry.value, "status": status})

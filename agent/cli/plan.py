@@ -64,7 +64,7 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--revision", metavar="REF", help="a branch, tag or commit instead")
     parser.add_argument(
-        "--live", action="store_true", help="read the hosts instead of the status branch's word"
+        "--live", action="store_true", help="read the hosts instead of the status branch"
     )
     parser.add_argument(
         "-o", "--output", metavar="FORMAT", default="text", help="text, markdown or json"

@@ -63,7 +63,7 @@ def add(subparsers: Subparsers) -> None:
         epilog=_EPILOG,
     )
     parser.add_argument(
-        "--user", action="store_true", help="for a user's own service manager, in his session"
+        "--user", action="store_true", help="for a user's own service manager, in their session"
     )
 
 

@@ -16,7 +16,7 @@ from agent.core.status import timestamp
 
 FREE_DELETIONS = 2
 DOUBTFUL = (
-    "its manifest is gone, but {} may be meant as it and is not applied: mend that document or "
+    "its manifest is gone, but {} may be meant to be it and is not applied: mend that document or "
     f"remove it; to delete this all the same, set the annotation {CONFIRM}: {{}} on {{}}"
 )
 NONE_LEFT = (

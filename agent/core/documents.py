@@ -259,7 +259,7 @@ class Builder:
         """The merge key `<<` of YAML 1.1: what is not there yet is taken over."""
         for source in merged if isinstance(merged, list) else [merged]:
             if not isinstance(source, dict):
-                self.problem("must have mappings behind the merge key `<<`")
+                self.problem("must have mappings after the merge key `<<`")
                 continue
             for key, value in source.items():
                 if key not in frame.value:

@@ -23,7 +23,7 @@ _REMEDIES = {
     (DEFINITION, Disposition.NONE): f"it is left ({DRIFT}: {REPORT})",
     (INSTANCE, Disposition.IMMEDIATE): "put back",
     (INSTANCE, Disposition.RESTART): "a restart undoes it",
-    (INSTANCE, Disposition.NONE): "a restart leaves it so",
+    (INSTANCE, Disposition.NONE): "a restart does not undo it",
 }
 
 

@@ -64,7 +64,7 @@ def recognise(catalogue: Catalogue, value: dict[str, Json]) -> Kind | Wrong | Fo
     if not isinstance(version, str) or not version:
         return Wrong(("apiVersion",), "must name the API of the kind, such as v1")
     if len(value) == 2:
-        return Wrong(("metadata",), "is required: here an object ends behind its head")
+        return Wrong(("metadata",), "is required: this object ends after its head")
     return _of_no_kind(catalogue, version, name, value)
 
 

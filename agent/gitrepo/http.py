@@ -153,7 +153,7 @@ class SmartHttpClient(Client, Urllib3HttpGitClient):
         if expect_refs and not kind.startswith("application/x-git-"):
             self.fail(
                 "NotAGitServer",
-                "there is something else than a Git repository, perhaps a web page that asks for a "
+                "what is there is no Git repository, but perhaps a web page that asks for a "
                 "login: --repo must be the address that git clone takes, and may need credentials",
             )
 
@@ -169,8 +169,8 @@ def _port(parts: SplitResult) -> str:
 
 
 _AUTHENTICATION = (
-    "the server wants credentials, or other ones: give a token or a user and password that are "
-    "valid for this repository"
+    "the server wants credentials, or does not accept these: give a token or a user and password "
+    "that are valid for this repository"
 )
 _ACCESS = (
     "the credentials are not allowed to do this: give them access to read the repository and to "

@@ -90,7 +90,7 @@ def _info(path: Path, image_format: str, cancelled: Callable[[], bool]) -> dict[
     except ValueError as error:
         raise ImageError(
             "NotAnImage",
-            f"the {image_format} image describes itself at too great length",
+            f"the description in the {image_format} image is too long",
             retry=False,
         ) from error
     # The readers above refuse these before qemu-img runs; formats may learn new ways to say them.

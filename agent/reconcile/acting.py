@@ -54,7 +54,7 @@ class Acting:
         self.ready.clear()
 
     def decided(self, key: Key, decision: Decision | None) -> None:
-        """An object's decision is another one."""
+        """An object's decision has changed."""
         if decision is not None and decision.actions:
             self.ready[key] = decision
         else:

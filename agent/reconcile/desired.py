@@ -144,7 +144,7 @@ def together(catalogue: Catalogue, main: Desired, operations: Desired) -> Desire
     taken = " and ".join(f"{kind}s" for kind in sorted(catalogue.requests))
     for key in operations.manifests.keys() - extra.keys():
         path = operations.paths[key]
-        message = f"stands on the operations branch, where only {taken} are taken"
+        message = f"stands on the operations branch, where only {taken} are accepted"
         problems.append(Problem(path, 0, str(key), "", message))
     return replace(
         main,

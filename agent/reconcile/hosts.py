@@ -155,7 +155,7 @@ class Hosts:
         return len(self._sides) > 1 or bool(self._gone)
 
     def _other_name(self, node: RawNode) -> str | None:
-        """The name under which this host has been read before, if it is another one."""
+        """The name under which this host has been read before, if that is not its own."""
         if not node.host:
             return None
         name = self._names.setdefault(node.host, node.name)

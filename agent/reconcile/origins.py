@@ -21,12 +21,12 @@ from agent.reconcile.trash import Trash
 from agent.reconcile.world import World
 
 UNREAD = (
-    "it is new here, and may be on {}, out of reach since the agent started: it is taken in once "
+    "it is new here, and may be on {}, out of reach since the agent started: it is accepted once "
     "that can be read, or is not among the nodes of the settings any more"
 )
 MUTE = (
     "it is new here, and there is a domain of its machine's that does not answer, so that nobody "
-    "can tell what it is: it is taken in once that can be read"
+    "can tell what it is: it is accepted once that can be read"
 )
 
 

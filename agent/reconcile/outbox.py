@@ -57,7 +57,7 @@ class Outbox:
         self._removed.add(key)
 
     def trash(self, uid: str, key: Key) -> None:
-        """An entry of the trash is another one, or is not there any more."""
+        """An entry of the trash has changed, or is gone."""
         self._saved_trash.discard(uid)
         self._trash[uid] = key
 

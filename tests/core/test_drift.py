@@ -35,13 +35,13 @@ def test_what_shares_its_fate_is_one_sentence() -> None:
     drift = Drift((DISK, left, memory, CORES), ("It has a saved state.",))
     assert [*drift.sentences()] == [
         "The definition was changed by hand: cpu.cores 2 → 3, memory.size 1Gi → 2Gi; put back.",
-        "The running instance was changed by hand: cpu.cores 2 → 3; a restart leaves it so.",
+        "The running instance was changed by hand: cpu.cores 2 → 3; a restart does not undo it.",
         "The running instance was changed by hand: disk mine added; a restart undoes it.",
         "It has a saved state.",
     ]
     assert [*drift.lines()] == [
         "disk mine added (running instance: a restart undoes it)",
-        "cpu.cores 2 → 3 (running instance: a restart leaves it so)",
+        "cpu.cores 2 → 3 (running instance: a restart does not undo it)",
         "memory.size 1Gi → 2Gi (definition: put back)",
         "cpu.cores 2 → 3 (definition: put back)",
         "It has a saved state.",

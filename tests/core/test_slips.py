@@ -493,7 +493,7 @@ def test_what_a_document_may_mean_is_deleted_once_that_is_confirmed() -> None:
     found = prune(CATALOGUE, wanted, wanted.manifests, records, "")
     assert found.delete == ()
     told = {problem.resource: problem.message for problem in found.held}
-    assert "a.yaml:1 may be meant as it" in told[str(WEB)]
+    assert "a.yaml:1 may be meant to be it" in told[str(WEB)]
     assert all(code in told[str(key)] if key == WEB else rest in told[str(key)] for key in keys)
     found = prune(CATALOGUE, wanted, wanted.manifests, records, code)
     assert found.delete == (WEB,)

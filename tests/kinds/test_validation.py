@@ -23,8 +23,8 @@ def test_checks_are_for_kinds_that_there_are() -> None:
 CASES = [
     ("VirtualMachine", "spec: {cpu: {cores: 18}}", {}),
     ("VirtualMachine", "spec: {cpu: {cores: 19}}", {"spec.cpu.cores": "multiple of 2"}),
-    ("VirtualMachine", "spec: {memory: {size: '0'}}", {"spec.memory.size": "more than nothing"}),
-    ("VirtualMachine", "spec: {memory: {size: -1Gi}}", {"spec.memory.size": "more than nothing"}),
+    ("VirtualMachine", "spec: {memory: {size: '0'}}", {"spec.memory.size": "more than 0"}),
+    ("VirtualMachine", "spec: {memory: {size: -1Gi}}", {"spec.memory.size": "more than 0"}),
     (
         "VirtualMachine",
         "spec: {blockDeviceRefs: [{kind: VirtualDisk, name: a}, {kind: VirtualImage, name: a}]}",
@@ -165,7 +165,7 @@ CASES = [
     (
         "VirtualMachineClass",
         "spec: {sizingPolicies: [{memory: {min: 1Gi, max: 1Gi, step: 1}}, {memory: {min: 1Gi}}, {memory: {max: 1Gi, step: -1}}]}",
-        {"spec.sizingPolicies.2.memory.step": "more than nothing"},
+        {"spec.sizingPolicies.2.memory.step": "more than 0"},
     ),
     (
         "VirtualMachineClass",
@@ -188,7 +188,7 @@ CASES = [
         {
             "spec.sizingPolicies.0.memory.max": "less than min",
             "spec.sizingPolicies.0.memory.perCore.max": "less than min",
-            "spec.sizingPolicies.0.memory.step": "more than nothing",
+            "spec.sizingPolicies.0.memory.step": "more than 0",
         },
     ),
     (
@@ -200,7 +200,7 @@ CASES = [
     (
         "VirtualDisk",
         "spec: {persistentVolumeClaim: {size: 0}}",
-        {"spec.persistentVolumeClaim.size": "more than nothing"},
+        {"spec.persistentVolumeClaim.size": "more than 0"},
     ),
     ("VirtualDisk", "spec: {persistentVolumeClaim: {size: 1Gi}}", {}),
     ("VirtualDisk", "spec: {persistentVolumeClaim: {size: 1}}", {}),

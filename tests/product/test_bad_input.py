@@ -378,7 +378,7 @@ def test_a_slip_in_a_document_stops_nothing_and_is_a_problem(on: Rig, slip: str)
 def test_another_apis_machine_of_the_name_holds_until_it_is_confirmed(on: Rig) -> None:
     on.push({"vm.yaml": {**machine(), "apiVersion": "kubevirt.io/v1"}, "class.yaml": CLASS})
     (problem,) = on.settle().problems
-    assert "vm.yaml:1 may be meant as it" in problem.message
+    assert "vm.yaml:1 may be meant to be it" in problem.message
     unharmed(on)
     code = problem.message.partition("gitvirt.io/confirm-deletion: ")[2].split()[0]
     config = {

@@ -194,7 +194,7 @@ def test_a_plan_follows_its_branch_and_the_fleet(on: Rig) -> None:
     [
         ("virtualization.", "virtualisation.", "did you mean virtualization.deckhouse.io/v1alpha2?"),
         ("kind: VirtualMachine", "kind: VM", "did you mean VirtualMachine?"),
-        ("virtualization.deckhouse.io", "kubevirt.io", " may be meant as it"),
+        ("virtualization.deckhouse.io", "kubevirt.io", " may be meant to be it"),
     ],
 )  # fmt: skip
 def test_a_slip_is_no_deletion_in_a_plan(on: Rig, old: str, new: str, words: str) -> None:

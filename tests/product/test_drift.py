@@ -334,8 +334,8 @@ def test_an_instance_that_was_started_with_an_edit_says_that_a_restart_keeps_it(
     assert message == (
         "The definition was changed by hand: memory.size 256Mi → 512Mi; it is left "
         "(gitvirt.io/drift: report). "
-        "The running instance was changed by hand: memory.size 256Mi → 512Mi; a restart leaves it "
-        "so. "
+        "The running instance was changed by hand: memory.size 256Mi → 512Mi; a restart does not "
+        "undo it. "
         f"The running instance was changed by hand: interface {MAC} removed; a restart undoes it."
     )
 

@@ -147,7 +147,7 @@ def test_a_restart_of_it_says_why_it_waits_and_ends_gently_once_there_is_space(f
     assert full.vmop("again")["status"]["phase"] == "InProgress"
     message = condition(full.vmop("again"), "Completed")["message"]
     assert "The guest is paused for lack of space on its node" in message
-    assert "hears no power button" in message
+    assert "does not hear the power button" in message
     assert "shutdown" not in full.verbs()
     full.host.free = ENOUGH
     wait(full, 60)

@@ -25,7 +25,7 @@ def size(content: Mapping[str, Json]) -> Iterable[tuple[Path, str]]:
     except ValueError:  # which the schema tells
         return
     if number <= 0:
-        yield _SIZE, "must be more than nothing, such as 10Gi"
+        yield _SIZE, "must be more than 0, such as 10Gi"
 
 
 CHECKS: tuple[Check, ...] = (size, address)

@@ -237,8 +237,8 @@ def _unheard(raw: RawDomain) -> str:
         else ("", "Its")
     )
     return (
-        f" The guest is paused{why}, where it hears no power button. {way_out} power is cut at the "
-        "end of spec.terminationGracePeriodSeconds."
+        f" The guest is paused{why}, and does not hear the power button. {way_out} power is cut at "
+        "the end of spec.terminationGracePeriodSeconds."
     )
 
 

@@ -34,7 +34,7 @@ def memory(content: Content) -> Problems:
     except ValueError:
         return
     if size <= 0:
-        yield ("spec", "memory", "size"), "must be more than nothing, such as 512Mi"
+        yield ("spec", "memory", "size"), "must be more than 0, such as 512Mi"
 
 
 def block_devices(content: Content) -> Problems:

@@ -121,7 +121,7 @@ def _offer(cpu: ClassCpu, at: Place, features: tuple[str, ...], view: View) -> _
     if features:
         about = Condition("Discovered", "True", "DiscoverySucceeded")
     else:
-        message = "No node has been found whose CPU features could be taken."
+        message = "There is no node yet whose CPU features the class could take."
         about = Condition("Discovered", "False", "DiscoveryFailed", message)
     if not _selected(cpu, at, view):
         message = (

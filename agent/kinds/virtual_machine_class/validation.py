@@ -75,7 +75,7 @@ def memory(content: Content) -> Problems:
                 yield (*path, *where, "max"), "must not be less than min"
         step = _number(at(policy, "memory", "step"))
         if step is not None and step <= 0:
-            yield (*path, "memory", "step"), "must be more than nothing"
+            yield (*path, "memory", "step"), "must be more than 0"
 
 
 def _number(value: Json) -> Decimal | None:

@@ -21,8 +21,8 @@ _BYTE = 1
 """Bytes that unknown image data is taken for."""
 _FORMAT = "qcow2"
 _CHANGED = (
-    "Its address gives other data now than another node has of it: give what has changed a name of "
-    "its own."
+    "Its address now gives other data than another node has from it: give what has changed a name "
+    "of its own."
 )
 
 

@@ -227,8 +227,18 @@ def test_an_operation_whose_file_is_gone_is_called_off(
     ("state", "reason", "trouble", "said"),
     [
         ("running", "booted", "", "Waiting for the operation to complete."),
-        ("paused", "user", "", "The guest is paused, where it hears no power button. Its power"),
-        ("paused", "ioerror", "", "paused for lack of space on its node, where it hears no power"),
+        (
+            "paused",
+            "user",
+            "",
+            "The guest is paused, and does not hear the power button. Its power",
+        ),
+        (
+            "paused",
+            "ioerror",
+            "",
+            "paused for lack of space on its node, and does not hear the power",
+        ),
         ("paused", "starting-up", "", "Waiting for the operation to complete."),
         ("running", "booted", "no space", "What it needs has failed and is tried again: no space"),
     ],

@@ -36,7 +36,7 @@ def virtio_serial(port: int) -> Address:
 
 
 def read_pci(device: Element) -> Address:
-    """A device's place on PCI; empty where it has another one."""
+    """A device's place on PCI; empty where it is elsewhere."""
     bus, slot, function = (
         hexadecimal(attribute(device, "address", name)) for name in ("bus", "slot", "function")
     )
