@@ -37,7 +37,7 @@ from agent.reconcile.workers import Workers
 
 LAST_WORK = 5.0
 """Seconds that work under way gets when the agent ends; then it is left."""
-THREADS = {"reads": 2, "actions": 8, "imports": 4, "guests": 4}
+THREADS = {"reads": 2, "actions": 8, "volumes": 4, "imports": 4, "guests": 4}
 """At most, of each node's lanes."""
 
 

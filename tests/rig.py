@@ -134,7 +134,7 @@ class Rig:
 
     def _lane(self, name: str) -> Callable[[Callable[[], None]], None]:
         def submit(task: Callable[[], None]) -> None:
-            if name in ("actions", "imports"):
+            if name in ("actions", "volumes", "imports"):
                 self.deeds.add(task)
             held = self.downloads if name == "imports" else None
             (self._tasks if held is None else held).append(task)

@@ -14,7 +14,7 @@ from agent.core.model import Key
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
 from agent.reconcile.news import Lanes, Post, ProgressNews, reported
-from agent.reconcile.verbs import verb_of
+from agent.reconcile.verbs import lane
 
 log = logging.getLogger("gitvirt")
 
@@ -143,9 +143,8 @@ class Acting:
         ticket = Ticket(key, obj.generation, decision.actions)
         self.busy[key] = obj.uid, ticket
         lanes = self._lanes.at(decision.actions[0].node)  # pragma: no mutate: all are on one
-        long = any(verb_of(action).long for action in decision.actions)
-        lane = lanes.imports if long else lanes.actions
-        lane(reported(self._post, lambda: self._executor.run(ticket), ticket.failed))
+        work = reported(self._post, lambda: self._executor.run(ticket), ticket.failed)
+        lane(decision.actions, lanes)(work)
 
     def _call_off(self, ticket: Ticket, decision: Decision | None) -> None:
         """End a download that is not wanted any more."""

@@ -22,6 +22,7 @@ from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
 from agent.reconcile.hosts import Hosts
 from agent.reconcile.news import Lanes, Post, reported
+from agent.reconcile.verbs import lane
 from agent.reconcile.world import World
 
 log = logging.getLogger("gitvirt")
@@ -185,8 +186,8 @@ class Housekeeping:
         self.busy.add((node, name))
         key = Key(VOLUME, node, name)
         ticket = Ticket(key, 0, (EraseVolume(node, POOL, name),))  # pragma: no mutate: it has none
-        lane = self._lanes.at(node).actions
-        lane(reported(self._post, lambda: self._executor.run(ticket), ticket.failed))
+        work = reported(self._post, lambda: self._executor.run(ticket), ticket.failed)
+        lane(ticket.actions, self._lanes.at(node))(work)
 
     # -- image data --------------------------------------------------------------------------
 

@@ -33,6 +33,8 @@ class NodeLanes:
 
     reads: Submit
     actions: Submit
+    volumes: Submit
+    """What waits for a pool, where one at a time makes or deletes volumes: it waits here."""
     imports: Submit
     guests: Submit
     """Questions to guest agents."""
@@ -56,7 +58,7 @@ def _now(task: Task) -> None:
     task()
 
 
-_NOWHERE = NodeLanes(_now, _now, _now, _now)
+_NOWHERE = NodeLanes(_now, _now, _now, _now, _now)
 
 
 def reported(post: Post, work: Callable[[], object], failed: Callable[[str], object]) -> Task:

@@ -94,7 +94,7 @@ def bench() -> Bench:
     def lane(name: str) -> Callable[[Callable[[], None]], None]:
         return lanes.setdefault(name, []).append
 
-    of = NodeLanes(*map(lane, ("reads", "actions", "imports", "guests")))
+    of = NodeLanes(*map(lane, ("reads", "actions", "volumes", "imports", "guests")))
     news: list[object] = []
     work: Any = Work()
     every = Lanes(lane("git"), lane("plans"), {NODE: of})
@@ -146,6 +146,18 @@ def test_a_download_has_a_lane_of_its_own_and_begins_at_nothing(bench: Bench) ->
     bench.begin(IMPORT)
     assert bench.started == ["imports"]
     assert bench.job == Job(busy=("ImportImage",))
+
+
+def test_what_waits_for_a_pool_takes_no_worker_from_the_rest(bench: Bench) -> None:
+    bench.decide(CREATE)
+    bench.decide(CREATE, START, key=OTHER)
+    bench.acting.act(NOW)
+    assert (len(bench.lanes["volumes"]), len(bench.lanes["actions"])) == (1, 1)
+    (made,) = bench.lanes["volumes"]
+    made()
+    (ended,) = bench.news
+    assert isinstance(ended, Outcome)
+    assert (ended.key, ended.done) == (VM, ["CreateVolume"])
 
 
 def test_what_cannot_begin_holds_up_nothing_else(bench: Bench) -> None:
@@ -328,7 +340,7 @@ def test_something_else_may_follow_at_once(bench: Bench) -> None:
     bench.decide(START)
     bench.acting.ended(outcome(ticket.actions), NOW)
     bench.acting.act(NOW)
-    assert bench.started == ["actions"] * 2
+    assert bench.started == ["actions", "volumes"]
 
 
 def test_another_object_of_the_name_may_do_the_same(bench: Bench) -> None:
@@ -336,7 +348,7 @@ def test_another_object_of_the_name_may_do_the_same(bench: Bench) -> None:
     bench.acting.ended(outcome(ticket.actions), NOW)
     bench.acting.decided(VM, None)
     bench.begin(CREATE)
-    assert bench.started == ["actions"] * 2
+    assert bench.started == ["volumes"] * 2
 
 
 def test_a_failure_is_no_success_that_is_repeated(bench: Bench) -> None:
@@ -347,7 +359,7 @@ def test_a_failure_is_no_success_that_is_repeated(bench: Bench) -> None:
     ticket = bench.begin(START)
     bench.acting.ended(outcome(ticket.actions, failed="StartDomain"), NOW)
     bench.begin(START)
-    assert bench.started == ["actions"] * 3
+    assert bench.started == ["actions", "actions", "volumes"]
 
 
 # -- downloads --------------------------------------------------------------------------------

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agent.core.actions import (
@@ -25,6 +25,7 @@ from agent.core.actions import (
     UndefineDomain,
     WriteSeed,
 )
+from agent.reconcile.news import NodeLanes, Submit
 from agent.reconcile.verbs import content, domain, volume
 from agent.reconcile.verbs.verb import A, Verb
 
@@ -48,3 +49,11 @@ VERBS: Mapping[type[Action], Verb[Any]] = {
 
 def verb_of(action: A) -> Verb[A]:
     return VERBS[type(action)]
+
+
+def lane(actions: Iterable[Action], lanes: NodeLanes) -> Submit:
+    """Where a sequence is carried out: what waits long for others takes no worker from the rest."""
+    verbs = [verb_of(action) for action in actions]
+    if any(verb.long for verb in verbs):
+        return lanes.imports
+    return lanes.volumes if all(verb.queues for verb in verbs) else lanes.actions

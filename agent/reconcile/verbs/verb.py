@@ -68,6 +68,8 @@ class Verb(ABC, Generic[A]):
 
     long: ClassVar[bool] = False
     """True for what may take minutes: it keeps nothing else waiting."""
+    queues: ClassVar[bool] = False
+    """True for what waits for its turn at a pool, and for nothing else."""
 
     def alone(self, action: A, site: Site) -> AbstractContextManager[object]:
         """Held from the look at what it relies on to the end of the deed."""

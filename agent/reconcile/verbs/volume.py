@@ -23,6 +23,8 @@ _UNTOLD = (
 
 
 class Create(Verb[CreateVolume]):
+    queues = True
+
     def alone(self, action: CreateVolume, site: Site) -> AbstractContextManager[object]:
         return site.pool(action.pool)
 
@@ -42,6 +44,8 @@ class Create(Verb[CreateVolume]):
 
 
 class Resize(Verb[ResizeVolume]):
+    queues = True
+
     def alone(self, action: ResizeVolume, site: Site) -> AbstractContextManager[object]:
         return site.pool(action.pool)
 
@@ -60,6 +64,8 @@ class Resize(Verb[ResizeVolume]):
 
 class Delete(Verb[DeleteVolume]):
     """Of what belongs to one VM alone, only that VM's domain may refer to it, on whatever node."""
+
+    queues = True
 
     def alone(self, action: DeleteVolume, site: Site) -> AbstractContextManager[object]:
         return site.pool(action.pool)
@@ -83,6 +89,8 @@ class Delete(Verb[DeleteVolume]):
 
 class Erase(Verb[EraseVolume]):
     """Nothing that any node shows may refer to it, or be based on it."""
+
+    queues = True
 
     @contextmanager
     def alone(self, action: EraseVolume, site: Site) -> Iterator[None]:
