@@ -39,10 +39,6 @@ FOLDERS = {
 
 def push_to_running() -> Iterator[Figure]:
     """Push to running QEMU, an immediate change to live, a crash to running again; a session of an ordinary user."""
-    if os.geteuid() == 0:
-        raise SystemExit(
-            "root has no libvirt session: start this one as an ordinary user, as tests/run.sh does"
-        )
     with session() as own, reaping():
         host = own.open()
         root = bare(own.root / "repository")
@@ -72,6 +68,10 @@ def push_to_running() -> Iterator[Figure]:
 
 @contextmanager
 def session() -> Iterator[Session]:
+    if os.geteuid() == 0:
+        raise SystemExit(
+            "root has no libvirt session: start this one as an ordinary user, as tests/run.sh does"
+        )
     own = Session(Path(tempfile.mkdtemp(prefix="gv")))
     for name, folder in FOLDERS.items():
         (own.root / folder).mkdir(mode=0o700)
