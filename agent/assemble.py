@@ -37,6 +37,10 @@ from agent.reconcile.workers import Workers
 
 LAST_WORK = 5.0
 """Seconds that work under way gets when the agent ends; then it is left."""
+LOCAL_INTERVAL = 0.2
+"""Least seconds between two writes to a repository on disk, unless something waits for one: each
+flushes a dozen files, and many outcomes fit into one.
+"""
 THREADS = {"reads": 2, "actions": 8, "volumes": 4, "imports": 4, "guests": 4}
 """At most, of each node's lanes."""
 

@@ -7,7 +7,15 @@ import logging
 import sys
 
 from agent import logs
-from agent.assemble import Agent, AlreadyRunning, DataFolderError, Setup, claimed, program_version
+from agent.assemble import (
+    LOCAL_INTERVAL,
+    Agent,
+    AlreadyRunning,
+    DataFolderError,
+    Setup,
+    claimed,
+    program_version,
+)
 from agent.cli import hosts
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.repositories import opened
@@ -101,7 +109,7 @@ def _setup(settings: Settings, *, local: bool) -> Setup:
         branches=branches,
         data_dir=settings.data_dir,
         poll=settings.interval,
-        status_interval=0.0 if local else settings.status_interval,
+        status_interval=LOCAL_INTERVAL if local else settings.status_interval,
         image_limit=settings.image_limit,
         trash_retention=settings.trash_retention,
         reach=Reach(settings.image_hosts, settings.proxies),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.assemble import Agent, Setup
+from agent.assemble import LOCAL_INTERVAL, Agent, Setup
 from agent.core.host import Host
 from agent.gitrepo.local import LocalRepository
 from agent.gitrepo.watch import watch
@@ -24,7 +24,7 @@ def running(folder: Path, root: Path, host: Host) -> Iterator[Agent]:
     """The agent at work on a local repository."""
     loop = Loop()
     with LocalRepository(root) as repository:
-        setup = Setup("default", Branches(), folder, 30.0, 0.0, IMAGE_LIMIT)
+        setup = Setup("default", Branches(), folder, 30.0, LOCAL_INTERVAL, IMAGE_LIMIT)
         agent = Agent(setup, repository, {host.name: host}, "bench", loop.wake)
         watched = (repository.watch_paths(), agent.reconciler.look_at_git, loop.stop)
         threads = (
