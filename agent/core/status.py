@@ -51,6 +51,17 @@ def still(previous: Mapping[str, Json], news: Condition) -> dict[str, Any]:
     return {**previous, "conditions": [*conditions, news]}
 
 
+def conditioned(report: Mapping[str, Any], kind: str, news: Condition | None) -> Mapping[str, Any]:
+    """The report with this as its only condition of that type, or with none. One that goes on from
+    an earlier status may have it already.
+    """
+    conditions = report.get("conditions", ())
+    others = [condition for condition in conditions if condition.type != kind]
+    if news is None and len(others) == len(conditions):
+        return report
+    return {**report, "conditions": others if news is None else [*others, news]}
+
+
 def _stamped(
     condition: Condition, old: Mapping[str, Json] | None, generation: int, now: float
 ) -> dict[str, Json]:

@@ -6,6 +6,9 @@ from dataclasses import replace
 
 from agent.core.facts import Decide, Decision, View
 from agent.core.model import Condition, Object
+from agent.core.status import conditioned
+
+_TYPE = "FieldsSupported"
 
 
 def noted(decide: Decide) -> Decide:
@@ -14,10 +17,12 @@ def noted(decide: Decide) -> Decide:
     def decided(obj: Object, view: View) -> Decision:
         decision = decide(obj, view)
         notes, status = obj.manifest.notes, decision.status
-        if not notes or status is None or obj.deleted:
+        if status is None:
             return decision
-        told = Condition("FieldsSupported", "False", "NotSupportedHere", f"{'; '.join(notes)}.")
-        conditions = [*status.get("conditions", ()), told]
-        return replace(decision, status={**status, "conditions": conditions})
+        told = None
+        if notes and not obj.deleted:
+            told = Condition(_TYPE, "False", "NotSupportedHere", f"{'; '.join(notes)}.")
+        report = conditioned(status, _TYPE, told)
+        return decision if report is status else replace(decision, status=report)
 
     return decided

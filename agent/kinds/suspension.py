@@ -8,6 +8,7 @@ from agent.core.acceptance import suspended
 from agent.core.annotations import SUSPEND
 from agent.core.facts import Decide, Decision, View
 from agent.core.model import Condition, Object
+from agent.core.status import conditioned
 
 MESSAGE = (
     f"Nothing is done about it while its annotation {SUSPEND} is disabled; remove the "
@@ -21,20 +22,20 @@ def suspendable(decide: Decide) -> Decide:
 
     def decided(obj: Object, view: View) -> Decision:
         decision = decide(obj, view)
-        if obj.deleted or not suspended(obj.manifest):
-            return decision
-        return _still(decision, view.now)
+        told = suspended(obj.manifest) and not obj.deleted
+        status = decision.status
+        if status is not None:
+            status = conditioned(status, _CONDITION.type, _CONDITION if told else None)
+        if status is not decision.status:
+            decision = replace(decision, status=status)
+        return _still(decision, view.now) if told else decision
 
     return decided
 
 
 def _still(decision: Decision, now: float) -> Decision:
-    status = decision.status
-    if status is not None:
-        status = {**status, "conditions": [*status.get("conditions", ()), _CONDITION]}
     return replace(
         decision,
-        status=status,
         actions=(),
         waiting=False,
         wake=decision.wake if decision.wake is not None and decision.wake > now else None,

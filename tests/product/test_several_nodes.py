@@ -173,6 +173,41 @@ def test_a_machine_of_a_lost_node_is_unknown_and_started_nowhere_else(rig: Rig) 
     assert "is not ready" not in rig.documents()["README.md"].decode()
 
 
+@pytest.mark.parametrize("how", ["lost", "mute"])
+def test_what_is_said_of_a_manifest_is_said_once_while_nobody_can_tell_more(
+    rig: Rig, how: str
+) -> None:
+    """Its status goes on from the one before, which says the same of it already."""
+    spread(rig)
+
+    def declare(metadata: dict[str, Any], **spec: Any) -> None:
+        whole = machine("vm-2", disks=("d2",), metadata=metadata, **spec)
+        rig.push({"vm-2.yaml": [disk("d2"), whole]})
+
+    declare(
+        {"annotations": {"gitvirt.io/reconcile": "disabled"}},
+        nodeSelector={"disktype": "ssd"},
+        priorityClassName="high",
+    )
+    rig.settle()
+    if how == "lost":
+        rig.hosts["pt-2"].disconnect()
+    else:
+        rig.hosts["pt-2"].mute.add(rig.uuid("vm-2"))
+        rig.hosts["pt-2"].reconnect()
+    go(rig)
+    tip = rig.repo.fetch()["refs/heads/status"]
+    go(rig)
+    kinds = [each["type"] for each in status(rig, "vm-2")["conditions"]]
+    assert len(kinds) == len(set(kinds))
+    assert {"FieldsSupported", "Suspended"} <= set(kinds)
+    assert rig.repo.fetch()["refs/heads/status"] == tip
+    declare({})
+    go(rig)
+    kinds = [each["type"] for each in status(rig, "vm-2")["conditions"]]
+    assert not {"FieldsSupported", "Suspended"} & set(kinds)
+
+
 def test_a_libvirtd_that_restarts_makes_no_machine_unknown(rig: Rig) -> None:
     spread(rig)
     before = rig.documents()["namespaces/default/virtualmachines/vm-2.yaml"]
