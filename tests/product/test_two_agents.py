@@ -143,7 +143,10 @@ def test_who_comes_back_after_a_hang_notices_before_it_acts(acting: Pair) -> Non
     first.agent.reconciler.look_at_git()
     held: list[Callable[[], None]] = []
     acts = first.agent.reconciler._acting
-    lanes = {node: replace(each, actions=held.append) for node, each in acts._lanes.of.items()}
+    lanes = {
+        node: replace(each, actions=held.append, volumes=held.append)
+        for node, each in acts._lanes.of.items()
+    }
     acts._lanes = replace(acts._lanes, of=lanes)
     for _ in range(8):
         first.step()
