@@ -51,7 +51,8 @@ class GuardedHost(WatchedHost):
 
     def define(self, xml: str) -> None:
         raw = self._domains.get(etree.fromstring(xml).findtext("uuid", ""))
-        lost = [path for path in self.layers_of(raw) if f"'{path}'" not in xml.replace('"', "'")]
+        tops = (path for path in self.layers_of(raw) if path not in self.layers.values())
+        lost = [path for path in tops if f"'{path}'" not in xml.replace('"', "'")]
         assert not lost, f"a definition forgets {lost}"
         super().define(xml)
 
