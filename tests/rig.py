@@ -100,16 +100,25 @@ class Rig:
         """Those of the tasks that carry actions out."""
         self.downloads: deque[Callable[[], None]] | None = None
         """Where downloads wait for a test to carry them out, where a test says so."""
+        self.slow: set[str] = set()
+        """Nodes of which nothing comes to an end, until `quick` says so."""
+        self._held: dict[str, deque[Callable[[], None]]] = {}
+        """What waits for each of them."""
         self.agent = self.start()
 
     def start(self, instance: str = "agent") -> Agent:
         """A new agent, as after a kill: nothing is left of the old one but Git and the host."""
-        self._tasks.clear()
+        self.drop()
         self.deeds.clear()
         for host in self.hosts.values():
             host._subscribers.clear()
-        node = NodeLanes(**{each.name: self._lane(each.name) for each in fields(NodeLanes)})
-        lanes = Lanes(self._lane("git"), self._lane("plans"), dict.fromkeys(self.hosts, node))
+        of = {
+            node: NodeLanes(
+                **{each.name: self._lane(each.name, node) for each in fields(NodeLanes)}
+            )
+            for node in self.hosts
+        }
+        lanes = Lanes(self._lane("git"), self._lane("plans"), of)
         setup = Setup(
             *(self.fleet, self.branches, self.folder, 30.0, self.status_interval, 10 * GIB),
             reach=Reach(ImageHosts.parse("127.0.0.1")),
@@ -132,14 +141,26 @@ class Rig:
         """All of them, by name."""
         return {each.name: each for each in (self.host, *self.others)}
 
-    def _lane(self, name: str) -> Callable[[Callable[[], None]], None]:
+    def _lane(self, name: str, node: str = "") -> Callable[[Callable[[], None]], None]:
         def submit(task: Callable[[], None]) -> None:
             if name in ("actions", "volumes", "imports"):
                 self.deeds.add(task)
             held = self.downloads if name == "imports" else None
+            if node in self.slow:
+                held = self._held.setdefault(node, deque())
             (self._tasks if held is None else held).append(task)
 
         return submit
+
+    def drop(self) -> None:
+        """Nothing is carried out of what was started."""
+        self._tasks.clear()
+        self._held.clear()
+
+    def quick(self, node: str) -> None:
+        """A node that was slow is not any more."""
+        self.slow.discard(node)
+        self._tasks.extend(self._held.pop(node, ()))
 
     # -- Git ------------------------------------------------------------------------------------
 
@@ -208,8 +229,10 @@ class Rig:
 
     def verbs(self) -> list[str]:
         """Verbs carried out since the last call, without those that only look."""
-        found = [verb for verb, _ in self.host.verbs if verb != "ensure_pool"]
-        self.host.verbs.clear()
+        found = []
+        for host in self.hosts.values():
+            found += [verb for verb, _ in host.verbs if verb != "ensure_pool"]
+            host.verbs.clear()
         return found
 
 

@@ -149,7 +149,7 @@ class MachineChecks(Story):
         events = self.events[name].keys()
         if raw is not None and raw.active:
             assert status["phase"] == ("Pause" if raw.state == "paused" else "Running")
-            assert status["nodeName"] == self.host.name
+            assert status["nodeName"] == self.host_of(name).name
         else:
             assert status["phase"] in ("Stopped", "Pending")
         if raw is not None and raw.managed_save:
@@ -262,7 +262,8 @@ class MachineChecks(Story):
 
     def turns_were_asked_for(self, name: str) -> None:
         """No instance ends, and none is started, that nobody gave a reason for."""
-        turns = [turn for turn in self.host.turns[self.turned :] if turn.uuid == self.uuid(name)]
+        host, uuid = self.host_of(name), self.uuid(name)
+        turns = [turn for turn in host.turns[self.turned[host.name] :] if turn.uuid == uuid]
         events, versions = self.events[name], self.versions[name]
         specs = [each["spec"] if each else None for each in versions]
         never = [spec is None or spec.get("runPolicy") == "AlwaysOff" for spec in specs]

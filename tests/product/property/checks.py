@@ -117,7 +117,6 @@ class Checks(MachineChecks):
 
     def plan_is_empty(self) -> None:
         """Neither the ledger nor the host shows anything to do, but for what waits."""
-        self.rig.host.reachable = True
         for live in (False, True):
             items = planned(self.rig, live=live).report.items
             left = [

@@ -20,6 +20,8 @@ POOL_PATH = f"/var/lib/libvirt/{POOL}"
 class GuardedHost(WatchedHost):
     may_delete: Callable[[str], str] = lambda _name: ""
     """Why a volume must not be deleted; empty if it may."""
+    others: tuple[GuardedHost, ...] = ()
+    """The other nodes of the fleet."""
     runs: Counter[str] = field(default_factory=Counter)
     """How often each domain went on or off, by UUID: tells its instances apart also where their metadata does not."""
 
@@ -27,6 +29,8 @@ class GuardedHost(WatchedHost):
         before = self._domains.get(domain.uuid)
         if (before is not None and before.active) != domain.active:
             self.runs[domain.uuid] += 1
+        if not domain.active:
+            self.mute.discard(domain.uuid)  # no QEMU process is left that might not answer
         super()._put(domain)
 
     def lose_host(self) -> None:
@@ -49,8 +53,15 @@ class GuardedHost(WatchedHost):
         below = self.written_below(domain.uuid)
         assert not below, f"a guest writes to a file below {below}"
 
+    def _tell(self, uuid: str, what: str) -> None:
+        if self.reachable or what == "disconnected":
+            super()._tell(uuid, what)
+
     def define(self, xml: str) -> None:
-        raw = self._domains.get(etree.fromstring(xml).findtext("uuid", ""))
+        uuid = etree.fromstring(xml).findtext("uuid", "")
+        elsewhere = [each.name for each in self.others if uuid in each._domains]
+        assert not elsewhere, f"{uuid} is defined on {self.name}, and is on {elsewhere}"
+        raw = self._domains.get(uuid)
         tops = (path for path in self.layers_of(raw) if path not in self.layers.values())
         lost = [path for path in tops if f"'{path}'" not in xml.replace('"', "'")]
         assert not lost, f"a definition forgets {lost}"
@@ -74,6 +85,18 @@ class GuardedHost(WatchedHost):
         problem = self.may_delete(name)
         assert not problem, f"{name} is deleted: {problem}"
         super().delete_volume(pool, name)
+
+    def create_volume(self, pool: str, xml: str) -> RawVolume:
+        name = etree.fromstring(xml).findtext("name", "")
+        begins = name.rpartition("_")[0]
+        elsewhere = [
+            (each.name, other)
+            for each in self.others
+            for other in each.pools.get(POOL, {})
+            if "_disk_" in name and other.rpartition("_")[0] == begins
+        ]
+        assert not elsewhere, f"{name} is made on {self.name}, and there is {elsewhere}"
+        return super().create_volume(pool, xml)
 
     def resize_volume(self, pool: str, name: str, capacity: int) -> RawVolume:
         assert not self.open_in(name), f"{name} is resized while it is open"

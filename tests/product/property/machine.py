@@ -6,14 +6,15 @@ import sys
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis.stateful import initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from tests.product.property.checks import Checks
-from tests.product.property.host import POOL
+from tests.product.property.host import POOL, GuardedHost
 from tests.product.property.manifests import DISKS, FIELDS, VMS, machines, names, of
 from tests.product.property.rules_agents import AgentRules
 from tests.product.property.rules_git import COMMON
-from tests.rig import OPERATIONS
+from tests.product.property.rules_nodes import AWAY, NodeRules, numbers
+from tests.rig import MAIN, OPERATIONS
 
 PUSHES = (
     *("machine", "machine", "machine", "another machine", "without"),
@@ -25,10 +26,10 @@ FRESH_OPERATIONS = 20_000
 """Seconds for which the agent leaves finished operations alone for sure."""
 
 
-class Product(AgentRules, Checks):
-    @initialize(a=machines("a"), b=machines("b"))
-    def begin(self, a: dict[str, Any], b: dict[str, Any]) -> None:
-        self.set_up({"a": a, "b": b})
+class Product(AgentRules, NodeRules, Checks):
+    @initialize(a=machines("a"), b=machines("b"), nodes=st.sampled_from((1, 1, 1, 2, 3)))
+    def begin(self, a: dict[str, Any], b: dict[str, Any], nodes: int) -> None:
+        self.set_up({"a": a, "b": b}, nodes)
         for seat in self.world.seats:
             self.world.start(seat)
         self.heal()
@@ -48,7 +49,8 @@ class Product(AgentRules, Checks):
     def heal(self) -> None:
         self.let_everybody_work()
         self.machines_are_right()
-        for name in VMS:
+        self.own_machines_are_right()
+        for name in (*VMS, *self.own):
             self.turns_were_asked_for(name)
         self.strangers_are_untouched()
         self.data_is_kept()
@@ -109,6 +111,65 @@ class Product(AgentRules, Checks):
                 kind = data.draw(st.sampled_from(("Start", "Stop", "Restart")))
                 self.ask(name=name, kind=kind, force=data.draw(st.booleans()))
 
+    @precondition(lambda self: self.own)
+    @rule(
+        data=st.data(),
+        number=numbers,
+        name=names,
+        what=st.sampled_from(PUSHES),
+        seconds=st.sampled_from(AWAY),
+    )
+    def the_others_go_on_without_one(
+        self, data: st.DataObject, number: int, name: str, what: str, seconds: float
+    ) -> None:
+        """What is pushed while a node is lost holds on the others."""
+        self.heal()
+        mine = self.own_of(number)
+        lost = self.own[mine].host
+        lost.disconnect()
+        before = dict(lost._domains)
+        self.world.pass_time(seconds)
+        self.declare_own(mine, cpu={"cores": 4})
+        self.pushes(data, name, what)
+        self.let_everybody_work(lost)
+        self.machines_are_right()
+        self.own_machines_are_right(lost)
+        self.data_is_kept()
+        assert lost._domains == before
+        self.commit_is_accepted()
+        self.heal()
+
+    @precondition(lambda self: self.own)
+    @rule(
+        number=numbers,
+        cores=st.integers(1, 3),
+        seconds=st.sampled_from(AWAY),
+        restarted=st.booleans(),
+    )
+    def the_others_go_on_without_the_first(
+        self, number: int, cores: int, seconds: float, restarted: bool
+    ) -> None:
+        """What was on the first node is started nowhere else."""
+        self.heal()
+        self.host.disconnect()
+        before = dict(self.host._domains)
+        self.world.pass_time(seconds)
+        if restarted:
+            for seat in self.world.seats:
+                self.world.start(seat)
+        self.declare_own(self.own_of(number), cpu={"cores": cores})
+        self.let_everybody_work(self.host)
+        self.own_machines_are_right()
+        assert self.host._domains == before
+        self.commit_is_accepted()
+        self.heal()
+
+    def commit_is_accepted(self) -> None:
+        agent = self.rig.document("agent.yaml")
+        assert (
+            agent["applied"]["revision"] == agent["attempted"]["revision"] == self.repo.refs[MAIN]
+        )
+
     @rule(name=names, cores=st.integers(1, 3))
     def renamed_for_a_while(self, name: str, cores: int) -> None:
         """A domain of another name is left alone, whatever is wanted of it."""
@@ -124,8 +185,9 @@ class Product(AgentRules, Checks):
         self.host.renamed_by_hand(raw.uuid, raw.name)
         self.heal()
 
-    def let_everybody_work(self) -> None:
+    def let_everybody_work(self, lost: GuardedHost | None = None) -> None:
         self.world.fuse = None
+        self.world.mend(host for host in self.world.hosts if host is not lost)
         self.starts_end(well=True)
         for seat in self.world.seats:
             seat.hung = False

@@ -47,8 +47,9 @@ class AgentRules(GitRules, HostRules):
     @rule(well=st.booleans())
     def starts_end(self, well: bool) -> None:
         """Those whose agent has died meanwhile."""
-        for uuid in self.host.starting():
-            (self.host.comes_up if well else self.host.start_fails)(uuid)
+        for host in self.world.hosts:
+            for uuid in host.starting():
+                (host.comes_up if well else host.start_fails)(uuid)
 
     @rule(
         name=names,

@@ -25,19 +25,19 @@ class HostRules(Story):
             self.ends(name, how)
 
     def ends(self, name: str, how: str) -> None:
-        uuid = self.uuid(name)
+        host, uuid = self.host_of(name), self.uuid(name)
         with self.by_hand():
             match how:
                 case "poweroff":
-                    self.host.guest_poweroff(uuid)
+                    host.guest_poweroff(uuid)
                 case "reboot":
-                    self.host.guest_reboot(uuid)
+                    host.guest_reboot(uuid)
                 case "crash":
-                    self.host.crash(uuid)
+                    host.crash(uuid)
                 case "signal":
-                    self.host.host_signal(uuid)
+                    host.host_signal(uuid)
                 case "destroy":
-                    self.host.destroyed_by_hand(uuid)
+                    host.destroyed_by_hand(uuid)
         self.note(name, how)
 
     @rule(
@@ -85,7 +85,8 @@ class HostRules(Story):
 
     def paused_by_hand(self, name: str, goes_on: bool) -> None:
         if self.up(name):
-            (self.host.resume if goes_on else self.host.pause)(self.uuid(name))
+            with self.by_hand():
+                (self.host.resume if goes_on else self.host.pause)(self.uuid(name))
 
     def saved_by_hand(self, name: str) -> None:
         """As libvirt-guests does when the host goes down; a start goes on where it was."""

@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from tests.memory_host import Volume
 from tests.plans import foreseen
 from tests.product.property.fields import Document
 from tests.product.property.foresight import Deeds, Moment, differences
-from tests.product.property.host import POOL, POOL_PATH
+from tests.product.property.host import POOL, POOL_PATH, GuardedHost
 from tests.product.property.manifests import (
+    DEFAULT,
     DISKS,
     KEPT,
     URLS,
@@ -30,10 +32,11 @@ from tests.product.property.manifests import (
     image,
     secret,
     vm_class,
+    with_spec,
 )
 from tests.product.property.surroundings import digest
 from tests.product.property.world import World
-from tests.rig import MAIN, OPERATIONS, vm_key
+from tests.rig import GIB, MAIN, OPERATIONS, disk, machine, vm_key
 
 DAY = 86400.0
 RETENTION = 7 * DAY
@@ -61,13 +64,32 @@ STRANGE_VOLUMES = {
 """They lie in the fleet's own pool, with names that look like its own."""
 
 
+DATA = b"what was there before"
+
+
+@dataclass
+class Own:
+    """A machine on a node of its own, where its disk has always been."""
+
+    host: GuardedHost
+    wanted: Document | None = None
+    """Its manifest; None while there is none."""
+
+    @property
+    def disk(self) -> str:
+        return f"disk-{self.host.name}"
+
+    @property
+    def volume(self) -> str:
+        return f"default_disk_default_{self.disk}_00000000-0000-4000-8000-000000000001.qcow2"
+
+
 class Story(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(prefix="gitvirt-")
-        self.world = World(Path(self.folder.name))
-        self.host, self.repo, self.rig = self.world.host, self.world.repo, self.world.rig
-        self.host.may_delete = self.may_delete
+        self.own: dict[str, Own] = {}
+        """Machines on other nodes than the first, by name."""
         self.vms: dict[str, Document] = {}
         """The last manifests that hold."""
         self.bad: dict[str, str] = {}
@@ -100,14 +122,18 @@ class Story(RuleBasedStateMachine):
         """True once a domain's metadata was thrown away: with the ledger gone too, nothing would know what was done."""
         self.planning = False
         """True while each push is held against its plans."""
-        self.open_window()
 
     def teardown(self) -> None:
         self.folder.cleanup()
 
     # -- the beginning ----------------------------------------------------------------------------
 
-    def set_up(self, machines: Mapping[str, Document]) -> None:
+    def set_up(self, machines: Mapping[str, Document], nodes: int) -> None:
+        self.world = World(Path(self.folder.name), nodes)
+        self.host, self.repo, self.rig = self.world.host, self.world.repo, self.world.rig
+        self.host.may_delete = self.may_delete
+        self.own = {f"own-{host.name}": Own(host) for host in self.world.hosts[1:]}
+        self.open_window()
         for uuid, (name, metadata) in STRANGERS.items():
             self.host.define(FOREIGN.format(name, uuid, metadata, "/elsewhere"))
         self.host.pools[POOL] = dict(STRANGE_VOLUMES)
@@ -124,18 +150,26 @@ class Story(RuleBasedStateMachine):
         self.push({f"disk-{name}.yaml": a_disk(name, "1Gi") for name in DISKS})
         for name, document in machines.items():
             self.declare_machine(name, document)
+        for name, own in self.own.items():
+            own.host.pools[POOL] = {
+                own.volume: Volume(f"{POOL_PATH}/{own.volume}", GIB, content=DATA)
+            }
+            own.host.may_delete = lambda name: "its disk is declared" if "_disk_" in name else ""
+            self.push({f"disk-{name}.yaml": disk(own.disk)})
+            self.declare_own(name, cpu={"cores": 1})
 
     # -- the window -------------------------------------------------------------------------------
 
     def open_window(self) -> None:
-        self.turned = len(self.host.turns)
-        self.events: dict[str, Counter[str]] = {name: Counter() for name in VMS}
-        self.before = {name: self.instance(name) for name in VMS}
+        every = (*VMS, *self.own)
+        self.turned = {host.name: len(host.turns) for host in self.world.hosts}
+        self.events: dict[str, Counter[str]] = {name: Counter() for name in every}
+        self.before = {name: self.instance(name) for name in every}
         self.versions: dict[str, list[Document | None]] = {
-            name: [self.vms.get(name)] for name in VMS
+            name: [self.wanted(name)] for name in every
         }
         self.ledger_fault = False
-        self.there = {name for name in VMS if self.defined(name)}
+        self.there = {name for name in every if self.defined(name)}
         """Machines that a domain remembers."""
         self.due: set[str] = set()
         """Machines that were to run and could not."""
@@ -188,17 +222,37 @@ class Story(RuleBasedStateMachine):
         self.asked_at[op] = self.world.now
         self.note(document["spec"]["virtualMachineName"], document["spec"]["type"])
 
-    # -- the host ---------------------------------------------------------------------------------
+    def declare_own(self, name: str, **fields: Any) -> None:
+        own = self.own[name]
+        whole = own.wanted or machine(name, disks=(own.disk,), runPolicy=DEFAULT)
+        own.wanted = with_spec(whole, {**whole["spec"], **fields})
+        self.push({f"vm-{name}.yaml": own.wanted})
+        self.versions[name].append(own.wanted)
+
+    def remove_own(self, name: str) -> None:
+        self.own[name].wanted = None
+        self.push({f"vm-{name}.yaml": None})
+        self.versions[name].append(None)
+
+    def wanted(self, name: str) -> Document | None:
+        """The last manifest that holds; None while there is none."""
+        return self.own[name].wanted if name in self.own else self.vms.get(name)
+
+    # -- the hosts --------------------------------------------------------------------------------
+
+    def host_of(self, name: str) -> GuardedHost:
+        """Where a machine is, or would be."""
+        return self.own[name].host if name in self.own else self.host
 
     def uuid(self, name: str) -> str:
         return self.rig.uuid(name)
 
     def instance(self, name: str) -> str:
-        return self.host.instance(self.uuid(name))
+        return self.host_of(name).instance(self.uuid(name))
 
     def run(self, name: str) -> tuple[str, int]:
         """Which instance runs, or would be the next one."""
-        return name, self.host.runs[self.uuid(name)]
+        return name, self.host_of(name).runs[self.uuid(name)]
 
     def on(self, name: str) -> bool:
         raw = self.raw(name)
@@ -210,7 +264,7 @@ class Story(RuleBasedStateMachine):
         return raw is not None and raw.active and not raw.starting
 
     def raw(self, name: str) -> RawDomain | None:
-        return self.host._domains.get(self.uuid(name))
+        return self.host_of(name)._domains.get(self.uuid(name))
 
     def defined(self, name: str) -> bool:
         return self.raw(name) is not None

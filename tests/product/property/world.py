@@ -1,17 +1,17 @@
-"""The world that the agents live in: one host that keeps watch over itself, one repository, one clock, two agents."""
+"""The world that the agents live in: hosts that keep watch over themselves, one repository, one clock, two agents."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agent.core.host import HostError
 from agent.reconcile.lease import BEAT, TERM
 from agent.reconcile.summary import Summary
-from tests.memory_host import Killed
+from tests.memory_host import NODE, Killed
 from tests.product.faults import FragileRepository
 from tests.product.property.host import GuardedHost
 from tests.rig import START, STATUS, Rig
@@ -51,9 +51,14 @@ class Fuse:
 
 
 class World:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, nodes: int) -> None:
         self.now = START
-        self.host = GuardedHost()
+        self.hosts = tuple(
+            GuardedHost(replace(NODE, name=name, uri=f"memory:///{name}", host=f"uuid of {name}"))
+            for name in (f"node-{number}" for number in range(1, nodes + 1))
+        )
+        self.host = self.hosts[0]
+        """What is new goes there."""
         self.repo = FragileRepository(lambda: self.now)
         self.fuse: Fuse | None = None
         self.failing = 0
@@ -64,14 +69,17 @@ class World:
         """Whose instructions are carried out."""
         self.seats = [self._seat(name, folder) for name in AGENTS]
         self.seats[1].dead = True
-        self.host.clock = lambda: self.now
-        self.host.on_effect = self.repo.effects = self._effect
+        self.repo.effects = self._effect
+        for host in self.hosts:
+            host.clock = lambda: self.now
+            host.on_effect = self._effect
+            host.others = tuple(each for each in self.hosts if each is not host)
         self._listen()
 
     def _seat(self, name: str, folder: Path) -> Seat:
         own = folder / name
         own.mkdir()
-        rig = Rig(own, host=self.host, repository=self.repo)
+        rig = Rig(own, host=self.host, others=self.hosts[1:], repository=self.repo)
         rig.start(name)
         return Seat(name, rig)
 
@@ -98,14 +106,15 @@ class World:
         self._listen()
 
     def kill(self, seat: Seat) -> None:
-        seat.rig._tasks.clear()
+        seat.rig.drop()
         seat.dead, seat.hung = True, False
         self._listen()
 
     def _listen(self) -> None:
-        self.host._subscribers[:] = [
-            seat.rig.agent.reconciler.post for seat in self.seats if not seat.dead
-        ]
+        for host in self.hosts:
+            host._subscribers[:] = [
+                seat.rig.agent.reconciler.post for seat in self.seats if not seat.dead
+            ]
 
     def look(self, seat: Seat) -> None:
         seat.rig.agent.reconciler.look_at_git()
@@ -181,8 +190,9 @@ class World:
     def _in_the_middle(self, seat: Seat) -> None:
         """Of a start: its QEMU process is there, and its guest does not run yet."""
         if self.looks:
-            for uuid in self.host.starting():
-                self.host._tell(uuid, "lifecycle")
+            for host in self.hosts:
+                for uuid in host.starting():
+                    host._tell(uuid, "lifecycle")
             self.work(seat, 3)
             if seat.dead:
                 raise Killed
@@ -223,12 +233,33 @@ class World:
 
     @contextmanager
     def by_hand(self) -> Iterator[None]:
-        """What happens meanwhile is nobody's instruction."""
+        """What happens meanwhile is nobody's instruction, and happens also where no agent gets."""
         acting, self.acting = self.acting, None
+        lost = [host for host in self.hosts if not host.reachable]
+        told = [(host, host._subscribers[:]) for host in lost]
+        for host in lost:
+            host.reachable, host._subscribers[:] = True, []
         try:
             yield
         finally:
             self.acting = acting
+            for host, subscribers in told:
+                host.reachable, host._subscribers[:] = False, subscribers
+
+    # -- nodes ------------------------------------------------------------------------------------
+
+    def slow(self, host: GuardedHost) -> None:
+        for seat in self.seats:
+            seat.rig.slow.add(host.name)
+
+    def mend(self, hosts: Iterable[GuardedHost]) -> None:
+        """They can be reached, and answer."""
+        for host in hosts:
+            host.mute.clear()
+            for seat in self.seats:
+                seat.rig.quick(host.name)
+            if not host.reachable:
+                host.reconnect()
 
     # -- Git --------------------------------------------------------------------------------------
 
