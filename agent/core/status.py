@@ -41,23 +41,27 @@ def stamp(
     return status
 
 
+def conditions(status: Mapping[str, Json]) -> list[Condition]:
+    """The conditions of a status, as reports have them."""
+    return [
+        Condition(known["type"], known["status"], known["reason"], known["message"])
+        for known in status.get("conditions", ())
+    ]
+
+
 def still(previous: Mapping[str, Json], news: Condition) -> dict[str, Any]:
     """The report of a status that stays as it is, but for one condition."""
-    conditions = [
-        Condition(known["type"], known["status"], known["reason"], known["message"])
-        for known in previous.get("conditions", ())
-        if known["type"] != news.type
-    ]
-    return {**previous, "conditions": [*conditions, news]}
+    others = [condition for condition in conditions(previous) if condition.type != news.type]
+    return {**previous, "conditions": [*others, news]}
 
 
 def conditioned(report: Mapping[str, Any], kind: str, news: Condition | None) -> Mapping[str, Any]:
     """The report with this as its only condition of that type, or with none. One that goes on from
     an earlier status may have it already.
     """
-    conditions = report.get("conditions", ())
-    others = [condition for condition in conditions if condition.type != kind]
-    if news is None and len(others) == len(conditions):
+    present = report.get("conditions", ())
+    others = [condition for condition in present if condition.type != kind]
+    if news is None and len(others) == len(present):
         return report
     return {**report, "conditions": others if news is None else [*others, news]}
 

@@ -10,6 +10,7 @@ from agent.core.host import RawNode
 from agent.core.identity import POOL
 from agent.core.known import FORMER, NODE, NODES, POOL_PATH, UNREACHABLE
 from agent.core.model import Condition, Json, Key
+from agent.core.status import conditions
 
 NOT_READY = "The node has not been read yet, or cannot be reached."
 NODE_NOT_READY = "NodeNotReady"
@@ -102,12 +103,10 @@ def unknown(previous: Mapping[str, Json], why: str, kinds: frozenset[str]) -> Ma
     """The status of something on a node that is away: what was known stays, but for the conditions
     of these kinds, of which nobody can tell any more whether they hold.
     """
-    conditions = [
-        Condition(condition["type"], "Unknown", NODE_NOT_READY, why)
-        if condition["type"] in kinds
-        else Condition(
-            condition["type"], condition["status"], condition["reason"], condition["message"]
-        )
-        for condition in previous.get("conditions", ())
+    told = [
+        Condition(condition.type, "Unknown", NODE_NOT_READY, why)
+        if condition.type in kinds
+        else condition
+        for condition in conditions(previous)
     ]
-    return {**previous, "conditions": conditions}
+    return {**previous, "conditions": told}

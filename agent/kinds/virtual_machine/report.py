@@ -14,7 +14,7 @@ from agent.core.known import Fact
 from agent.core.model import Condition, Json, Object
 from agent.core.nodes import HOME
 from agent.core.quantity import format_bytes
-from agent.core.status import still, timestamp, transitions
+from agent.core.status import conditions, still, timestamp, transitions
 from agent.kinds.local import NOT_READY, Place, unknown
 from agent.kinds.virtual_machine import power, space
 from agent.kinds.virtual_machine.definition import DomainFacts
@@ -358,19 +358,15 @@ def unreachable(vm: Object, previous: Mapping[str, Json], why: str = "") -> Deci
         return Decision()
     if previous.get("phase"):
         return Decision(status=unknown(previous, why, _OF_ITS_NODE), ok=False)
-    conditions = [Condition("Running", "False", "NotRunning", why or NOT_READY)]
+    told = [Condition("Running", "False", "NotRunning", why or NOT_READY)]
     phase = "Terminating" if vm.deleted else "Pending"
-    return Decision(status={"phase": phase, "conditions": conditions}, waiting=not why, ok=False)
+    return Decision(status={"phase": phase, "conditions": told}, waiting=not why, ok=False)
 
 
 def torn(vm: Object, previous: Mapping[str, Json], home: str, why: str) -> Decision:
     """More than one node has its domain: nothing is done to either, and it is remembered."""
-    known = {condition["type"]: condition for condition in previous.get("conditions", ())}
-    others = tuple(
-        Condition(condition["type"], condition["status"], condition["reason"], condition["message"])
-        for kind, condition in known.items()
-        if kind not in _OF_ITS_NODE
-    )
+    known = conditions(previous)
+    others = tuple(condition for condition in known if condition.type not in _OF_ITS_NODE)
     loud = Condition("Running", "Unknown", "DomainOnSeveralNodes", why)
     phase = "Terminating" if vm.deleted else previous.get("phase", "Pending")
     status = {**previous, HOME: home, "phase": phase, "conditions": (loud, *others)}
