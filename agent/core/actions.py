@@ -163,9 +163,9 @@ class StartDomain(DomainAction):
     """
     again: bool = False
     """It follows an end that nobody asked for. Such starts are counted."""
-    beside: tuple[tuple[str, str], ...] = field(default=(), repr=False)
-    """UUID and `core.host.version` of the other domains that have a disk of this one, as it was
-    decided on.
+    beside: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
+    """Node, UUID and `core.host.version` of the other domains that have a disk of this one, and of
+    this one on other nodes, as it was decided on.
     """
 
     @property

@@ -92,7 +92,7 @@ class Executor:
                 outcome.retry = error.retry or not isinstance(error, ImageError)
                 if isinstance(error, OutdatedError):
                     outcome.outdated = True
-                    touched |= {(action.node, uuid) for uuid in error.changed}
+                    touched.update(error.changed)
                 break
             except Exception as error:  # what was done before is not lost with it
                 log.exception("%s: %s: a mistake in gitvirt itself", ticket.key, action.verb)
@@ -114,6 +114,7 @@ class Executor:
 
         supply = Supplier(self._source, ticket.key, unwanted)
         site = Site(action.node, self._hosts, self._sharing, self._locks, supply, check)
+        site.at(action.node)  # a node that nobody knows is told before anything else
         verb = verb_of(action)
         with verb.alone(action, site):
             check()

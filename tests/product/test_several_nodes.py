@@ -427,3 +427,17 @@ def test_nothing_hangs_on_a_node_that_answers_nothing(rig: Rig) -> None:
     del mute.read
     go(rig, 60)
     assert runs(rig, "vm") == ["pt-1"]
+
+
+def test_a_machine_that_somebody_has_moved_is_not_started_where_it_was(rig: Rig) -> None:
+    """No event told of it: what is on the other nodes is looked at right before."""
+    data_on(rig, 1, "d1")
+    rig.push({"vm.yaml": [disk("d1"), machine("vm-1", disks=("d1",), runPolicy="AlwaysOff")]})
+    rig.settle()
+    uuid = rig.uuid("vm-1")
+    first, second = rig.hosts["pt-1"], rig.hosts["pt-2"]
+    second._put(first._domains[uuid])
+    rig.push({"vm.yaml": [disk("d1"), machine("vm-1", disks=("d1",), runPolicy="AlwaysOn")]})
+    go(rig)
+    assert runs(rig, "vm-1") == []
+    assert condition(rig.vm("vm-1"), "Running")["reason"] == "DomainOnSeveralNodes"

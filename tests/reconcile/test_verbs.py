@@ -185,10 +185,10 @@ CASES = (
     Case(on, lambda _: StartDomain(HERE, VM), changes=False),
     Case(half_on, lambda _: StartDomain(HERE, VM)),
     Case(nothing, lambda _: StartDomain(HERE, VM), "DomainNotFound", changes=False),
-    Case(beside, lambda host: StartDomain(HERE, VM, beside=((OTHER, over(host, OTHER)),))),
+    Case(beside, lambda host: StartDomain(HERE, VM, beside=((HERE, OTHER, over(host, OTHER)),))),
     Case(
         beside,
-        lambda _: StartDomain(HERE, VM, beside=((OTHER, "older"),)),
+        lambda _: StartDomain(HERE, VM, beside=((HERE, OTHER, "older"),)),
         "DomainChanged",
         changes=False,
     ),
@@ -374,7 +374,7 @@ class LookedAt(MemoryHost):
 @pytest.mark.parametrize(
     ("stage", "action"),
     [
-        (beside, StartDomain(HERE, VM, beside=((OTHER, "older"),))),
+        (beside, StartDomain(HERE, VM, beside=((HERE, OTHER, "older"),))),
         (with_seed, DeleteSeed(HERE, POOL, SEED, VM)),
         (nothing, EraseVolume(HERE, POOL, USED)),
         (nothing, CreateVolume(HERE, POOL, NEW, 1)),
@@ -392,7 +392,7 @@ def test_nothing_is_waited_for_between_the_last_look_and_the_deed(
     host.pools = prepared(stage).pools
     stage(host)
     if isinstance(action, StartDomain):
-        action = replace(action, beside=((OTHER, over(host, OTHER)),))
+        action = replace(action, beside=((HERE, OTHER, over(host, OTHER)),))
     host.log.clear()
     log = host.log
 

@@ -26,6 +26,7 @@ from agent.core.identity import POOL, console_log, next_instance
 from agent.core.known import DOMAIN, VOLUME, VOLUMES_OF, WRITERS
 from agent.core.metadata import Recorded, to_xml
 from agent.core.quantity import to_bytes
+from agent.kinds.local import places
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.definition import DomainFacts, render
 from agent.kinds.virtual_machine.elements.firmware import BIOS
@@ -123,20 +124,23 @@ def _start(case: Situation, made: Intent, view: View) -> StartDomain:
     )
 
 
-def _beside(case: Situation, made: Intent, view: View) -> Iterator[tuple[str, str]]:
+def _beside(case: Situation, made: Intent, view: View) -> Iterator[tuple[str, str, str]]:
     """Other domains that have a disk of this one, as they were read: with a snapshot taken by hand,
-    of which no event tells, a disk's newest data is where only such a domain knows.
+    of which no event tells, a disk's newest data is where only such a domain knows. And this one on
+    other nodes, where it is not: somebody may move it there.
     """
     assert made.facts is not None  # noqa: S101  # asked only then
-    node = case.at.name
-    writers = {
-        uuid
-        for disk in made.facts.disks.disks
-        if not disk.readonly
-        for uuid in view.read(WRITERS, (node, disk.serial)) or ()
-    }
-    for uuid in sorted(writers - {case.uuid}):
-        yield uuid, version(view.read(DOMAIN, (node, uuid)))
+    home = case.at.name
+    for node in (home, *(at.name for at in places(view) if at.name != home)):
+        writers = {
+            uuid
+            for disk in made.facts.disks.disks
+            if not disk.readonly
+            for uuid in view.read(WRITERS, (node, disk.serial)) or ()
+        }
+        others = writers - {case.uuid} if node == home else writers | {case.uuid}
+        for uuid in sorted(others):
+            yield node, uuid, version(view.read(DOMAIN, (node, uuid)))
 
 
 def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View) -> Deeds:

@@ -43,7 +43,7 @@ class _Redefines(_OnDomain[R]):
 
     def stands(self, action: R, sight: Sight) -> bool:
         if version(sight.node.read_domain(action.uuid)) != action.over:
-            raise _changed("the domain", action.uuid)
+            raise _changed("the domain", action.node, action.uuid)
         return True
 
 
@@ -77,9 +77,9 @@ class Start(_OnDomain[StartDomain]):
         return site.start()
 
     def stands(self, action: StartDomain, sight: Sight) -> bool:
-        for uuid, known in action.beside:
-            if version(sight.node.read_domain(uuid)) != known:
-                raise _changed("a domain that has a disk of its own", uuid)
+        for node, uuid, known in action.beside:
+            if version(sight.at(node).read_domain(uuid)) != known:
+                raise _changed("a domain that has a disk of its own", node, uuid)
         return True
 
     def perform(self, action: StartDomain, site: Site) -> Done:
@@ -156,9 +156,9 @@ class WriteLiveMetadata(_OnDomain[SetLiveMetadata]):
         return _became(replace(raw, active_xml=active), facts)
 
 
-def _changed(what: str, uuid: str) -> OutdatedError:
+def _changed(what: str, node: str, uuid: str) -> OutdatedError:
     message = f"{what} was changed meanwhile: deciding anew"
-    return OutdatedError("DomainChanged", message, (uuid,))
+    return OutdatedError("DomainChanged", message, ((node, uuid),))
 
 
 def _runs(sight: Sight, uuid: str, instance: str) -> bool:

@@ -21,6 +21,9 @@ class Facts:
     def node(self) -> Facts:
         return self
 
+    def at(self, node: str) -> Facts:
+        return self if node == self.name else Facts(node, self._engine, self._world)
+
     def sharing(self, pool: str) -> tuple[Facts, ...]:
         return (self,)
 

@@ -79,10 +79,10 @@ class Site:
     @property
     def node(self) -> Host:
         """Raises HostError for a node that is none of this agent's."""
-        return self._host(self.name)
+        return self.at(self.name)
 
     def sharing(self, pool: str) -> tuple[Host, ...]:
-        return tuple(self._host(name) for name in self.nodes_of(self.name, pool))
+        return tuple(self.at(name) for name in self.nodes_of(self.name, pool))
 
     def start(self) -> AbstractContextManager[object]:
         """A few domains of a node start at once."""
@@ -98,7 +98,7 @@ class Site:
         with self.locks.of(("volume", self.nodes_of(self.name, pool), pool, name)):
             yield
 
-    def _host(self, name: str) -> Host:
+    def at(self, name: str) -> Host:
         host = self.hosts.get(name)
         if host is None:
             known = ", ".join(sorted(self.hosts)) or "none"

@@ -23,10 +23,10 @@ A = TypeVar("A", bound=Action)
 class OutdatedError(HostError):
     """What an action relies on does not hold any more: it is left alone, and decided anew.
 
-    `changed` are UUIDs of domains that have changed.
+    `changed` are (node, UUID) of domains that have changed.
     """
 
-    def __init__(self, reason: str, message: str, changed: Iterable[str] = ()) -> None:
+    def __init__(self, reason: str, message: str, changed: Iterable[tuple[str, str]] = ()) -> None:
         super().__init__(reason, message)
         self.changed = tuple(changed)
 
@@ -56,6 +56,9 @@ class Sight(Protocol):
     @property
     def node(self) -> Looks:
         """The node that it is about to act on."""
+
+    def at(self, node: str) -> Looks:
+        """Any node, by its name. Raises HostError for one that nobody knows."""
 
     def sharing(self, pool: str) -> tuple[Looks, ...]:
         """Every node whose domains may have the volumes of that node's pool, itself included."""

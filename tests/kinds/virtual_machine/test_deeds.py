@@ -270,7 +270,7 @@ def test_a_start_says_what_it_is(bootloader: str, nvram: str, reset: bool, by: s
     assert start.memory == 1 << 30
     assert start.reset_nvram is reset
     assert start.again is (by == power.BY_END)
-    assert start.beside == (("a-third", ""), ("another", version(other)))
+    assert start.beside == (("node-1", "a-third", ""), ("node-1", "another", version(other)))
 
 
 @pytest.mark.parametrize(
