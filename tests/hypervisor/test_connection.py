@@ -13,6 +13,7 @@ from agent.hypervisor.connection import Link
 from agent.hypervisor.events import Watch
 
 
+@pytest.mark.mistakes
 def test_a_mistake_in_connecting_is_told_and_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -42,6 +43,7 @@ def test_a_mistake_in_connecting_is_told_and_tried_again(
     assert [record.exc_info is not None for record in caplog.records] == [True, True]
 
 
+@pytest.mark.mistakes
 def test_a_mistake_at_an_event_has_the_host_read(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
