@@ -57,6 +57,10 @@ class KindRecord:
     """The volume with image data that an object needs: empty if none, None while nobody knows."""
     lacking: Callable[[Record], str] = lambda _: ""
     """The CPU model that an object asks for and no node has; empty if none."""
+    hindrances: frozenset[str] = frozenset()
+    """Conditions, by type or reason, that while False say what keeps an object from being as it is
+    asked for. Plans tell them.
+    """
     lost: Mapping[str, Any] = field(default_factory=dict)
     """The report of a request from before the ledger, of which nobody knows what became of it."""
     outlived: Callable[[Iterable[Record], float], tuple[frozenset[Key], frozenset[Key]]] | None = (

@@ -355,6 +355,18 @@ def test_what_lacks_something_is_blocked_and_says_what(on: Rig, live: bool) -> N
 
 
 @pytest.mark.parametrize("live", [False, True])
+def test_a_disk_whose_image_is_not_there_is_blocked_and_says_so(on: Rig, live: bool) -> None:
+    made = disk("made")
+    made["spec"]["dataSource"] = {
+        "type": "ObjectRef",
+        "objectRef": {"kind": "VirtualImage", "name": "nowhere"},
+    }
+    found = planned(on, {"new.yaml": made}, live=live)["made"]
+    assert (found.operation, found.actions) == ("blocked", [])
+    assert "VirtualImage default/nowhere is not there" in found.reason
+
+
+@pytest.mark.parametrize("live", [False, True])
 def test_a_change_that_cannot_start_costs_no_restart(on: Rig, live: bool) -> None:
     found = planned(on, {"vm.yaml": [disk(), machine(disks=("root", "nowhere"))]}, live=live)["vm"]
     assert found.operation == "change"

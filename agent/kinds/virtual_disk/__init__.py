@@ -15,4 +15,5 @@ RECORD = KindRecord(
     farewell=farewell,
     volumes=volumes,
     needed=needed,
+    hindrances=frozenset(("DatasourceReady", "Resizing")),
 )

@@ -15,5 +15,15 @@ RECORD = KindRecord(
     complete=complete,
     completed=lambda manifest: not awaits_class(manifest),
     farewell=farewell,
+    hindrances=frozenset(
+        (
+            "BlockDevicesReady",
+            "VirtualMachineClassReady",
+            "ProvisioningReady",
+            "SizingPolicyMatched",
+            "Schedulable",
+            "PodNotStarted",
+        )
+    ),
     machines=Machines(ON, by_itself, running, has_domain, domain),
 )

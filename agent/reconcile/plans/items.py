@@ -13,21 +13,12 @@ from agent.core.facts import Decision, Engine
 from agent.core.ledger import Record, is_redacted, same_content
 from agent.core.model import BUILT_IN, Condition, Key, Object, Problem
 from agent.core.schema import Catalogue
-from agent.kinds.registry import MACHINES, farewell
+from agent.kinds.registry import MACHINES, RECORDS, farewell
 from agent.kinds.suspension import MESSAGE as SUSPENDED
 from agent.reconcile.book import Book
 from agent.reconcile.plans.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
 
-BLOCKING = (
-    "BlockDevicesReady",
-    "VirtualMachineClassReady",
-    "ProvisioningReady",
-    "SizingPolicyMatched",
-    "Schedulable",
-    "DatasourceReady",
-    "Resizing",
-)
 QUIET = ("SetLiveMetadata",)
 BACK = "comes back from the trash with its data"
 STAYS = "stays: its deletion, which is still waiting, is taken back"
@@ -172,7 +163,8 @@ def _newly_blocked(known: Record, decision: Decision) -> bool:
         for condition in known.status.get("conditions", ())
         if condition["status"] == "False"
     }
-    return any(condition.type not in before for condition in _blocking(decision))
+    blocking = _blocking(known.obj.key.kind, decision)
+    return any(condition.type not in before for condition in blocking)
 
 
 def _explain(item: Item, record: Record, decision: Decision, *, request: bool) -> None:
@@ -182,7 +174,7 @@ def _explain(item: Item, record: Record, decision: Decision, *, request: bool) -
     if item.operation == "delete":
         item.reason = conditions.get("Terminating") or conditions.get("InUse") or item.reason
         return
-    blocking = [condition.message for condition in _blocking(decision)]
+    blocking = [condition.message for condition in _blocking(item.key.kind, decision)]
     if request and said == "Failed":
         blocking = [conditions.get("Completed", "")]
     if suspended(record.obj.manifest):
@@ -193,12 +185,12 @@ def _explain(item: Item, record: Record, decision: Decision, *, request: bool) -
             item.operation = "blocked"
 
 
-def _blocking(decision: Decision) -> list[Condition]:
+def _blocking(kind: str, decision: Decision) -> list[Condition]:
+    told = RECORDS[kind].hindrances
     return [
         condition
         for condition in _conditions(decision)
-        if condition.status == "False"
-        and (condition.type in BLOCKING or condition.reason == "PodNotStarted")
+        if condition.status == "False" and not told.isdisjoint((condition.type, condition.reason))
     ]
 
 
