@@ -1,4 +1,4 @@
-"""What a node that is away costs the passes over machines of the others."""
+"""What a node that is away, or does not answer, costs the passes over machines of the others."""
 
 from __future__ import annotations
 
@@ -22,21 +22,26 @@ NODES = 3
 
 
 def one_away() -> Iterator[Figure]:
-    """The same fleet with all nodes, and with one that is lost: each third of the VMs on one node."""
-    whole, partly = fleet(), fleet()
-    partly.others[0].disconnect()
-    for _ in range(int(SOON) + 1):  # until its machines are said to be unknown
-        partly.now += 1
-        partly.step()
-    partly.settle()
+    """The same fleet with all nodes, with one that is lost and with one that does not answer: each
+    third of the VMs on one node.
+    """
+    whole, lost, hanging = fleet(), fleet(), fleet()
+    lost.others[0].disconnect()
+    hanging.slow.add(hanging.others[0].name)
+    for partly in (lost, hanging):
+        for _ in range(int(SOON) + 1):  # until the machines of the lost one are said to be unknown
+            partly.now += 1
+            partly.step()
+        partly.settle()
     for what, work, most in (
         ("20 unchanged passes", passing, 1.2),
         ("one changed VM", change, 1.5),
     ):
         alone = median(15, lambda work=work: cpu(partial(work, whole)))  # type: ignore[misc]
-        less = median(15, lambda work=work: cpu(partial(work, partly)))  # type: ignore[misc]
         yield Figure(f"CPU of {what}, {COUNT} VMs on {NODES} nodes", alone * 1e3, "ms")
-        yield Figure("the same with one node lost", less / alone, "times", most)
+        for which, partly in (("lost", lost), ("that does not answer", hanging)):
+            less = median(15, lambda work=work, rig=partly: cpu(partial(work, rig)))  # type: ignore[misc]
+            yield Figure(f"the same with one node {which}", less / alone, "times", most)
 
 
 def passing(rig: Rig) -> None:
