@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -13,7 +15,14 @@ from typing import BinaryIO
 from agent.images.errors import CancelledError, ImageError
 from agent.images.spool import MIB, Sink
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 CHUNK = 64 * 1024
+ZSTD_WINDOW = 27
+"""log2 of the bytes that it may look back over: 128 MiB, what every decoder has to manage."""
 XZ_MEMORY = 256 * MIB
 """Four times what the strongest preset of xz asks for when it unpacks."""
 
@@ -50,28 +59,40 @@ def unpack(
         if kind is None:
             return None
         packed.seek(0)
-        readers: dict[str, Callable[[BinaryIO], Iterator[bytes]]] = {"xz": _xz, "gzip": _gzip}
-        if kind not in readers:
-            raise ImageError(
-                "UnsupportedFormat",
-                f"the image is compressed with {kind}, which is not supported; serve it as xz,"
-                f" gzip or uncompressed",
-                retry=False,
-            )
-        with Sink(spool, limit) as sink:
-            try:
-                for chunk in readers[kind](packed):
-                    if cancelled():
-                        raise CancelledError
-                    sink.write(chunk)
-            except (lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError) as error:
-                raise ImageError(
-                    "NotAnImage",
-                    f"the image is compressed with {kind} and cannot be unpacked ({error}): it is"
-                    f" damaged or cut off",
-                    retry=False,
-                ) from error
+        with Sink(spool, limit) as sink, intelligible("the image", kind):
+            for chunk in chunks(packed, kind, "the image"):
+                if cancelled():
+                    raise CancelledError
+                sink.write(chunk)
     return Unpacked(sink.path, sink.size, sink.hashes["sha256"].hexdigest())
+
+
+def chunks(packed: BinaryIO, kind: str, what: str) -> Iterator[bytes]:
+    """The content of something compressed, a piece at a time. ImageError for what nobody here can
+    unpack.
+    """
+    if kind not in _READERS:
+        raise ImageError(
+            "UnsupportedFormat",
+            f"{what} is compressed with {kind}, which is not supported; serve it as xz, gzip, zstd"
+            f" or uncompressed",
+            retry=False,
+        )
+    return _READERS[kind](packed)
+
+
+@contextmanager
+def intelligible(what: str, kind: str) -> Iterator[None]:
+    """Have the errors of decoders mean that the file is damaged."""
+    try:
+        yield
+    except (lzma.LZMAError, zlib.error, zstd.ZstdError, gzip.BadGzipFile, EOFError) as error:
+        raise ImageError(
+            "NotAnImage",
+            f"{what} is compressed with {kind} and cannot be unpacked ({error}): it is damaged or"
+            f" cut off",
+            retry=False,
+        ) from error
 
 
 def _gzip(packed: BinaryIO) -> Iterator[bytes]:
@@ -102,3 +123,17 @@ def _xz(packed: BinaryIO) -> Iterator[bytes]:
             if not block:
                 return
             data = block.lstrip(b"\0")
+
+
+def _zstd(packed: BinaryIO) -> Iterator[bytes]:
+    options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
+    with zstd.ZstdFile(packed, options=options) as stream:
+        while chunk := stream.read(CHUNK):
+            yield chunk
+
+
+_READERS: dict[str, Callable[[BinaryIO], Iterator[bytes]]] = {
+    "xz": _xz,
+    "gzip": _gzip,
+    "zstd": _zstd,
+}
