@@ -51,6 +51,8 @@ class Volume:
     backing_path: str = ""
     content: bytes = b""
     allocated: int = 0
+    looks: str = "qcow2"
+    """What its first bytes say that it is."""
 
 
 @dataclass
@@ -217,6 +219,7 @@ class MemoryHost:
                 capacity=_bytes(root.find("capacity")),
                 backing_path=root.findtext("backingStore/path", ""),
                 allocated=_EMPTY_QCOW2 if overlay else _bytes(root.find("capacity")),
+                looks="qcow2" if overlay else "raw",
             )
             self._pool(pool).setdefault(name, volume)
             return self._raw_volume(pool, name)
@@ -236,6 +239,43 @@ class MemoryHost:
                 )
             volume.capacity = max(volume.capacity, size)
             return self._raw_volume(pool, name)
+
+    def copy_volume(
+        self,
+        pool: str,
+        xml: str,
+        source_pool: str,
+        source: str,
+        source_format: str,
+        told: Callable[[int], None] = lambda _stored: None,
+    ) -> RawVolume:
+        root = _parse(xml)
+        name = root.findtext("name", "")
+        with self._effect("copy_volume", f"{pool}/{name}"):
+            original = self._volume(source_pool, source)
+            if source_format != original.looks:
+                raise HostError("UnsafeVolume", f"volume {source} is not copied", retry=False)
+            if name in self._pool(pool):
+                raise HostError("InvalidState", f"volume {name} exists already")
+            content = self._shown_by(original)
+            half = Volume(f"{self._path(pool)}/{name}", original.capacity)
+            wanted = root.find("target/format")
+            half.looks = "raw" if wanted is None else wanted.get("type", "")
+            half.content, half.allocated = content[: len(content) // 2], _EMPTY_QCOW2
+            self._pool(pool)[name] = half
+            if len(content) > self.free:
+                raise HostError("NoSpace", f"cannot copy volume {source}: No space left on device")
+            told(len(content) // 2)
+            self.on_effect("copy_volume", "middle")
+            half.content = content
+            half.capacity = max(half.capacity, _bytes(root.find("capacity")))
+            return self._raw_volume(pool, name)
+
+    def _shown_by(self, volume: Volume) -> bytes:
+        """What a volume shows to a guest: its own content, else that of what it is based on."""
+        every = (each for pool in self.pools.values() for each in pool.values())
+        below = next((each for each in every if each.path == volume.backing_path), None)
+        return volume.content or (self._shown_by(below) if below is not None else b"")
 
     def delete_volume(self, pool: str, name: str) -> None:
         with self._effect("delete_volume", f"{pool}/{name}"):

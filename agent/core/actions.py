@@ -88,6 +88,23 @@ class CreateVolume(Action):
 
 
 @dataclass(frozen=True)
+class CopyVolume(Action):
+    """Make a volume with all that another one of the same node shows to a guest, based on nothing:
+    a job that may take long. Not done if a running domain may write to that one by then.
+    """
+
+    pool: str
+    name: str
+    source_pool: str
+    source: str
+    capacity: int
+    """Bytes, at least as many as the source has."""
+    format: str = "qcow2"
+    source_format: str = "qcow2"
+    """What the source is known to be. What it looks like is its guest's to choose."""
+
+
+@dataclass(frozen=True)
 class WriteSeed(Action):
     """Store the medium that a guest configures itself from: cloud-init's NoCloud, or Windows
     answer files.

@@ -233,6 +233,22 @@ class Host(Protocol):
     def upload_volume(self, pool: str, name: str, chunks: Iterator[bytes], size: int) -> RawVolume:
         """Write a volume's whole content, `size` bytes in all, and return it as it is then."""
 
+    def copy_volume(
+        self,
+        pool: str,
+        xml: str,
+        source_pool: str,
+        source: str,
+        source_format: str,
+        told: Callable[[int], None] = lambda _stored: None,
+    ) -> RawVolume:
+        """Create a volume with what another one shows to a guest, with none below it, at least as
+        large as its XML says. `told` hears now and then, from a thread of its own, how many bytes
+        are stored. Where this raises, a part of it may be there, and may even grow. Fails if the
+        source looks like anything but that format, qcow2 or raw: a guest may have written a header
+        that leads to others' files.
+        """
+
     def delete_volume(self, pool: str, name: str) -> None:
         """Delete a volume. Fine if there is none. The caller has made sure that nothing uses it."""
 

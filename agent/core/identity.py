@@ -116,3 +116,19 @@ def seed_volume(fleet: str, uid: str, digest: str) -> str:
 
 def console_log(fleet: str, uid: str) -> str:
     return f"{fleet}_console_{uid}.log"
+
+
+_UNFINISHED = ".unfinished"
+
+
+def unfinished(name: str) -> str:
+    """The volume, empty, that is there as long as the one of that name is not whole. It is made
+    first and deleted last, so that what a kill of the agent or of libvirtd has cut in half is told
+    from what is whole.
+    """
+    return f"{name}{_UNFINISHED}"
+
+
+def finished(name: str) -> str:
+    """The volume that is not whole as long as the one of that name is there; empty for others."""
+    return name.removesuffix(_UNFINISHED) if name.endswith(_UNFINISHED) else ""

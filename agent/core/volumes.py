@@ -50,6 +50,28 @@ def written_by(domain: RawDomain) -> frozenset[str]:
     return frozenset(serial[1] for serial in serials if serial)
 
 
+def writers_of(name: str, domains: Iterable[RawDomain]) -> tuple[str, ...]:
+    """Domains, in words, that run with a volume of that name as a disk that they may write to. What
+    such a disk is based on is only read. One that cannot be read may write to any.
+    """
+    return tuple(
+        sorted(
+            f"domain {domain.name}{UNREAD if domain.unread else ''}"
+            for domain in domains
+            if domain.unread or (name in domain.active_xml and _writes(domain.active_xml, name))
+        )
+    )
+
+
+def _writes(xml: str, name: str) -> bool:
+    for disk in _disks(xml):
+        source = disk.find("source")
+        volume = "" if source is None else source.get("volume") or _file(disk)
+        if volume.rpartition("/")[2] == name and disk.find("readonly") is None:
+            return True
+    return False
+
+
 def mentions(domain: RawDomain, name: str) -> bool:
     """True if a domain, on or off, refers to a volume of that name. One that merely looks alike
     counts too, and whatever may stand in a domain that cannot be read.

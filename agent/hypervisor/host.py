@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import libvirt
 
 from agent.core.host import GuestInfo, HostError, HostEvent, RawDomain, RawVolume, Reading
-from agent.hypervisor import event_loop, guest, storage, verbs
+from agent.hypervisor import copying, event_loop, guest, storage, verbs
 from agent.hypervisor.calls import AbandonedError, Calls
 from agent.hypervisor.connection import Link
 from agent.hypervisor.errors import translate
@@ -36,6 +36,10 @@ class Deadlines:
     destroy: float = 90.0
     guest: float = 20.0
     storage: float = 120.0
+    copy: float = 600.0
+    """And one second more for each `SLOWEST` bytes: of some kinds of pools nobody can tell how far
+    it is.
+    """
     stall: float = 60.0
     """A stream that moves no byte for so long."""
 
@@ -192,6 +196,31 @@ class LibvirtHost:
             ("upload", pool, name),
             lambda: sent[0],
         )
+
+    def copy_volume(
+        self,
+        pool: str,
+        xml: str,
+        source_pool: str,
+        source: str,
+        source_format: str,
+        told: Callable[[int], None] = lambda _stored: None,
+    ) -> RawVolume:
+        stored = [0]
+
+        def copy() -> RawVolume:
+            with self._link.fresh() as connection:
+                volume = copying.copy(connection, pool, xml, source_pool, source, source_format)
+                return self._volumes.read_one(volume)
+
+        with copying.followed(self._link.main, pool, xml, stored, told):
+            return self._run(
+                f"copy volume {source} of storage pool {source_pool} into storage pool {pool}",
+                copy,
+                self._deadlines.copy + copying.capacity(xml) / copying.SLOWEST,
+                ("upload", pool, copying.name(xml)),
+                lambda: stored[0],
+            )
 
     def delete_volume(self, pool: str, name: str) -> None:
         self._verb(

@@ -113,7 +113,10 @@ class Executor:
             self._check(ticket)
 
         supply = Supplier(self._source, ticket.key, unwanted)
-        site = Site(action.node, self._hosts, self._sharing, self._locks, supply, check)
+        site = Site(
+            *(action.node, self._hosts, self._sharing, self._locks, supply, check),
+            told=supply.told().percent,
+        )
         site.at(action.node)  # a node that nobody knows is told before anything else
         verb = verb_of(action)
         with verb.alone(action, site):

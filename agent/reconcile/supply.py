@@ -38,9 +38,12 @@ class Supplier:
     unwanted: Callable[[], bool]
     """True once a download is to end early."""
 
+    def told(self) -> Told:
+        return Told(self.key, self.source.tell)
+
     @contextmanager
     def image(self, action: ImportImage) -> Iterator[Image]:
-        told = _Told(self.key, self.source.tell)
+        told = self.told()
         prepared = fetch(
             HttpSource(action.url, action.checksums, action.ca_bundle),
             self.source.spool,
@@ -70,14 +73,17 @@ class Supplier:
         return Content(len(data), iter([data]))
 
 
-class _Told:
-    """Tells of a download what is news."""
+class Told:
+    """Tells of a long job what is news."""
 
     def __init__(self, key: Key, tell: Callable[[ProgressNews], None]) -> None:
         self._last, self._tell = ProgressNews(key, 0), tell
 
     def progress(self, done: int, total: int | None) -> None:
-        self._news(replace(self._last, percent=done * 10 // total * 10 if total else 0, trouble=""))
+        self.percent(done * 100 // total if total else 0)
+
+    def percent(self, done: int) -> None:
+        self._news(replace(self._last, percent=done // 10 * 10, trouble=""))
 
     def trouble(self, what: str) -> None:
         self._news(replace(self._last, trouble=what))

@@ -10,7 +10,14 @@ from itertools import chain
 
 from agent.core.facts import Engine
 from agent.core.host import GuestInfo, RawDomain, RawVolume, Reading
-from agent.core.identity import POOL, disk_volumes, is_image_data, prefix_of
+from agent.core.identity import (
+    POOL,
+    disk_volumes,
+    finished,
+    is_image_data,
+    prefix_of,
+    unfinished,
+)
 from agent.core.known import (
     DOMAIN,
     DOMAIN_AT,
@@ -217,6 +224,16 @@ class World:
             volumes.pop((pool, name), None)
         else:
             volumes[pool, name] = volume
+        self._state(node, pool, name)
+        if half := finished(name):
+            self._state(node, pool, half)
+
+    def _state(self, node: str, pool: str, name: str) -> None:
+        """State a volume, as decisions see it. One that is not whole is none to them."""
+        volumes = self._volumes[node]
+        half = (pool, unfinished(name)) in volumes
+        volume = None if half else volumes.get((pool, name))
+        known = self._engine.get(VOLUME, (node, pool, name))
         self._engine.put(VOLUME, (node, pool, name), volume)
         if (known is None) != (volume is None):
             self._indexed(node, pool, name, there=volume is not None)

@@ -10,6 +10,7 @@ from lxml import etree
 
 from agent.core.host import HostError, RawDomain
 from agent.core.metadata import NAMESPACE
+from agent.core.volumes import volume_xml
 from tests.hypervisor.rigs import Rig, domain_xml, metadata_xml, overlay_volume, raw_volume
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -343,6 +344,36 @@ def test_volumes_that_are_not_there_are_named(full_rig: Rig) -> None:
     with pytest.raises(HostError) as raised:
         host.create_volume("nowhere", raw_volume("u"))
     assert (raised.value.reason, raised.value.retry) == ("PoolNotFound", False)
+
+
+def test_a_copy_is_flat_and_as_large_as_it_was_asked_for(full_rig: Rig) -> None:
+    host = full_rig.host
+    path = host.ensure_pool("gitvirt")
+    content = bytes(range(256)) * 4096
+    host.create_volume("gitvirt", raw_volume("below"))
+    host.upload_volume("gitvirt", "below", iter([content]), len(content))
+    top = volume_xml("top", "qcow2", 1 << 21, f"{path}/below", "raw")
+    host.create_volume("gitvirt", top)
+    with pytest.raises(HostError) as raised:
+        host.copy_volume("gitvirt", volume_xml("copy", "raw", 1), "gitvirt", "top", "raw")
+    assert (raised.value.reason, raised.value.retry) == ("UnsafeVolume", False)
+    wanted = volume_xml("copy", "raw", 1 << 22)
+    copy = host.copy_volume("gitvirt", wanted, "gitvirt", "top", "qcow2")
+    assert (copy.capacity, copy.backing_path) == (1 << 22, "")
+    assert host.read_volumes("gitvirt")["gitvirt", "copy"] is copy
+    assert full_rig.content("gitvirt", "copy").rstrip(b"\0") == content.rstrip(b"\0")
+    layered = volume_xml("layered", "qcow2", 1 << 22)
+    copy = host.copy_volume("gitvirt", layered, "gitvirt", "top", "qcow2")
+    assert (copy.capacity, copy.backing_path) == (1 << 22, "")
+    for _ in range(2):
+        with pytest.raises(HostError):  # what is there is never written over
+            host.copy_volume("gitvirt", layered, "gitvirt", "below", "raw")
+    for name in ("copy", "layered", "top", "below"):
+        host.delete_volume("gitvirt", name)
+    with pytest.raises(HostError) as raised:
+        host.copy_volume("gitvirt", wanted, "gitvirt", "top", "qcow2")
+    assert raised.value.reason == "VolumeNotFound"
+    assert dict(host.read_volumes("gitvirt")) == {}
 
 
 def test_a_guest_without_an_agent_says_nothing(full_rig: Rig) -> None:

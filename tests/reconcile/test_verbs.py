@@ -15,6 +15,7 @@ from lxml import etree
 from agent.core import actions
 from agent.core.actions import (
     Action,
+    CopyVolume,
     CreateVolume,
     DefineDomain,
     DeleteConsoleLog,
@@ -33,7 +34,7 @@ from agent.core.actions import (
 )
 from agent.core.facts import Engine
 from agent.core.host import HostError, RawDomain, RawVolume, version
-from agent.core.identity import POOL
+from agent.core.identity import POOL, unfinished
 from agent.core.metadata import DomainMetadata, Power, to_xml
 from agent.core.model import Key
 from agent.images.pipeline import Prepared
@@ -132,6 +133,25 @@ def with_overlay(host: MemoryHost) -> None:
     host.pools[POOL]["top.qcow2"] = Volume(f"{PATH}/top.qcow2", 1, f"{PATH}/{USED}")
 
 
+def with_half_copy(host: MemoryHost) -> None:
+    for name in (NEW, unfinished(NEW)):
+        host.pools[POOL][name] = Volume(f"{PATH}/{name}", 1 << 20, content=b"half")
+
+
+def with_used_half_copy(host: MemoryHost) -> None:
+    with_half_copy(host)
+    host.define(definition(file=NEW))
+
+
+def with_copy(host: MemoryHost) -> None:
+    host.pools[POOL][NEW] = Volume(f"{PATH}/{NEW}", 1 << 20, content=b"written to since")
+
+
+def with_half_source(host: MemoryHost) -> None:
+    name = unfinished(USED)
+    host.pools[POOL][name] = Volume(f"{PATH}/{name}", 512, allocated=512)
+
+
 def nothing(_host: MemoryHost) -> None:
     pass
 
@@ -166,6 +186,10 @@ def prepared(stage: Stage) -> MemoryHost:
 
 def seed(user_data: bytes = b"#cloud-config\n") -> WriteSeed:
     return WriteSeed(HERE, POOL, SEED, "id", "vm", sysprep=False, files={"user-data": user_data})
+
+
+def copy(source: str = USED) -> CopyVolume:
+    return CopyVolume(HERE, POOL, NEW, POOL, source, 1 << 20)
 
 
 CASES = (
@@ -203,6 +227,13 @@ CASES = (
     Case(starved, lambda _: ResumeDomain(HERE, VM, "two"), changes=False),
     Case(nothing, lambda _: CreateVolume(HERE, POOL, NEW, 1 << 30, f"{PATH}/{USED}", "qcow2")),
     Case(nothing, lambda _: CreateVolume(HERE, POOL, USED, 1 << 30), changes=False),
+    Case(off, lambda _: copy()),
+    Case(on, lambda _: copy(), "VolumeInUse", changes=False),
+    Case(with_copy, lambda _: copy(), changes=False),
+    Case(with_half_copy, lambda _: copy()),
+    Case(with_used_half_copy, lambda _: copy(), "VolumeInUse", changes=False),
+    Case(nothing, lambda _: copy("missing"), "VolumeNotFound", changes=False),
+    Case(with_half_source, lambda _: copy(), "VolumeNotFound", changes=False),
     Case(nothing, lambda _: ResizeVolume(HERE, POOL, USED, 1 << 30)),
     Case(nothing, lambda _: ResizeVolume(HERE, POOL, USED, 1), changes=False),
     Case(nothing, lambda _: ResizeVolume(HERE, POOL, NEW, 1), "VolumeNotFound", changes=False),

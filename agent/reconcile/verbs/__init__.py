@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.core.actions import (
     Action,
+    CopyVolume,
     CreateVolume,
     DefineDomain,
     DeleteConsoleLog,
@@ -26,13 +27,14 @@ from agent.core.actions import (
     WriteSeed,
 )
 from agent.reconcile.news import NodeLanes, Submit
-from agent.reconcile.verbs import content, domain, volume
+from agent.reconcile.verbs import content, copying, domain, volume
 from agent.reconcile.verbs.verb import A, Verb
 
 VERBS: Mapping[type[Action], Verb[Any]] = {
     ImportImage: content.Import(),
     WriteSeed: content.Write(),
     CreateVolume: volume.Create(),
+    CopyVolume: copying.Copy(),
     ResizeVolume: volume.Resize(),
     DeleteSeed: volume.Delete(),
     DeleteConsoleLog: volume.Delete(),

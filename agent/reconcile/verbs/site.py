@@ -75,6 +75,8 @@ class Site:
     supply: Supply
     check: Callable[[], None]
     """Raises HostError or ImageError where nothing may be begun any more."""
+    told: Callable[[int], None] = lambda _percent: None
+    """Hears how far a long job is."""
 
     @property
     def node(self) -> Host:
