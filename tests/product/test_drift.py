@@ -515,3 +515,17 @@ def test_a_deleted_volume_is_not_made_anew(on: Rig) -> None:
     assert on.document("namespaces/default/virtualdisks/root.yaml")["status"]["phase"] == "PVCLost"
     assert on.verbs() == []
     assert on.running()
+
+
+def test_a_plan_tells_drift_of_a_machine_that_is_kept(rig: Rig) -> None:
+    kept = machine()
+    kept["metadata"]["annotations"] = {"gitvirt.io/prune": "disabled"}
+    rig.push({"disk.yaml": disk(), "vm.yaml": kept})
+    rig.settle()
+    rig.host.edit(rig.uuid(), EDITS["interface gone"], live=True)
+    rig.settle()
+    assert condition(rig.vm(), "DriftDetected")
+    item = planned(rig, {"vm.yaml": None}, live=True)["vm"]
+    assert item.operation == "held"
+    assert "gitvirt.io/prune" in item.reason
+    assert item.drift

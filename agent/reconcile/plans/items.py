@@ -92,7 +92,8 @@ def listed(
         _explain(items[key], book.records[key], _last(engine, key), request=request)
     for problem in book.held:
         key = _key(problem.resource)
-        items[key] = Item(key, "held", reason=problem.message)
+        item = items.setdefault(key, Item(key, "held"))  # what else is told of it stays true
+        item.operation, item.reason = "held", problem.message
     return [items[key] for key in sorted(items)]
 
 

@@ -62,6 +62,11 @@ class Checks(MachineChecks):
             self.untracked |= self.volumes.keys() - self.declared
         self.untracked -= self.declared
         entries = [path for path in self.rig.documents() if path.startswith("trash/")]
+        held = {
+            item.key.name
+            for item in planned(self.rig).report.items
+            if (item.key.kind, item.operation) == ("VirtualDisk", "held")
+        }
         for name in self.volumes:
             if name in self.declared or name in self.untracked:
                 continue
@@ -72,6 +77,8 @@ class Checks(MachineChecks):
                 continue
             assert terminating in self.rig.documents(), f"{name} is in no ledger"
             document = self.rig.document(terminating)
+            if document["metadata"]["uid"] == uid and disk in held:
+                continue
             assert (document["metadata"]["uid"], document["status"]["phase"]) == (
                 uid,
                 "Terminating",

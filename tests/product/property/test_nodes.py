@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from agent.core.acceptance import FREE_DELETIONS
 from agent.core.host import HostError, RawDomain, Reading
 from agent.core.identity import POOL, disk_volume
 from agent.core.model import Key
@@ -150,8 +151,9 @@ class Fleet(RuleBasedStateMachine):
 
     @rule(name=names, passes=soon)
     def removed(self, name: str, passes: int) -> None:
-        """Its disk stays declared, and so where it is."""
-        if self.wanted.pop(name, None) is not None:
+        """Its disk stays declared, and so where it is. More at once would have to be confirmed."""
+        there = [each for each in NAMES if each not in self.wanted and self.where(each)]
+        if len(there) < FREE_DELETIONS and self.wanted.pop(name, None) is not None:
             self.rig.push({f"{name}.yaml": disk(f"disk-{name}")})
             self.looks(passes)
 
@@ -209,6 +211,8 @@ class Fleet(RuleBasedStateMachine):
         for name in NAMES:
             for node in self.where(name):
                 assert self.home.setdefault(name, node) == node
+            if name not in self.wanted and not self.where(name):
+                self.home.pop(name, None)  # where there is no machine, a new one may be anywhere
 
     @rule()
     def heal(self) -> None:
