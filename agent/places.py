@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from agent.core.identity import POOL
@@ -52,17 +52,20 @@ class Pools:
     """All that a node may have."""
     shared: frozenset[str] = frozenset()
     """Those that hold the same data on each node that has them."""
+    named: Mapping[str, str] = field(default_factory=lambda: {POOL: POOL})
+    """What libvirt calls each that a manifest may name."""
 
     def sharing(self, nodes: Iterable[str], node: str, pool: str) -> tuple[str, ...]:
         """Those of the nodes that have what one has in a pool, itself among them."""
         return tuple(other for other in nodes if other == node or pool in self.shared)
 
     @classmethod
-    def of(cls, pools: Iterable[PoolSettings]) -> Pools:
-        every = tuple(pools)
+    def of(cls, pools: Mapping[str, PoolSettings]) -> Pools:
+        named = {name: pool.pool for name, pool in pools.items()}
         return cls(
-            frozenset({POOL, *(pool.pool for pool in every)}),
-            frozenset(pool.pool for pool in every if pool.shared),
+            frozenset({POOL, *named.values()}),
+            frozenset(pool.pool for pool in pools.values() if pool.shared),
+            {POOL: POOL, **named},
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent import settings
-from agent.places import NodeSettings, PoolSettings
+from agent.places import NodeSettings, Pools, PoolSettings
 from agent.settings import Settings, SettingsError
 
 WHOLE = """\
@@ -44,6 +44,14 @@ def test_nodes_and_pools_are_read_in_their_order(tmp_path: Path) -> None:
         ("local", PoolSettings("gitvirt")),
         ("nfs", PoolSettings("vms", shared=True)),
     ]
+
+
+def test_a_manifest_names_pools_by_the_settings_and_always_the_one_of_most() -> None:
+    assert Pools().named == Pools.of({}).named == {"gitvirt": "gitvirt"}
+    found = Pools.of({"nfs": PoolSettings("vms", shared=True), "local": PoolSettings("gitvirt")})
+    assert found.named == {"gitvirt": "gitvirt", "nfs": "vms", "local": "gitvirt"}
+    assert found.names == {"gitvirt", "vms"}
+    assert found.shared == {"vms"}
 
 
 def test_without_them_there_is_the_one_host_of_connect(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def addresses(settings: Settings) -> Mapping[str, str]:
 
 def pools(settings: Settings) -> Pools:
     """The storage pools that a node may have."""
-    return Pools.of(settings.pools.values())
+    return Pools.of(settings.pools)
 
 
 def opened(settings: Settings, *, later: bool = False) -> dict[str, Host]:

@@ -14,7 +14,9 @@ _ROOT = uuid.UUID("3a9c8f1e-6f55-4d0e-9f0d-7f6c1c4be0a2")
 POOL = "gitvirt"
 LONGEST_NAME = 64
 UID_LENGTH = 36
-DISK_FORMAT = ".qcow2"
+QCOW2, RAW = "qcow2", "raw"
+_DISK = re.compile(r"(\.[1-9][0-9]*)?\.(qcow2|raw)\Z")
+"""What the names of disks' volumes end with."""
 _IMAGE = re.compile(r"[0-9a-f]{64}\.(qcow2|raw|iso)")
 
 
@@ -74,22 +76,42 @@ def disk_volumes(fleet: str) -> str:
     return f"{fleet}_disk_"
 
 
-def disk_volume(fleet: str, key: Key, uid: str) -> str:
-    return f"{disk_prefix(fleet, key)}{uid}{DISK_FORMAT}"
+def disk_volume(fleet: str, key: Key, uid: str, volume_format: str = QCOW2, number: int = 0) -> str:
+    """`number` tells volumes of one disk apart that has been moved: 0 is the one that it was made
+    with.
+    """
+    moved = f".{number}" if number else ""
+    return f"{disk_prefix(fleet, key)}{uid}{moved}.{volume_format}"
 
 
 def is_disk_volume(fleet: str, name: str, serial_number: str) -> bool:
-    """True for the volume name that this fleet gives to the disk that guests see with that serial
+    """True for the volume names that this fleet gives to the disk that guests see with that serial
     number.
     """
-    uid = name[-UID_LENGTH - len(DISK_FORMAT) : -len(DISK_FORMAT)]
-    return name.startswith(disk_volumes(fleet)) and serial(uid) == serial_number
+    return name.startswith(disk_volumes(fleet)) and serial(disk_uid(name)) == serial_number
+
+
+def disk_uid(name: str) -> str:
+    """Uid of the disk that a volume is of; empty for names that no disk's volume has."""
+    end = _DISK.search(name)
+    return name[: end.start()][-UID_LENGTH:] if end else ""
+
+
+def disk_format(name: str) -> str:
+    """Format of a disk's volume."""
+    return name.rpartition(".")[2]
+
+
+def disk_number(name: str) -> int:
+    """The number that tells a disk's volume from its others."""
+    end = _DISK.search(name)
+    return int((end[1] if end and end[1] else ".0").removeprefix("."))
 
 
 def prefix_of(name: str) -> str:
     """What `disk_prefix` is of a disk's volume; empty for names that no disk's volume has."""
-    end = len(name) - UID_LENGTH - len(DISK_FORMAT)
-    return name[: max(end, 0)] if name.endswith(DISK_FORMAT) else ""
+    end = _DISK.search(name)
+    return name[: end.start()][:-UID_LENGTH] if end else ""
 
 
 def image_prefix(fleet: str) -> str:

@@ -43,6 +43,10 @@ NODES: Table[None, tuple[str, ...]] = Table("nodes")
 """Names of all nodes that are configured, in their order."""
 SHARED: Table[None, frozenset[str]] = Table("shared")
 """Storage pools that hold the same data on each node that has them."""
+POOLS: Table[None, Mapping[str, str]] = Table("pools")
+"""What libvirt calls each storage pool that classes may name. Where it is not stated, as in a plan
+of somebody who has no settings, every name is libvirt's own.
+"""
 ANY_NODE: Table[None, bool] = Table("any-node")
 """True where a plan asks no host: a node may be able to do anything."""
 
@@ -76,13 +80,15 @@ stands still, and agent.yaml says so.
 FORMER: Table[str, str] = Table("former")
 """UUID of the host that had a name in the ledger's agent.yaml."""
 POOL_PATH: Table[tuple[str, str], str] = Table("pool-path")
-"""Folder of a pool, by (node, pool)."""
+"""Folder of an active pool, by (node, pool)."""
 FREE: Table[tuple[str, str], int] = Table("free")
 """Bytes that are free in a pool, by (node, pool); known only while a guest waits for space."""
 VOLUME: Table[tuple[str, str, str], RawVolume] = Table("volume")
 """By (node, pool, volume)."""
 VOLUME_AT: Table[tuple[str, str], tuple[str, ...]] = Table("volume-at")
 """Nodes that have a volume, by (pool, volume)."""
+DISK_VOLUMES: Table[str, tuple[tuple[str, str], ...]] = Table("disk-volumes")
+"""Volumes of a disk as (pool, volume), on whatever node, by uid of the disk."""
 VOLUMES_OF: Table[tuple[str, str], tuple[str, ...]] = Table("volumes-of")
 """Seeds and console logs of a VM, by (node, uid of the VM)."""
 OVERLAYS: Table[tuple[str, str], tuple[str, ...]] = Table("overlays")

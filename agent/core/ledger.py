@@ -23,6 +23,11 @@ PLANS = "plans/"
 LONGEST_PATH = 255
 """Bytes; names are ASCII."""
 
+VOLUME = "volume"
+"""Field of a status: pool, name and format of the volume that a disk lies in. It is not there where
+that is the one that every disk had once: in the pool gitvirt, in format qcow2, and never moved.
+"""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -33,10 +38,13 @@ class Record:
 
     @property
     def identity(self) -> str:
-        """What has to be known of an object before anything is made of it: its uid, and the node
-        that it belongs to where there are several.
+        """What has to be known of an object before anything is made of it: its uid, the node that
+        it belongs to where there are several, and the volume of a disk where that is not the one
+        that its uid says.
         """
-        return f"{self.obj.uid} {self.status.get(HOME, '')}".strip()
+        volume = self.status.get(VOLUME, {})
+        where = (self.status.get(HOME, ""), volume.get("pool", ""), volume.get("name", ""))
+        return " ".join(filter(None, (self.obj.uid, *where)))
 
 
 def path_of(catalogue: Catalogue, key: Key) -> str:

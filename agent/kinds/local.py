@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.core.facts import View
 from agent.core.host import RawNode
 from agent.core.identity import POOL
-from agent.core.known import FORMER, NODE, NODES, POOL_PATH, UNREACHABLE
+from agent.core.known import FORMER, NODE, NODES, POOL_PATH, POOLS, UNREACHABLE
 from agent.core.model import Condition, Json, Key
 from agent.core.status import conditions
 
@@ -23,6 +23,8 @@ class Place:
 
     node: RawNode
     pool_path: str
+    folders: Mapping[str, str] = field(default_factory=dict)
+    """Of the other active storage pools that disks may lie in, by libvirt's name for each."""
 
     @property
     def name(self) -> str:
@@ -30,6 +32,11 @@ class Place:
 
     def path(self, volume: str) -> str:
         return f"{self.pool_path}/{volume}"
+
+    def holds(self, path: str) -> bool:
+        """True for what lies in one of its storage pools."""
+        folder = path.rpartition("/")[0]
+        return folder == self.pool_path or folder in self.folders.values()
 
 
 def labels(view: View, node: str) -> Mapping[str, str]:
@@ -57,7 +64,11 @@ def place(view: View, name: str) -> Place | None:
     """A node as it was read last; None before the first time."""
     node: RawNode | None = view.read(NODE, name)
     path: str | None = view.read(POOL_PATH, (name, POOL))
-    return Place(node, path) if node is not None and path else None
+    if node is None or not path:
+        return None
+    pools = {*(view.read(POOLS, None) or {}).values()} - {POOL}
+    folders = {pool: view.read(POOL_PATH, (name, pool)) for pool in sorted(pools)}
+    return Place(node, path, {pool: folder for pool, folder in folders.items() if folder})
 
 
 def away(view: View, name: str) -> str:
@@ -99,14 +110,14 @@ def bearing(view: View, name: str) -> str:
     return next((other for other, node in pairs if node is not None and node.host == host), name)
 
 
-def unknown(previous: Mapping[str, Json], why: str, kinds: frozenset[str]) -> Mapping[str, Json]:
+def unknown(
+    previous: Mapping[str, Json], why: str, kinds: frozenset[str], reason: str = NODE_NOT_READY
+) -> Mapping[str, Json]:
     """The status of something on a node that is away: what was known stays, but for the conditions
     of these kinds, of which nobody can tell any more whether they hold.
     """
     told = [
-        Condition(condition.type, "Unknown", NODE_NOT_READY, why)
-        if condition.type in kinds
-        else condition
+        Condition(condition.type, "Unknown", reason, why) if condition.type in kinds else condition
         for condition in conditions(previous)
     ]
     return {**previous, "conditions": told}

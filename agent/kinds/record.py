@@ -51,8 +51,10 @@ class KindRecord:
     """Manifests that hold by themselves and not beside each other."""
     farewell: Callable[[Record, Set[Key]], str] = lambda _each, _staying: ""
     """What becomes of an object that is deleted, and of its data; told what stays."""
-    volumes: Callable[[str, Record], Iterable[tuple[str, int, int]]] = lambda _fleet, _each: ()
-    """Volumes that the ledger says are there: name, capacity and bytes stored."""
+    lies: Callable[[str, Record], Iterable[tuple[str, str]]] = lambda _fleet, _each: ()
+    """Volumes that the object's own data is in, whether they are there or not: pool and name."""
+    volumes: Callable[[str, Record], Iterable[tuple[str, str, int, int]]] = lambda _fleet, _each: ()
+    """Volumes that the ledger says are there: pool, name, capacity and bytes stored."""
     needed: Callable[[str, Record], str | None] | None = None
     """The volume with image data that an object needs: empty if none, None while nobody knows."""
     lacking: Callable[[Record], str] = lambda _: ""

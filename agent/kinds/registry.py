@@ -15,6 +15,7 @@ from agent.kinds import (
     module_config,
     node,
     secret,
+    storage_class,
     virtual_disk,
     virtual_image,
     virtual_machine,
@@ -27,7 +28,7 @@ from agent.kinds.suspension import suspendable
 
 RECORDS: Mapping[str, KindRecord] = {
     "Node": node.RECORD,
-    "StorageClass": KindRecord(),
+    "StorageClass": storage_class.RECORD,
     "ModuleConfig": module_config.RECORD,
     "Secret": secret.RECORD,
     "VirtualMachineClass": virtual_machine_class.RECORD,
@@ -69,6 +70,11 @@ def completed(manifest: Manifest) -> bool:
 def farewell(entry: Record, staying: Set[Key]) -> str:
     """What becomes of an object that is deleted, and of its data."""
     return RECORDS[entry.obj.key.kind].farewell(entry, staying)
+
+
+def lies(fleet: str, entry: Record) -> tuple[tuple[str, str], ...]:
+    """Pool and name of each volume that an object's own data is in, whether it is there or not."""
+    return tuple(RECORDS[entry.obj.key.kind].lies(fleet, entry))
 
 
 def needed(fleet: str, records: Iterable[Record]) -> frozenset[str] | None:

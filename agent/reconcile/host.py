@@ -214,7 +214,8 @@ class HostSide:
     def _look_for_space(self, uuid: str, *, starved: bool) -> None:
         """What was free before a guest found no space says nothing."""
         if starved and uuid not in self._starved:
-            self._engine.put(FREE, (self.name, POOL), None)
+            for pool in self._pools:
+                self._engine.put(FREE, (self.name, pool), None)
             self._space_at = 0.0
             self._starved.add(uuid)
         elif not starved:
@@ -223,7 +224,8 @@ class HostSide:
     def _read_space(self) -> Task:
         def read() -> SpaceRead | None:
             try:
-                return SpaceRead(self.name, POOL, self._host.free_space(POOL))
+                free = {pool: self._host.free_space(pool) for pool in sorted(self._pools)}
+                return SpaceRead(self.name, free)
             except HostError as error:
                 log.debug("node %s: %s", self.name, error)
                 return None  # it is asked again

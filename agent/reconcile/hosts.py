@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from agent.core.facts import Engine
 from agent.core.host import Host, HostEvent, RawNode
-from agent.core.known import FORMER, NODES, SHARED, UNREACHABLE
+from agent.core.known import FORMER, NODES, POOLS, SHARED, UNREACHABLE
 from agent.core.model import Json
 from agent.core.nodes import Told, told
 from agent.places import Pools
@@ -50,6 +50,7 @@ class Hosts:
         """Nodes that the ledger tells of and no setting does."""
         engine.put(NODES, None, tuple(hosts))
         engine.put(SHARED, None, pools.shared or None)
+        engine.put(POOLS, None, pools.named)
 
     # -- what is known ---------------------------------------------------------------------------
 

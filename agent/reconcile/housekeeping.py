@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 
 from agent.core.actions import EraseVolume
 from agent.core.facts import Engine
-from agent.core.identity import POOL, disk_volume
+from agent.core.identity import POOL
 from agent.core.jobs import Job
 from agent.core.known import JOB, VOLUME_AT
 from agent.core.ledger import Record
 from agent.core.model import Desired, Key
 from agent.core.nodes import HOME
 from agent.core.volumes import users_of
-from agent.kinds.registry import IMPORTING, needed, outlived
+from agent.kinds.registry import IMPORTING, lies, needed, outlived
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
 from agent.reconcile.hosts import Hosts
@@ -33,8 +33,8 @@ ERASE_AGAIN = 600.0
 """Seconds until a volume that could not be deleted is tried again."""
 GRACE = 3600.0
 """Seconds for which nothing may need image data before it is deleted."""
-Volume = tuple[str, str]
-"""Node and name; all lie in one pool."""
+Volume = tuple[str, str, str]
+"""Node, pool and name."""
 VOLUME = "Volume"
 """Kind of the keys under which volumes are deleted here; no manifest has it."""
 
@@ -114,52 +114,56 @@ class Housekeeping:
 
     def ended(self, outcome: Outcome, now: float) -> None:
         """A volume was deleted, or could not be."""
-        volume = outcome.key.namespace, outcome.key.name
+        pool, _, name = outcome.key.name.rpartition("/")
+        volume = outcome.key.namespace, pool, name
         self.busy.discard(volume)
         uid = self._erased.pop(volume, "")
         trash = self._book.trash
         self.wake()
         if outcome.failed:
             self._times.retry[volume] = now + ERASE_AGAIN
-            log.warning("volume %s: %s", volume[1], outcome.message)
+            log.warning("volume %s: %s", name, outcome.message)
             if uid in trash.entries:
                 trash.keep(uid, outcome.reason, outcome.message, now)
             return
-        log.info("volume %s: deleted", volume[1])
+        log.info("volume %s: deleted", name)
         self._times.retry.pop(volume, None)
-        if uid and not self._nodes_of(volume[1]):
+        if uid in trash.entries and not self._left(trash.entries[uid]):
             trash.remove(uid)
 
     # -- the trash ---------------------------------------------------------------------------
 
     def _trashed(self, uid: str, record: Record, now: float) -> None:
         trash = self._book.trash
-        name = disk_volume(self._fleet, record.obj.key, uid)
         if now < trash.due(record, self._retention):
             return
-        if not (nodes := self._erasable(uid, record, name, now)):
+        if not (volumes := self._erasable(uid, record, now)):
             return
         if trash.erasing(uid):
-            for node in nodes:
-                self._erased[node, name] = uid
-                self._erase(node, name)
+            for volume in volumes:
+                self._erased[volume] = uid
+                self._erase(volume)
             return
-        users = self._users(name, nodes)
+        users = sorted({user for volume in volumes for user in self._users(volume)})
         if users:
-            self._times.retry.update({(node, name): now + ERASE_AGAIN for node in nodes})
+            self._times.retry.update(dict.fromkeys(volumes, now + ERASE_AGAIN))
             message = f"Its volume is kept: {', '.join(users)} refers to it."
             trash.keep(uid, "VolumeInUse", message, now)
         else:
             trash.mark(uid, now)
 
-    def _erasable(self, uid: str, record: Record, name: str, now: float) -> tuple[str, ...]:
-        """The nodes on which a disk of the trash is to be erased now: those that have its volume,
-        and the one that had it last, whatever it shows. None as long as one cannot be read that may
-        have it, or was tried just now.
+    def _erasable(self, uid: str, record: Record, now: float) -> tuple[Volume, ...]:
+        """The volumes of an object of the trash that are to be erased now: on the nodes that have
+        them, and on the one that had them last, whatever it shows. None as long as one cannot be
+        read that may have one, or was tried just now.
         """
         hosts = self._hosts
         home: str = record.status.get(HOME, "")
-        nodes = {*self._nodes_of(name), *([home] if home else ())}
+        own = lies(self._fleet, record)
+        nodes = {
+            *(node for each in own for node in self._nodes_of(*each)),
+            *([home] if home else ()),
+        }
         away = sorted(node for node in nodes if not hosts.reachable(node))
         if not nodes:
             away = list(hosts.away)
@@ -167,25 +171,32 @@ class Housekeeping:
             message = f"Its volume is kept until node {', '.join(away)} can be read."
             self._book.trash.keep(uid, "NodeNotReady", message, now)
             return ()
-        chosen = tuple(sorted(nodes)) or hosts.names[:1]
-        return () if any((at, name) in self._times.retry for at in chosen) else chosen
+        chosen = sorted(nodes) or hosts.names[:1]
+        volumes = tuple((node, *each) for each in own for node in chosen)
+        return () if any(volume in self._times.retry for volume in volumes) else volumes
 
-    def _nodes_of(self, name: str) -> tuple[str, ...]:
-        return self._engine.get(VOLUME_AT, (POOL, name)) or ()
+    def _nodes_of(self, pool: str, name: str) -> tuple[str, ...]:
+        return self._engine.get(VOLUME_AT, (pool, name)) or ()
 
-    def _users(self, name: str, nodes: Iterable[str]) -> tuple[str, ...]:
-        """Whoever refers to a volume on these nodes, or on those that have the same data."""
-        seen = {other for node in nodes for other in self._hosts.sharing(node, POOL)}
+    def _left(self, record: Record) -> bool:
+        """True while something of an object is on a node that shows it."""
+        return any(self._nodes_of(*each) for each in lies(self._fleet, record))
+
+    def _users(self, volume: Volume) -> tuple[str, ...]:
+        """Whoever refers to a volume on its node, or on those that have the same data."""
+        node, pool, name = volume
+        seen = self._hosts.sharing(node, pool)
         domains = (raw for node in seen for raw in self._world.domains(node).values())
         volumes = (volume for node in seen for volume in self._world.volumes(node).values())
         return tuple(sorted({*users_of(name, domains, volumes)}))
 
-    def _erase(self, node: str, name: str) -> None:
-        if (node, name) in self.busy:
+    def _erase(self, volume: Volume) -> None:
+        if volume in self.busy:
             return
-        self.busy.add((node, name))
-        key = Key(VOLUME, node, name)
-        ticket = Ticket(key, 0, (EraseVolume(node, POOL, name),))  # pragma: no mutate: it has none
+        self.busy.add(volume)
+        node, pool, name = volume
+        key = Key(VOLUME, node, f"{pool}/{name}")
+        ticket = Ticket(key, 0, (EraseVolume(node, pool, name),))  # pragma: no mutate: it has none
         work = reported(self._post, lambda: self._executor.run(ticket), ticket.failed)
         lane(ticket.actions, self._lanes.at(node))(work)
 
@@ -195,13 +206,13 @@ class Housekeeping:
         times = self._times
         times.unneeded = {key: times.unneeded.get(key, now) for key in self._unneeded(desired)}
         due = [key for key, first in times.unneeded.items() if now >= first + GRACE]
-        for node, name in (key for key in due if key not in times.retry):
-            if not self._hosts.reachable(node):
+        for volume in (key for key in due if key not in times.retry):
+            if not self._hosts.reachable(volume[0]):
                 continue
-            if self._users(name, (node,)):
-                times.retry[node, name] = now + ERASE_AGAIN
+            if self._users(volume):
+                times.retry[volume] = now + ERASE_AGAIN
             else:
-                self._erase(node, name)
+                self._erase(volume)
 
     def _unneeded(self, desired: Desired) -> list[Volume]:
         """Image data on the hosts that no object needs; none while that is not known for sure."""
@@ -213,7 +224,7 @@ class Housekeeping:
         names = needed(self._fleet, self._objects())
         if names is None:
             return []
-        return [(node, name) for node, name in there if name not in names]
+        return [(node, POOL, name) for node, name in there if name not in names]
 
     def _unknown(self, desired: Desired) -> bool:
         """True if a manifest that does not hold may be one of an object that nobody knows."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from agent.core.acceptance import Identity
 from agent.core.domain_xml import parse
 from agent.core.host import RawDomain
-from agent.core.identity import DISK_FORMAT, disk_prefix, domain_uuid, operation_uid
+from agent.core.identity import disk_prefix, disk_uid, domain_uuid, operation_uid
 from agent.core.ledger import Record
 from agent.core.metadata import NAMESPACE, DomainMetadata, from_domain
 from agent.core.model import Key, Manifest
@@ -77,7 +77,7 @@ class Origins:
             return {}
         prefix = disk_prefix(self._fleet, key)
         named = self._world.named.get(prefix, ())
-        volumes = {name[len(prefix) : -len(DISK_FORMAT)]: name for name in named}
+        volumes = {disk_uid(name): name for name in named}
         volumes = {uid: name for uid, name in volumes.items() if uid not in self._trash.entries}
         if len(volumes) < 2:  # pragma: no mutate: it is only quicker
             return volumes

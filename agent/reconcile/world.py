@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
+from typing import TypeVar
 
 from agent.core.facts import Engine
 from agent.core.host import GuestInfo, RawDomain, RawVolume, Reading
 from agent.core.identity import (
     POOL,
+    disk_uid,
     disk_volumes,
     finished,
     is_image_data,
@@ -19,6 +21,7 @@ from agent.core.identity import (
     unfinished,
 )
 from agent.core.known import (
+    DISK_VOLUMES,
     DOMAIN,
     DOMAIN_AT,
     DOMAIN_NAME,
@@ -35,6 +38,8 @@ from agent.core.known import (
     Table,
 )
 from agent.core.volumes import written_by
+
+N = TypeVar("N", bound=str | tuple[str, str])
 
 _AGENT_CONNECTED = re.compile(r"name=.org\.qemu\.guest_agent\.0. state=.connected.")
 """Found without parsing: this is asked of every domain at every read."""
@@ -78,9 +83,8 @@ class GuestRead(Observation):
 @dataclass(frozen=True)
 class SpaceRead(Observation):
     node: str
-    pool: str
-    free: int
-    """Bytes."""
+    free: Mapping[str, int]
+    """Bytes, by pool."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,8 @@ class World:
         """Number of the last full read of a node."""
         self._volumes: dict[str, dict[tuple[str, str], RawVolume]] = {}
         """By node, and pool and name."""
+        self._pools: dict[str, frozenset[str]] = {}
+        """Names of the active pools of a node."""
         self.image_data: set[tuple[str, str]] = set()
         """(node, volume) of everything that this fleet imported."""
         self.mute: frozenset[tuple[str, str]] = frozenset()
@@ -144,7 +150,8 @@ class World:
             case GuestRead():
                 self._engine.put(GUEST, (seen.node, seen.uuid), seen.info)
             case SpaceRead():
-                self._engine.put(FREE, (seen.node, seen.pool), seen.free)
+                for pool, free in seen.free.items():
+                    self._engine.put(FREE, (seen.node, pool), free)
             case NodeLost():
                 pass  # what was read of it stays known
 
@@ -163,8 +170,11 @@ class World:
     def _reading(self, number: int, reading: Reading) -> None:
         node = reading.node.name
         self._engine.put(NODE, node, reading.node)
+        for pool in self._pools.get(node, frozenset()) - reading.pools.keys():
+            self._engine.put(POOL_PATH, (node, pool), None)
         for pool, path in reading.pools.items():
             self._engine.put(POOL_PATH, (node, pool), path)
+        self._pools[node] = frozenset(reading.pools)
         for uuid in [uuid for uuid in self.domains(node) if uuid not in reading.domains]:
             self._domain(number, node, uuid, None)
         for uuid, raw in reading.domains.items():
@@ -241,11 +251,15 @@ class World:
     def _indexed(self, node: str, pool: str, name: str, *, there: bool) -> None:
         """Remember where a volume that is new is found, or forget one that is gone."""
         self._amend(VOLUME_AT, (pool, name), node, there=there)
+        if name.startswith(disk_volumes(self._fleet)):
+            somewhere = self._engine.get(VOLUME_AT, (pool, name)) is not None
+            self._amend(DISK_VOLUMES, disk_uid(name), (pool, name), there=somewhere)
+            known = self._engine.get(DISK_VOLUMES, disk_uid(name)) or ()
+            self._name(name, there=any(other == name for _, other in known))
         if pool != POOL:
-            return  # nothing of ours lies there
+            return  # nothing else of ours lies there
         if is_image_data(self._fleet, name):
             (self.image_data.add if there else self.image_data.discard)((node, name))
-        self._name(name, there=self._engine.get(VOLUME_AT, (pool, name)) is not None)
         if owner := self._owner(name):
             self._amend(VOLUMES_OF, (node, owner), name, there=there)
 
@@ -254,12 +268,10 @@ class World:
         if path and path.rpartition("/")[2].startswith(disk_volumes(self._fleet)):
             self._amend(OVERLAYS, (node, path), name, there=there)
 
-    def _amend(self, table: Table[K, tuple[str, ...]], key: K, name: str, *, there: bool) -> None:
+    def _amend(self, table: Table[K, tuple[N, ...]], key: K, name: N, *, there: bool) -> None:
         """Add a name to a sorted list that is a fact, or take it out."""
-        known = self._engine.get(table, key)
-        names = {*(known or ())} - {name}
-        if there:
-            names.add(name)
+        known: tuple[N, ...] = self._engine.get(table, key) or ()
+        names = {*known, name} if there else {*known} - {name}
         self._engine.put(table, key, tuple(sorted(names)) or None)
 
     def _name(self, name: str, *, there: bool) -> None:

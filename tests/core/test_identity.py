@@ -29,6 +29,7 @@ def test_names_are_for_ever() -> None:
     assert reboot == "25123528-6b0c-567d-877a-059b63582dc9"
     assert identity.serial(UID) == "0a128bf1d1f7e95535fdd920378741cb"
     assert identity.disk_volume("f", DISK, UID) == VOLUME
+    assert identity.disk_volume("f", DISK, UID, "raw", 2) == f"f_disk_ns_disk_{UID}.2.raw"
     assert identity.image_volume("f", "0" * 64, "raw") == f"f_image_{'0' * 64}.raw"
     assert identity.seed_volume("f", UID, "1") == f"f_seed_{UID}_1.iso"
     assert identity.console_log("f", UID) == f"f_console_{UID}.log"
@@ -54,7 +55,9 @@ def test_a_long_name_is_shortened_with_a_digest_of_all_of_it(name: str, part: st
         (VOLUME, "f_disk_ns_disk_"),
         (f"a{UID}.qcow2", "a"),
         (f"{UID}.qcow2", ""),
-        (VOLUME.replace(".qcow2", ".raw"), ""),
+        (VOLUME.replace(".qcow2", ".raw"), "f_disk_ns_disk_"),
+        (VOLUME.replace(".qcow2", ".12.qcow2"), "f_disk_ns_disk_"),
+        (VOLUME.replace(".qcow2", ".iso"), ""),
         ("short.qcow2", ""),
     ],
 )
@@ -66,6 +69,7 @@ def test_a_disks_volume_tells_whose_it_is(name: str, prefix: str) -> None:
     ("fleet", "name", "uid", "ours"),
     [
         ("f", VOLUME, UID, True),
+        ("f", VOLUME.replace(".qcow2", ".3.raw"), UID, True),
         ("g", VOLUME, UID, False),
         ("f", VOLUME, UID[::-1], False),
         ("f", f"x{VOLUME}", UID, False),

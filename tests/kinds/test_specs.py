@@ -22,6 +22,7 @@ import pytest
 from agent.core.model import Key, Manifest
 from agent.core.schema import Catalogue
 from agent.kinds.registry import RECORDS
+from agent.kinds.storage_class.spec import StorageClassSpec
 from agent.kinds.virtual_disk.spec import DiskSpec
 from agent.kinds.virtual_image.spec import ImageSpec, NamespacedImageSpec
 from agent.kinds.virtual_machine.spec import MachineSpec
@@ -35,6 +36,7 @@ VIEWS: Mapping[str, type] = {
     "VirtualDisk": DiskSpec,
     "VirtualImage": NamespacedImageSpec,
     "ClusterVirtualImage": ImageSpec,
+    "StorageClass": StorageClassSpec,
 }
 CATALOGUE = Catalogue.load()
 KINDS = Path(__file__).parents[2] / "agent" / "kinds"
@@ -42,8 +44,10 @@ PLAIN = {"string": str, "integer": int, "boolean": bool}
 
 
 def spec_of(kind: str) -> Mapping[str, Any]:
-    schema: Mapping[str, Any] = CATALOGUE.kinds[kind].schema["properties"]["spec"]
-    return schema
+    """A kind of Kubernetes' own may have its fields beside its name."""
+    schema: Mapping[str, Any] = CATALOGUE.kinds[kind].schema
+    spec: Mapping[str, Any] = schema["properties"].get("spec", schema)
+    return spec
 
 
 def alternatives(hint: Any) -> set[Any]:

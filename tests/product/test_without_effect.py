@@ -28,13 +28,9 @@ WITHOUT_EFFECT = {
         machine(liveMigrationPolicy="AlwaysSafe"),
         "spec.liveMigrationPolicy",
     ),
-    "namespaces/default/virtualdisks/data.yaml": (
-        manifest("VirtualDisk", "data", in_class("1Gi", "fast")),
-        "spec.persistentVolumeClaim.storageClassName",
-    ),
     "cluster/storageclasses/fast.yaml": (
         other("storage.k8s.io/v1", "StorageClass", "fast", provisioner="a", parameters={"x": "y"}),
-        "parameters",
+        "parameters.x",
     ),
     "cluster/nodes/tainted.yaml": (
         other("v1", "Node", "tainted", spec={"taints": [{"key": "a", "effect": "NoExecute"}]}),

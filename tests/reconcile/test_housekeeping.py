@@ -97,10 +97,10 @@ class House:
             task()
         began = self.tickets[before:]
         assert all(isinstance(each.actions[0], EraseVolume) for each in began)
-        return [each.key.name for each in began]
+        return [each.key.name.removeprefix(f"{POOL}/") for each in began]
 
     def end(self, name: str, now: float, failed: str = "") -> None:
-        key = Key(VOLUME, NODE.name, name)
+        key = Key(VOLUME, NODE.name, f"{POOL}/{name}")
         self.keeping.ended(Outcome(key, 0, failed=failed, reason=failed, message="a sentence"), now)
 
     def write(self) -> None:
@@ -186,7 +186,7 @@ def test_what_was_deleted_is_erased_after_its_time_and_in_two_steps() -> None:
     made.keeping.wake()
     assert made.run(RETENTION) == [GONE]
     assert made.tickets[0].actions == (EraseVolume(NODE.name, POOL, GONE),)
-    assert made.keeping.busy == {(NODE.name, GONE)}
+    assert made.keeping.busy == {(NODE.name, POOL, GONE)}
     made.keeping.wake()
     assert made.run(RETENTION) == []  # it is under way
     made.end(GONE, RETENTION)
@@ -229,7 +229,7 @@ def test_a_disk_goes_from_the_trash_once_no_node_has_it() -> None:
     for node in made.hosts.names:
         assert made.book.trash.entries
         made.world.observe(VolumeRead(node, POOL, GONE, None))
-        made.keeping.ended(Outcome(Key(VOLUME, node, GONE), 0), NOW)
+        made.keeping.ended(Outcome(Key(VOLUME, node, f"{POOL}/{GONE}"), 0), NOW)
     assert made.book.trash.entries == {}
 
 

@@ -9,7 +9,14 @@ import pytest
 from agent.core.facts import Engine
 from agent.core.host import RawDomain, RawVolume, Reading
 from agent.core.identity import POOL
-from agent.core.known import DOMAIN, DOMAIN_AT, VOLUME_AT, VOLUMES_OF
+from agent.core.known import (
+    DISK_VOLUMES,
+    DOMAIN,
+    DOMAIN_AT,
+    POOL_PATH,
+    VOLUME_AT,
+    VOLUMES_OF,
+)
 from agent.reconcile.world import DomainRead, FullRead, NodeLost, VolumeRead, World
 from tests.memory_host import NODE
 
@@ -142,3 +149,28 @@ def test_volumes_are_found_by_what_a_disks_name_begins_with(world: World) -> Non
     assert world.named == {"default_disk_team_data_": {two}}
     volume(two, there=False)
     assert world.named == {}
+
+
+def test_the_volumes_of_a_disk_are_found_in_every_pool_by_its_uid(
+    world: World, engine: Engine
+) -> None:
+    uid = "1" * 36
+    one, two = f"default_disk_a_b_{uid}.qcow2", f"default_disk_a_b_{uid}.1.raw"
+    for pool, name in ((POOL, one), ("vms", two), ("vms", f"other_disk_a_b_{uid}.qcow2")):
+        world.observe(VolumeRead(NODE.name, pool, name, RawVolume(pool, name, f"/{name}", 1, 1)))
+    assert engine.get(DISK_VOLUMES, uid) == ((POOL, one), ("vms", two))
+    assert world.named == {"default_disk_a_b_": {one, two}}
+    world.observe(VolumeRead("node-2", "vms", two, RawVolume("vms", two, f"/{two}", 1, 1)))
+    for node in ("node-2", NODE.name):
+        assert engine.get(DISK_VOLUMES, uid) == ((POOL, one), ("vms", two))
+        world.observe(VolumeRead(node, "vms", two, None))
+    assert engine.get(DISK_VOLUMES, uid) == ((POOL, one),)
+    assert world.named == {"default_disk_a_b_": {one}}
+
+
+def test_a_pool_that_is_not_active_any_more_has_no_folder(world: World, engine: Engine) -> None:
+    world.observe(FullRead(1, Reading(NODE, {}, {}, {POOL: "/", "nfs": "/nfs"})))
+    assert engine.get(POOL_PATH, (NODE.name, "nfs")) == "/nfs"
+    world.observe(FullRead(2, Reading(NODE, {}, {}, {POOL: "/"})))
+    assert engine.get(POOL_PATH, (NODE.name, "nfs")) is None
+    assert engine.get(POOL_PATH, (NODE.name, POOL)) == "/"

@@ -3,7 +3,7 @@ by a decision here.
 """
 
 from agent.kinds.record import KindRecord
-from agent.kinds.virtual_disk.data import farewell, needed, volumes
+from agent.kinds.virtual_disk.data import farewell, lies, needed, volumes
 from agent.kinds.virtual_disk.decide import DiskData, decide, overlays, users
 from agent.kinds.virtual_disk.validation import CHECKS
 
@@ -13,6 +13,7 @@ RECORD = KindRecord(
     decide=lambda _: decide,
     checks=CHECKS,
     farewell=farewell,
+    lies=lies,
     volumes=volumes,
     needed=needed,
     hindrances=frozenset(("DatasourceReady", "Resizing")),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Set
 
-from agent.core.identity import disk_volume
 from agent.core.ledger import Record
 from agent.core.model import Key
 from agent.core.quantity import to_bytes
+from agent.kinds.virtual_disk.volume import recorded
 from agent.kinds.virtual_image import LOST, needed_as
 
 TO_THE_TRASH = "goes to the trash; its data stays"
@@ -18,11 +18,17 @@ def needed(fleet: str, record: Record) -> str | None:
     return needed_as(fleet, record, record.status.get("import", {}))
 
 
-def volumes(fleet: str, record: Record) -> Iterator[tuple[str, int, int]]:
-    """The volume that the ledger says is there: name, capacity and bytes stored."""
+def lies(fleet: str, record: Record) -> Iterator[tuple[str, str]]:
+    """The volume that its data is in, whether it is there or not: pool and name."""
+    volume = recorded(fleet, record.obj.key, record.obj.uid, record.status)
+    yield volume.pool, volume.name
+
+
+def volumes(fleet: str, record: Record) -> Iterator[tuple[str, str, int, int]]:
+    """The volume that the ledger says is there: pool, name, capacity and bytes stored."""
     if record.status.get("phase") not in LOST and "capacity" in record.status:
-        name = disk_volume(fleet, record.obj.key, record.obj.uid)
-        yield name, to_bytes(record.status["capacity"]), 1
+        for pool, name in lies(fleet, record):
+            yield pool, name, to_bytes(record.status["capacity"]), 1
 
 
 def farewell(record: Record, staying: Set[Key]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from agent.core.actions import Action, CreateVolume, ResizeVolume
 from agent.core.facts import Decision, View
 from agent.core.host import RawVolume
-from agent.core.identity import POOL, disk_volume
+from agent.core.identity import POOL, QCOW2
 from agent.core.jobs import held
 from agent.core.known import (
     ATTACHED,
@@ -26,15 +26,15 @@ from agent.core.nodes import HOME
 from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.local import Place, several, unknown
 from agent.kinds.protection import kept
-from agent.kinds.storage_class import storage_class
+from agent.kinds.storage_class import Storage, ready, storage
 from agent.kinds.virtual_disk.location import (
-    PROVISIONED,
     Location,
     belongs,
     location,
     made_from,
 )
 from agent.kinds.virtual_disk.spec import DiskSource, disk_spec
+from agent.kinds.virtual_disk.volume import PROVISIONED, Stored, recorded
 from agent.kinds.virtual_image import ImageData, imported
 
 SECTOR = 512
@@ -51,6 +51,12 @@ class DiskData:
     paths: Mapping[str, str]
     """Where its volume is, by node."""
     capacity: int
+    pool: str = POOL
+    """libvirt's name for the pool of its volume."""
+    volume: str = ""
+    """Name of its volume."""
+    format: str = QCOW2
+    """qcow2 or raw."""
 
 
 @dataclass
@@ -93,20 +99,24 @@ def decide(disk: Object, view: View) -> Decision:
     if disk.deleted:
         return _delete(previous, attached, users=users(disk.key, view))
     report = _Report()
-    where = location(disk, view)
+    claim = disk_spec(disk.spec).get("persistentVolumeClaim", {})
+    its_class = storage(claim.get("storageClassName", ""), view)
+    where = location(disk, its_class, view)
     at = where.at
     if at is None and previous.get("phase"):
         # what was known stays: that there was a volume, above all
         if not several(view):
             return Decision()
         return Decision(status=unknown(previous, where.why, _OF_ITS_NODE), ok=False)
+    if where.closed and previous.get("phase") in PROVISIONED:
+        told = unknown(previous, where.closed, _OF_ITS_NODE, "StorageClassIsNotReady")
+        return Decision(status=told, ok=False)
     if at is None:
         report.reason, report.message = "ProvisioningNotStarted", where.why
     else:
-        _provision(disk, view, where, at, report)
+        _provision(disk, its_class, view, where, at, report)
     chosen = bool(report.export or report.actions or previous.get(HOME))
-    volume = _volume(disk, view, at) if at else None
-    claim = disk_spec(disk.spec).get("persistentVolumeClaim", {})
+    volume = _volume(where, view)
     status: dict[str, Any] = {
         "phase": report.phase,
         "capacity": format_bytes(volume.capacity) if volume else "",
@@ -114,6 +124,7 @@ def decide(disk: Object, view: View) -> Decision:
         "attachedToVirtualMachines": attached,
         "target": {"persistentVolumeClaimName": volume.name} if volume else {},
         "import": report.facts,
+        **_lies(disk, where, view, chosen=chosen or report.phase in PROVISIONED),
         **belongs(view, at, chosen=chosen),
         "conditions": [
             report.source,
@@ -121,7 +132,7 @@ def decide(disk: Object, view: View) -> Decision:
             if report.export
             else Condition("Ready", "False", report.reason, report.message),
             _in_use(attached),
-            *storage_class(claim.get("storageClassName"), view, "StorageClassNotReady"),
+            *ready(its_class, "StorageClassNotReady"),
             *report.more,
         ],
     }
@@ -136,9 +147,19 @@ def decide(disk: Object, view: View) -> Decision:
     )
 
 
-def _volume(disk: Object, view: View, at: Place) -> RawVolume | None:
-    name = disk_volume(view.fleet, disk.key, disk.uid)
-    volume: RawVolume | None = view.read(VOLUME, (at.name, POOL, name))
+def _lies(disk: Object, where: Location, view: View, *, chosen: bool) -> dict[str, Json]:
+    """What the status says of the volume: written before it is made."""
+    volume = where.volume
+    known = recorded(view.fleet, disk.key, disk.uid, view.previous(disk.key))
+    return volume.told(view.fleet, disk.key, disk.uid) if chosen or volume == known else {}
+
+
+def _volume(where: Location, view: View) -> RawVolume | None:
+    """The disk's volume; None if it is not there, or nobody can tell."""
+    if where.at is None:
+        return None
+    stored = where.volume
+    volume: RawVolume | None = view.read(VOLUME, (where.at.name, stored.pool, stored.name))
     return volume
 
 
@@ -148,20 +169,23 @@ def _needs(disk: Object, view: View, at: Place | None) -> dict[Fact, Any]:
     return IMAGE_AT.states((key, disk.key), at.name) if key and at and several(view) else {}
 
 
-def _provision(disk: Object, view: View, where: Location, at: Place, report: _Report) -> None:
-    volume = _volume(disk, view, at)
+def _provision(
+    disk: Object, its_class: Storage, view: View, where: Location, at: Place, report: _Report
+) -> None:
+    stored, volume = where.volume, _volume(where, view)
     previous = view.previous(disk.key)
     job = view.job(disk.key)
     if volume is not None:
         report.phase, report.progress = "Ready", "100%"
         report.facts = previous.get("import", {})
-        report.export = DiskData(where.paths, volume.capacity)
+        export = DiskData(where.paths, volume.capacity, stored.pool, stored.name, stored.format)
+        report.export = export
         _grow(disk, volume, view, at, report)
     elif previous.get("phase") in PROVISIONED and "CreateVolume" not in job.busy:
         # never made anew by itself: an empty disk in place of a lost one would hide the loss
         report.phase, report.reason = "PVCLost", "PVCLost"
         report.message = (
-            f"The disk's volume is gone from pool {POOL} of node {at.name}: bring it "
+            f"The disk's volume is gone from pool {stored.pool} of node {at.name}: bring it "
             "back under its name, or delete and create the disk."
         )
     elif "CreateVolume" in job.busy:
@@ -171,11 +195,13 @@ def _provision(disk: Object, view: View, where: Location, at: Place, report: _Re
         report.phase = "Pending" if job.retry else "Failed"
         report.reason, report.message = "ProvisioningFailed", job.error
         report.wake, report.waiting = (job.retry_at, True) if job.retry else (None, False)
+    elif problem := its_class.problem or where.closed:
+        report.reason, report.message = "StorageClassIsNotReady", problem
     else:
-        _create(disk, view, at, report)
+        _create(disk, stored, view, at, report)
 
 
-def _create(disk: Object, view: View, at: Place, report: _Report) -> None:
+def _create(disk: Object, stored: Stored, view: View, at: Place, report: _Report) -> None:
     spec = disk_spec(disk.spec)
     size = spec.get("persistentVolumeClaim", {}).get("size")
     source = spec.get("dataSource")
@@ -201,8 +227,8 @@ def _create(disk: Object, view: View, at: Place, report: _Report) -> None:
     report.message = "The volume is about to be made."
     create = CreateVolume(
         node=at.name,
-        pool=POOL,
-        name=disk_volume(view.fleet, disk.key, disk.uid),
+        pool=stored.pool,
+        name=stored.name,
         capacity=capacity,
         backing_path=data.paths.get(at.name, ""),
         backing_format=data.driver,
@@ -291,7 +317,7 @@ def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Repor
         return
     report.phase, report.waiting = "Resizing", True
     report.more.append(Condition("Resizing", "True", "InProgress"))
-    report.actions = (ResizeVolume(at.name, POOL, volume.name, wanted),)
+    report.actions = (ResizeVolume(at.name, volume.pool, volume.name, wanted),)
 
 
 def _attached(disk: Object, view: View) -> list[dict[str, Json]]:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.core.facts import View
-from agent.core.identity import POOL, disk_volume
-from agent.core.known import SHARED, VOLUME, VOLUME_AT
+from agent.core.known import POOL_PATH, SHARED, VOLUME, VOLUME_AT
 from agent.core.model import Key, Object
 from agent.core.nodes import HOME
 from agent.kinds.local import (
@@ -21,13 +20,18 @@ from agent.kinds.local import (
     several,
     unread,
 )
+from agent.kinds.storage_class import Storage
 from agent.kinds.virtual_disk.spec import disk_spec
+from agent.kinds.virtual_disk.volume import PROVISIONED, Stored, stored
 from agent.kinds.virtual_image import ImageData, device_key
 
-PROVISIONED = ("Ready", "Resizing", "PVCLost")
 COPIES = (
     "The nodes {} each have a volume of this disk, and nothing tells which one is right: delete "
     "the other with `virsh vol-delete`."
+)
+CLOSED = (
+    "Storage pool {0} of node {1} is not there, or not active: start it with "
+    "`virsh pool-start {0}`."
 )
 
 
@@ -36,23 +40,29 @@ class Location:
     """`at` is None where nothing can be done; then `why` says why, in a sentence."""
 
     at: Place | None
+    volume: Stored
+    """The volume that it has, or is to have."""
     paths: Mapping[str, str] = field(default_factory=dict)
     """Where its volume can be opened, by node."""
     why: str = ""
+    closed: str = ""
+    """Why its pool cannot be used on that node, in a sentence; empty if it can."""
 
 
-def location(disk: Object, view: View) -> Location:
-    name = disk_volume(view.fleet, disk.key, disk.uid)
-    there = view.read(VOLUME_AT, (POOL, name)) or ()
-    shared = POOL in (view.read(SHARED, None) or ())
+def location(disk: Object, its_class: Storage, view: View) -> Location:
+    volume = stored(disk, its_class, view)
+    there = view.read(VOLUME_AT, (volume.pool, volume.name)) or ()
+    shared = volume.pool in (view.read(SHARED, None) or ())
     node, why = _node(disk, there, view, shared=shared)
     why = why or (away(view, node) if node else "")
     at = place(view, node) if node and not why else None
     if at is None:
-        return Location(None, why=why)
+        return Location(None, volume, why=why)
+    if volume.pool and not view.read(POOL_PATH, (at.name, volume.pool)):
+        return Location(at, volume, closed=CLOSED.format(volume.pool, at.name))
     with_it = [node for node in there if shared and not away(view, node)] or [at.name]
-    volumes = ((node, view.read(VOLUME, (node, POOL, name))) for node in with_it)
-    return Location(at, {node: volume.path for node, volume in volumes if volume is not None})
+    raws = ((node, view.read(VOLUME, (node, volume.pool, volume.name))) for node in with_it)
+    return Location(at, volume, {node: raw.path for node, raw in raws if raw is not None})
 
 
 def _node(disk: Object, there: tuple[str, ...], view: View, *, shared: bool) -> tuple[str, str]:

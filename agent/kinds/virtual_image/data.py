@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from agent.core.identity import image_volume
+from agent.core.identity import POOL, image_volume
 from agent.core.ledger import Record
 from agent.core.model import Json
 from agent.kinds.virtual_image.spec import image_spec
@@ -31,10 +31,10 @@ def needed_as(fleet: str, record: Record, facts: Mapping[str, Json]) -> str | No
     return None if record.status.get("phase", "") in _UNKNOWN else ""
 
 
-def volumes(fleet: str, record: Record) -> Iterator[tuple[str, int, int]]:
-    """The volume that the ledger says is there: name, capacity and bytes stored."""
+def volumes(fleet: str, record: Record) -> Iterator[tuple[str, str, int, int]]:
+    """The volume that the ledger says is there: pool, name, capacity and bytes stored."""
     status = record.status
     size = status.get("size", {})
     if status.get("phase") not in LOST and status.get("digest") and size:
         name = image_volume(fleet, status["digest"], status["format"])
-        yield name, int(size["unpackedBytes"]), int(size["storedBytes"])
+        yield POOL, name, int(size["unpackedBytes"]), int(size["storedBytes"])

@@ -12,7 +12,7 @@ from agent.core.known import IMAGE_AT, MADE_FROM, USERS, VOLUME_AT
 from agent.core.model import Condition, Key, Object
 from agent.kinds.local import NOT_READY, Place, missing, places, several, unknown
 from agent.kinds.protection import kept
-from agent.kinds.storage_class import storage_class
+from agent.kinds.storage_class import ready, storage
 from agent.kinds.virtual_image.source import Imported, imported
 from agent.kinds.virtual_image.spec import image_spec
 
@@ -50,9 +50,8 @@ def decide(image: Object, view: View) -> Decision:
     state = imported(image, source["http"], known, view, wanted)
     status = _status(state, in_use=bool(users))
     claim = spec.get("persistentVolumeClaim", {})
-    status["conditions"] += storage_class(
-        claim.get("storageClassName"), view, "StorageClassNotFound"
-    )
+    its_class = storage(claim.get("storageClassName", ""), view)
+    status["conditions"] += ready(its_class, "StorageClassNotFound")
     return Decision(
         status=status,
         actions=(state.action,) if state.action else (),

@@ -244,7 +244,7 @@ def _device(
                 f"{key} lies on {moved} in {other}, as after a snapshot taken by hand: a guest "
                 "that wrote to the disk itself would damage it. Merge it first."
             )
-    return Device(path, "qcow2", serial(obj.uid), boot=boot), data.capacity
+    return Device(path, data.format, serial(obj.uid), boot=boot), data.capacity
 
 
 def _not_here(key: Key, data: ImageData | DiskData, at: Place) -> str:

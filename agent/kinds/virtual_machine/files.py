@@ -84,7 +84,7 @@ def elsewhere(shown: Seen, fleet: str, at: Place) -> tuple[Disk, ...]:
 
 def _at_home(disk: Disk, fleet: str, at: Place) -> bool:
     name = disk.path.rpartition("/")[2]
-    return disk.path == at.path(name) and is_disk_volume(fleet, name, disk.serial)
+    return at.holds(disk.path) and is_disk_volume(fleet, name, disk.serial)
 
 
 def hindrance(needs: Dependencies, shown: Seen, fleet: str, at: Place, view: View) -> Dependencies:

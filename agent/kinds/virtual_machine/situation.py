@@ -9,14 +9,20 @@ from typing import Any
 from agent.core.annotations import DRIFT, REPORT
 from agent.core.changes import sealed
 from agent.core.facts import View
-from agent.core.identity import domain_name
+from agent.core.identity import POOL, domain_name
 from agent.core.jobs import Job
 from agent.core.ledger import is_redacted
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json, Object
 from agent.core.schema import Kind
 from agent.kinds.local import Place
-from agent.kinds.virtual_machine.dependencies import Dependencies, all_there, dependencies
+from agent.kinds.virtual_disk import DiskData
+from agent.kinds.virtual_machine.dependencies import (
+    Dependencies,
+    all_there,
+    dependencies,
+    disks,
+)
 from agent.kinds.virtual_machine.files import hindrance, keeps_back
 from agent.kinds.virtual_machine.location import Location
 from agent.kinds.virtual_machine.power import Running
@@ -70,6 +76,8 @@ class Situation:
     """
     sealed: Mapping[str, object]
     """The wanted spec as metadata holds it."""
+    pools: tuple[str, ...]
+    """Storage pools that its disks lie in."""
     job: Job
     previous: Mapping[str, Json]
     kept: str
@@ -124,10 +132,17 @@ def situation(
         needs=needs,
         as_defined=needs.ready or _as_defined(vm, shown.memory, view, at),
         sealed=_sealed(rules, vm, shown.memory),
+        pools=_pools(vm, view),
         job=view.job(vm.key),
         previous=view.previous(vm.key),
         kept=keeps_back(vm, shown, fleet, at) if vm.deleted else "",
     )
+
+
+def _pools(vm: Object, view: View) -> tuple[str, ...]:
+    """Where nobody knows, it is the one of most."""
+    known = (view.export(DiskData, disk) for disk in disks(vm, vm.spec))
+    return tuple(sorted({data.pool for data in known if data is not None})) or (POOL,)
 
 
 def _sealed(rules: Kind, vm: Object, memory: DomainMetadata | None) -> dict[str, Any]:

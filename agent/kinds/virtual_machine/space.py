@@ -23,9 +23,9 @@ def resumed(case: Situation, view: View) -> tuple[tuple[ResumeDomain, ...], floa
     raw, running = case.seen.raw, case.running
     if raw is None or running is None or not raw.starved:
         return (), None
-    free: int | None = view.read(FREE, (case.at.name, POOL))
-    if free is None or free < ENOUGH:
-        return (), None  # the next look at the pool is a fact that is new
+    free = [view.read(FREE, (case.at.name, pool)) for pool in case.pools]
+    if any(each is None or each < ENOUGH for each in free):
+        return (), None  # the next look at the pools is a fact that is new
     last = case.job.done.get(RESUME, 0.0)  # pragma: no mutate: long before any
     again = last + AGAIN
     if case.now < again:
@@ -35,8 +35,9 @@ def resumed(case: Situation, view: View) -> tuple[tuple[ResumeDomain, ...], floa
 
 def sentence(case: Situation) -> str:
     """Why the guest stands still, and what lets it go on."""
+    folders = {POOL: case.at.pool_path, **case.at.folders}
+    pools = " and ".join(f"{pool} ({folders.get(pool, 'not active')})" for pool in case.pools)
     return (
         f"The guest is paused: node {case.at.name} had no space left for what it wrote. Free some "
-        f"in storage pool {POOL} ({case.at.pool_path}): it goes on by itself once "
-        f"{format_bytes(ENOUGH)} are free."
+        f"in storage pool {pools}: it goes on by itself once {format_bytes(ENOUGH)} are free."
     )

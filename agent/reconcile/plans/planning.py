@@ -186,10 +186,10 @@ def _remembered_volumes(
 ) -> None:
     """The volumes that the ledger says are there; of images it does not say on which nodes."""
     at = (_home(record, nodes),) if catalogue.kinds[record.obj.key.kind].keeps_data else nodes
-    for name, capacity, physical in RECORDS[record.obj.key.kind].volumes(fleet, record):
-        volume = RawVolume(POOL, name, f"{FOLDER}/{name}", capacity, physical)
+    for pool, name, capacity, physical in RECORDS[record.obj.key.kind].volumes(fleet, record):
+        volume = RawVolume(pool, name, f"{FOLDER}/{name}", capacity, physical)
         for node in at:
-            world.observe(VolumeRead(node, POOL, name, volume))
+            world.observe(VolumeRead(node, pool, name, volume))
 
 
 def related(

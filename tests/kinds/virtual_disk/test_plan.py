@@ -284,7 +284,7 @@ def test_one_that_never_was_there_is_made(phase: str) -> None:
 def test_a_disk_that_is_there_can_be_opened(size: Json) -> None:
     facts = {**THERE, (known.STATUS, KEY): {"phase": "Ready", "import": FACTS}}
     found = decided(decide, disk(size), facts)
-    assert found.export == DiskData({NODE.name: VOLUME.path}, GIB)
+    assert found.export == DiskData({NODE.name: VOLUME.path}, GIB, POOL, NAME, "qcow2")
     assert found.status == {
         "phase": "Ready",
         "capacity": "1Gi",
@@ -311,7 +311,7 @@ def test_it_grows(size: Json, capacity: int) -> None:
     assert condition(found, "Resizing") == Condition("Resizing", "True", "InProgress")
     assert found.waiting
     assert found.ok  # it can be opened all the while
-    assert found.export == DiskData({NODE.name: VOLUME.path}, GIB)
+    assert found.export == DiskData({NODE.name: VOLUME.path}, GIB, POOL, NAME, "qcow2")
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,7 @@ def situation(
         "now": NOW,
         "as_defined": True,
         "sealed": SPEC,
+        "pools": (POOL,),
         "job": IDLE,
         "needs": NEEDS,
         "previous": {},

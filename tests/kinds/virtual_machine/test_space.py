@@ -40,6 +40,16 @@ def test_a_guest_that_found_no_space_goes_on_once_there_is_enough(
     assert resumed(case, view) == (expected, again)
 
 
+@pytest.mark.parametrize(("free", "expected"), [(64 * MIB, RESUME), (0, ()), (None, ())])
+def test_there_must_be_space_in_every_pool_that_its_disks_lie_in(
+    free: int | None, expected: Any
+) -> None:
+    case = situation("paused", reason="ioerror", pools=(POOL, "vms"))
+    view = view_of({(FREE, (NODE.name, POOL)): 1 << 40, (FREE, (NODE.name, "vms")): free})
+    assert resumed(case, view) == (expected, None)
+    assert "in storage pool gitvirt (/pool) and vms (not active)" in sentence(case)
+
+
 def test_it_says_how_much_that_is_and_where() -> None:
     found = sentence(situation())
     assert "storage pool gitvirt (/pool)" in found

@@ -1,0 +1,11 @@
+"""StorageClass: a name for one of the storage pools that the agent's settings allow, and the rules
+for the disks that lie in it.
+"""
+
+from agent.kinds.record import KindRecord
+from agent.kinds.storage_class.choice import Storage, ready, storage
+from agent.kinds.storage_class.decide import decide
+
+__all__ = ["RECORD", "Storage", "ready", "storage"]
+
+RECORD = KindRecord(decide=lambda _: decide)

@@ -1,0 +1,39 @@
+"""Decide about one class: which pool it means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agent.core.facts import Decision, View
+from agent.core.identity import POOL
+from agent.core.known import POOLS
+from agent.core.model import Condition, Object
+from agent.kinds.storage_class.spec import storage_class_spec
+
+NO_POOL = (
+    "parameters.pool names {}, which the agent's setting pools does not have ({}): add it to the "
+    "settings, or name another one."
+)
+
+
+@dataclass(frozen=True)
+class ClassData:
+    """What disks have to know of their class."""
+
+    pool: str
+    """libvirt's name for its storage pool; empty where the settings have none of that name."""
+    problem: str = ""
+    """What is wrong with it, in a sentence."""
+
+
+def decide(its_class: Object, view: View) -> Decision:
+    if its_class.deleted:
+        return Decision(status={}, gone=True)
+    name = storage_class_spec(its_class.manifest.content).get("parameters", {}).get("pool", POOL)
+    pools = view.read(POOLS, None)
+    pool = name if pools is None else pools.get(name, "")
+    if pool:
+        return Decision(status={}, export=ClassData(pool))
+    problem = NO_POOL.format(name, ", ".join(sorted(pools or ())))
+    condition = Condition("Ready", "False", "StoragePoolNotFound", problem)
+    return Decision(status={"conditions": [condition]}, export=ClassData("", problem), ok=False)

@@ -1,0 +1,62 @@
+"""The volume that a disk lies in. The ledger says which one; where it does not, whatever volume of
+the disk is there, and for a disk that is new its class says where it is to be made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agent.core.facts import View
+from agent.core.identity import POOL, QCOW2, disk_format, disk_volume
+from agent.core.known import DISK_VOLUMES
+from agent.core.ledger import VOLUME
+from agent.core.model import Json, Key, Object
+from agent.kinds.storage_class import Storage
+
+PROVISIONED = ("Ready", "Resizing", "PVCLost")
+MAKING = frozenset(("CreateVolume",))
+"""Verbs that make a disk's first volume."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A disk's volume, whether it is there or not."""
+
+    pool: str
+    """libvirt's name for it."""
+    name: str
+    format: str = QCOW2
+    """qcow2 or raw."""
+
+    def told(self, fleet: str, disk: Key, uid: str) -> dict[str, Json]:
+        """The part of a status that says where the disk lies."""
+        if self == first(fleet, disk, uid):
+            return {}
+        return {VOLUME: {"pool": self.pool, "name": self.name, "format": self.format}}
+
+
+def first(fleet: str, disk: Key, uid: str, pool: str = POOL, volume_format: str = QCOW2) -> Stored:
+    """The volume that a disk is made with."""
+    return Stored(pool, disk_volume(fleet, disk, uid, volume_format), volume_format)
+
+
+def recorded(fleet: str, disk: Key, uid: str, status: Mapping[str, Json]) -> Stored:
+    """The volume that a status tells of."""
+    told = status.get(VOLUME)
+    if not told:
+        return first(fleet, disk, uid)
+    return Stored(str(told["pool"]), str(told["name"]), str(told["format"]))
+
+
+def stored(disk: Object, its_class: Storage, view: View) -> Stored:
+    """The volume that a disk has, or is to have."""
+    previous = view.previous(disk.key)
+    known = recorded(view.fleet, disk.key, disk.uid, previous)
+    if previous.get("phase") in PROVISIONED or MAKING & {*view.job(disk.key).busy}:
+        return known
+    there = view.read(DISK_VOLUMES, disk.uid) or ()
+    if not there or (known.pool, known.name) in there:
+        return known if there else first(view.fleet, disk.key, disk.uid, its_class.pool)
+    found_pool, name = there[0]
+    return Stored(found_pool, name, disk_format(name))

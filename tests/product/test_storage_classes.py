@@ -1,0 +1,148 @@
+"""Disks in the pools that storage classes name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.core.domain_xml import parse
+from agent.core.identity import disk_volume
+from agent.core.model import Key
+from agent.places import Pools, PoolSettings
+from tests.memory_host import MemoryHost, Volume
+from tests.memory_repository import MemoryRepository
+from tests.rig import START, STATUS, Rig, condition, disk, machine
+
+DAY = 86400.0
+GITVIRT, VMS = "gitvirt", "vms"
+POOLS = Pools.of({"nvme": PoolSettings(VMS)})
+PATH = "namespaces/default/virtualdisks/data.yaml"
+
+
+def storage_class(name: str = "fast", pool: str = "nvme", **more: Any) -> dict[str, Any]:
+    metadata = {"name": name, "annotations": more.pop("annotations", {})}
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": metadata,
+        "provisioner": "gitvirt.io",
+        "parameters": {"pool": pool},
+        **more,
+    }
+
+
+def in_class(name: str, disk_name: str = "data", size: str = "1Gi") -> dict[str, Any]:
+    made = disk(disk_name, size=size)
+    made["spec"]["persistentVolumeClaim"]["storageClassName"] = name
+    return made
+
+
+def volume(rig: Rig, name: str = "data") -> str:
+    uid = rig.document(f"namespaces/default/virtualdisks/{name}.yaml")["metadata"]["uid"]
+    return disk_volume("default", Key("VirtualDisk", "default", name), uid)
+
+
+def source(rig: Rig, vm: str = "vm") -> str:
+    """The file of the machine's only disk."""
+    raw = rig.host.read_domain(rig.uuid(vm))
+    assert raw is not None
+    (found,) = parse(raw.inactive_xml).iterfind("devices/disk[@device='disk']/source")
+    return str(found.get("file"))
+
+
+@pytest.fixture
+def pooled(tmp_path: Path) -> Rig:
+    """A host with a second pool, which the settings name."""
+    host = MemoryHost()
+    host.pools[VMS] = {}
+    return Rig(tmp_path, host, pools=POOLS)
+
+
+def test_a_machine_runs_from_a_disk_in_the_pool_of_its_class(pooled: Rig) -> None:
+    rig = pooled
+    rig.push({"a.yaml": [storage_class(), in_class("fast"), machine(disks=("data",))]})
+    assert rig.settle().wrong == ()
+    name = volume(rig)
+    assert name in rig.host.pools[VMS]
+    assert name not in rig.host.pools[GITVIRT]
+    assert source(rig) == f"/var/lib/libvirt/{VMS}/{name}"
+    assert rig.running()
+    assert condition(rig.vm(), "DriftDetected") == {}
+    assert rig.document(PATH)["status"]["volume"]["pool"] == VMS
+    rig.verbs()
+    rig.start()  # another agent finds all as it is
+    rig.settle()
+    assert rig.verbs() == []
+
+
+def test_a_disk_and_its_pool_are_found_again_after_the_ledger_was_lost(pooled: Rig) -> None:
+    rig = pooled
+    rig.push({"a.yaml": [storage_class(), in_class("fast"), machine(disks=("data",))]})
+    rig.settle()
+    before = rig.document(PATH)
+    rig.verbs()
+    assert isinstance(rig.repo, MemoryRepository)
+    del rig.repo.refs[STATUS]
+    rig.start()
+    rig.settle()
+    after = rig.document(PATH)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["status"]["volume"] == before["status"]["volume"]
+    assert rig.verbs() == []
+
+
+def test_a_deleted_disk_is_erased_from_its_own_pool_after_its_time(pooled: Rig) -> None:
+    rig = pooled
+    rig.push({"a.yaml": [storage_class(), disk("other")], "data.yaml": in_class("fast")})
+    rig.settle()
+    name = volume(rig)
+    rig.push({"data.yaml": None})
+    rig.settle()
+    assert name in rig.host.pools[VMS]
+    rig.push({"data.yaml": in_class("fast")})  # a revert brings it back
+    rig.settle()
+    assert volume(rig) == name
+    assert rig.document(PATH)["status"]["volume"]["pool"] == VMS
+    rig.push({"data.yaml": None})
+    rig.settle()
+    rig.now = START + 8 * DAY
+    rig.settle()
+    assert rig.host.pools[VMS] == {}
+    assert not any(path.startswith("trash/") for path in rig.documents())
+
+
+def test_nothing_of_others_in_that_pool_is_touched(pooled: Rig) -> None:
+    rig = pooled
+    rig.host.pools[VMS]["theirs.qcow2"] = theirs = Volume(f"/var/lib/libvirt/{VMS}/x", 1)
+    rig.push({"a.yaml": [storage_class(), in_class("fast")]})
+    rig.settle()
+    rig.now = START + 8 * DAY
+    rig.settle()
+    assert rig.host.pools[VMS]["theirs.qcow2"] is theirs
+
+
+def test_a_disk_grows_in_its_pool(pooled: Rig) -> None:
+    rig = pooled
+    rig.push({"a.yaml": [storage_class(), in_class("fast")]})
+    rig.settle()
+    rig.push({"a.yaml": [storage_class(), in_class("fast", size="2Gi")]})
+    rig.settle()
+    assert rig.host.pools[VMS][volume(rig)].capacity == 2 << 30
+
+
+def test_a_pool_that_nobody_has_keeps_the_disk_waiting_and_nothing_else(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, pools=POOLS)
+    rig.push({"a.yaml": [storage_class(), in_class("fast"), disk(), machine()]})
+    rig.agent.reconciler.look_at_git()
+    for _ in range(10):
+        rig.step()
+    assert rig.running()
+    ready = condition(rig.document(PATH), "Ready")
+    assert ready["reason"] == "StorageClassIsNotReady"
+    assert "virsh pool-start vms" in ready["message"]
+    rig.host.pools[VMS] = {}
+    rig.now += 400  # the next full read
+    rig.settle()
+    assert rig.document(PATH)["status"]["phase"] == "Ready"
