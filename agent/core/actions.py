@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from agent.core.addresses import bare
+from agent.core.image_sources import ImageSource
 
 
 @dataclass(frozen=True)
@@ -55,26 +55,16 @@ class DefinitionAction(DomainAction):
 
 @dataclass(frozen=True)
 class ImportImage(Action):
-    """Download, check and store image data: a job that may take long."""
+    """Bring, check and store image data: a job that may take long."""
 
     pool: str
-    url: str = field(repr=False)
-    """With credentials, if it takes any."""
-    checksums: Mapping[str, str]
-    ca_bundle: str | None
+    source: ImageSource
     volume_prefix: str
     """The volume is named `<prefix><digest>.<format>`, so that equal data is stored once a node."""
     volume: str = ""
     """The volume that it must be, where another node has it already."""
     size: int = 0
     """Bytes of that volume."""
-
-    @property
-    def source(self) -> tuple[str, Mapping[str, str], str | None]:
-        """What is downloaded, and what it must be: equal for what gives the same data, whoever
-        asks for it.
-        """
-        return bare(self.url), self.checksums, self.ca_bundle
 
 
 @dataclass(frozen=True)

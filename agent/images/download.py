@@ -5,12 +5,13 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from urllib3 import BaseHTTPResponse
 from urllib3.util import Timeout
 
+from agent.core.image_sources import HttpSource
 from agent.images.errors import ImageError, address
 from agent.images.request import Client, Reach, Target
 from agent.images.spool import Sink
@@ -37,17 +38,6 @@ __all__ = [
     "lined",
     "verify",
 ]
-
-
-@dataclass(frozen=True)
-class HttpSource:
-    """`checksums`: md5, sha1, sha256, sha512, streebog256 or streebog512 -> hex in either case,
-    of the file as served. `ca_bundle`: PEM text, trusted beside the system's authorities.
-    """
-
-    url: str
-    checksums: Mapping[str, str] = field(default_factory=dict)
-    ca_bundle: str | None = None
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent.core.image_sources import HttpSource
 from agent.images.convert import CONVERTED, to_qcow2
-from agent.images.download import PATIENCE, HttpSource, Patience, Progress, download
+from agent.images.download import PATIENCE, Patience, Progress, download
 from agent.images.errors import ImageError
 from agent.images.inspect import ImageFile, inspect
 from agent.images.request import Reach
 from agent.images.spool import new_file, sha256_of, sweep
 from agent.images.unpack import unpack
 
-__all__ = ["HttpSource", "ImageError", "Prepared", "Reach", "fetch", "sweep"]
+__all__ = ["ImageError", "Prepared", "Reach", "fetch", "sweep"]
 
 
 @dataclass(frozen=True)

@@ -149,9 +149,9 @@ class Acting:
     def _call_off(self, ticket: Ticket, decision: Decision | None) -> None:
         """End a download that is not wanted any more."""
         wanted = decision.actions if decision is not None else ()
-        sources = [action.source for action in wanted if isinstance(action, ImportImage)]
+        sources = [action.source.identity for action in wanted if isinstance(action, ImportImage)]
         for action in ticket.actions:
-            if isinstance(action, ImportImage) and action.source not in sources:
+            if isinstance(action, ImportImage) and action.source.identity not in sources:
                 if not ticket.called_off.is_set():
                     log.info("%s: the download is called off: nothing needs it now", ticket.key)
                 ticket.called_off.set()

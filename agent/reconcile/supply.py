@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
-from agent.core.actions import ImportImage, WriteSeed
+from agent.core.actions import WriteSeed
+from agent.core.image_sources import ImageSource
 from agent.core.model import Key
-from agent.images.pipeline import HttpSource, Reach, fetch
+from agent.images.request import Reach
 from agent.images.seed import nocloud, sysprep
 from agent.reconcile.news import ProgressNews
-from agent.reconcile.verbs.site import Content, Image
-
-CHUNK = 1024 * 1024
+from agent.reconcile.sources import Errand, brought
+from agent.reconcile.sources.errand import Told
+from agent.reconcile.verbs.site import Content, Image, Site
 
 
 @dataclass(frozen=True)
@@ -36,33 +37,17 @@ class Supplier:
     source: Source
     key: Key
     unwanted: Callable[[], bool]
-    """True once a download is to end early."""
+    """True once what is brought is not wanted any more."""
 
     def told(self) -> Told:
         return Told(self.key, self.source.tell)
 
-    @contextmanager
-    def image(self, action: ImportImage) -> Iterator[Image]:
-        told = self.told()
-        prepared = fetch(
-            HttpSource(action.url, action.checksums, action.ca_bundle),
-            self.source.spool,
-            told.progress,
-            self.unwanted,
-            self.source.limit,
-            reach=self.source.reach,
-            trouble=told.trouble,
+    def image(self, source: ImageSource, site: Site) -> AbstractContextManager[Image]:
+        wide = self.source
+        return brought(
+            source,
+            Errand(site, wide.spool, wide.limit, wide.reach, self.told(), self.unwanted),
         )
-        try:
-            yield Image(
-                prepared.stored_size,
-                _chunks(prepared.path),
-                prepared.digest,
-                prepared.format,
-                prepared.virtual_size,
-            )
-        finally:
-            prepared.path.unlink(missing_ok=True)
 
     def seed(self, action: WriteSeed) -> Content:
         if action.sysprep:
@@ -71,30 +56,3 @@ class Supplier:
             meta = {"instance-id": action.instance_id, "local-hostname": action.hostname}
             data = nocloud(meta, action.files["user-data"])
         return Content(len(data), iter([data]))
-
-
-class Told:
-    """Tells of a long job what is news."""
-
-    def __init__(self, key: Key, tell: Callable[[ProgressNews], None]) -> None:
-        self._last, self._tell = ProgressNews(key, 0), tell
-
-    def progress(self, done: int, total: int | None) -> None:
-        self.percent(done * 100 // total if total else 0)
-
-    def percent(self, done: int) -> None:
-        self._news(replace(self._last, percent=done // 10 * 10, trouble=""))
-
-    def trouble(self, what: str) -> None:
-        self._news(replace(self._last, trouble=what))
-
-    def _news(self, news: ProgressNews) -> None:
-        if news != self._last:
-            self._last = news
-            self._tell(news)
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            yield chunk

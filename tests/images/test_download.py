@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.image_sources import HttpSource
 from agent.images import download as module
-from agent.images.download import Downloaded, HttpSource, Patience, download
+from agent.images.download import Downloaded, Patience, download
 from agent.images.errors import ImageError, address
 from tests.images.conftest import LIMIT, LOOPBACK, MIB, QUICK, never, nothing_left
 from tests.images.server import (

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from agent.images.download import Downloaded, HttpSource, download
+from agent.core.image_sources import HttpSource
+from agent.images.download import Downloaded, download
 from agent.images.errors import ImageError
 from agent.images.hosts import ImageHosts
 from agent.images.request import Reach

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.image_sources import HttpSource
 from agent.core.proxies import Proxies
-from agent.images.download import Downloaded, HttpSource, download
+from agent.images.download import Downloaded, download
 from agent.images.errors import ImageError
 from agent.images.hosts import ImageHosts
 from agent.images.request import Reach

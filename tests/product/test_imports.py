@@ -16,13 +16,14 @@ from agent.core.addresses import hidden
 from agent.core.facts import Decision
 from agent.core.host import RawVolume
 from agent.core.identity import POOL, image_volume
+from agent.core.image_sources import HttpSource
 from agent.core.jobs import Job
 from agent.core.model import Key
 from agent.images.errors import ImageError
 from agent.images.pipeline import Prepared
-from agent.reconcile import supply
 from agent.reconcile.execute import Outcome, Ticket
 from agent.reconcile.news import ProgressNews
+from agent.reconcile.sources import http as http_source
 from agent.reconcile.world import VolumeRead
 from tests.memory_host import Volume
 from tests.rig import Rig, condition, manifest
@@ -48,6 +49,15 @@ def disk(url: str) -> dict[str, Any]:
 
 def digest(url: str) -> str:
     return sha256(hidden(url).encode()).hexdigest()
+
+
+def http(action: ImportImage) -> HttpSource:
+    assert isinstance(action.source, HttpSource)
+    return action.source
+
+
+def address(action: ImportImage) -> str:
+    return http(action).url
 
 
 class Downloads:
@@ -77,10 +87,10 @@ class Downloads:
                 reason="ImagePullFailed",
                 message="no",
             )
-        name = image_volume("default", digest(action.url), "qcow2")
-        size = 2 * GIB if action.url == OLD else GIB
+        name = image_volume("default", digest(address(action)), "qcow2")
+        size = 2 * GIB if address(action) == OLD else GIB
         facts = {
-            "digest": digest(action.url),
+            "digest": digest(address(action)),
             "format": "qcow2",
             "storedBytes": 4,
             "unpackedBytes": size,
@@ -88,7 +98,7 @@ class Downloads:
         volumes = self._rig.host.pools.setdefault(POOL, {})
         volumes[name] = Volume(f"/{name}", size, content=b"data")
         seen = VolumeRead(action.node, POOL, name, RawVolume(POOL, name, f"/{name}", size, 4))
-        result = {**facts, "source": action.source}
+        result = {**facts, "source": action.source.mark}
         return Outcome(ticket.key, ticket.generation, ["ImportImage"], result=result, seen=[seen])
 
     def hold(self, files: dict[str, Any] | None = None) -> None:
@@ -101,7 +111,9 @@ class Downloads:
                 self._rig._tasks.popleft()()
 
     def _starts(self, key: Key, decision: Decision, job: Job) -> None:
-        self.started += [each.url for each in decision.actions if isinstance(each, ImportImage)]
+        self.started += [
+            address(each) for each in decision.actions if isinstance(each, ImportImage)
+        ]
         self._start(key, decision, job)
 
     @property
@@ -185,7 +197,7 @@ def test_the_certificates_of_a_source_are_decoded_also_when_wrapped(rig: Rig) ->
     wrapped["spec"]["dataSource"]["http"]["caBundle"] = encodebytes(pem.encode()).decode()
     rig.push({"image.yaml": wrapped})
     rig.settle()
-    assert [each.ca_bundle for each in asked] == [pem]
+    assert [http(each).ca_bundle for each in asked] == [pem]
 
 
 @pytest.mark.parametrize("kind", [image, disk])
@@ -243,7 +255,7 @@ def test_a_download_that_fails_says_so_while_it_is_tried_again(
         trouble("no answer in time")
         raise ImageError("ImagePullFailed", "gave up", retry=True)
 
-    monkeypatch.setattr(supply, "fetch", fails)
+    monkeypatch.setattr(http_source, "fetch", fails)
     downloads = rig.downloads = deque()
     rig.push({"image.yaml": image(NEW)})
     rig.agent.reconciler.look_at_git()
@@ -278,7 +290,7 @@ def test_data_that_something_lies_on_is_not_replaced(
         path.write_bytes(b"data")
         return Prepared(path, "qcow2", GIB, 4, digest(OLD))
 
-    monkeypatch.setattr(supply, "fetch", fetched)
+    monkeypatch.setattr(http_source, "fetch", fetched)
     rig.step()
     name = image_volume("default", digest(OLD), "qcow2")
     path = f"{rig.host.ensure_pool(POOL)}/{name}"

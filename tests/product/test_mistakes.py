@@ -9,7 +9,7 @@ import pytest
 from lxml import etree
 
 from agent.core.host import GuestInfo
-from agent.reconcile import supply
+from agent.reconcile.sources import http
 from tests.plans import branch
 from tests.rig import OPERATIONS, Rig, condition, disk, machine, manifest, operation, vm_key
 
@@ -154,7 +154,7 @@ def open_channel(root: etree._Element) -> None:
 
 def test_one_in_a_download_stands_in_the_status(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     source = {"dataSource": {"type": "HTTP", "http": {"url": "http://127.0.0.1:9/image"}}}
-    monkeypatch.setattr(supply, "fetch", mistake)
+    monkeypatch.setattr(http, "fetch", mistake)
     image = manifest("VirtualImage", "image", {"storage": "ContainerRegistry", **source})
     rig.push({"image.yaml": image})
     rig.agent.reconciler.look_at_git()

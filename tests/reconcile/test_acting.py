@@ -10,6 +10,7 @@ import pytest
 
 from agent.core.actions import Action, CreateVolume, DefineDomain, ImportImage, StartDomain
 from agent.core.facts import Decision, Engine
+from agent.core.image_sources import HttpSource
 from agent.core.jobs import IDLE, Job, backoff
 from agent.core.known import JOB
 from agent.core.ledger import Record
@@ -26,7 +27,7 @@ NODE = "node"
 NOW = 1000.0
 VM, OTHER = (Key("VirtualMachine", "lab", name) for name in ("vm", "other"))
 CREATE = CreateVolume(NODE, "pool", "volume", 1)
-IMPORT = ImportImage(NODE, "pool", "https://host/image", {}, None, "prefix")
+IMPORT = ImportImage(NODE, "pool", HttpSource("https://host/image"), "prefix")
 START = StartDomain(NODE, "uuid")
 AGAIN = replace(START, again=True)
 
@@ -377,8 +378,8 @@ def test_the_progress_of_what_is_under_way_is_told(bench: Bench) -> None:
     ("wanted", "called_off"),
     [
         ((IMPORT,), False),
-        ((CREATE, replace(IMPORT, url="https://user:word@host/image")), False),
-        ((replace(IMPORT, url="https://host/other"),), True),
+        ((CREATE, replace(IMPORT, source=HttpSource("https://user:word@host/image"))), False),
+        ((replace(IMPORT, source=HttpSource("https://host/other")),), True),
         ((CREATE,), True),
         ((), True),
         (None, True),

@@ -35,13 +35,14 @@ from agent.core.actions import (
 from agent.core.facts import Engine
 from agent.core.host import HostError, RawDomain, RawVolume, version
 from agent.core.identity import POOL, unfinished
+from agent.core.image_sources import HttpSource
 from agent.core.metadata import DomainMetadata, Power, to_xml
 from agent.core.model import Key
 from agent.images.pipeline import Prepared
 from agent.images.request import Reach
-from agent.reconcile import supply
 from agent.reconcile.execute import Executor, Outcome, Ticket, by_itself
 from agent.reconcile.plans.simulate import simulated
+from agent.reconcile.sources import http
 from agent.reconcile.supply import Source
 from agent.reconcile.verbs import VERBS, site
 from agent.reconcile.verbs.site import Sharing
@@ -355,8 +356,8 @@ def imported(tmp_path: Path, patch: pytest.MonkeyPatch) -> ImportImage:
         path.write_bytes(b"data")
         return Prepared(path, "raw", 4, 4, "d" * 64)
 
-    patch.setattr(supply, "fetch", fetched)
-    return ImportImage(HERE, POOL, "https://images.test/a", {}, None, "default_image_")
+    patch.setattr(http, "fetch", fetched)
+    return ImportImage(HERE, POOL, HttpSource("https://images.test/a"), "default_image_")
 
 
 def test_imported_data_is_where_its_result_says_on_the_host_and_in_a_plan(
@@ -367,7 +368,7 @@ def test_imported_data_is_where_its_result_says_on_the_host_and_in_a_plan(
     outcome = executor(tmp_path, host).run(ticket(action))
     done = simulated(action, planned.engine, planned.world)
     assert done.result.keys() == outcome.result.keys()
-    assert done.result["source"] == outcome.result["source"] == action.source
+    assert done.result["source"] == outcome.result["source"] == action.source.mark
     for each in (outcome, done):
         (seen,) = each.seen
         volume = getattr(seen, "volume", None)
@@ -411,7 +412,7 @@ class LookedAt(MemoryHost):
         (nothing, CreateVolume(HERE, POOL, NEW, 1)),
         (nothing, ResizeVolume(HERE, POOL, USED, 1 << 30)),
         (nothing, seed()),
-        (nothing, ImportImage(HERE, POOL, "https://images.test/a", {}, None, "default_image_")),
+        (nothing, ImportImage(HERE, POOL, HttpSource("https://images.test/a"), "default_image_")),
     ],
     ids=lambda each: each.verb if isinstance(each, Action) else "",
 )

@@ -35,7 +35,7 @@ from agent.kinds.virtual_disk.location import (
 )
 from agent.kinds.virtual_disk.spec import DiskSource, disk_spec
 from agent.kinds.virtual_disk.volume import PROVISIONED, Stored, recorded
-from agent.kinds.virtual_image import ImageData, imported
+from agent.kinds.virtual_image import ImageData, imported, origin
 
 SECTOR = 512
 BLANK = ImageData({}, "", size=0)  # pragma: no mutate: a blank disk's size is always given
@@ -250,7 +250,7 @@ def _source(
         known = previous.get("import", {})
         if "source" not in known and previous.get("observedGeneration") != disk.generation:
             known = {}  # it may be of another address
-        state = imported(disk, source["http"], known, view, (at,))
+        state = imported(disk, origin(disk, source, view), known, view, (at,))
         report.facts, report.progress = state.facts, state.progress
         report.wake, report.waiting = state.wake, state.waiting
         if state.data is not None and at.name in state.data.paths:

@@ -4,9 +4,20 @@ from agent.kinds.record import KindRecord
 from agent.kinds.virtual_image.data import LOST, needed, needed_as, volumes
 from agent.kinds.virtual_image.decide import decide
 from agent.kinds.virtual_image.source import ImageData, device_key, imported
+from agent.kinds.virtual_image.sources import origin
 from agent.kinds.virtual_image.spec import Http
 from agent.kinds.virtual_image.validation import CHECKS, address
 
-__all__ = ["LOST", "RECORD", "Http", "ImageData", "address", "device_key", "imported", "needed_as"]
+__all__ = [
+    "LOST",
+    "RECORD",
+    "Http",
+    "ImageData",
+    "address",
+    "device_key",
+    "imported",
+    "needed_as",
+    "origin",
+]
 
 RECORD = KindRecord(decide=lambda _: decide, checks=CHECKS, volumes=volumes, needed=needed)

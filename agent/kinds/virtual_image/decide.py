@@ -14,10 +14,8 @@ from agent.kinds.local import NOT_READY, Place, missing, places, several, unknow
 from agent.kinds.protection import kept
 from agent.kinds.storage_class import ready, storage
 from agent.kinds.virtual_image.source import Imported, imported
+from agent.kinds.virtual_image.sources import Origin, origin
 from agent.kinds.virtual_image.spec import image_spec
-
-NOT_SUPPORTED = "Image sources of type {} are not supported here yet; HTTP is."
-
 
 _OF_ITS_NODE = frozenset(("Ready",))
 """Conditions that nobody can tell of as long as the node is away that has the data."""
@@ -33,9 +31,6 @@ def decide(image: Object, view: View) -> Decision:
             return Decision()  # what was known stays: the digest by which the data is found again
         return _waiting(NOT_READY)
     spec = image_spec(image.spec)
-    source = spec["dataSource"]
-    if source["type"] != "HTTP":
-        return _waiting(NOT_SUPPORTED.format(source["type"]))
     size = previous.get("size", {})
     known = {
         "digest": previous.get("digest", ""),
@@ -47,8 +42,9 @@ def decide(image: Object, view: View) -> Decision:
     wanted = _wanted(image, known, users, every, view)
     if not wanted:
         return Decision(status=unknown(previous, missing(view), _OF_ITS_NODE), ok=False)
-    state = imported(image, source["http"], known, view, wanted)
-    status = _status(state, in_use=bool(users))
+    source = origin(image, spec["dataSource"], view)
+    state = imported(image, source, known, view, wanted)
+    status = _status(state, source, in_use=bool(users))
     claim = spec.get("persistentVolumeClaim", {})
     its_class = storage(claim.get("storageClassName", ""), view)
     status["conditions"] += ready(its_class, "StorageClassNotFound")
@@ -84,7 +80,7 @@ def _wanted(
     return having[:1] or ([] if several(view) and missing(view) else every[:1])
 
 
-def _status(state: Imported, *, in_use: bool) -> dict[str, Any]:
+def _status(state: Imported, source: Origin, *, in_use: bool) -> dict[str, Any]:
     facts = state.facts
     ready = state.data is not None
     status: dict[str, Any] = {"phase": state.phase, "progress": state.progress}
@@ -101,7 +97,7 @@ def _status(state: Imported, *, in_use: bool) -> dict[str, Any]:
             },
         }
     status["conditions"] = [
-        Condition("DatasourceReady", "True", "DatasourceReady"),
+        source.condition,
         Condition("Ready", "True", "Ready", state.message)
         if ready
         else Condition("Ready", "False", state.reason, state.message),

@@ -1,22 +1,18 @@
-"""Image data from an HTTP address: where it is, and what brings it there."""
+"""Image data, whatever it comes from: where it is, and what brings it there."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from agent.core.actions import Action, ImportImage
-from agent.core.encoded import decoded
 from agent.core.facts import View
 from agent.core.identity import POOL, image_prefix, image_volume
 from agent.core.jobs import Job, held
 from agent.core.known import VOLUME, VOLUME_AT
 from agent.core.model import Json, Key, Object
 from agent.kinds.local import Place, away, place
-from agent.kinds.virtual_image.address import complete_address
-from agent.kinds.virtual_image.spec import Http
+from agent.kinds.virtual_image.sources import NOT_STARTED, Origin
 
 CLUSTER = "ClusterVirtualImage"
 """The kind of images that belong to no namespace."""
@@ -71,14 +67,13 @@ class Imported:
         return "Pending" if self.reason == NOT_STARTED else "Provisioning"
 
 
-NOT_STARTED = "ProvisioningNotStarted"
 AGAIN = "The download fails and is tried again: {}"
 FACTS = ("digest", "format", "storedBytes", "unpackedBytes")
 
 
 def imported(
     obj: Object,
-    http: Http,
+    origin: Origin,
     known: Mapping[str, Json],
     view: View,
     wanted: Sequence[Place],
@@ -87,37 +82,40 @@ def imported(
     not say from which. `wanted` are the nodes that need the data, at least one; all get the same.
     """
     job = view.job(obj.key)
-    url, lacking = complete_address(obj, http["url"], view)
-    action = ImportImage(
-        node=wanted[0].name,
-        pool=POOL,
-        url=url,
-        checksums=dict(http.get("checksum", {})),
-        ca_bundle=_certificates(http),
-        volume_prefix=image_prefix(view.fleet),
-    )
-    source = _digest(action)
-    facts = dict(known) if known.get("source", source) == source else {}
-    if job.result.get("source") == action.source:  # the manifest may have changed meanwhile
-        facts = {name: job.result[name] for name in FACTS} | {"source": source}
+    mark = origin.source.mark if origin.source else ""
+    facts = dict(known) if known.get("source", mark) == mark else {}
+    if mark and job.result.get("source") == mark:  # the manifest may have changed meanwhile
+        facts = {name: job.result[name] for name in FACTS} | {"source": mark}
     data = _stored(facts, view) if facts.get("digest") else None
-    if data is not None:
-        lack = [at.name for at in wanted if at.name not in data.paths]
-        if not lack:
-            return Imported(facts, data, progress="100%")
-        name = image_volume(view.fleet, facts["digest"], facts["format"])
-        again = replace(action, node=lack[0], volume=name, size=int(facts["storedBytes"]))
-        return replace(_fetching(obj, facts, view, again, lacking), data=data, progress="100%")
-    return _fetching(obj, known, view, action, lacking)
+    lack = [at.name for at in wanted if data is None or at.name not in data.paths]
+    if not lack:
+        return Imported(facts, data, progress="100%")
+    if data is None:
+        return _fetching(obj, origin, known, view, _import(origin, lack[0], view))
+    name = image_volume(view.fleet, facts["digest"], facts["format"])
+    again = _import(origin, lack[0], view, name, int(facts["storedBytes"]))
+    return replace(_fetching(obj, origin, facts, view, again), data=data, progress="100%")
+
+
+def _import(
+    origin: Origin, node: str, view: View, volume: str = "", size: int = 0
+) -> ImportImage | None:
+    if origin.source is None:
+        return None
+    prefix = image_prefix(view.fleet)
+    return ImportImage(node, POOL, origin.source, prefix, volume, size)
 
 
 def _fetching(
-    obj: Object, known: Mapping[str, Json], view: View, action: ImportImage, lacking: str
+    obj: Object,
+    origin: Origin,
+    known: Mapping[str, Json],
+    view: View,
+    action: ImportImage | None,
 ) -> Imported:
     job = view.job(obj.key)
-    if "ImportImage" in job.busy:
-        doing = "The image is being downloaded and checked."
-        reason, message = _told(job, obj.generation, doing)
+    if action is not None and "ImportImage" in job.busy:
+        reason, message = _told(job, obj.generation, origin.doing)
         return Imported(
             known,
             action=action,  # it goes on as long as it is wanted
@@ -126,8 +124,8 @@ def _fetching(
             progress=f"{job.progress}%",
             waiting=True,
         )
-    if lacking:
-        return Imported(known, reason=NOT_STARTED, message=lacking)
+    if action is None or origin.lacking:
+        return Imported(known, reason=origin.reason, message=origin.lacking, waiting=origin.waiting)
     if held(job, obj.generation, view.now):
         wake = job.retry_at if job.retry else None
         reason = "ProvisioningFailed" if job.retry else "ProvisioningFailedTerminally"
@@ -152,18 +150,6 @@ def _told(job: Job, generation: int, doing: str) -> tuple[str, str]:
     if trouble:
         return "ProvisioningFailed", AGAIN.format(trouble)
     return "Provisioning", doing
-
-
-def _digest(action: ImportImage) -> str:
-    """What tells one source from another in a status."""
-    text = json.dumps(action.source, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _certificates(http: Http) -> str | None:
-    """The certificates in PEM. What is no text stays what no certificate is."""
-    encoded = http.get("caBundle")
-    return None if encoded is None else decoded(encoded).decode("ascii", "replace")
 
 
 def _stored(facts: Mapping[str, Json], view: View) -> ImageData | None:

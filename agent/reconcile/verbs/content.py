@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 from agent.core.actions import ImportImage, WriteSeed
@@ -43,7 +42,7 @@ class Import(Verb[ImportImage]):
     long = True
 
     def perform(self, action: ImportImage, site: Site) -> Done:
-        with site.supply.image(action) as image:
+        with site.supply.image(action.source, site) as image:
             name = f"{action.volume_prefix}{image.digest}.{image.format}"
             if action.volume not in ("", name):
                 raise ImageError("SourceChanged", _CHANGED, retry=False)
@@ -58,8 +57,7 @@ class Import(Verb[ImportImage]):
         if action.volume:
             volume = _stored(facts, action.pool, action.volume, 0, action.size)
             return is_there(facts.name, volume)
-        what = repr((action.source[0], sorted(action.checksums.items()), action.ca_bundle))
-        digest = f"unknown-{hashlib.sha256(what.encode()).hexdigest()}"
+        digest = f"unknown-{action.source.mark}"
         name = f"{action.volume_prefix}{digest}.{_FORMAT}"
         volume = _stored(facts, action.pool, name, 0, _BYTE)
         result = _result(action, digest, _FORMAT, _BYTE, 0)
@@ -74,7 +72,7 @@ def _result(
         "format": image_format,
         "storedBytes": stored,
         "unpackedBytes": unpacked,
-        "source": action.source,
+        "source": action.source.mark,
     }
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from agent.core.actions import ImportImage, WriteSeed
+from agent.core.actions import WriteSeed
 from agent.core.host import Host, HostError
+from agent.core.image_sources import ImageSource
 
 STARTS_AT_ONCE = 4
 
@@ -57,8 +58,8 @@ class Image(Content):
 class Supply(Protocol):
     """Where content comes from."""
 
-    def image(self, action: ImportImage) -> AbstractContextManager[Image]:
-        """Download and check. May take hours; raises ImageError."""
+    def image(self, source: ImageSource, site: Site) -> AbstractContextManager[Image]:
+        """Bring and check. May take hours; raises ImageError."""
 
     def seed(self, action: WriteSeed) -> Content:
         """Make a medium. Raises ImageError."""

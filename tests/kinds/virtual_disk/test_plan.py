@@ -215,7 +215,7 @@ def _source(http: Mapping[str, Json] = HTTP["http"]) -> str:
     wanted = disk("1Gi", dataSource={"type": "HTTP", "http": http})
     action = decided(decide, wanted, READY).actions[0]
     assert isinstance(action, ImportImage)
-    job = Job(result={**FACTS, "source": action.source})
+    job = Job(result={**FACTS, "source": action.source.mark})
     found = decided(decide, wanted, {**READY, **_downloaded({}), (known.JOB, KEY): job})
     assert create(found).backing_path == f"{PATH}/{DOWNLOADED}"
     text: str = said(found)["import"]["source"]

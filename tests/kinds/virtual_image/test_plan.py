@@ -13,6 +13,7 @@ from agent.core.actions import ImportImage
 from agent.core.facts import Decision
 from agent.core.host import RawVolume
 from agent.core.identity import POOL, image_prefix, image_volume
+from agent.core.image_sources import HttpSource
 from agent.core.jobs import Job
 from agent.core.known import Fact
 from agent.core.model import Condition, Json, Key
@@ -38,7 +39,7 @@ HTTP: dict[str, Json] = {"type": "HTTP", "http": {"url": URL}}
 KEY = Key("VirtualImage", "lab", "image")
 VM = Key("VirtualMachine", "lab", "vm")
 IMAGE = made(KEY, {"dataSource": HTTP})
-IMPORT = ImportImage(NODE.name, POOL, URL, {}, None, image_prefix(FLEET))
+IMPORT = ImportImage(NODE.name, POOL, HttpSource(URL), image_prefix(FLEET))
 DIGEST = "5" * 64
 RESULT = {"digest": DIGEST, "format": "qcow2", "storedBytes": 4096, "unpackedBytes": 1 << 30}
 KNOWN = {
@@ -87,7 +88,7 @@ def test_it_is_downloaded() -> None:
 
 @pytest.mark.parametrize("from_job", [False, True])
 def test_what_is_stored_whole_is_ready(from_job: bool) -> None:
-    job = Job(result={**RESULT, "source": IMPORT.source})
+    job = Job(result={**RESULT, "source": IMPORT.source.mark})
     facts = {**stored(), (known.JOB, KEY): job} if from_job else before(stored())
     found = decided(decide, IMAGE, facts)
     path = f"{PATH}/{image_volume(FLEET, DIGEST, 'qcow2')}"
@@ -117,7 +118,7 @@ def test_data_that_is_not_there_whole_is_downloaded_again(facts: Mapping[Fact, A
 
 
 def test_what_a_job_brought_for_another_manifest_does_not_count() -> None:
-    job = Job(result={**RESULT, "source": replace(IMPORT, url="https://other").source})
+    job = Job(result={**RESULT, "source": HttpSource("https://other").mark})
     assert decided(decide, IMAGE, {**stored(), (known.JOB, KEY): job}).actions == (IMPORT,)
 
 
@@ -125,7 +126,7 @@ def test_what_must_be_checked_is_asked_for() -> None:
     http = {"url": URL, "checksum": {"md5": "x"}, "caBundle": "Y2VydA=="}
     image = made(KEY, {"dataSource": {"type": "HTTP", "http": http}})
     (action,) = decided(decide, image, READY).actions
-    assert action == replace(IMPORT, checksums={"md5": "x"}, ca_bundle="cert")
+    assert action == replace(IMPORT, source=HttpSource(URL, {"md5": "x"}, "cert"))
 
 
 def test_an_address_that_lacks_something_waits_for_it() -> None:

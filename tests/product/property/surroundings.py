@@ -9,10 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from agent.core import ledger
+from agent.core.image_sources import HttpSource
 from agent.core.schema import Catalogue
 from agent.images.errors import ImageError
-from agent.images.pipeline import HttpSource, Prepared
-from agent.reconcile import status_branch, supply
+from agent.images.pipeline import Prepared
+from agent.reconcile import status_branch
+from agent.reconcile.sources import http
 from tests import rig
 
 IMAGES = {
@@ -45,7 +47,7 @@ def _parsed(data: bytes) -> str:
 def prepare(patch: Callable[[object, str, object], None]) -> None:
     """No network, and what is the same every time is worked out once: that is most of the test's time."""
     catalogue = Catalogue.load()
-    patch(supply, "fetch", fetch)
+    patch(http, "fetch", fetch)
     patch(Catalogue, "load", lambda: catalogue)
     for module in (status_branch, rig):
         patch(module, "load", lambda data: json.loads(_parsed(data)))

@@ -1,0 +1,31 @@
+"""Where image data comes from, one module a type of source: each says what it comes to for an
+object now, and nothing else knows the types apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent.core.facts import View
+from agent.core.model import Object
+from agent.kinds.virtual_image.sources import http
+from agent.kinds.virtual_image.sources.origin import NOT_STARTED, Origin
+
+__all__ = ["NOT_STARTED", "Origin", "origin"]
+
+NOT_SUPPORTED = "Image sources of type {} are not supported here yet; HTTP is."
+
+_ORIGINS: Mapping[str, Callable[[Object, Any, View], Origin]] = {
+    "HTTP": http.origin,
+}
+"""By the type; each is told the object and the part of its dataSource that is named after it."""
+_PARTS = {"HTTP": "http", "ContainerImage": "containerImage", "ObjectRef": "objectRef"}
+
+
+def origin(obj: Object, source: Mapping[str, Any], view: View) -> Origin:
+    """`source` is a dataSource as accepted."""
+    found = _ORIGINS.get(source["type"])
+    if found is None:
+        return Origin(lacking=NOT_SUPPORTED.format(source["type"]))
+    return found(obj, source.get(_PARTS.get(source["type"], "upload"), {}), view)

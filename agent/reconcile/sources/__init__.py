@@ -1,0 +1,23 @@
+"""What brings image data, one module a sort of source (`core.image_sources`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from agent.core.image_sources import HttpSource, ImageSource
+from agent.reconcile.sources import http
+from agent.reconcile.sources.errand import Errand
+from agent.reconcile.verbs.site import Image
+
+__all__ = ["BRINGS", "Errand", "brought"]
+
+BRINGS: Mapping[type[ImageSource], Callable[[Any, Errand], AbstractContextManager[Image]]] = {
+    HttpSource: http.brought,
+}
+
+
+def brought(source: ImageSource, errand: Errand) -> AbstractContextManager[Image]:
+    """Have the data, checked and ready to be stored as it is. May take hours; raises ImageError."""
+    return BRINGS[type(source)](source, errand)
