@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 from lxml import etree
 
+from agent.core.backup import NAMESPACE as BACKUP
+from agent.core.backup import TAG, Backup, Mark, Source, mark_of, mark_xml
 from agent.core.host import GuestInfo, HostError, HostEvent, RawDomain, RawNode, RawVolume, Reading
 from agent.core.metadata import NAMESPACE
 
@@ -55,6 +57,16 @@ class Volume:
     """What its first bytes say that it is."""
 
 
+@dataclass(frozen=True)
+class Job:
+    """What copies the disks of a domain into these files."""
+
+    targets: tuple[str, ...]
+    running: bool = True
+    succeeded: bool = False
+    error: str = ""
+
+
 @dataclass
 class MemoryHost:
     """Implements `Host`. What the tests turn and pull stands below the fields.
@@ -86,6 +98,13 @@ class MemoryHost:
     """Bytes without which a guest that is resumed is paused again at once."""
     layers: dict[str, str] = field(default_factory=dict)
     """What each file that was made by hand is based on, by path."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    """The job that copies each domain's disks, or did last."""
+    jobs_held: bool = False
+    """True to have these jobs go on until a test ends them."""
+    freezes: list[tuple[str, bool]] = field(default_factory=list)
+    """Guests that were to be frozen, and whether they were."""
 
     mute: set[str] = field(default_factory=set)
     """Domains that cannot be read: their QEMU process does not answer."""
@@ -288,6 +307,52 @@ class MemoryHost:
             volume.capacity = max(volume.capacity, capacity)
             return self._raw_volume(pool, name)
 
+    def begin_backup(
+        self, uuid: str, of: str, sources: Sequence[Source], *, required: bool
+    ) -> None:
+        with self._effect("begin_backup", uuid):
+            domain = self._get(uuid)
+            self.freezes.append((uuid, uuid in self.guests))
+            if required and uuid not in self.guests:
+                raise HostError(
+                    "ConsistencyNotPossible", f"the guest agent of {domain.name} does not answer"
+                )
+            consistent = uuid in self.guests
+            self._write_mark(uuid, Mark(of, self.clock(), False, True, consistent))
+            self.jobs[uuid] = Job(tuple(source.target for source in sources))
+        if not self.jobs_held:
+            self.job_ends(uuid)
+
+    def backup(self, uuid: str) -> Backup | None:
+        self._reach()
+        domain = self._domains.get(uuid)
+        if domain is None or not domain.active:
+            return None
+        job, mark = self.jobs.get(uuid), mark_of(domain.active_xml)
+        if job is None:
+            return Backup(mark, running=False, error="nobody knows")
+        return Backup(mark, job.running, job.succeeded, job.error)
+
+    def await_backup(self, uuid: str, seconds: float) -> Backup | None:
+        return self.backup(uuid)
+
+    def end_backup(self, uuid: str, of: str) -> None:
+        with self._effect("end_backup", uuid):
+            domain = self._domains.get(uuid)
+            mark = None if domain is None else mark_of(domain.active_xml)
+            if mark is None or mark.of != of:
+                return
+            if uuid in self.jobs and self.jobs[uuid].running:
+                self.job_ends(uuid, "canceled")
+            self._write_mark(uuid, None)
+
+    def thaw(self, uuid: str) -> None:
+        with self._effect("thaw", uuid):
+            domain = self._domains.get(uuid)
+            mark = None if domain is None else mark_of(domain.active_xml)
+            if mark is not None and mark.frozen:
+                self._write_mark(uuid, replace(mark, frozen=False) if mark.begun else None)
+
     def guest_info(self, uuid: str) -> GuestInfo | None:
         self._reach()
         domain = self._domains.get(uuid)
@@ -300,6 +365,34 @@ class MemoryHost:
         self._subscribers.clear()
 
     # What happens to a host.
+
+    def begins(self, uuid: str) -> None:
+        """Somebody begins to copy a domain's disks."""
+        self.jobs[uuid] = Job(())
+        self._tell(uuid, "block-job")
+
+    def job_ends(self, uuid: str, error: str = "") -> None:
+        """The job that copies a domain's disks ends. What it has copied by then stays."""
+        job = self.jobs[uuid]
+        for pool in self.pools.values():
+            for volume in pool.values():
+                if volume.path in job.targets:
+                    volume.content = b"whole" if not error else b"half"
+        self.jobs[uuid] = Job(job.targets, running=False, succeeded=not error, error=error)
+        self._tell(uuid, "block-job")
+
+    def _write_mark(self, uuid: str, mark: Mark | None) -> None:
+        domain = self._get(uuid)
+        root = _parse(domain.active_xml)
+        metadata = root.find("metadata")
+        assert metadata is not None
+        for old in metadata.findall(f"{{{BACKUP}}}{TAG}"):
+            metadata.remove(old)
+        if mark is not None:
+            element = etree.SubElement(metadata, f"{{{BACKUP}}}{TAG}")
+            element.attrib.update(dict(_parse(mark_xml(mark)).attrib))
+        self._put(replace(domain, active_xml=_canonical(root)))
+        self._tell(uuid, "metadata")
 
     def comes_up(self, uuid: str) -> None:
         """A domain that starts up lets its guest run."""

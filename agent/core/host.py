@@ -7,9 +7,11 @@ out.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from agent.core.backup import Backup, Source
 
 
 @dataclass(frozen=True)
@@ -254,6 +256,31 @@ class Host(Protocol):
 
     def resize_volume(self, pool: str, name: str, capacity: int) -> RawVolume:
         """Grow a volume that no running domain has open, and return it as it is then."""
+
+    def begin_backup(
+        self, uuid: str, of: str, sources: Sequence[Source], *, required: bool
+    ) -> None:
+        """Begin to copy the disks of a running domain as they are at one moment, with its guest's
+        file systems frozen: they are thawed at once, whatever becomes of the agent. Where they
+        cannot be frozen, and are `required` to be, nothing is begun and `ConsistencyNotPossible` is
+        raised. The running instance's mark says what became of it.
+        """
+
+    def backup(self, uuid: str) -> Backup | None:
+        """What the domain shows of a backup; None if it does not run."""
+
+    def await_backup(self, uuid: str, seconds: float) -> Backup | None:
+        """As `backup`, as soon as no job is under way, or after so many seconds."""
+
+    def end_backup(self, uuid: str, of: str) -> None:
+        """Take back the mark of a backup, and end its job if that is under way. Fine if there is
+        none of it.
+        """
+
+    def thaw(self, uuid: str) -> None:
+        """Thaw the guest's file systems where a backup's mark says that they may be frozen. Fine if
+        they are not.
+        """
 
     def guest_info(self, uuid: str) -> GuestInfo | None:
         """Ask the guest agent; None if it does not answer in time."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -10,8 +11,9 @@ from urllib.parse import urlsplit
 
 import libvirt
 
+from agent.core.backup import Backup, Source
 from agent.core.host import GuestInfo, HostError, HostEvent, RawDomain, RawVolume, Reading
-from agent.hypervisor import copying, event_loop, guest, storage, verbs
+from agent.hypervisor import backup, copying, event_loop, guest, storage, verbs
 from agent.hypervisor.calls import AbandonedError, Calls
 from agent.hypervisor.connection import Link
 from agent.hypervisor.errors import translate
@@ -22,6 +24,8 @@ from agent.hypervisor.reading import DomainReader
 T = TypeVar("T")
 
 SYSTEM_POOLS = "/var/lib/libvirt"
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+"""Seconds between two looks at a job: libvirt has no call that waits for one."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +240,50 @@ class LibvirtHost:
                 storage.resize_volume(connection, pool, name, capacity)
             ),
             self._deadlines.storage,
+        )
+
+    def begin_backup(
+        self, uuid: str, of: str, sources: Sequence[Source], *, required: bool
+    ) -> None:
+        self._verb(
+            f"begin a backup of domain {uuid}",
+            lambda connection: backup.begin(connection, uuid, of, sources, required),
+            self._deadlines.start,
+            ("agent", uuid),
+        )
+
+    def backup(self, uuid: str) -> Backup | None:
+        return self._verb(
+            f"look at the jobs of domain {uuid}",
+            lambda connection: backup.state(connection, uuid),
+            self._deadlines.quick,
+            ("monitor", uuid),
+        )
+
+    def await_backup(self, uuid: str, seconds: float) -> Backup | None:
+        end, pause = time.monotonic() + seconds, _SHORTEST_PAUSE
+        while (seen := self.backup(uuid)) is not None and seen.running:
+            if time.monotonic() >= end:
+                break
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        return seen
+
+    def end_backup(self, uuid: str, of: str) -> None:
+        self._verb(
+            f"end a backup of domain {uuid}",
+            lambda connection: backup.end(connection, uuid, of),
+            self._deadlines.quick,
+            ("agent", uuid),
+        )
+
+    def thaw(self, uuid: str) -> None:
+        self._verb(
+            f"thaw the guest of domain {uuid}",
+            lambda connection: backup.thaw(connection, uuid),
+            self._deadlines.guest,
+            ("agent", uuid),
+            "guest",
         )
 
     def guest_info(self, uuid: str) -> GuestInfo | None:
