@@ -145,6 +145,56 @@ class ResizeVolume(Action):
 
 
 @dataclass(frozen=True)
+class SnapshotSource:
+    """A disk, and the volume that is to hold what it holds at one moment."""
+
+    serial: str
+    pool: str
+    volume: str
+    capacity: int
+    """Bytes."""
+    target: str
+    """The new volume, in the same pool."""
+    format: str
+    """qcow2 or raw, of both."""
+
+
+@dataclass(frozen=True)
+class TakeSnapshot(Action):
+    """Keep what disks hold at one moment, each in a volume of its own: a job that may take long.
+    Not done if another instance than that has them open by then, or any where none is meant.
+    """
+
+    uid: str
+    """Of the snapshot."""
+    disks: tuple[SnapshotSource, ...]
+    required: bool
+    """True if the guest's file systems have to be at rest."""
+    uuid: str = ""
+    """The domain that has them open; empty if none has."""
+    if_instance: str = ""
+
+
+@dataclass(frozen=True)
+class DropSnapshot(Action):
+    """End what a snapshot that is not wanted any more has begun, and delete what there is of it:
+    volumes that are not whole.
+    """
+
+    uid: str
+    volumes: tuple[tuple[str, str], ...]
+    """Pool and name."""
+
+
+@dataclass(frozen=True)
+class ThawGuest(Action):
+    """Let a guest write again that a backup has left frozen."""
+
+    uuid: str
+    if_instance: str
+
+
+@dataclass(frozen=True)
 class DefineDomain(DefinitionAction):
     xml: str = field(repr=False)
     why: str = ""

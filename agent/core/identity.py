@@ -45,6 +45,11 @@ def internal_uid(owner: str, what: str, instance: str) -> str:
     return str(uuid.uuid5(_ROOT, f"{owner}/{what}/{instance}"))
 
 
+def made_uid(owner: str, key: Key) -> str:
+    """Uid of an object that the agent makes for another one: a repeated pass makes the same."""
+    return str(uuid.uuid5(_ROOT, f"{owner}/{key.kind}/{key.namespace}/{key.name}"))
+
+
 def next_instance(owner: str, instance: str, now: float) -> str:
     """Id of the start after `instance`."""
     return hashlib.sha256(f"{owner}/{instance}/{now:.6f}".encode()).hexdigest()[:16]
@@ -65,10 +70,11 @@ def _token(name: str) -> str:
 
 
 def disk_prefix(fleet: str, key: Key) -> str:
-    """What the volume names of a disk start with, whatever its uid: the ledger may be lost, the
-    disk is not.
+    """What the volume names of a disk start with, and of whatever else keeps data, whatever its
+    uid: the ledger may be lost, the disk is not.
     """
-    return f"{disk_volumes(fleet)}{_token(key.namespace)}_{_token(key.name)}_"
+    what = key.kind.removeprefix("Virtual").lower()
+    return f"{fleet}_{what}_{_token(key.namespace)}_{_token(key.name)}_"
 
 
 def disk_volumes(fleet: str) -> str:
@@ -82,6 +88,16 @@ def disk_volume(fleet: str, key: Key, uid: str, volume_format: str = QCOW2, numb
     """
     moved = f".{number}" if number else ""
     return f"{disk_prefix(fleet, key)}{uid}{moved}.{volume_format}"
+
+
+def snapshot_volume(fleet: str, key: Key, uid: str, volume_format: str = QCOW2) -> str:
+    """Of the snapshot of a disk."""
+    return disk_volume(fleet, key, uid, volume_format)
+
+
+def keeps_data(fleet: str, name: str) -> bool:
+    """True for the volume names that this fleet gives to disks and to snapshots of them."""
+    return name.startswith((disk_volumes(fleet), f"{fleet}_disksnapshot_"))
 
 
 def is_disk_volume(fleet: str, name: str, serial_number: str) -> bool:

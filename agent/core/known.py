@@ -88,7 +88,7 @@ VOLUME: Table[tuple[str, str, str], RawVolume] = Table("volume")
 VOLUME_AT: Table[tuple[str, str], tuple[str, ...]] = Table("volume-at")
 """Nodes that have a volume, by (pool, volume)."""
 DISK_VOLUMES: Table[str, tuple[tuple[str, str], ...]] = Table("disk-volumes")
-"""Volumes of a disk as (pool, volume), on whatever node, by uid of the disk."""
+"""Volumes of a disk, or of a disk's snapshot, as (pool, volume), on whatever node, by its uid."""
 VOLUMES_OF: Table[tuple[str, str], tuple[str, ...]] = Table("volumes-of")
 """Seeds and console logs of a VM, by (node, uid of the VM)."""
 OVERLAYS: Table[tuple[str, str], tuple[str, ...]] = Table("overlays")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from lxml import etree
 
@@ -70,6 +71,11 @@ def _writes(xml: str, name: str) -> bool:
         if volume.rpartition("/")[2] == name and disk.find("readonly") is None:
             return True
     return False
+
+
+def opened_by(domain: RawDomain) -> frozenset[str]:
+    """As `written_by`, of what runs."""
+    return written_by(replace(domain, inactive_xml="")) if domain.active else frozenset()
 
 
 def mentions(domain: RawDomain, name: str) -> bool:

@@ -17,6 +17,7 @@ from agent.kinds import (
     secret,
     storage_class,
     virtual_disk,
+    virtual_disk_snapshot,
     virtual_image,
     virtual_machine,
     virtual_machine_class,
@@ -36,6 +37,7 @@ RECORDS: Mapping[str, KindRecord] = {
     "VirtualImage": virtual_image.RECORD,
     "VirtualDisk": virtual_disk.RECORD,
     "VirtualMachine": virtual_machine.RECORD,
+    "VirtualDiskSnapshot": virtual_disk_snapshot.RECORD,
     "VirtualMachineOperation": virtual_machine_operation.RECORD,
 }
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from agent.core.actions import Action, ImportImage, StartDomain
+from agent.core.actions import Action, DropSnapshot, ImportImage, StartDomain, TakeSnapshot
 from agent.core.facts import Decision, Engine
 from agent.core.jobs import IDLE, Job, backoff
 from agent.core.known import JOB
@@ -147,8 +147,11 @@ class Acting:
         lane(decision.actions, lanes)(work)
 
     def _call_off(self, ticket: Ticket, decision: Decision | None) -> None:
-        """End a download that is not wanted any more."""
+        """End a long job that is not wanted any more."""
         wanted = decision.actions if decision is not None else ()
+        taking = any(isinstance(action, TakeSnapshot) for action in ticket.actions)
+        if taking and (decision is None or any(isinstance(each, DropSnapshot) for each in wanted)):
+            ticket.called_off.set()
         sources = [action.source.identity for action in wanted if isinstance(action, ImportImage)]
         for action in ticket.actions:
             if isinstance(action, ImportImage) and action.source.identity not in sources:

@@ -137,6 +137,9 @@ class Housekeeping:
         trash = self._book.trash
         if now < trash.due(record, self._retention):
             return
+        if not lies(self._fleet, record):
+            trash.remove(uid)
+            return
         if not (volumes := self._erasable(uid, record, now)):
             return
         if trash.erasing(uid):

@@ -14,6 +14,10 @@ DELETED = "Deleted"
 ERASING = "Erasing"
 """The entry is on its way out: it does not come back any more."""
 CONDITION = "Deleted"
+PRUNED = "pruned"
+"""Field of the status of an entry that nobody wants back."""
+DATA = ("capacity", "volumeSnapshotName", "virtualMachineSnapshotSecretName")
+"""What a status says of an object that has data."""
 KEPT = "A manifest that says the same brings it back with its data."
 
 
@@ -27,16 +31,16 @@ class Trash:
     def load(self, entries: Mapping[str, Record]) -> None:
         self.entries = dict(entries)
 
-    def put(self, record: Record, now: float) -> None:
-        """Take a deleted object in."""
+    def put(self, record: Record, now: float, *, at_once: bool = False) -> None:
+        """Take a deleted object in, to be erased `at_once` or after a while."""
         lasting = {
             name: value
             for name, value in record.status.items()
             if name not in ("attachedToVirtualMachines", "conditions", "progress")
         }
-        self._change(
-            replace(record, status={**lasting, **_status(record, DELETED, "InTrash", KEPT, now)})
-        )
+        said = _status(record, DELETED, "InTrash", "" if at_once else KEPT, now)
+        pruned = {PRUNED: True} if at_once else {}
+        self._change(replace(record, status={**lasting, **said, **pruned}))
 
     def restorable(self, key: Key) -> list[Record]:
         """The objects that a manifest of that name can bring back, with the status that they had:
@@ -45,7 +49,9 @@ class Trash:
         entries = [
             _as_it_was(record)
             for record in self.entries.values()
-            if record.obj.key == key and record.status.get("phase") != ERASING
+            if record.obj.key == key
+            and record.status.get("phase") != ERASING
+            and not _pruned(record)
         ]
         return sorted(
             entries, key=lambda record: (_has_data(record), record.obj.deleted), reverse=True
@@ -53,6 +59,8 @@ class Trash:
 
     def due(self, record: Record, retention: float) -> float:
         """When an entry may be erased."""
+        if _pruned(record):
+            return 0.0
         for condition in record.status.get("conditions", ()):
             if condition["type"] == CONDITION:
                 return seconds(condition["lastTransitionTime"]) + retention
@@ -90,8 +98,12 @@ class Trash:
         self._outbox.trash(uid, record.obj.key)
 
 
+def _pruned(record: Record) -> bool:
+    return bool(record.status.get(PRUNED))
+
+
 def _has_data(record: Record) -> bool:
-    return bool(record.status.get("capacity"))
+    return any(map(record.status.get, DATA))
 
 
 def _as_it_was(record: Record) -> Record:

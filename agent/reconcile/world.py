@@ -17,6 +17,7 @@ from agent.core.identity import (
     disk_volumes,
     finished,
     is_image_data,
+    keeps_data,
     prefix_of,
     unfinished,
 )
@@ -251,7 +252,7 @@ class World:
     def _indexed(self, node: str, pool: str, name: str, *, there: bool) -> None:
         """Remember where a volume that is new is found, or forget one that is gone."""
         self._amend(VOLUME_AT, (pool, name), node, there=there)
-        if name.startswith(disk_volumes(self._fleet)):
+        if keeps_data(self._fleet, name):
             somewhere = self._engine.get(VOLUME_AT, (pool, name)) is not None
             self._amend(DISK_VOLUMES, disk_uid(name), (pool, name), there=somewhere)
             known = self._engine.get(DISK_VOLUMES, disk_uid(name)) or ()

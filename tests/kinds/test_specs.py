@@ -24,6 +24,7 @@ from agent.core.schema import Catalogue
 from agent.kinds.registry import RECORDS
 from agent.kinds.storage_class.spec import StorageClassSpec
 from agent.kinds.virtual_disk.spec import DiskSpec
+from agent.kinds.virtual_disk_snapshot.spec import SnapshotSpec
 from agent.kinds.virtual_image.spec import ImageSpec, NamespacedImageSpec
 from agent.kinds.virtual_machine.spec import MachineSpec
 from agent.kinds.virtual_machine_class.spec import ClassSpec
@@ -34,6 +35,7 @@ VIEWS: Mapping[str, type] = {
     "VirtualMachineClass": ClassSpec,
     "VirtualMachineOperation": OperationSpec,
     "VirtualDisk": DiskSpec,
+    "VirtualDiskSnapshot": SnapshotSpec,
     "VirtualImage": NamespacedImageSpec,
     "ClusterVirtualImage": ImageSpec,
     "StorageClass": StorageClassSpec,

@@ -22,16 +22,21 @@ from agent.core.actions import (
     DeleteSeed,
     DeleteVolume,
     DestroyDomain,
+    DropSnapshot,
     EraseVolume,
     ImportImage,
     ResizeVolume,
     ResumeDomain,
     SetLiveMetadata,
     ShutdownDomain,
+    SnapshotSource,
     StartDomain,
+    TakeSnapshot,
+    ThawGuest,
     UndefineDomain,
     WriteSeed,
 )
+from agent.core.backup import Mark
 from agent.core.facts import Engine
 from agent.core.host import HostError, RawDomain, RawVolume, version
 from agent.core.identity import POOL, unfinished
@@ -53,6 +58,7 @@ from tests.memory_host import NODE, MemoryHost, Volume
 HERE = NODE.name
 VM, OTHER = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 KEY = Key("VirtualMachine", "default", "vm")
+SERIAL = "0123456789abcdef0123456789abcdef"
 USED, SEED, NEW = "used.qcow2", "seed.iso", "new.qcow2"
 PATH = f"/var/lib/libvirt/{POOL}"
 
@@ -134,6 +140,11 @@ def with_overlay(host: MemoryHost) -> None:
     host.pools[POOL]["top.qcow2"] = Volume(f"{PATH}/top.qcow2", 1, f"{PATH}/{USED}")
 
 
+def with_writer(host: MemoryHost) -> None:
+    host.define(definition().replace("</disk>", f"<serial>{SERIAL}</serial></disk>"))
+    host.start(VM)
+
+
 def with_half_copy(host: MemoryHost) -> None:
     for name in (NEW, unfinished(NEW)):
         host.pools[POOL][name] = Volume(f"{PATH}/{name}", 1 << 20, content=b"half")
@@ -151,6 +162,16 @@ def with_copy(host: MemoryHost) -> None:
 def with_half_source(host: MemoryHost) -> None:
     name = unfinished(USED)
     host.pools[POOL][name] = Volume(f"{PATH}/{name}", 512, allocated=512)
+
+
+def frozen(host: MemoryHost) -> None:
+    on(host)
+    host._write_mark(VM, Mark("snap", 0.0, frozen=True, begun=False, consistent=False))
+
+
+def take(uuid: str = "", instance: str = "") -> TakeSnapshot:
+    disk = SnapshotSource(SERIAL, POOL, USED, 1 << 20, NEW, "qcow2")
+    return TakeSnapshot(HERE, "snap", (disk,), required=False, uuid=uuid, if_instance=instance)
 
 
 def nothing(_host: MemoryHost) -> None:
@@ -245,6 +266,15 @@ CASES = (
     Case(nothing, lambda _: EraseVolume(HERE, POOL, USED)),
     Case(off, lambda _: EraseVolume(HERE, POOL, USED), "VolumeInUse", changes=False),
     Case(with_overlay, lambda _: EraseVolume(HERE, POOL, USED), "VolumeInUse", changes=False),
+    Case(on, lambda _: take(VM, "one")),
+    Case(on, lambda _: take(VM, "two"), "InstanceChanged", changes=False),
+    Case(off, lambda _: take(VM, "one"), "InstanceChanged", changes=False),
+    Case(nothing, lambda _: take()),
+    Case(with_writer, lambda _: take(), "DiskInUse", changes=False),
+    Case(with_half_copy, lambda _: DropSnapshot(HERE, "snap", ((POOL, NEW),))),
+    Case(frozen, lambda _: ThawGuest(HERE, VM, "one")),
+    Case(frozen, lambda _: ThawGuest(HERE, VM, "two"), changes=False),
+    Case(on, lambda _: ThawGuest(HERE, VM, "one"), changes=False),
     Case(nothing, lambda _: seed()),
     Case(with_seed, lambda _: seed()),
     Case(with_whole_seed, lambda _: seed(), changes=False),

@@ -6,8 +6,9 @@ from agent.kinds.record import KindRecord
 from agent.kinds.virtual_disk.data import farewell, lies, needed, volumes
 from agent.kinds.virtual_disk.decide import DiskData, decide, overlays, users
 from agent.kinds.virtual_disk.validation import CHECKS
+from agent.kinds.virtual_disk.volume import Stored, recorded
 
-__all__ = ["RECORD", "DiskData", "overlays", "users"]
+__all__ = ["RECORD", "DiskData", "Stored", "overlays", "recorded", "users"]
 
 RECORD = KindRecord(
     decide=lambda _: decide,

@@ -34,6 +34,7 @@ from agent.kinds.virtual_machine.intent import Intent, can_start
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.space import resumed
 from agent.kinds.virtual_machine.spec import machine_spec
+from agent.kinds.virtual_machine.thawing import thawed
 
 MIB = 1024 * 1024
 MEDIUM = ".iso"
@@ -65,9 +66,10 @@ def deeds(case: Situation, made: Intent, view: View) -> Deeds:
         return replace(end, actions=(*written, *end.actions))
     live = _live(case, made)
     go_on, again = resumed(case, view)
+    thaw, later = thawed(case)
     # alone, for a guest that cannot go on may still be asked to end
-    actions = (*written, *live, *end.actions) or go_on or _sweep(case, made, view)
-    wakes = [wake for wake in (end.wake, again) if wake is not None]
+    actions = (*written, *live, *end.actions) or go_on or thaw or _sweep(case, made, view)
+    wakes = [wake for wake in (end.wake, again, later) if wake is not None]
     return replace(end, actions=actions, wake=min(wakes, default=None))
 
 

@@ -16,6 +16,7 @@ from agent.core.actions import (
     DeleteConsoleLog,
     DeleteSeed,
     DestroyDomain,
+    DropSnapshot,
     EraseVolume,
     ImportImage,
     ResizeVolume,
@@ -23,11 +24,13 @@ from agent.core.actions import (
     SetLiveMetadata,
     ShutdownDomain,
     StartDomain,
+    TakeSnapshot,
+    ThawGuest,
     UndefineDomain,
     WriteSeed,
 )
 from agent.reconcile.news import NodeLanes, Submit
-from agent.reconcile.verbs import content, copying, domain, volume
+from agent.reconcile.verbs import content, copying, domain, snapshot, volume
 from agent.reconcile.verbs.verb import A, Verb
 
 VERBS: Mapping[type[Action], Verb[Any]] = {
@@ -39,6 +42,9 @@ VERBS: Mapping[type[Action], Verb[Any]] = {
     DeleteSeed: volume.Delete(),
     DeleteConsoleLog: volume.Delete(),
     EraseVolume: volume.Erase(),
+    TakeSnapshot: snapshot.Take(),
+    DropSnapshot: snapshot.Drop(),
+    ThawGuest: snapshot.Thaw(),
     DefineDomain: domain.Define(),
     UndefineDomain: domain.Undefine(),
     SetLiveMetadata: domain.WriteLiveMetadata(),

@@ -19,8 +19,8 @@ from agent.core.actions import (
 )
 from agent.core.domain_xml import parse, with_metadata_xml
 from agent.core.host import HostError, RawDomain, version
-from agent.core.metadata import from_domain
 from agent.reconcile.verbs.facts import Facts
+from agent.reconcile.verbs.running import runs
 from agent.reconcile.verbs.site import Site
 from agent.reconcile.verbs.verb import Done, OutdatedError, Sight, Verb
 from agent.reconcile.world import DomainRead
@@ -99,7 +99,7 @@ class Start(_OnDomain[StartDomain]):
 
 class Shutdown(_OnDomain[ShutdownDomain]):
     def stands(self, action: ShutdownDomain, sight: Sight) -> bool:
-        return _runs(sight, action.uuid, action.if_instance)
+        return runs(sight, action.uuid, action.if_instance)
 
     def perform(self, action: ShutdownDomain, site: Site) -> Done:
         site.node.shutdown(action.uuid)
@@ -111,7 +111,7 @@ class Shutdown(_OnDomain[ShutdownDomain]):
 
 class Destroy(_OnDomain[DestroyDomain]):
     def stands(self, action: DestroyDomain, sight: Sight) -> bool:
-        return _runs(sight, action.uuid, action.if_instance)
+        return runs(sight, action.uuid, action.if_instance)
 
     def perform(self, action: DestroyDomain, site: Site) -> Done:
         site.node.destroy(action.uuid)
@@ -127,7 +127,7 @@ class Resume(Verb[ResumeDomain]):
     """
 
     def stands(self, action: ResumeDomain, sight: Sight) -> bool:
-        return _runs(sight, action.uuid, action.if_instance)
+        return runs(sight, action.uuid, action.if_instance)
 
     def perform(self, action: ResumeDomain, site: Site) -> Done:
         site.node.resume(action.uuid)
@@ -142,7 +142,7 @@ class Resume(Verb[ResumeDomain]):
 
 class WriteLiveMetadata(_OnDomain[SetLiveMetadata]):
     def stands(self, action: SetLiveMetadata, sight: Sight) -> bool:
-        return _runs(sight, action.uuid, action.if_instance)
+        return runs(sight, action.uuid, action.if_instance)
 
     def perform(self, action: SetLiveMetadata, site: Site) -> Done:
         site.node.set_live_metadata(action.uuid, action.xml)
@@ -159,17 +159,6 @@ class WriteLiveMetadata(_OnDomain[SetLiveMetadata]):
 def _changed(what: str, node: str, uuid: str) -> OutdatedError:
     message = f"{what} was changed meanwhile: deciding anew"
     return OutdatedError("DomainChanged", message, ((node, uuid),))
-
-
-def _runs(sight: Sight, uuid: str, instance: str) -> bool:
-    """True if just that instance runs: between decision and deed somebody may have started another
-    one.
-    """
-    raw = sight.node.read_domain(uuid)
-    if raw is None or not raw.active:
-        return False
-    metadata = from_domain(parse(raw.active_xml))
-    return (metadata.instance if metadata else "") == instance
 
 
 def _became(raw: RawDomain, facts: Facts) -> Done:

@@ -91,6 +91,10 @@ class Site:
         """A few domains of a node start at once."""
         return self.locks.of(("start", self.name), STARTS_AT_ONCE)
 
+    def backup(self, uuid: str) -> AbstractContextManager[object]:
+        """One at a time freezes a guest and copies its disks."""
+        return self.locks.of(("backup", self.name, uuid))
+
     def pool(self, pool: str) -> AbstractContextManager[object]:
         """One at a time makes, resizes or deletes volumes of a pool, on whatever node."""
         return self.locks.of(("pool", self.nodes_of(self.name, pool), pool))
