@@ -59,7 +59,7 @@ def accept(
         )
     if known.deleted and kind.irreversible:
         return known
-    known = replace(known, deleted="")
+    known = replace(known, deleted="", owner=None)  # whoever declares it has it
     if same_content(kind, manifest, known.manifest):
         same = (
             manifest.labels == known.manifest.labels

@@ -31,7 +31,7 @@ from agent.core.known import (
     V,
 )
 from agent.core.mistakes import INTERNAL, mistake
-from agent.core.model import Condition, Json, Key, Object
+from agent.core.model import Condition, Json, Key, Manifest, Object
 from agent.core.status import still
 
 E = TypeVar("E")
@@ -70,6 +70,10 @@ class Decision:
     """What somebody changed by hand."""
     wake: float | None = None
     """Seconds since the epoch at which this decision may change by itself."""
+    makes: tuple[Manifest, ...] = ()
+    """Objects that are to be there for this one, and belong to it."""
+    drops: frozenset[Key] = frozenset()
+    """Those of them that are not to be there any more."""
     gone: bool = False
     """True if nothing of a deleted object is left: it leaves the ledger."""
     waiting: bool = False
@@ -235,6 +239,7 @@ class Engine:
                 old or Decision(),
                 status=_told(view.previous(obj.key), error),
                 actions=(),
+                drops=frozenset(),
                 wake=view.now + AGAIN,
                 gone=False,
                 waiting=False,

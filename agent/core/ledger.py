@@ -5,14 +5,14 @@ status branch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.core import plain_yaml
 from agent.core.addresses import is_hidden
 from agent.core.annotations import SOURCE
 from agent.core.changes import SENSITIVE, redacted
-from agent.core.model import Json, Key, Manifest, Object
+from agent.core.model import Json, Key, Manifest, Object, Owner
 from agent.core.nodes import HOME
 from agent.core.parsing import parse
 from agent.core.schema import Catalogue, Kind
@@ -97,6 +97,7 @@ def document(catalogue: Catalogue, record: Record) -> dict[str, Json]:
         "labels": dict(obj.manifest.labels),
         "name": obj.key.name,
         "namespace": obj.key.namespace,
+        "ownerReferences": [_owner(catalogue, obj.owner)] if obj.owner else [],
         "uid": obj.uid,
     }
     content = redacted(kind, obj.manifest.content, ())
@@ -109,6 +110,16 @@ def document(catalogue: Catalogue, record: Record) -> dict[str, Json]:
     if record.status:
         whole["status"] = dict(record.status)
     return whole
+
+
+def _owner(catalogue: Catalogue, owner: Owner) -> dict[str, Json]:
+    version = catalogue.kinds[owner.kind].api_versions[0]
+    named = {"kind": owner.kind, "name": owner.name, "uid": owner.uid}
+    return {"apiVersion": version, "controller": True, **named}
+
+
+def _owned_by(references: Sequence[Mapping[str, Json]]) -> Owner | None:
+    return next((Owner(each["kind"], each["name"], each["uid"]) for each in references), None)
 
 
 def dump(value: Json, *, ascii_only: bool = False) -> bytes:
@@ -154,6 +165,7 @@ def record(catalogue: Catalogue, value: Mapping[str, Json]) -> Record | None:
             created=metadata["creationTimestamp"],
             source=source,
             deleted=metadata.get("deletionTimestamp", ""),
+            owner=_owned_by(metadata.get("ownerReferences", ())),
         )
     except (KeyError, TypeError, AttributeError):
         return None

@@ -89,6 +89,15 @@ class Manifest:
         return spec
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The object of the same namespace that another one was made for, and goes with."""
+
+    kind: str
+    name: str
+    uid: str
+
+
 @dataclass(frozen=True)
 class Object:
     """A manifest as the agent accepted it, with the identity that the agent gave it."""
@@ -102,6 +111,8 @@ class Object:
     """`<commit>:<path>` of the commit at which this content was accepted; or BUILT_IN."""
     deleted: str = ""
     """RFC 3339 time of the first pass that saw the manifest gone; empty while it is there."""
+    owner: Owner | None = None
+    """Of an object that the agent made by itself: it has no manifest anywhere."""
 
     @property
     def key(self) -> Key:

@@ -4,7 +4,7 @@ decisions use.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,20 +13,19 @@ from agent.core.acceptance import (
     accept,
     frozen,
     prune,
-    suspended,
 )
 from agent.core.annotations import CONFIRM
 from agent.core.changes import redacted
 from agent.core.facts import Engine
 from agent.core.identity import operation_uid
-from agent.core.known import JOB, MADE_FROM, OBJECT, OPERATIONS, STATUS, USERS, Table
+from agent.core.known import JOB, OBJECT, STATUS
 from agent.core.ledger import Record, document, same_words
 from agent.core.metadata import DomainMetadata
 from agent.core.model import BUILT_IN, Desired, Json, Key, Manifest, Object, Problem
-from agent.core.references import references
 from agent.core.schema import Catalogue, Kind
 from agent.core.status import stamp, timestamp
 from agent.kinds.registry import BUILT_INS, RECORDS, complete, completed
+from agent.reconcile.indexes import Index, indexed
 from agent.reconcile.message import Event, by, updated
 from agent.reconcile.origins import Origins
 from agent.reconcile.outbox import Outbox
@@ -42,8 +41,6 @@ _BUILT_IN = {manifest.key: manifest for manifest in BUILT_INS}
 MADE = ("capacity", "digest")
 """What a status says of an object whose data is there, in whatever phase it is."""
 
-Index = Table[Key, tuple[Key, ...]]
-
 
 class Book:
     """Objects by key. Every change of an object goes through here."""
@@ -58,6 +55,8 @@ class Book:
         self.records: dict[Key, Record] = {}
         self.operations: set[Key] = set()
         """Keys of the operations among the records."""
+        self.owned: set[Key] = set()
+        """Keys of what the agent made by itself."""
         self.outbox = Outbox()
         self.trash = Trash(self.outbox)
         self._world = world
@@ -269,7 +268,8 @@ class Book:
         if self.records.keys() <= manifests.keys():
             return Pruning()
         asked = self.operations
-        lasting = {key: record for key, record in self.records.items() if key not in asked}
+        apart = asked | self.owned
+        lasting = {key: record for key, record in self.records.items() if key not in apart}
         pruning = prune(self._catalogue, desired, manifests, lasting, confirmed, others)
         if desired.broken:
             return pruning
@@ -303,6 +303,7 @@ class Book:
         self._engine.put(OBJECT, obj.key, obj)
         if self._catalogue.kinds[obj.key.kind].request:
             self.operations.add(obj.key)
+        (self.owned.add if obj.owner else self.owned.discard)(obj.key)
         before = set(indexed(self._catalogue, old)) if old else set()
         after = set(indexed(self._catalogue, obj))
         for table, target in before - after:
@@ -333,6 +334,7 @@ class Book:
         if record is None:
             return
         self.operations.discard(key)
+        self.owned.discard(key)
         for table, target in indexed(self._catalogue, record.obj):
             self._index(table, target, key, add=False)
         self._engine.put(OBJECT, key, None)
@@ -340,11 +342,23 @@ class Book:
         self._engine.put(JOB, key, None)
         self._taken.pop(key, None)
 
-    def remove(self, key: Key, now: float) -> None:
-        """An object has gone for good; a kind that keeps data goes to the trash."""
+    def keep(self, obj: Object, now: float) -> None:
+        """Take in what the agent makes by itself, with what the trash has of it."""
+        kind = self._catalogue.kinds[obj.key.kind]
+        back = None if obj.key in self.records else self._restorable(kind, obj.manifest)
+        if back is not None:
+            self.trash.remove(back.obj.uid)
+            obj = replace(obj, uid=back.obj.uid, created=back.obj.created)
+        self._change(obj, back.status if back else {})
+        self._state_indexes()
+
+    def remove(self, key: Key, now: float, *, at_once: bool = False) -> None:
+        """An object has gone for good; a kind that keeps data goes to the trash, to be erased
+        `at_once` or after a while.
+        """
         record = self.records[key]
         if self._catalogue.kinds[key.kind].keeps_data:
-            self.trash.put(record, now)
+            self.trash.put(record, now, at_once=at_once)
         self._forget(key)
         self._state_indexes()
         self.outbox.remove(key)
@@ -373,17 +387,3 @@ class Book:
         """True if the status branch knows the object by this uid, and on this node."""
         record = self.records.get(key)
         return record is not None and self.outbox.is_saved(key, record.identity)
-
-
-def indexed(catalogue: Catalogue, obj: Object) -> Iterator[tuple[Index, Key]]:
-    """The indexes in which an object stands. Of a suspended request its target does not know."""
-    request = catalogue.kinds[obj.key.kind].request
-    if request and suspended(obj.manifest):
-        return
-    for ref, target in references(catalogue, obj.manifest):
-        if request:
-            yield OPERATIONS, target
-        elif ref.uses:
-            yield USERS, target
-        elif not ref.kind:  # the manifest says of what kind it is
-            yield MADE_FROM, target

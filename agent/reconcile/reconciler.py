@@ -17,6 +17,7 @@ from agent.core.schema import Catalogue
 from agent.core.status import timestamp
 from agent.places import Pools
 from agent.reconcile.acting import REPEATED, Acting
+from agent.reconcile.belongings import Belongings
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome
 from agent.reconcile.git import Branches, GitWorker, Pushed, Synced, Withdrawn
@@ -91,6 +92,7 @@ class Reconciler:
         folder = f"{identity.branches.folder}/" if identity.branches.folder else ""
         self._world = World(engine, identity.fleet)
         self._book = Book(engine, catalogue, self._world, identity.fleet, folder)
+        self._belongings = Belongings(self._book)
         self._repository = RepositorySide(
             git, lanes.git, self.post, timing.poll, timing.status_interval, timing.jitter
         )
@@ -279,10 +281,13 @@ class Reconciler:
         if decision is None or gone:
             self._waiting.discard(key)
             self._wrong.discard(key)
-            if key in self._book.records:
-                self._book.remove(key, now)
+            if (record := self._book.records.get(key)) is not None:
+                self._belongings.orphaned(record, now)
+                self._book.remove(key, now, at_once=self._belongings.outlived(record))
                 self._accepted = False  # its manifest may be back
             return
+        if decision.makes or decision.drops:
+            self._belongings.decided(key, decision, now)
         (self._waiting.add if decision.waiting else self._waiting.discard)(key)
         (self._wrong.discard if decision.ok else self._wrong.add)(key)
         if decision.status is not None:
