@@ -39,6 +39,8 @@ class Freezing:
         self._domain = libvirt.open(order["uri"]).lookupByUUIDString(order["uuid"])
         self._at = time.time()
         self._frozen = self._late = False
+        self._count = 0
+        """File systems that were frozen."""
         self._begun = threading.Event()
 
     def begin(self) -> dict[str, str]:
@@ -75,7 +77,7 @@ class Freezing:
         """Why the guest's file systems are not frozen; empty if they are."""
         self._frozen = True
         try:
-            self._domain.fsFreeze()
+            self._count = self._domain.fsFreeze()
         except libvirt.libvirtError as error:
             # a command without an answer may still be obeyed later
             if error.get_error_code() not in _AGENT_ERRORS or not self._connected():
@@ -90,13 +92,13 @@ class Freezing:
         return "name='org.qemu.guest_agent.0' state='connected'" in self._domain.XMLDesc(0)
 
     def _thaw(self) -> bool:
-        """True if something was frozen until now."""
+        """True if what was frozen has been so until now."""
         try:
             thawed = self._domain.fsThaw()
         except libvirt.libvirtError:
             return False
         self._frozen = False
-        return bool(thawed)
+        return bool(thawed or not self._count)
 
     def _watch(self) -> None:
         """However long libvirt takes, the guest is thawed in time."""

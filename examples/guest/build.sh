@@ -27,7 +27,7 @@ cache=${GITVIRT_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/gitvirt}
 # pvpanic first, so that no later crash is missed; disks behind their controllers, so that all
 # are there when the last one is loaded.
 modules="pvpanic pvpanic-mmio pvpanic-pci virtio_pci virtio_console virtio_scsi virtio_blk ahci
-ata_piix sd_mod sr_mod nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 vfat isofs button evdev
+ata_piix sd_mod sr_mod ext4 nls_cp437 nls_ascii nls_iso8859-1 nls_utf8 vfat isofs button evdev
 virtio_net e1000 e1000e virtio_balloon virtio_mem virtio-rng"
 
 # shellcheck disable=SC1091
