@@ -60,6 +60,10 @@ USERS: Table[Key, tuple[Key, ...]] = Table("users")
 """Objects that refer to an object, the oldest first."""
 MADE_FROM: Table[Key, tuple[Key, ...]] = Table("made-from")
 """Objects whose data comes from an object, the oldest first."""
+DEFAULTS: Table[Key, tuple[Key, ...]] = Table("defaults")
+"""Objects that are marked as the one for all that name none, the oldest first, by their kind alone:
+namespace and name of the key are empty.
+"""
 OPERATIONS: Table[Key, tuple[Key, ...]] = Table("operations")
 """Operations that are asked of a VM, the oldest first."""
 EXPORT: Table[Key, Any] = Table("export")

@@ -120,6 +120,8 @@ class Kind:
     """A deleted object goes to the trash, with its data."""
     stateless: bool = False
     """An object has nothing to report."""
+    default_by: str = ""
+    """The annotation that, `true`, marks an object as the one of all that name none."""
     named_by: tuple[str, ...] = ()
     """Annotations on objects of other kinds that name one of these, `NAME` or `NAMESPACE/NAME`."""
     encrypted_as: tuple[str, ...] = ()

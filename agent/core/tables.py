@@ -50,6 +50,8 @@ def table(
     for value in objects:
         metadata = value["metadata"]
         name = f"{resource(kind)}/{metadata['name']}" if typed else metadata["name"]
+        marked = (metadata.get("annotations") or {}).get(kind.default_by) == "true"
+        name += " (default)" if marked else ""
         cells = (_cell(column, value, now) for column in columns)
         first = (printable(metadata.get("namespace", "")),) if spaced else ()
         told = (_labels(metadata.get("labels")),) if labels else ()

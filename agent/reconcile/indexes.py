@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.core.acceptance import suspended
-from agent.core.known import MADE_FROM, OPERATIONS, USERS, Table
+from agent.core.known import DEFAULTS, MADE_FROM, OPERATIONS, USERS, Table
 from agent.core.model import Key, Object
 from agent.core.references import references
 from agent.core.schema import Catalogue
@@ -15,11 +15,13 @@ Index = Table[Key, tuple[Key, ...]]
 
 def indexed(catalogue: Catalogue, obj: Object) -> Iterator[tuple[Index, Key]]:
     """The indexes in which an object stands. Of a suspended request its target does not know."""
-    request = catalogue.kinds[obj.key.kind].request
-    if request and suspended(obj.manifest):
+    kind = catalogue.kinds[obj.key.kind]
+    if kind.request and suspended(obj.manifest):
         return
+    if (mark := kind.default_by) and obj.manifest.annotations.get(mark) == "true":
+        yield DEFAULTS, Key(kind.name, "", "")
     for ref, target in references(catalogue, obj.manifest):
-        if request:
+        if kind.request:
             yield OPERATIONS, target
         elif ref.uses:
             yield USERS, target

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from agent.core import tables
+from agent.core.status import seconds
 from tests.fleets import CATALOGUE, CREATED_AT, condition, machine, whole
 
 VM = CATALOGUE.kinds["VirtualMachine"]
@@ -23,6 +24,34 @@ def test_the_plain_table_of_machines() -> None:
         "NAME       PHASE     NODE     IPADDRESS     AGE",
         "linux-vm   Running   host-a   10.66.10.12   11m",
     ]
+
+
+@pytest.mark.parametrize(("mark", "name"), [("true", "fast (default)"), ("false", "fast")])
+def test_storage_classes_are_listed_as_kubectl_lists_them(mark: str, name: str) -> None:
+    annotations = {"storageclass.kubernetes.io/is-default-class": mark}
+    shown = {
+        "metadata": {
+            "name": "fast",
+            "annotations": annotations,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "provisioner": "gitvirt.io",
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
+    kind = CATALOGUE.kinds["StorageClass"]
+    created = seconds("2026-01-01T00:00:00Z")
+    table = tables.table(kind, [shown], now=created + 60)
+    assert dict(zip(table.headers, table.rows[0], strict=True)) == {
+        "NAME": name,
+        "PROVISIONER": "gitvirt.io",
+        "RECLAIMPOLICY": "Delete",
+        "VOLUMEBINDINGMODE": "WaitForFirstConsumer",
+        "ALLOWVOLUMEEXPANSION": "false",
+        "AGE": "60s",
+    }
+    typed = tables.table(kind, [shown], now=created, typed=True)
+    assert typed.rows[0][0] == f"storageclass.storage.k8s.io/{name}"
 
 
 @pytest.mark.promise("S64", "S65", "S66", "S68")

@@ -42,7 +42,7 @@ VIEWS: Mapping[str, type] = {
 }
 CATALOGUE = Catalogue.load()
 KINDS = Path(__file__).parents[2] / "agent" / "kinds"
-PLAIN = {"string": str, "integer": int, "boolean": bool}
+PLAIN = {"string": str, "integer": int, "boolean": bool, "null": type(None)}
 
 
 def spec_of(kind: str) -> Mapping[str, Any]:

@@ -29,6 +29,7 @@ def storage_class(name: str = "fast", pool: str = "nvme", **more: Any) -> dict[s
         "metadata": metadata,
         "provisioner": "gitvirt.io",
         "parameters": {"pool": pool},
+        "allowVolumeExpansion": True,
         **more,
     }
 
@@ -121,6 +122,61 @@ def test_nothing_of_others_in_that_pool_is_touched(pooled: Rig) -> None:
     rig.now = START + 8 * DAY
     rig.settle()
     assert rig.host.pools[VMS]["theirs.qcow2"] is theirs
+
+
+DEFAULT = {"storageclass.kubernetes.io/is-default-class": "true"}
+
+
+def test_the_default_class_is_that_of_new_disks_and_the_newest_that_is_marked(pooled: Rig) -> None:
+    rig = pooled
+    plain = storage_class("zz-plain", GITVIRT, annotations=DEFAULT)
+    rig.push({"a.yaml": [disk("old")]})
+    rig.settle()
+    rig.push({"b.yaml": [plain, disk("one")]})
+    rig.settle()
+    rig.now += 10
+    rig.push({"c.yaml": [storage_class(annotations=DEFAULT)]})
+    rig.settle()
+    rig.push({"d.yaml": [disk("two")]})
+    rig.settle()
+    found = {
+        name: rig.document(f"namespaces/default/virtualdisks/{name}.yaml")["status"]
+        for name in ("old", "one", "two")
+    }
+    assert "storageClassName" not in found["old"]
+    assert found["one"]["storageClassName"] == "zz-plain"
+    assert found["two"]["storageClassName"] == "fast"
+    assert [name for name in found if "volume" in found[name]] == ["two"]
+    rig.push({"c.yaml": None, "b.yaml": [disk("one")]})  # the classes go, and nothing with them
+    rig.verbs()
+    rig.settle()
+    assert rig.verbs() == []
+
+
+def test_a_disk_that_waits_for_a_machine_is_made_with_it(pooled: Rig) -> None:
+    rig = pooled
+    waits = storage_class(volumeBindingMode="WaitForFirstConsumer")
+    rig.push({"a.yaml": [waits, in_class("fast")]})
+    assert rig.settle().wrong == ()
+    assert rig.document(PATH)["status"]["phase"] == "WaitForFirstConsumer"
+    assert rig.host.pools[VMS] == {}
+    rig.push({"vm.yaml": machine(disks=("data",))})
+    rig.settle()
+    assert rig.running()
+    assert rig.document(PATH)["status"]["phase"] == "Ready"
+
+
+def test_growth_that_a_class_refuses_is_told_and_the_machine_runs_on(pooled: Rig) -> None:
+    rig = pooled
+    refuses = storage_class(allowVolumeExpansion=False)
+    rig.push({"a.yaml": [refuses, in_class("fast"), machine(disks=("data",))]})
+    rig.settle()
+    rig.push({"a.yaml": [refuses, in_class("fast", size="2Gi"), machine(disks=("data",))]})
+    rig.settle()
+    assert rig.running()
+    assert rig.host.pools[VMS][volume(rig)].capacity == 1 << 30
+    told = condition(rig.document(PATH), "Resizing")
+    assert "does not let disks grow" in told["message"]
 
 
 def test_a_disk_grows_in_its_pool(pooled: Rig) -> None:

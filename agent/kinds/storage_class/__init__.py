@@ -3,9 +3,9 @@ for the disks that lie in it.
 """
 
 from agent.kinds.record import KindRecord
-from agent.kinds.storage_class.choice import Storage, ready, storage
+from agent.kinds.storage_class.choice import Storage, default_class, ready, storage
 from agent.kinds.storage_class.decide import decide
 
-__all__ = ["RECORD", "Storage", "ready", "storage"]
+__all__ = ["RECORD", "Storage", "default_class", "ready", "storage"]
 
 RECORD = KindRecord(decide=lambda _: decide)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from agent.core.facts import View
 from agent.core.identity import POOL
+from agent.core.known import DEFAULTS
 from agent.core.model import Condition, Key
 from agent.kinds.storage_class.decide import ClassData
 
@@ -26,6 +27,10 @@ class Storage:
     """libvirt's name for the pool; empty where nobody can tell which one is meant."""
     problem: str = ""
     """Why nothing can be made there, in a sentence."""
+    waits: bool = False
+    """True if a disk is made when the first machine refers to it, and not before."""
+    grows: bool = True
+    """True if disks may become larger."""
 
 
 def storage(name: str, view: View) -> Storage:
@@ -37,7 +42,15 @@ def storage(name: str, view: View) -> Storage:
     if named is None or named.deleted or data is None:
         return Storage(name, "", _MISSING.format(name))
     problem = _UNUSABLE.format(name, data.problem) if data.problem else ""
-    return Storage(name, data.pool, problem)
+    return Storage(name, data.pool, problem, waits=data.waits, grows=data.grows)
+
+
+def default_class(view: View) -> str:
+    """The class of what names none: of several that are marked the newest, as in Kubernetes. Empty
+    if there is none.
+    """
+    marked = view.read(DEFAULTS, Key("StorageClass", "", ""))
+    return marked[-1].name if marked else ""
 
 
 def ready(its_class: Storage, reason: str) -> list[Condition]:

@@ -24,16 +24,27 @@ class ClassData:
     """libvirt's name for its storage pool; empty where the settings have none of that name."""
     problem: str = ""
     """What is wrong with it, in a sentence."""
+    waits: bool = False
+    """True if a disk is made when the first machine refers to it, and not before."""
+    grows: bool = True
+    """True if disks may become larger."""
 
 
 def decide(its_class: Object, view: View) -> Decision:
     if its_class.deleted:
         return Decision(status={}, gone=True)
-    name = storage_class_spec(its_class.manifest.content).get("parameters", {}).get("pool", POOL)
+    spec = storage_class_spec(its_class.manifest.content)
+    name = spec.get("parameters", {}).get("pool", POOL)
     pools = view.read(POOLS, None)
     pool = name if pools is None else pools.get(name, "")
-    if pool:
-        return Decision(status={}, export=ClassData(pool))
-    problem = NO_POOL.format(name, ", ".join(sorted(pools or ())))
+    problem = "" if pool else NO_POOL.format(name, ", ".join(sorted(pools or ())))
+    export = ClassData(
+        pool,
+        problem,
+        waits=spec["volumeBindingMode"] == "WaitForFirstConsumer",
+        grows=bool(spec.get("allowVolumeExpansion")),
+    )
+    if not problem:
+        return Decision(status={}, export=export)
     condition = Condition("Ready", "False", "StoragePoolNotFound", problem)
-    return Decision(status={"conditions": [condition]}, export=ClassData("", problem), ok=False)
+    return Decision(status={"conditions": [condition]}, export=export, ok=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NotRequired, TypedDict, cast
+from typing import Literal, NotRequired, TypedDict, cast
 
 
 class Parameters(TypedDict):
@@ -12,6 +12,8 @@ class Parameters(TypedDict):
 
 class StorageClassSpec(TypedDict):
     parameters: NotRequired[Parameters]
+    volumeBindingMode: Literal["Immediate", "WaitForFirstConsumer"]
+    allowVolumeExpansion: NotRequired[bool | None]
 
 
 def storage_class_spec(content: Mapping[str, object]) -> StorageClassSpec:

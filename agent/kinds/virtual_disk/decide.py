@@ -34,12 +34,22 @@ from agent.kinds.virtual_disk.location import (
     made_from,
 )
 from agent.kinds.virtual_disk.spec import DiskSource, disk_spec
-from agent.kinds.virtual_disk.volume import PROVISIONED, Stored, recorded
+from agent.kinds.virtual_disk.volume import (
+    CLASS,
+    PROVISIONED,
+    Stored,
+    first,
+    its_class,
+    present,
+    recorded,
+)
 from agent.kinds.virtual_image import ImageData, imported, origin
 
 SECTOR = 512
 BLANK = ImageData({}, "", size=0)  # pragma: no mutate: a blank disk's size is always given
 """What a disk without a source lies on."""
+UNUSED = "WaitForFirstConsumer"
+"""Phase of a disk that is made once a machine refers to it."""
 _OF_ITS_NODE = frozenset(("Ready",))
 """Conditions that nobody can tell of as long as the node is away."""
 
@@ -99,9 +109,9 @@ def decide(disk: Object, view: View) -> Decision:
     if disk.deleted:
         return _delete(previous, attached, users=users(disk.key, view))
     report = _Report()
-    claim = disk_spec(disk.spec).get("persistentVolumeClaim", {})
-    its_class = storage(claim.get("storageClassName", ""), view)
-    where = location(disk, its_class, view)
+    has = present(disk, view)
+    of_disk = storage(its_class(disk, has, view), view)
+    where = location(disk, has or first(view.fleet, disk.key, disk.uid, of_disk.pool), view)
     at = where.at
     if at is None and previous.get("phase"):
         # what was known stays: that there was a volume, above all
@@ -114,7 +124,7 @@ def decide(disk: Object, view: View) -> Decision:
     if at is None:
         report.reason, report.message = "ProvisioningNotStarted", where.why
     else:
-        _provision(disk, its_class, view, where, at, report)
+        _provision(disk, of_disk, view, where, at, report)
     chosen = bool(report.export or report.actions or previous.get(HOME))
     volume = _volume(where, view)
     status: dict[str, Any] = {
@@ -124,6 +134,7 @@ def decide(disk: Object, view: View) -> Decision:
         "attachedToVirtualMachines": attached,
         "target": {"persistentVolumeClaimName": volume.name} if volume else {},
         "import": report.facts,
+        CLASS: of_disk.name,
         **_lies(disk, where, view, chosen=chosen or report.phase in PROVISIONED),
         **belongs(view, at, chosen=chosen),
         "conditions": [
@@ -132,7 +143,7 @@ def decide(disk: Object, view: View) -> Decision:
             if report.export
             else Condition("Ready", "False", report.reason, report.message),
             _in_use(attached),
-            *ready(its_class, "StorageClassNotReady"),
+            *ready(of_disk, "StorageClassNotReady"),
             *report.more,
         ],
     }
@@ -143,7 +154,7 @@ def decide(disk: Object, view: View) -> Decision:
         publish=_needs(disk, view, at) if report.export is None else {},
         wake=report.wake,
         waiting=report.waiting,
-        ok=report.export is not None,
+        ok=report.export is not None or report.phase == UNUSED,
     )
 
 
@@ -170,7 +181,7 @@ def _needs(disk: Object, view: View, at: Place | None) -> dict[Fact, Any]:
 
 
 def _provision(
-    disk: Object, its_class: Storage, view: View, where: Location, at: Place, report: _Report
+    disk: Object, of_disk: Storage, view: View, where: Location, at: Place, report: _Report
 ) -> None:
     stored, volume = where.volume, _volume(where, view)
     previous = view.previous(disk.key)
@@ -180,7 +191,7 @@ def _provision(
         report.facts = previous.get("import", {})
         export = DiskData(where.paths, volume.capacity, stored.pool, stored.name, stored.format)
         report.export = export
-        _grow(disk, volume, view, at, report)
+        _grow(disk, of_disk, volume, view, at, report)
     elif previous.get("phase") in PROVISIONED and "CreateVolume" not in job.busy:
         # never made anew by itself: an empty disk in place of a lost one would hide the loss
         report.phase, report.reason = "PVCLost", "PVCLost"
@@ -195,8 +206,11 @@ def _provision(
         report.phase = "Pending" if job.retry else "Failed"
         report.reason, report.message = "ProvisioningFailed", job.error
         report.wake, report.waiting = (job.retry_at, True) if job.retry else (None, False)
-    elif problem := its_class.problem or where.closed:
+    elif problem := of_disk.problem or where.closed:
         report.reason, report.message = "StorageClassIsNotReady", problem
+    elif of_disk.waits and not users(disk.key, view):
+        report.phase, report.reason = UNUSED, "WaitingForFirstConsumer"
+        report.message = f"It is made once a VirtualMachine refers to it: {of_disk.name} says so."
     else:
         _create(disk, stored, view, at, report)
 
@@ -287,7 +301,9 @@ def _image(key: Key, view: View, at: Place, report: _Report) -> ImageData | None
     return None
 
 
-def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Report) -> None:
+def _grow(
+    disk: Object, of_disk: Storage, volume: RawVolume, view: View, at: Place, report: _Report
+) -> None:
     size = disk_spec(disk.spec).get("persistentVolumeClaim", {}).get("size")
     if size is None or to_bytes(size) == volume.capacity:
         return
@@ -297,6 +313,13 @@ def _grow(disk: Object, volume: RawVolume, view: View, at: Place, report: _Repor
         message = f"A disk cannot shrink: it has {has}, ask for that or more."
         report.more.append(Condition("Resizing", "False", "NotAvailable", message))
     if wanted <= volume.capacity:
+        return
+    if not of_disk.grows:
+        message = (
+            f"StorageClass {of_disk.name} does not let disks grow: put back the size, or set its "
+            "allowVolumeExpansion to true."
+        )
+        report.more.append(Condition("Resizing", "False", "NotAvailable", message))
         return
     if any(view.read(ATTACHED, (disk.key, vm)) is not None for vm in users(disk.key, view)):
         message = f"The disk grows to {size} once no running VirtualMachine has it open."

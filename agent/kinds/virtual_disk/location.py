@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.core.facts import View
-from agent.core.known import POOL_PATH, SHARED, VOLUME, VOLUME_AT
+from agent.core.known import POOL_PATH, SHARED, USERS, VOLUME, VOLUME_AT
 from agent.core.model import Key, Object
 from agent.core.nodes import HOME
 from agent.kinds.local import (
@@ -20,9 +20,8 @@ from agent.kinds.local import (
     several,
     unread,
 )
-from agent.kinds.storage_class import Storage
 from agent.kinds.virtual_disk.spec import disk_spec
-from agent.kinds.virtual_disk.volume import PROVISIONED, Stored, stored
+from agent.kinds.virtual_disk.volume import PROVISIONED, Stored
 from agent.kinds.virtual_image import ImageData, device_key
 
 COPIES = (
@@ -49,8 +48,7 @@ class Location:
     """Why its pool cannot be used on that node, in a sentence; empty if it can."""
 
 
-def location(disk: Object, its_class: Storage, view: View) -> Location:
-    volume = stored(disk, its_class, view)
+def location(disk: Object, volume: Stored, view: View) -> Location:
     there = view.read(VOLUME_AT, (volume.pool, volume.name)) or ()
     shared = volume.pool in (view.read(SHARED, None) or ())
     node, why = _node(disk, there, view, shared=shared)
@@ -84,10 +82,15 @@ def _node(disk: Object, there: tuple[str, ...], view: View, *, shared: bool) -> 
 
 
 def _chosen(disk: Object, view: View) -> str:
-    """A node for a disk that is new: one that has the image that it is made from, else the first
-    one that can be read.
+    """A node for a disk that is new: that of a machine that refers to it, one that has the image
+    that it is made from, else the first one that can be read.
     """
     every = places(view)
+    for user in view.read(USERS, disk.key) or ():
+        of_user = view.previous(user)
+        name = bearing(view, of_user.get(HOME) or of_user.get("nodeName") or "")
+        if any(at.name == name for at in every):
+            return name
     key = made_from(disk)
     data = view.export(ImageData, key) if key is not None else None
     candidates = [at for at in every if data is not None and at.name in data.paths] or every

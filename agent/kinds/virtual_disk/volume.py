@@ -12,9 +12,12 @@ from agent.core.identity import POOL, QCOW2, disk_format, disk_volume
 from agent.core.known import DISK_VOLUMES
 from agent.core.ledger import VOLUME
 from agent.core.model import Json, Key, Object
-from agent.kinds.storage_class import Storage
+from agent.kinds.storage_class import default_class
+from agent.kinds.virtual_disk.spec import disk_spec
 
 PROVISIONED = ("Ready", "Resizing", "PVCLost")
+CLASS = "storageClassName"
+"""Field of a disk's status: the class that its volume was made in."""
 MAKING = frozenset(("CreateVolume",))
 """Verbs that make a disk's first volume."""
 
@@ -49,14 +52,29 @@ def recorded(fleet: str, disk: Key, uid: str, status: Mapping[str, Json]) -> Sto
     return Stored(str(told["pool"]), str(told["name"]), str(told["format"]))
 
 
-def stored(disk: Object, its_class: Storage, view: View) -> Stored:
-    """The volume that a disk has, or is to have."""
+def present(disk: Object, view: View) -> Stored | None:
+    """The volume that a disk has, or had; None for one that is new."""
     previous = view.previous(disk.key)
     known = recorded(view.fleet, disk.key, disk.uid, previous)
     if previous.get("phase") in PROVISIONED or MAKING & {*view.job(disk.key).busy}:
         return known
     there = view.read(DISK_VOLUMES, disk.uid) or ()
     if not there or (known.pool, known.name) in there:
-        return known if there else first(view.fleet, disk.key, disk.uid, its_class.pool)
-    found_pool, name = there[0]
-    return Stored(found_pool, name, disk_format(name))
+        return known if there else None
+    pool, name = there[0]
+    return Stored(pool, name, disk_format(name))
+
+
+def its_class(disk: Object, volume: Stored | None, view: View) -> str:
+    """The class that a disk is in, or is to be made in; empty for none. One that has a volume stays
+    in the class that this was made in, whatever becomes of the class; where nobody has written that
+    down yet, it is the one that it names.
+    """
+    named = disk_spec(disk.spec).get("persistentVolumeClaim", {}).get("storageClassName", "")
+    if volume is None:
+        return named or default_class(view)
+    previous = view.previous(disk.key)
+    if CLASS in previous:
+        return str(previous[CLASS])
+    changed = previous.get("observedGeneration", disk.generation) != disk.generation
+    return "" if changed else named

@@ -12,7 +12,7 @@ from agent.core import known
 from agent.core.identity import POOL
 from agent.core.known import Fact
 from agent.core.model import Condition, Json, Key, Object
-from agent.kinds.storage_class import Storage, ready, storage
+from agent.kinds.storage_class import Storage, default_class, ready, storage
 from agent.kinds.storage_class.decide import ClassData, decide
 from tests.kinds.deciding import READY, condition, decided, made, said, view_of
 
@@ -22,7 +22,8 @@ POOLS: Mapping[Fact, Any] = {**READY, (known.POOLS, None): {"gitvirt": POOL, "nv
 
 def a_class(**content: Json) -> Object:
     obj = made(KEY, {})
-    return replace(obj, manifest=replace(obj.manifest, content=content))
+    whole = {"volumeBindingMode": "Immediate", "allowVolumeExpansion": True, **content}
+    return replace(obj, manifest=replace(obj.manifest, content=whole))
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,35 @@ def test_a_class_means_a_pool_of_the_settings(
 ) -> None:
     found = decided(decide, a_class(parameters=parameters), facts)
     assert (found.export, found.ok, found.status) == (ClassData(pool), True, {})
+
+
+@pytest.mark.parametrize(
+    ("content", "waits", "grows"),
+    [
+        ({}, False, True),
+        ({"volumeBindingMode": "WaitForFirstConsumer"}, True, True),
+        ({"allowVolumeExpansion": False}, False, False),
+        ({"allowVolumeExpansion": None}, False, False),
+    ],
+)
+def test_a_class_says_when_disks_are_made_and_whether_they_grow(
+    content: Mapping[str, Json], waits: bool, grows: bool
+) -> None:
+    found = decided(decide, a_class(**content), POOLS)
+    assert found.export == ClassData(POOL, waits=waits, grows=grows)
+    facts: Mapping[Fact, Any] = {
+        (known.OBJECT, KEY): a_class(),
+        (known.EXPORT, KEY): found.export,
+    }
+    seen = storage("fast", view_of(facts))
+    assert (seen.waits, seen.grows) == (waits, grows)
+
+
+def test_of_several_that_are_marked_the_newest_is_the_default_one() -> None:
+    older, newer = Key("StorageClass", "", "z"), Key("StorageClass", "", "a")
+    of_kind = Key("StorageClass", "", "")
+    assert default_class(view_of({(known.DEFAULTS, of_kind): (older, newer)})) == "a"
+    assert default_class(view_of({})) == ""
 
 
 def test_a_pool_that_no_setting_names_is_told_with_what_to_do() -> None:

@@ -292,6 +292,7 @@ def test_a_disk_that_is_there_can_be_opened(size: Json) -> None:
         "attachedToVirtualMachines": [],
         "target": {"persistentVolumeClaimName": NAME},
         "import": FACTS,
+        "storageClassName": "",
         "conditions": [
             Condition("DatasourceReady", "True", "DatasourceReady"),
             Condition("Ready", "True", "Ready"),

@@ -150,6 +150,95 @@ def test_a_lost_volume_is_told_with_its_pool_and_stays_where_it_was() -> None:
     assert "from pool vms" in condition(found, "Ready").message
 
 
+DEFAULT: Mapping[Fact, Any] = {(known.DEFAULTS, Key("StorageClass", "", "")): (FAST,)}
+
+
+@pytest.mark.parametrize(
+    ("named", "facts", "its_class", "pool"),
+    [
+        ("", DEFAULT, "fast", "vms"),
+        ("", {}, "", POOL),
+        ("fast", {}, "fast", "vms"),
+    ],
+)
+def test_a_disk_that_names_no_class_is_made_in_the_default_one(
+    named: str, facts: Mapping[Fact, Any], its_class: str, pool: str
+) -> None:
+    found = decided(decide, disk(named), {**IN_CLASS, **facts})
+    assert found.actions == (CreateVolume(NODE.name, pool, NAME, GIB),)
+    assert said(found)["storageClassName"] == its_class
+
+
+@pytest.mark.parametrize(
+    ("status", "named", "stays"),
+    [
+        ({"storageClassName": "old"}, "", "old"),
+        ({}, "", ""),  # made when there was no default class
+        ({}, "fast", "fast"),  # from before anybody wrote it down
+        ({"observedGeneration": 2}, "fast", "fast"),
+    ],
+)
+def test_a_disk_stays_in_the_class_that_it_was_made_in(
+    status: Mapping[str, Json], named: str, stays: str
+) -> None:
+    facts = {**IN_CLASS, **DEFAULT, **lies(POOL, phase="Ready", **status)}
+    found = decided(decide, disk(named), facts)
+    assert (found.actions, said(found)["storageClassName"]) == ((), stays)
+
+
+WAITS: Mapping[Fact, Any] = {(known.EXPORT, FAST): ClassData("vms", waits=True)}
+VM = Key("VirtualMachine", "lab", "vm")
+
+
+def test_a_disk_whose_class_waits_is_made_for_its_first_machine() -> None:
+    found = decided(decide, disk(), {**IN_CLASS, **WAITS})
+    assert (found.actions, found.export, found.waiting) == ((), None, False)
+    assert found.ok  # nothing is wrong with it
+    assert said(found)["phase"] == "WaitForFirstConsumer"
+    ready = condition(found, "Ready")
+    assert (ready.status, ready.reason) == ("False", "WaitingForFirstConsumer")
+    assert condition(found, "StorageClassReady").status == "True"
+    used = decided(decide, disk(), {**IN_CLASS, **WAITS, (known.USERS, KEY): (VM,)})
+    assert used.actions == (CreateVolume(NODE.name, "vms", NAME, GIB),)
+    there = {**IN_CLASS, **WAITS, **lies("vms", phase="Ready", volume=WHERE)}
+    assert said(decided(decide, disk(), there))["phase"] == "Ready"  # the machine has gone
+
+
+@pytest.mark.parametrize("status", [{"home": "node-2"}, {"nodeName": "node-2"}])
+def test_it_is_made_on_the_node_of_that_machine(status: Mapping[str, Json]) -> None:
+    other = replace(NODE, name="node-2")
+    facts = {
+        **IN_CLASS,
+        **WAITS,
+        (known.NODES, None): (NODE.name, other.name),
+        (known.NODE, other.name): other,
+        (known.POOL_PATH, (other.name, POOL)): "/pool",
+        (known.POOL_PATH, (other.name, "vms")): "/vms",
+        (known.USERS, KEY): (VM,),
+        (known.STATUS, VM): status,
+    }
+    found = decided(decide, disk(), facts)
+    assert [action.node for action in found.actions] == [other.name]
+
+
+@pytest.mark.parametrize(("grows", "size", "told"), [(True, "2Gi", False), (False, "2Gi", True)])
+def test_a_disk_grows_where_its_class_lets_it(grows: bool, size: str, told: bool) -> None:
+    facts = {**IN_CLASS, (known.EXPORT, FAST): ClassData("vms", grows=grows)}
+    facts = {**facts, **lies("vms", phase="Ready", volume=WHERE, storageClassName="fast")}
+    larger = disk()
+    claim = {"size": size, "storageClassName": "fast"}
+    content = {"spec": {"persistentVolumeClaim": claim}}
+    larger = replace(larger, manifest=replace(larger.manifest, content=content))
+    found = decided(decide, larger, facts)
+    assert bool(found.actions) is not told
+    assert isinstance(found.export, DiskData)
+    resizing = condition(found, "Resizing")
+    assert (resizing.status == "False") is told
+    if told:
+        assert "StorageClass fast does not let disks grow" in resizing.message
+        assert "allowVolumeExpansion" in resizing.message
+
+
 def test_what_is_remembered_is_read_as_it_was_told() -> None:
     moved = replace(first(FLEET, KEY, UID), pool="vms", name="x.2.raw", format="raw")
     assert recorded(FLEET, KEY, UID, moved.told(FLEET, KEY, UID)) == moved
