@@ -6,7 +6,8 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from agent.core.addresses import bare
 from agent.core.model import Json
@@ -26,6 +27,10 @@ class ImageSource(ABC):
         text = json.dumps(self.identity, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def found(self, resolved: str) -> Self:
+        """The same where it was found earlier what it means: `Image.resolved`."""
+        return self
+
 
 @dataclass(frozen=True)
 class HttpSource(ImageSource):
@@ -41,3 +46,26 @@ class HttpSource(ImageSource):
     @property
     def identity(self) -> Json:
         return bare(self.url), dict(self.checksums), self.ca_bundle
+
+
+@dataclass(frozen=True)
+class ContainerSource(ImageSource):
+    """The one file below /disk of a container image. `image`: its reference. `ca_bundle`: as of
+    downloads.
+    """
+
+    image: str
+    ca_bundle: str | None = None
+    credentials: tuple[str, str] | None = field(default=None, repr=False)
+    """User and password, if any are given."""
+    resolved: str = ""
+    """What the reference was found to mean earlier, to be asked for in its place: a tag may mean
+    something else by now.
+    """
+
+    @property
+    def identity(self) -> Json:
+        return "container image", self.image, self.ca_bundle
+
+    def found(self, resolved: str) -> Self:
+        return replace(self, resolved=resolved)

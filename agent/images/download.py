@@ -47,6 +47,8 @@ class Downloaded:
     path: Path
     size: int
     digest: str
+    resolved: str = ""
+    """The reference that means just this container image, where it came from one."""
 
 
 def download(
@@ -76,7 +78,7 @@ def download(
 
         def ask(headers: Mapping[str, str]) -> BaseHTTPResponse:
             first = parsed(subject, Target.parse, source.url)
-            return line.follow(subject, first, headers, lambda at: _credentials(at, first))
+            return line.follow(subject, first, headers, lambda at: _credentials(at, first))[0]
 
         Transfer(subject, ask, sink, line, progress, trouble).run()
         verify(subject.name, sink, expected)

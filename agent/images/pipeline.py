@@ -1,16 +1,18 @@
-"""From an address to a file that can be stored: download, unpack, inspect, convert."""
+"""From an address to a file that can be stored: fetch, unpack, inspect, convert."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from agent.core.image_sources import HttpSource
+from agent.core.image_sources import ContainerSource, HttpSource
 from agent.images.convert import CONVERTED, to_qcow2
-from agent.images.download import PATIENCE, Patience, Progress, download
+from agent.images.download import PATIENCE, Downloaded, Patience, Progress, download
 from agent.images.errors import ImageError
 from agent.images.inspect import ImageFile, inspect
+from agent.images.registry import pull
 from agent.images.request import Reach
 from agent.images.spool import new_file, sha256_of, sweep
 from agent.images.unpack import unpack
@@ -31,10 +33,12 @@ class Prepared:
     virtual_size: int
     stored_size: int
     digest: str
+    resolved: str = ""
+    """The reference that means just this container image, where it came from one."""
 
 
 def fetch(
-    source: HttpSource,
+    source: HttpSource | ContainerSource,
     spool: Path,
     progress: Progress,
     cancelled: Callable[[], bool],
@@ -52,8 +56,10 @@ def fetch(
     made: list[Path] = []
     kept: Path | None = None
     try:
-        downloaded = download(
-            source,
+        bring: Callable[..., Downloaded] = (
+            partial(download, source) if isinstance(source, HttpSource) else partial(pull, source)
+        )
+        downloaded = bring(
             spool,
             progress=progress,
             cancelled=cancelled,
@@ -79,7 +85,8 @@ def fetch(
         for leftover in made:
             if leftover != kept:
                 leftover.unlink(missing_ok=True)
-    return Prepared(path, image.format, image.virtual_size, image.stored_size, digest)
+    sizes = image.virtual_size, image.stored_size
+    return Prepared(path, image.format, *sizes, digest, downloaded.resolved)
 
 
 def _converted(

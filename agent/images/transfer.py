@@ -76,15 +76,15 @@ class Line:
         first: Target,
         headers: Mapping[str, str],
         told: Callable[[Target], Mapping[str, str]],
-    ) -> BaseHTTPResponse:
-        """The head of the answer behind all redirects. `told` gives the headers that are for one
-        server alone: credentials stay with the one that they were given for.
+    ) -> tuple[BaseHTTPResponse, Target]:
+        """The head of the answer behind all redirects, and where that was. `told` gives the headers
+        that are for one server alone: credentials stay with the one that they were given for.
         """
         target = first
         for _ in range(MAX_REDIRECTS + 1):
             response = self._head(target, {**COMMON, **headers, **told(target)})
             if response.status not in REDIRECTS:
-                return response
+                return response, target
             self.watch.check()
             target = self._redirected(subject, target, response.headers.get("Location", ""))
         raise subject.failed(f"more than {MAX_REDIRECTS} redirects")
@@ -107,6 +107,18 @@ class Line:
                 retry=False,
             )
         return target
+
+    def text(self, response: BaseHTTPResponse, most: int) -> bytes:
+        """A short body, or the beginning of one that has more than so many bytes."""
+        body = b""
+        try:
+            with self.watch.within(self.patience.window):
+                while len(body) <= most and (chunk := self.some(response)):
+                    body += chunk
+        except LateError as error:
+            self.watch.check()
+            raise DroppedError("no answer in time") from error
+        return body
 
     def some(self, response: BaseHTTPResponse) -> bytes:
         """What has come of a body as it was sent, at least one byte; nothing at the end. A

@@ -634,7 +634,7 @@ def test_fields_without_effect_are_named() -> None:
         ("VirtualMachine", {"gpus": []}, "spec.gpus"),
         ("VirtualMachine", {"virtualMachineIPAddressName": "a"}, "spec.virtualMachineIPAddressName"),
         ("VirtualDisk", {"dataSource": {"type": "Upload"}}, "spec.dataSource.type"),
-        ("VirtualImage", {"dataSource": {"type": "ContainerImage"}}, "spec.dataSource.type"),
+        ("VirtualImage", {"dataSource": {"type": "Upload"}}, "spec.dataSource.type"),
         ("VirtualImage", {"dataSource": {"objectRef": {"kind": "VirtualDiskSnapshot"}}}, "spec.dataSource.objectRef.kind"),
         ("VirtualMachineOperation", {"type": "Evict"}, "spec.type"),
         ("VirtualMachineOperation", {"type": "Clone"}, "spec.type"),

@@ -186,9 +186,9 @@ def _provision(
     stored, volume = where.volume, _volume(where, view)
     previous = view.previous(disk.key)
     job = view.job(disk.key)
+    report.facts = previous.get("import", {})
     if volume is not None:
         report.phase, report.progress = "Ready", "100%"
-        report.facts = previous.get("import", {})
         export = DiskData(where.paths, volume.capacity, stored.pool, stored.name, stored.format)
         report.export = export
         _grow(disk, of_disk, volume, view, at, report)
@@ -218,6 +218,7 @@ def _provision(
 def _create(disk: Object, stored: Stored, view: View, at: Place, report: _Report) -> None:
     spec = disk_spec(disk.spec)
     size = spec.get("persistentVolumeClaim", {}).get("size")
+    report.facts = {}
     source = spec.get("dataSource")
     data = _source(disk, source, view, at, report) if source else BLANK
     if data is None:
@@ -259,12 +260,14 @@ def _source(
     disk: Object, source: DiskSource, view: View, at: Place, report: _Report
 ) -> ImageData | None:
     """The image data to start from; None with the reason in the report."""
-    if source["type"] == "HTTP":
+    if source["type"] in ("HTTP", "ContainerImage"):
         previous = view.previous(disk.key)
         known = previous.get("import", {})
         if "source" not in known and previous.get("observedGeneration") != disk.generation:
             known = {}  # it may be of another address
-        state = imported(disk, origin(disk, source, view), known, view, (at,))
+        came_from = origin(disk, source, view)
+        state = imported(disk, came_from, known, view, (at,))
+        report.source = came_from.condition
         report.facts, report.progress = state.facts, state.progress
         report.wake, report.waiting = state.wake, state.waiting
         if state.data is not None and at.name in state.data.paths:
@@ -277,7 +280,7 @@ def _source(
     if key is None:
         report.reason = "ProvisioningNotStarted"
         report.message = (
-            "Disks are made blank, from HTTP, or from a VirtualImage or "
+            "Disks are made blank, from HTTP, from a container image, or from a VirtualImage or "
             "ClusterVirtualImage; other sources are not supported here yet."
         )
         return None

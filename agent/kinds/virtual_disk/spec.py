@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NotRequired, TypedDict, cast
 
-from agent.kinds.virtual_image import Http
+from agent.kinds.virtual_image import Container, Http
 
 
 class ObjectRef(TypedDict):
@@ -20,6 +20,7 @@ class DiskSource(TypedDict):
 
     type: Literal["HTTP", "ContainerImage", "ObjectRef", "Upload"]
     http: NotRequired[Http]
+    containerImage: NotRequired[Container]
     objectRef: NotRequired[ObjectRef]
 
 

@@ -9,7 +9,7 @@ from agent.core.manifests import Check
 from agent.core.model import Json
 from agent.core.quantity import parse
 from agent.kinds.content import at, mapping
-from agent.kinds.virtual_image import address
+from agent.kinds.virtual_image import CHECKS as OF_SOURCES
 
 _SIZE = ("spec", "persistentVolumeClaim", "size")
 
@@ -28,4 +28,4 @@ def size(content: Mapping[str, Json]) -> Iterable[tuple[Path, str]]:
         yield _SIZE, "must be more than 0, such as 10Gi"
 
 
-CHECKS: tuple[Check, ...] = (size, address)
+CHECKS: tuple[Check, ...] = (size, *OF_SOURCES)

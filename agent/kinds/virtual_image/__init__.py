@@ -5,15 +5,16 @@ from agent.kinds.virtual_image.data import LOST, needed, needed_as, volumes
 from agent.kinds.virtual_image.decide import decide
 from agent.kinds.virtual_image.source import ImageData, device_key, imported
 from agent.kinds.virtual_image.sources import origin
-from agent.kinds.virtual_image.spec import Http
-from agent.kinds.virtual_image.validation import CHECKS, address
+from agent.kinds.virtual_image.spec import Container, Http
+from agent.kinds.virtual_image.validation import CHECKS
 
 __all__ = [
+    "CHECKS",
     "LOST",
     "RECORD",
+    "Container",
     "Http",
     "ImageData",
-    "address",
     "device_key",
     "imported",
     "needed_as",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from agent.core.addresses import completed, is_hidden
 from agent.core.annotations import HTTP_SECRET
 from agent.core.changes import SENSITIVE
@@ -29,19 +31,28 @@ def complete_address(obj: Object, url: str, view: View) -> tuple[str, str]:
     if own and namespace not in ("", own):
         return url, f"Its annotation {HTTP_SECRET} may name a Secret of its own namespace only."
     key = Key("Secret", own or namespace or DEFAULT_NAMESPACE, name)
-    secret = view.object(key)
-    if secret is None or secret.deleted:
-        return url, f"{key} is not there: the download begins as soon as it is."
-    data = secret.manifest.content.get("data") or {}
-    given = [data.get(name, "") for name in _KEYS]
-    if SENSITIVE in given:
-        return url, GONE.format(key, _commit(secret))
+    data, lacking = secret_data(key, view)
+    given = [(data or {}).get(name) or "" for name in _KEYS]
+    if lacking:
+        return url, lacking
     if not any(given):
         return url, f"{key} has none of the keys {', '.join(_KEYS)}, or they are empty."
     try:
         return completed(url, *(decoded(text).decode().strip() for text in given)), ""
     except ValueError:
         return url, f"{key} holds a value that is no text in Base64."
+
+
+def secret_data(key: Key, view: View) -> tuple[Mapping[str, str] | None, str]:
+    """What a Secret holds, each value in base64, and what keeps it from being used, as a sentence.
+    None if there is no such Secret.
+    """
+    secret = view.object(key)
+    if secret is None or secret.deleted:
+        return None, f"{key} is not there: the download begins as soon as it is."
+    data = secret.manifest.content.get("data") or {}
+    hidden = SENSITIVE in data.values()
+    return data, GONE.format(key, _commit(secret)) if hidden else ""
 
 
 def _commit(obj: Object) -> str:

@@ -9,6 +9,7 @@ from agent.core.ledger import Record
 from agent.core.model import Json
 from agent.kinds.virtual_image.spec import image_spec
 
+_FETCHED = ("HTTP", "ContainerImage")
 _UNKNOWN = ("", "Pending", "Provisioning")
 LOST = ("PVCLost", "Failed", "Pending", "Provisioning")
 """Phases of disks and images without a volume."""
@@ -24,7 +25,7 @@ def needed_as(fleet: str, record: Record, facts: Mapping[str, Json]) -> str | No
     knows.
     """
     source = image_spec(record.obj.spec).get("dataSource")  # a disk may have none
-    if source is None or source["type"] != "HTTP":
+    if source is None or source["type"] not in _FETCHED:
         return ""
     if facts.get("digest"):
         return image_volume(fleet, facts["digest"], facts["format"])

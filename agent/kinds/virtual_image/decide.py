@@ -37,6 +37,7 @@ def decide(image: Object, view: View) -> Decision:
         "format": previous.get("format", ""),
         "storedBytes": size.get("storedBytes", ""),
         "unpackedBytes": size.get("unpackedBytes", ""),
+        "resolvedImage": previous.get("resolvedImage", ""),
     }
     users = view.read(USERS, image.key) or ()
     wanted = _wanted(image, known, users, every, view)
@@ -96,6 +97,8 @@ def _status(state: Imported, source: Origin, *, in_use: bool) -> dict[str, Any]:
                 "unpackedBytes": str(facts["unpackedBytes"]),
             },
         }
+    if facts.get("resolvedImage"):
+        status["resolvedImage"] = facts["resolvedImage"]
     status["conditions"] = [
         source.condition,
         Condition("Ready", "True", "Ready", state.message)

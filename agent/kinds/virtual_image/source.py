@@ -68,7 +68,7 @@ class Imported:
 
 
 AGAIN = "The download fails and is tried again: {}"
-FACTS = ("digest", "format", "storedBytes", "unpackedBytes")
+FACTS = ("digest", "format", "storedBytes", "unpackedBytes", "resolvedImage")
 
 
 def imported(
@@ -85,7 +85,9 @@ def imported(
     mark = origin.source.mark if origin.source else ""
     facts = dict(known) if known.get("source", mark) == mark else {}
     if mark and job.result.get("source") == mark:  # the manifest may have changed meanwhile
-        facts = {name: job.result[name] for name in FACTS} | {"source": mark}
+        facts = {name: job.result[name] for name in FACTS if name in job.result} | {"source": mark}
+    if origin.source and facts.get("resolvedImage"):
+        origin = replace(origin, source=origin.source.found(facts["resolvedImage"]))
     data = _stored(facts, view) if facts.get("digest") else None
     lack = [at.name for at in wanted if data is None or at.name not in data.paths]
     if not lack:

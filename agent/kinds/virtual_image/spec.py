@@ -14,9 +14,17 @@ class Http(TypedDict):
     caBundle: NotRequired[str]
 
 
+class Container(TypedDict):
+    image: str
+    imagePullSecret: NotRequired[Mapping[str, str]]
+    """Its name; images of the whole cluster may give its namespace, too."""
+    caBundle: NotRequired[str]
+
+
 class ImageSource(TypedDict):
     type: Literal["HTTP", "ContainerImage", "ObjectRef", "Upload"]
     http: NotRequired[Http]
+    containerImage: NotRequired[Container]
 
 
 class Claim(TypedDict):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agent.core.addresses import has_host
+from agent.core.container_reference import Reference
 from agent.core.documents import Path
 from agent.core.manifests import Check
 from agent.core.model import Json
 from agent.kinds.content import text
 
 _URL = ("spec", "dataSource", "http", "url")
+_IMAGE = ("spec", "dataSource", "containerImage", "image")
 
 
 def address(content: Mapping[str, Json]) -> Iterable[tuple[Path, str]]:
@@ -23,4 +25,13 @@ def address(content: Mapping[str, Json]) -> Iterable[tuple[Path, str]]:
         yield _URL, message
 
 
-CHECKS: tuple[Check, ...] = (address,)
+def reference(content: Mapping[str, Json]) -> Iterable[tuple[Path, str]]:
+    image = text(content, *_IMAGE)
+    try:
+        if image:
+            Reference.parse(image)
+    except ValueError as error:
+        yield _IMAGE, str(error)
+
+
+CHECKS: tuple[Check, ...] = (address, reference)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from agent.core.image_sources import HttpSource, ImageSource
+from agent.core.image_sources import ContainerSource, HttpSource, ImageSource
 from agent.reconcile.sources import http
 from agent.reconcile.sources.errand import Errand
 from agent.reconcile.verbs.site import Image
@@ -15,6 +15,7 @@ __all__ = ["BRINGS", "Errand", "brought"]
 
 BRINGS: Mapping[type[ImageSource], Callable[[Any, Errand], AbstractContextManager[Image]]] = {
     HttpSource: http.brought,
+    ContainerSource: http.brought,
 }
 
 

@@ -63,6 +63,7 @@ def handed_over(prepared: Prepared) -> Iterator[Image]:
             prepared.digest,
             prepared.format,
             prepared.virtual_size,
+            prepared.resolved,
         )
     finally:
         prepared.path.unlink(missing_ok=True)

@@ -1,18 +1,18 @@
-"""Downloads."""
+"""Downloads, also from container registries."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from agent.core.image_sources import HttpSource
+from agent.core.image_sources import ContainerSource, HttpSource
 from agent.images.pipeline import fetch
 from agent.reconcile.sources.errand import Errand, handed_over
 from agent.reconcile.verbs.site import Image
 
 
 @contextmanager
-def brought(source: HttpSource, errand: Errand) -> Iterator[Image]:
+def brought(source: HttpSource | ContainerSource, errand: Errand) -> Iterator[Image]:
     prepared = fetch(
         source,
         errand.spool,

@@ -51,6 +51,8 @@ class Import(Verb[ImportImage]):
                 _replaceable(site, action.pool, name, image.size)
                 volume = _store(site, action.pool, name, image)
         facts = _result(action, image.digest, image.format, image.size, image.virtual_size)
+        if image.resolved:
+            facts["resolvedImage"] = image.resolved
         return replace(is_there(site.name, volume), result=facts)
 
     def simulate(self, action: ImportImage, facts: Facts) -> Done:

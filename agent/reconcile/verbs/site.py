@@ -53,6 +53,8 @@ class Image(Content):
     format: str
     virtual_size: int
     """Bytes that a guest sees."""
+    resolved: str = ""
+    """What its reference was found to mean, where that may mean something else by and by."""
 
 
 class Supply(Protocol):

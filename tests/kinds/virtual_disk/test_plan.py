@@ -68,6 +68,14 @@ def ready(found: Decision) -> Condition:
     return condition(found, "Ready")
 
 
+@pytest.mark.parametrize(
+    "job", [Job(busy=("CreateVolume",)), Job(failed="CreateVolume", generation=2, retry=False)]
+)
+def test_what_its_import_found_out_stays_while_its_volume_is_made(job: Job) -> None:
+    facts = {**READY, (known.JOB, KEY): job, (known.STATUS, KEY): {"import": {"digest": "d"}}}
+    assert said(decided(decide, disk("1Gi"), facts))["import"] == {"digest": "d"}
+
+
 # -- making it --------------------------------------------------------------------------------
 
 

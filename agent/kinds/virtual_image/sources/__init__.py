@@ -9,15 +9,16 @@ from typing import Any
 
 from agent.core.facts import View
 from agent.core.model import Object
-from agent.kinds.virtual_image.sources import http
+from agent.kinds.virtual_image.sources import container_image, http
 from agent.kinds.virtual_image.sources.origin import NOT_STARTED, Origin
 
 __all__ = ["NOT_STARTED", "Origin", "origin"]
 
-NOT_SUPPORTED = "Image sources of type {} are not supported here yet; HTTP is."
+NOT_SUPPORTED = "Image sources of type {} are not supported here yet."
 
 _ORIGINS: Mapping[str, Callable[[Object, Any, View], Origin]] = {
     "HTTP": http.origin,
+    "ContainerImage": container_image.origin,
 }
 """By the type; each is told the object and the part of its dataSource that is named after it."""
 _PARTS = {"HTTP": "http", "ContainerImage": "containerImage", "ObjectRef": "objectRef"}
