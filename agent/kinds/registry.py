@@ -22,6 +22,7 @@ from agent.kinds import (
     virtual_machine,
     virtual_machine_class,
     virtual_machine_operation,
+    virtual_machine_snapshot,
 )
 from agent.kinds.notes import noted
 from agent.kinds.record import KindRecord
@@ -38,6 +39,7 @@ RECORDS: Mapping[str, KindRecord] = {
     "VirtualDisk": virtual_disk.RECORD,
     "VirtualMachine": virtual_machine.RECORD,
     "VirtualDiskSnapshot": virtual_disk_snapshot.RECORD,
+    "VirtualMachineSnapshot": virtual_machine_snapshot.RECORD,
     "VirtualMachineOperation": virtual_machine_operation.RECORD,
 }
 
