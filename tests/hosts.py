@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from agent.core.host import Host, HostEvent
-from agent.hypervisor.host import Deadlines, LibvirtHost
+from agent.hypervisor.deadlines import Deadlines
+from agent.hypervisor.host import LibvirtHost
 
 PATIENCE = 180.0
 """Seconds after which something that must happen is missing. Nothing is proved by its length."""

@@ -105,6 +105,10 @@ class MemoryHost:
     """True to have these jobs go on until a test ends them."""
     freezes: list[tuple[str, bool]] = field(default_factory=list)
     """Guests that were to be frozen, and whether they were."""
+    mounts: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Serial numbers of disks that guests say they have mounted, by UUID."""
+    guest_lets_go: bool = True
+    """False while a disk that is detached stays where it is."""
 
     mute: set[str] = field(default_factory=set)
     """Domains that cannot be read: their QEMU process does not answer."""
@@ -228,6 +232,38 @@ class MemoryHost:
                 )
             self._put(replace(domain, active_xml=_with_metadata(domain.active_xml, xml)))
 
+    def attach_device(self, uuid: str, xml: str) -> None:
+        disk = _parse(xml)
+        with self._effect("attach_device", uuid, "device"):
+            domain = self._get(uuid)
+            if not domain.active:
+                raise HostError("InvalidState", f"domain {uuid} is not running")
+            root = _parse(domain.active_xml)
+            devices = root.find("devices")
+            assert devices is not None
+            name = _target(disk)
+            if any(_target(other) == name for other in devices.iterfind("disk")):
+                raise HostError("OperationFailed", f"target '{name}' duplicated")
+            devices.append(disk)
+            self._put(replace(domain, active_xml=_canonical(root)))
+
+    def detach_disk(self, uuid: str, serial: str) -> None:
+        with self._effect("detach_disk", uuid, "device"):
+            domain = self._domains.get(uuid)
+            if domain is None or not domain.active:
+                return
+            root = _parse(domain.active_xml)
+            for disk in root.findall("devices/disk"):
+                if disk.findtext("serial") == serial and self.guest_lets_go:
+                    parent = disk.getparent()
+                    assert parent is not None
+                    parent.remove(disk)
+            self._put(replace(domain, active_xml=_canonical(root)))
+
+    def mounted(self, uuid: str) -> frozenset[str] | None:
+        self._reach()
+        return self.mounts.get(uuid)
+
     def create_volume(self, pool: str, xml: str) -> RawVolume:
         root = _parse(xml)
         name = root.findtext("name", "")
@@ -320,8 +356,8 @@ class MemoryHost:
             consistent = uuid in self.guests
             self._write_mark(uuid, Mark(of, self.clock(), False, True, consistent))
             self.jobs[uuid] = Job(tuple(source.target for source in sources))
-            if not self.jobs_held:
-                self.job_ends(uuid)
+        if not self.jobs_held:
+            self.job_ends(uuid)
 
     def backup(self, uuid: str) -> Backup | None:
         self._reach()
@@ -712,3 +748,8 @@ def _bytes(element: etree._Element | None) -> int:
     if element is None or not element.text:
         return 0
     return int(element.text) * _UNITS[str(element.get("unit", "bytes"))]
+
+
+def _target(disk: etree._Element) -> str:
+    target = disk.find("target")
+    return "" if target is None else target.get("dev", "")

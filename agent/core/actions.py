@@ -29,6 +29,11 @@ class Action:
         return type(self).__name__
 
     @property
+    def about(self) -> str:
+        """Which of several things of its object it is about; empty where there is just one."""
+        return ""
+
+    @property
     def effect(self) -> Action:
         """What it does, whatever it relies on: equal for deeds that come to the same."""
         return self
@@ -228,6 +233,46 @@ class StartDomain(DomainAction):
     @property
     def effect(self) -> Self:
         return replace(self, beside=())
+
+
+@dataclass(frozen=True)
+class AttachDevice(DomainAction):
+    """Give just this instance a disk. Not done if another domain that has the disk has changed
+    since.
+    """
+
+    if_instance: str
+    what: str
+    """The device, for messages."""
+    serial: str
+    xml: str = field(repr=False)
+    """The disk as it stands in a definition."""
+    beside: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
+    """As those of a start."""
+
+    @property
+    def about(self) -> str:
+        return self.serial
+
+    @property
+    def effect(self) -> Self:
+        return replace(self, beside=())
+
+
+@dataclass(frozen=True)
+class DetachDevice(DomainAction):
+    """Take a disk from just this instance. Not done while its guest says that it is mounted."""
+
+    if_instance: str
+    what: str
+    """The device, for messages."""
+    serial: str
+    force: bool = False
+    """Also where it is mounted."""
+
+    @property
+    def about(self) -> str:
+        return self.serial
 
 
 @dataclass(frozen=True)

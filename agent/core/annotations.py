@@ -34,7 +34,9 @@ SOURCE = f"{OURS}source"
 HTTP_SECRET = f"{OURS}http-secret"
 """On what is downloaded: the Secret with `username` and `password`, or `query`, for its address."""
 _SECRET = re.compile(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-ANNOTATIONS = frozenset((*CHOICES, CONFIRM, NOT_AFTER, SOURCE, HTTP_SECRET))
+FORCE_DETACH = f"{OURS}force-detach"
+"""On a VM: the name of an attachment whose device goes also while its guest has it mounted."""
+ANNOTATIONS = frozenset((*CHOICES, CONFIRM, NOT_AFTER, SOURCE, HTTP_SECRET, FORCE_DETACH))
 
 
 def misused(annotations: Json) -> Iterator[tuple[Path, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lxml import etree
 
 from agent.core.metadata import DomainMetadata, to_xml
-from agent.core.xml import Element
+from agent.core.xml import Element, every
 
 _PARSER = etree.XMLParser(
     resolve_entities=False,
@@ -52,3 +52,32 @@ def with_metadata_xml(xml: str, metadata: str) -> str:
     else:
         parent.replace(old, new)
     return etree.tostring(root, encoding="unicode")
+
+
+def has_disk(xml: str, serial: str) -> bool:
+    """True if a domain has a disk with that serial number."""
+    return bool(xml) and _disk(parse(xml), serial) is not None
+
+
+def with_disk(xml: str, disk: str) -> str:
+    """A domain's XML with one more disk."""
+    root = parse(xml)
+    devices = root.find("devices")
+    if devices is None:  # of a domain that is only remembered no more is known
+        devices = etree.SubElement(root, "devices")
+    devices.append(parse(disk))
+    return etree.tostring(root, encoding="unicode")
+
+
+def without_disk(xml: str, serial: str) -> str:
+    """A domain's XML without the disk with that serial number."""
+    root = parse(xml)
+    disk = _disk(root, serial)
+    if disk is not None and (parent := disk.getparent()) is not None:
+        parent.remove(disk)
+    return etree.tostring(root, encoding="unicode")
+
+
+def _disk(root: Element, serial: str) -> Element | None:
+    disks = every(root, "devices", "disk")
+    return next((disk for disk in disks if disk.findtext("serial") == serial), None)

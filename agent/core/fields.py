@@ -21,6 +21,8 @@ class Ref:
     """Of the object; empty where the field `kind` beside the name says it."""
     uses: bool = False
     """True if the object is in use as long as somebody refers to it."""
+    attaches: bool = False
+    """True if the object is a VM that something is attached to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,10 @@ class HostError(Exception):
         self.retry = retry
 
 
+MOUNTED = "DeviceMounted"
+"""Reason for which a disk is not detached: its guest has it mounted."""
+
+
 class Host(Protocol):
     """One libvirt host. Every method may raise HostError. Safe to call from several threads."""
 
@@ -224,6 +228,21 @@ class Host(Protocol):
     def undefine(self, uuid: str) -> None:
         """Remove a definition that is off, with its NVRAM, keeping every volume. Fine if there is
         none.
+        """
+
+    def attach_device(self, uuid: str, xml: str) -> None:
+        """Give a running domain a device, given as it stands in a definition; its definition stays
+        as it is.
+        """
+
+    def detach_disk(self, uuid: str, serial: str) -> None:
+        """Take the disk with that serial number from a running domain; its definition stays as it
+        is. Fine if it has none. It may take the guest a while to let go of it.
+        """
+
+    def mounted(self, uuid: str) -> frozenset[str] | None:
+        """Serial numbers of the disks that the guest says it has mounted; None if its agent does
+        not answer.
         """
 
     def set_live_metadata(self, uuid: str, xml: str) -> None:

@@ -29,6 +29,8 @@ class Job:
     reason: str = ""
     failed: str = ""
     """The verb that failed last; empty once anything has succeeded since."""
+    about: frozenset[str] = frozenset()
+    """What failed in a row, by `Action.about`, where a verb can be about one of several things."""
     attempts: int = 0
     """Failures in a row."""
     retry: bool = True

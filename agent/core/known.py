@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from agent.core.host import GuestInfo, RawDomain, RawNode, RawVolume
 from agent.core.jobs import Job
 from agent.core.model import Json, Key, Object
-from agent.core.progress import Progress
+from agent.core.progress import Plugged, Progress
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -66,6 +66,8 @@ namespace and name of the key are empty.
 """
 OPERATIONS: Table[Key, tuple[Key, ...]] = Table("operations")
 """Operations that are asked of a VM, the oldest first."""
+ATTACHMENTS: Table[Key, tuple[Key, ...]] = Table("attachments")
+"""Attachments that name a VM, the oldest first."""
 EXPORT: Table[Key, Any] = Table("export")
 """What an object's decision lets later kinds know: a value of its kind's own class."""
 UNDER_WAY: Table[Key, bool] = Table("under-way")
@@ -114,6 +116,10 @@ PROGRESS: Table[str, Progress] = Table("progress")
 """How far an operation is, by its uid."""
 ATTACHED: Table[tuple[Key, Key], bool] = Table("attached")
 """True where an instance has a disk open or the next one will, by (disk, VM)."""
+MACHINE_OF: Table[Key, Key] = Table("machine-of")
+"""The VM that an attachment is for, by the attachment; stated by attachments."""
+PLUGGED: Table[Key, Plugged] = Table("plugged")
+"""What a VM says of its attachments, by the attachment; not stated while nobody can tell."""
 IMAGE_AT: Table[tuple[Key, Key], str] = Table("image-at")
 """The node on which a VM or a disk needs an image, by (image, whoever needs it)."""
 LEAVING: Table[Key, Key] = Table("leaving")

@@ -21,6 +21,7 @@ NAMESPACE = "https://gitvirt.io/xmlns/domain/1"
 PREFIX = "gitvirt"
 _TAG = f"{{{NAMESPACE}}}"
 KEPT_OPERATIONS = 16
+_OF_ATTACHMENTS = ("name", "kind", "device", "serial")
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,18 @@ class Power:
 
 
 @dataclass(frozen=True)
+class Attachment:
+    """A device that is attached to the domain beside those of its spec."""
+
+    name: str
+    """Of the object that asks for it, in the VM's namespace."""
+    kind: str
+    device: str
+    """Kind and name of the disk or image."""
+    serial: str
+
+
+@dataclass(frozen=True)
 class DomainMetadata:
     """The element `<gitvirt:vm>` of a domain."""
 
@@ -75,6 +88,8 @@ class DomainMetadata:
     """Complete and sealed."""
     operations: tuple[Recorded, ...] = ()
     """Oldest first, the last 16."""
+    attachments: tuple[Attachment, ...] = ()
+    """By name. Of a running instance: what it has, and what it is about to get."""
     nvram: str = ""
     """The firmware that the domain's NVRAM was made for; empty while there is none."""
 
@@ -101,6 +116,10 @@ def to_xml(metadata: DomainMetadata) -> str:
     power.set("instance", metadata.power.instance)
     for name in ("labels", "annotations", "spec"):
         etree.SubElement(root, _TAG + name).text = _text(getattr(metadata, name))
+    for attachment in metadata.attachments:
+        item = etree.SubElement(root, _TAG + "attachment")
+        for name in _OF_ATTACHMENTS:
+            item.set(name, getattr(attachment, name))
     for entry in metadata.operations:
         item = etree.SubElement(root, _TAG + "operation")
         for name in ("uid", "type", "target"):
@@ -152,6 +171,10 @@ def from_element(element: etree._Element) -> DomainMetadata | None:
                     cancelled=item.get("cancelled") == "yes",
                 )
                 for item in every(element, _TAG + "operation")
+            ),
+            attachments=tuple(
+                Attachment(**{name: _attribute(item, name) for name in _OF_ATTACHMENTS})
+                for item in every(element, _TAG + "attachment")
             ),
         )
     except (KeyError, TypeError, ValueError):

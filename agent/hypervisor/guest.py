@@ -31,7 +31,7 @@ _OS_KEYS = {
     "os.kernel-version": "kernelVersion",
     "os.machine": "machine",
 }
-_SILENT = frozenset(
+SILENT = frozenset(
     {
         libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
         libvirt.VIR_ERR_AGENT_UNSYNCED,
@@ -60,7 +60,7 @@ def ask(domain: libvirt.virDomain) -> GuestInfo | None:
         info = _system(domain)
         interfaces = _interfaces(domain)
     except libvirt.libvirtError as error:
-        if error.get_error_code() in _SILENT:
+        if error.get_error_code() in SILENT:
             return None
         raise
     return GuestInfo(read_os(info), read_addresses(interfaces))

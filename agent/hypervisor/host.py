@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -13,9 +12,10 @@ import libvirt
 
 from agent.core.backup import Backup, Source
 from agent.core.host import GuestInfo, HostError, HostEvent, RawDomain, RawVolume, Reading
-from agent.hypervisor import backup, copying, event_loop, guest, storage, verbs
+from agent.hypervisor import backup, copying, devices, event_loop, guest, storage, verbs
 from agent.hypervisor.calls import AbandonedError, Calls
 from agent.hypervisor.connection import Link
+from agent.hypervisor.deadlines import Deadlines
 from agent.hypervisor.errors import translate
 from agent.hypervisor.events import Watch
 from agent.hypervisor.node import NodeReader
@@ -26,26 +26,6 @@ T = TypeVar("T")
 SYSTEM_POOLS = "/var/lib/libvirt"
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 """Seconds between two looks at a job: libvirt has no call that waits for one."""
-
-
-@dataclass(frozen=True)
-class Deadlines:
-    """Seconds after which a call is given up."""
-
-    connect: float = 30.0
-    read: float = 60.0
-    quick: float = 30.0
-    """Definitions, and whatever waits for a QEMU process to answer."""
-    start: float = 180.0
-    destroy: float = 90.0
-    guest: float = 20.0
-    storage: float = 120.0
-    copy: float = 600.0
-    """And one second more for each `SLOWEST` bytes: of some kinds of pools nobody can tell how far
-    it is.
-    """
-    stall: float = 60.0
-    """A stream that moves no byte for so long."""
 
 
 class LibvirtHost:
@@ -178,6 +158,25 @@ class LibvirtHost:
             ("monitor", uuid),
         )
 
+    def attach_device(self, uuid: str, xml: str) -> None:
+        self._verb(
+            f"attach a device to domain {uuid}",
+            lambda connection: devices.attach(connection, uuid, xml),
+            self._deadlines.quick,
+            ("monitor", uuid),
+        )
+
+    def detach_disk(self, uuid: str, serial: str) -> None:
+        self._verb(
+            f"detach a disk from domain {uuid}",
+            lambda connection: devices.detach_disk(connection, uuid, serial),
+            self._deadlines.quick,
+            ("monitor", uuid),
+        )
+
+    def mounted(self, uuid: str) -> frozenset[str] | None:
+        return self._asked(uuid, lambda connection: devices.mounted(connection, uuid))
+
     def create_volume(self, pool: str, xml: str) -> RawVolume:
         return self._verb(
             f"create a volume in storage pool {pool}",
@@ -291,6 +290,10 @@ class LibvirtHost:
             domain = verbs.find(connection, uuid)
             return None if domain is None else guest.ask(domain)
 
+        return self._asked(uuid, ask)
+
+    def _asked(self, uuid: str, ask: Callable[[libvirt.virConnect], T | None]) -> T | None:
+        """What the guest agent says; None if it does not answer in time."""
         try:
             return self._verb(
                 f"ask the guest agent of domain {uuid}",

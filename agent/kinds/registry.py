@@ -20,9 +20,9 @@ from agent.kinds import (
     virtual_disk_snapshot,
     virtual_image,
     virtual_machine,
+    virtual_machine_block_device_attachment,
     virtual_machine_class,
     virtual_machine_operation,
-    virtual_machine_snapshot,
 )
 from agent.kinds.notes import noted
 from agent.kinds.record import KindRecord
@@ -37,9 +37,9 @@ RECORDS: Mapping[str, KindRecord] = {
     "ClusterVirtualImage": virtual_image.RECORD,
     "VirtualImage": virtual_image.RECORD,
     "VirtualDisk": virtual_disk.RECORD,
+    "VirtualMachineBlockDeviceAttachment": virtual_machine_block_device_attachment.RECORD,
     "VirtualMachine": virtual_machine.RECORD,
     "VirtualDiskSnapshot": virtual_disk_snapshot.RECORD,
-    "VirtualMachineSnapshot": virtual_machine_snapshot.RECORD,
     "VirtualMachineOperation": virtual_machine_operation.RECORD,
 }
 

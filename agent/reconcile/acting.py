@@ -115,7 +115,8 @@ class Acting:
         else:
             if not outcome.failed:
                 self._done[key] = _effects(actions), now
-            self._engine.put(JOB, key, replace(job, error="", reason="", failed="", attempts=0))
+            well = replace(job, error="", reason="", failed="", about=frozenset(), attempts=0)
+            self._engine.put(JOB, key, well)
         self._again(key)
 
     def _again(self, key: Key) -> None:
@@ -186,6 +187,7 @@ class Acting:
             error=outcome.message,
             reason=outcome.reason,
             failed=outcome.failed,
+            about=job.about | ({outcome.about} - {""}),
             attempts=attempts,
             retry=outcome.retry,
             retry_at=now + backoff(attempts, self._jitter()),

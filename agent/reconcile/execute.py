@@ -29,6 +29,7 @@ class Outcome:
     generation: int
     done: list[str] = field(default_factory=list)
     failed: str = ""
+    about: str = ""
     reason: str = ""
     message: str = ""
     retry: bool = True
@@ -84,7 +85,7 @@ class Executor:
             for uuid in verb_of(action).touches(action)
         }
         for action in ticket.actions:
-            outcome.failed = action.verb
+            outcome.failed, outcome.about = action.verb, action.about
             try:
                 self._carry_out(action, ticket, outcome)
             except (HostError, ImageError) as error:

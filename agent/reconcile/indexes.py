@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.core.acceptance import suspended
-from agent.core.known import DEFAULTS, MADE_FROM, OPERATIONS, USERS, Table
+from agent.core.known import ATTACHMENTS, DEFAULTS, MADE_FROM, OPERATIONS, USERS, Table
 from agent.core.model import Key, Object
 from agent.core.references import references
 from agent.core.schema import Catalogue
@@ -23,6 +23,8 @@ def indexed(catalogue: Catalogue, obj: Object) -> Iterator[tuple[Index, Key]]:
     for ref, target in references(catalogue, obj.manifest):
         if kind.request:
             yield OPERATIONS, target
+        elif ref.attaches:
+            yield ATTACHMENTS, target
         elif ref.uses:
             yield USERS, target
         elif not ref.kind:  # the manifest says of what kind it is

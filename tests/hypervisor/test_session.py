@@ -13,7 +13,8 @@ import pytest
 
 from agent.core.host import HostError
 from agent.hypervisor import reading
-from agent.hypervisor.host import Deadlines, LibvirtHost
+from agent.hypervisor.deadlines import Deadlines
+from agent.hypervisor.host import LibvirtHost
 from tests.hosts import PATIENCE, Events, Session, end_process, remove_domains
 from tests.hypervisor.rigs import Rig, domain_xml, metadata_xml
 

@@ -27,20 +27,20 @@ from agent.kinds.virtual_disk.spec import DiskSpec
 from agent.kinds.virtual_disk_snapshot.spec import SnapshotSpec
 from agent.kinds.virtual_image.spec import ImageSpec, NamespacedImageSpec
 from agent.kinds.virtual_machine.spec import MachineSpec
+from agent.kinds.virtual_machine_block_device_attachment.spec import AttachmentSpec
 from agent.kinds.virtual_machine_class.spec import ClassSpec
 from agent.kinds.virtual_machine_operation.spec import OperationSpec
-from agent.kinds.virtual_machine_snapshot.spec import MachineSnapshotSpec
 
 VIEWS: Mapping[str, type] = {
     "VirtualMachine": MachineSpec,
     "VirtualMachineClass": ClassSpec,
     "VirtualMachineOperation": OperationSpec,
-    "VirtualMachineSnapshot": MachineSnapshotSpec,
     "VirtualDisk": DiskSpec,
     "VirtualDiskSnapshot": SnapshotSpec,
     "VirtualImage": NamespacedImageSpec,
     "ClusterVirtualImage": ImageSpec,
     "StorageClass": StorageClassSpec,
+    "VirtualMachineBlockDeviceAttachment": AttachmentSpec,
 }
 CATALOGUE = Catalogue.load()
 KINDS = Path(__file__).parents[2] / "agent" / "kinds"

@@ -15,6 +15,7 @@ from lxml import etree
 from agent.core import actions
 from agent.core.actions import (
     Action,
+    AttachDevice,
     CopyVolume,
     CreateVolume,
     DefineDomain,
@@ -22,6 +23,7 @@ from agent.core.actions import (
     DeleteSeed,
     DeleteVolume,
     DestroyDomain,
+    DetachDevice,
     DropSnapshot,
     EraseVolume,
     ImportImage,
@@ -174,6 +176,22 @@ def take(uuid: str = "", instance: str = "") -> TakeSnapshot:
     return TakeSnapshot(HERE, "snap", (disk,), required=False, uuid=uuid, if_instance=instance)
 
 
+DISK = f'<disk type="file"><source file="{PATH}/{NEW}"/><target dev="sdr"/><serial>{SERIAL}</serial></disk>'
+
+
+def attach(instance: str = "one", beside: tuple[tuple[str, str, str], ...] = ()) -> AttachDevice:
+    return AttachDevice(HERE, VM, instance, "VirtualDisk data", SERIAL, DISK, beside)
+
+
+def detach(instance: str = "one") -> DetachDevice:
+    return DetachDevice(HERE, VM, instance, "VirtualDisk data", SERIAL)
+
+
+def with_more(host: MemoryHost) -> None:
+    on(host)
+    host.attach_device(VM, DISK)
+
+
 def nothing(_host: MemoryHost) -> None:
     pass
 
@@ -238,6 +256,14 @@ CASES = (
         "DomainChanged",
         changes=False,
     ),
+    Case(on, lambda _: attach()),
+    Case(on, lambda _: attach("two"), changes=False),
+    Case(off, lambda _: attach(), changes=False),
+    Case(with_more, lambda _: attach(), changes=False),
+    Case(on, lambda _: attach(beside=((HERE, OTHER, "older"),)), "DomainChanged", changes=False),
+    Case(with_more, lambda _: detach()),
+    Case(with_more, lambda _: detach("two"), changes=False),
+    Case(on, lambda _: detach(), changes=False),
     Case(rebooted, lambda _: ShutdownDomain(HERE, VM, "one")),
     Case(on, lambda _: ShutdownDomain(HERE, VM, "two"), changes=False),
     Case(off, lambda _: ShutdownDomain(HERE, VM, "one"), changes=False),

@@ -16,6 +16,7 @@ from agent.core.known import (
     ELSEWHERE,
     IMAGE_AT,
     LEAVING,
+    MACHINE_OF,
     OVERLAYS,
     USERS,
     VOLUME,
@@ -89,10 +90,11 @@ class _Report:
 
 
 def users(disk: Key, view: View) -> tuple[Key, ...]:
-    """The VMs that refer to a disk, and the one that still runs with it after its manifest let it
-    go.
+    """The VMs that refer to a disk, by themselves or by an attachment, and the one that still runs
+    with it after its manifest let it go.
     """
-    referring: tuple[Key, ...] = view.read(USERS, disk) or ()
+    named = (view.read(MACHINE_OF, user) or user for user in view.read(USERS, disk) or ())
+    referring = tuple(dict.fromkeys(named))
     leaving: Key | None = view.read(LEAVING, disk)
     return referring if leaving is None or leaving in referring else (*referring, leaving)
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from agent.core.facts import View
-from agent.core.identity import serial
-from agent.core.known import ATTACHED, ELSEWHERE
 from agent.core.model import Condition, Key, Object
 from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.local import Place
-from agent.kinds.virtual_disk import DiskData, users
-from agent.kinds.virtual_image import ImageData, device_key
+from agent.kinds.virtual_image import device_key
 from agent.kinds.virtual_machine.defaults import CLASS
+from agent.kinds.virtual_machine.devices import Missing, device
 from agent.kinds.virtual_machine.provisioning import Medium, provisioning
 from agent.kinds.virtual_machine.spec import BlockDeviceRef, MachineSpec, machine_spec
 from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
-from agent.kinds.virtual_machine.wanted import LEGACY, Device, can_be_read_only
+from agent.kinds.virtual_machine.wanted import LEGACY, Device
 from agent.kinds.virtual_machine_class import IS_DEFAULT, ClassData, GuestCpu, violations
 
 READY = "BlockDevicesReady"
@@ -173,34 +170,27 @@ def images(vm: Object, spec: Mapping[str, object]) -> tuple[Key, ...]:
     return tuple(_key(vm, ref) for ref in refs if ref["kind"] != "VirtualDisk")
 
 
-class _Missing(NamedTuple):
-    """A device that cannot be had."""
-
-    problem: str
-    under_way: bool = False
-
-
 def _devices(
     vm: Object, spec: MachineSpec, view: View, at: Place
 ) -> tuple[tuple[Found, ...], Condition, bool]:
     refs = spec["blockDeviceRefs"]
     explicit = any("bootOrder" in ref for ref in refs)
     listed: list[Found] = []
-    missing: list[_Missing] = []
+    missing: list[Missing] = []
     for position, ref in enumerate(refs, 1):
         boot = ref.get("bootOrder", 0) if explicit else position
-        device = _device(vm, spec, _key(vm, ref), boot, view, at)
-        if isinstance(device, _Missing):
-            missing.append(device)
+        found = device(vm, spec, _key(vm, ref), boot, view, at)
+        if isinstance(found, Missing):
+            missing.append(found)
         else:
-            listed.append((ref, *device))
-    cdroms = sum(device.cdrom for _, device, _ in listed)
+            listed.append((ref, *found))
+    cdroms = sum(drive.cdrom for _, drive, _ in listed)
     if spec["osType"] == LEGACY and cdroms > LEGACY_DEVICES:
         problem = (
             f"A machine of osType Legacy has room for {LEGACY_DEVICES} CD-ROMs, not {cdroms}: "
             "take some out of spec.blockDeviceRefs."
         )
-        missing.append(_Missing(problem))
+        missing.append(Missing(problem))
     if not missing:
         return tuple(listed), Condition(READY, "True", READY), False
     waiting = all(lack.under_way for lack in missing)
@@ -208,49 +198,3 @@ def _devices(
     reason = ON_THEIR_WAY if waiting else NOT_READY
     message = missing[0].problem + count
     return tuple(listed), Condition(READY, "False", reason, message), waiting
-
-
-def _device(
-    vm: Object, spec: MachineSpec, key: Key, boot: int, view: View, at: Place
-) -> tuple[Device, int] | _Missing:
-    """The device and its size, or what is wrong."""
-    obj = view.object(key)
-    data = view.export(ImageData, key) or view.export(DiskData, key)
-    if obj is None:
-        return _Missing(f"{key} is not there: the VirtualMachine goes on as soon as it is.")
-    if obj.deleted and data is None:
-        return _Missing(f"{key} is being deleted: its manifest is gone. Put it back.")
-    if data is None:
-        return _Missing(f"{key} is not ready yet: see its conditions.", view.under_way(key))
-    path = data.paths.get(at.name, "")
-    if not path:
-        return _Missing(_not_here(key, data, at), view.under_way(key))
-    if isinstance(data, ImageData):
-        if not data.cdrom and not can_be_read_only(spec):
-            return _Missing(
-                f"{key} is no CD-ROM image, and without paravirtualization nothing else can be "
-                "attached read-only: make a VirtualDisk from it, or allow paravirtualization."
-            )
-        device = Device(
-            path, data.driver, serial(obj.uid), readonly=True, cdrom=data.cdrom, boot=boot
-        )
-        return device, data.size
-    for other in users(key, view):
-        if other != vm.key and view.read(ATTACHED, (key, other)):
-            return _Missing(f"{key} is in use by {other}: stop that one, or use another disk.")
-        moved = view.read(ELSEWHERE, (key, other))
-        if other != vm.key and moved:
-            return _Missing(
-                f"{key} lies on {moved} in {other}, as after a snapshot taken by hand: a guest "
-                "that wrote to the disk itself would damage it. Merge it first."
-            )
-    return Device(path, data.format, serial(obj.uid), boot=boot), data.capacity
-
-
-def _not_here(key: Key, data: ImageData | DiskData, at: Place) -> str:
-    if isinstance(data, ImageData):
-        return f"{key} is not on node {at.name} yet: see its conditions."
-    return (
-        f"{key} lies on node {', '.join(data.paths)}, and the machine is on node {at.name}, where "
-        "it cannot be opened: use disks of one node."
-    )

@@ -19,7 +19,7 @@ from agent.kinds.virtual_machine.definition import (
     slots,
 )
 from agent.kinds.virtual_machine.edits import MEDIUM, edits
-from agent.kinds.virtual_machine.elements.disks import Disks
+from agent.kinds.virtual_machine.elements.disks import Disks, plugged, without
 from agent.kinds.virtual_machine.elements.firmware import machine
 from agent.kinds.virtual_machine.provisioning import MEDIA
 from agent.kinds.virtual_machine.situation import Situation
@@ -40,7 +40,25 @@ METADATA = "readable metadata"
 def expected(case: Situation, memory: DomainMetadata) -> DomainFacts:
     """The definition that the next start should use. Everything that it needs is there."""
     facts = _facts(case, memory, machine_spec(case.vm.spec), _there(case))
-    return replace(facts, disks=files.keep(facts.disks, files.lying(case.seen)))
+    return replace(facts, disks=attached(case, facts, memory))
+
+
+def attached(case: Situation, facts: DomainFacts, memory: DomainMetadata) -> Disks:
+    """The disks of a definition, each on the file that it lies on, with those that are attached
+    beside and without those that are not any more.
+    """
+    there = files.lying(case.seen)
+    wanted = {entry.serial for entry in memory.attachments}
+    recorded = case.seen.memory.attachments if case.seen.memory else ()
+    gone = {entry.serial for entry in recorded} - wanted
+    gone -= {device.serial for device in case.needs.devices}
+    disks = plugged(without(facts.disks, gone), case.attachments.devices, slots(_there(case)).disks)
+    kept = [
+        there[serial]
+        for serial in case.attachments.kept
+        if serial in there and not any(disk.serial == serial for disk in disks.disks)
+    ]
+    return files.keep(Disks((*disks.disks, *kept)), there)
 
 
 def with_edits(case: Situation, wanted: DomainFacts) -> DomainFacts:
@@ -62,12 +80,13 @@ def _changed(case: Situation, defined: DomainFacts, wanted: DomainFacts) -> froz
         return frozenset()
     before, after = memory.spec, case.sealed
     older = _older(case, defined)
-    if before == after and not older:
+    others = wanted.metadata is not None and wanted.metadata.attachments != memory.attachments
+    if before == after and not older and not others:
         return frozenset()
     facts = _facts(case, memory, machine_spec({**case.vm.spec, **before}), _there(case))
-    facts = replace(facts, disks=files.keep(facts.disks, files.lying(case.seen)))
+    facts = replace(facts, disks=attached(case, facts, wanted.metadata or memory))
     changed = set(differing(facts, wanted))
-    if older or any(before.get(name) != after.get(name) for name in DISK_FIELDS):
+    if older or others or any(before.get(name) != after.get(name) for name in DISK_FIELDS):
         changed.add("disks")
     if before.get(CLASS) != after.get(CLASS):  # which says what CPU it should have
         changed.add("cpu")
@@ -150,7 +169,12 @@ def _devices(case: Situation) -> dict[str, str]:
         device.serial: f"{DEVICE_WORDS[ref['kind']]} {ref['name']}"
         for ref, device, _ in case.needs.listed
     }
-    return {**named, **dict.fromkeys(MEDIA, MEDIUM)}
+    beside = {
+        each.device.serial: f"{DEVICE_WORDS[each.key.kind]} {each.key.name}"
+        for each in case.attachments.ready
+        if each.device is not None
+    }
+    return {**named, **beside, **dict.fromkeys(MEDIA, MEDIUM)}
 
 
 def _defined(case: Situation, facts: DomainFacts, devices: Mapping[str, str]) -> Iterator[Edit]:
@@ -187,6 +211,10 @@ def _active(case: Situation, devices: Mapping[str, str]) -> Iterator[Edit]:
     if not memory.spec:
         return
     wanted = _facts(case, memory, machine_spec({**case.vm.spec, **memory.spec}), (active,))
+    # what is attached comes and goes without a restart
+    beside = {entry.serial for entry in memory.attachments} | case.attachments.serials
+    wanted = replace(wanted, disks=without(wanted.disks, beside))
+    active = replace(active, disks=without(active.disks, beside))
     comparable = _comparable(active, wanted)
     same_disks = all(memory.spec.get(name) == case.sealed.get(name) for name in DISK_FIELDS)
     names = [name for name in NAMES if name != "disks" or same_disks]

@@ -8,7 +8,7 @@ it lies on, and nothing is done that would forget that file while it is not the 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 
 from agent.core.facts import View
@@ -87,28 +87,30 @@ def _at_home(disk: Disk, fleet: str, at: Place) -> bool:
     return at.holds(disk.path) and is_disk_volume(fleet, name, disk.serial)
 
 
-def hindrance(needs: Dependencies, shown: Seen, fleet: str, at: Place, view: View) -> Dependencies:
+def hindrance(
+    needs: Dependencies, shown: Seen, at: Place, view: View, attached: Container[str]
+) -> Dependencies:
     """The needs, not ready where a definition as wanted would lose data: it would let go of a file
     that only this domain knows, or go on from a disk whose newest data is on another file.
     """
     there = lying(shown)
     wanted = {device.serial for device in needs.devices}
-    moved = elsewhere(shown, fleet, at)
+    moved = elsewhere(shown, view.fleet, at)
     for disk in moved:
         if disk.type not in SOURCES:
-            return blocked(needs, f"{_lies(disk)}: its definition is left as it is until {_BACK}.")
-        if needs.ready and disk.serial not in wanted:
-            return blocked(needs, f"{_lies(disk)}: it is not taken out until {_BACK}.")
+            return blocked(needs, f"{lies(disk)}: its definition is left as it is until {_BACK}.")
+        if needs.ready and disk.serial not in wanted and disk.serial not in attached:
+            return blocked(needs, f"{lies(disk)}: it is not taken out until {_BACK}.")
     for ref, device, _ in needs.listed:
         bases = () if device.readonly or device.serial in there else overlays(view, at, device.path)
         if bases:
             name = f"{ref['kind']} {ref['name']}"
-            return blocked(needs, _BASE.format(name, bases[0]))
+            return blocked(needs, BASE.format(name, bases[0]))
     return needs
 
 
 _BACK = "the disk lies on its own volume again"
-_BASE = (
+BASE = (
     "{0} has a volume {1} based on it, as after a snapshot taken by hand: a guest that wrote to "
     "the disk would damage it, and would miss what it holds. Merge it (`qemu-img commit`) or give "
     "it up, and delete it (`virsh vol-delete`)."
@@ -127,7 +129,7 @@ def keeps_back(vm: Object, shown: Seen, fleet: str, at: Place) -> str:
     if shown.active is not None:  # a domain that runs is defined again
         undefine = f"`virsh destroy {name}`, then {undefine}"
     return (
-        f"{_lies(disk)}, as after a snapshot or a copy taken by hand: nothing is stopped or "
+        f"{lies(disk)}, as after a snapshot or a copy taken by hand: nothing is stopped or "
         f"deleted until {_BACK}. {_merge(shown, name, disk, fleet, at)}, or remove the domain by "
         f"hand ({undefine}) to give up what was written since."
     )
@@ -165,6 +167,6 @@ def told(shown: Seen, fleet: str, at: Place) -> tuple[str, ...]:
     return tuple(sentences.values())
 
 
-def _lies(disk: Disk) -> str:
+def lies(disk: Disk) -> str:
     where = disk.path or f"a source of type {disk.type}"
     return f"Disk {disk.target} lies on {where}"

@@ -15,7 +15,7 @@ from agent.core.progress import Progress
 from agent.kinds.virtual_machine import files, operations, power
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.elements.firmware import BIOS
-from agent.kinds.virtual_machine.expected import drift, expected, with_edits
+from agent.kinds.virtual_machine.expected import attached, drift, expected, with_edits
 from agent.kinds.virtual_machine.phase import phase as phase_of
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.spec import machine_spec
@@ -147,6 +147,7 @@ def _updated(case: Situation, memory: DomainMetadata) -> DomainMetadata:
         generation=case.vm.generation,
         source=case.vm.source,
         spec=_startable(case, memory),
+        attachments=case.attachments.recorded(memory.attachments),
         nvram=memory.nvram if firmware == BIOS else firmware,
     )
 
@@ -196,10 +197,11 @@ def _restarts(case: Situation, spec: Mapping[str, object]) -> tuple[Change, ...]
 
 
 def _kept(case: Situation, made: Intent) -> Intent:
-    """Nothing but the metadata of the present definition may change. Where that was removed, what
-    runs is its model.
+    """Nothing but the metadata of the present definition may change, and what is attached beside.
+    Where the definition was removed, what runs is its model.
     """
     there = files.present(case.seen)
     if there is None or (case.seen.defined is None and not files.writable(there)):
         return replace(made, facts=None)
-    return replace(made, facts=replace(there, metadata=made.memory))
+    disks = there.disks if case.deleted else attached(case, there, made.memory)
+    return replace(made, facts=replace(there, metadata=made.memory, disks=disks))

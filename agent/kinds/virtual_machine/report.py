@@ -13,10 +13,10 @@ from agent.core.identity import domain_name
 from agent.core.known import Fact
 from agent.core.model import Condition, Json, Object
 from agent.core.nodes import HOME
-from agent.core.quantity import format_bytes
 from agent.core.status import conditions, still, timestamp, transitions
 from agent.kinds.local import NOT_READY, Place, unknown
 from agent.kinds.virtual_machine import power, space
+from agent.kinds.virtual_machine.block_devices import DEVICES, block_devices
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.intent import Intent
@@ -104,7 +104,7 @@ class Report:
             if self.phase in LIVE
             else [],
             "runningSpec": self._running_spec(),
-            "blockDeviceRefs": self._devices(),
+            DEVICES: block_devices(self.case, self.seen_active),
             "networks": self._networks(),
             "versions": {
                 "libvirt": self.at.node.libvirt_version,
@@ -153,29 +153,6 @@ class Report:
             spec = facts.metadata.spec
         shown = machine_spec(spec)
         return resources(shown["cpu"], shown["memory"]["size"])
-
-    def _devices(self) -> list[dict[str, Json]]:
-        if self.case.saved:  # what it was saved with: its definition may have changed since
-            known: list[dict[str, Json]] = self.previous.get("blockDeviceRefs", [])
-            return known
-        if self.seen_active is None:
-            return []
-        attached = {disk.serial: disk for disk in self.seen_active.disks.disks}
-        listed: list[dict[str, Json]] = []
-        for ref, device, size in self.needs.listed:
-            disk = attached.get(device.serial)
-            item: dict[str, Json] = {
-                "attached": disk is not None,
-                "kind": ref["kind"],
-                "name": ref["name"],
-                "size": format_bytes(size),
-            }
-            if disk is not None:
-                item["target"] = disk.target
-                if disk.boot:
-                    item["bootOrder"] = disk.boot
-            listed.append(item)
-        return listed
 
     def _networks(self) -> list[dict[str, Json]]:
         if self.seen_active is None:

@@ -17,6 +17,7 @@ from agent.core.model import Json, Object
 from agent.core.schema import Kind
 from agent.kinds.local import Place
 from agent.kinds.virtual_disk import DiskData
+from agent.kinds.virtual_machine.attachments import NONE, Attachments, attachments
 from agent.kinds.virtual_machine.dependencies import (
     Dependencies,
     all_there,
@@ -82,6 +83,8 @@ class Situation:
     previous: Mapping[str, Json]
     kept: str
     """Why the deletion of the VM has to wait, in a sentence; empty where it does not."""
+    attachments: Attachments = NONE
+    """Devices beside those that it needs. It goes without those that are not ready."""
 
     @property
     def policy(self) -> RunPolicy:
@@ -118,7 +121,8 @@ def situation(
     assert at is not None  # noqa: S101  # asked only then
     instance = shown.running.instance if shown.running else ""
     fleet = view.fleet
-    needs = hindrance(dependencies(vm, view, at), shown, fleet, at, view)
+    attached = attachments(vm, view, at, shown)
+    needs = hindrance(dependencies(vm, view, at), shown, at, view, attached.serials)
     return Situation(
         rules=rules,
         vm=vm,
@@ -130,6 +134,7 @@ def situation(
         seen=shown,
         running=Running(instance, shown.raw) if shown.raw is not None else None,
         needs=needs,
+        attachments=attached,
         as_defined=needs.ready or _as_defined(vm, shown.memory, view, at),
         sealed=_sealed(rules, vm, shown.memory),
         pools=_pools(vm, view),

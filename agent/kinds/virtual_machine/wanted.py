@@ -48,6 +48,11 @@ def can_be_read_only(spec: MachineSpec) -> bool:
     return spec["enableParavirtualization"]
 
 
+def can_be_plugged(spec: MachineSpec) -> bool:
+    """True if disks can be attached to a running machine: on virtio-scsi."""
+    return spec.get("enableParavirtualization", True) and spec.get("osType") != LEGACY
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What `expect` of every element sees."""

@@ -10,12 +10,14 @@ from typing import Any
 
 from agent.core.actions import (
     Action,
+    AttachDevice,
     CopyVolume,
     CreateVolume,
     DefineDomain,
     DeleteConsoleLog,
     DeleteSeed,
     DestroyDomain,
+    DetachDevice,
     DropSnapshot,
     EraseVolume,
     ImportImage,
@@ -30,7 +32,7 @@ from agent.core.actions import (
     WriteSeed,
 )
 from agent.reconcile.news import NodeLanes, Submit
-from agent.reconcile.verbs import content, copying, domain, snapshot, volume
+from agent.reconcile.verbs import content, copying, device, domain, snapshot, volume
 from agent.reconcile.verbs.verb import A, Verb
 
 VERBS: Mapping[type[Action], Verb[Any]] = {
@@ -48,6 +50,8 @@ VERBS: Mapping[type[Action], Verb[Any]] = {
     DefineDomain: domain.Define(),
     UndefineDomain: domain.Undefine(),
     SetLiveMetadata: domain.WriteLiveMetadata(),
+    AttachDevice: device.Attach(),
+    DetachDevice: device.Detach(),
     StartDomain: domain.Start(),
     ShutdownDomain: domain.Shutdown(),
     DestroyDomain: domain.Destroy(),

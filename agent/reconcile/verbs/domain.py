@@ -29,14 +29,14 @@ D = TypeVar("D", bound=DomainAction)
 R = TypeVar("R", bound=DefinitionAction)
 
 
-class _OnDomain(Verb[D]):
+class OnDomain(Verb[D]):
     """The domain is read again at the end, as it is then."""
 
     def touches(self, action: D) -> tuple[str, ...]:
         return (action.uuid,)
 
 
-class _Redefines(_OnDomain[R]):
+class _Redefines(OnDomain[R]):
     """Somebody may have changed the domain since it was decided: a snapshot taken by hand puts its
     disks on other files, and no event tells of it.
     """
@@ -57,7 +57,7 @@ class Define(_Redefines[DefineDomain]):
         if known is None:
             name = parse(action.xml).findtext("name") or ""
             known = RawDomain(action.uuid, name, "shutoff", "unknown", "")
-        return _became(replace(known, inactive_xml=action.xml), facts)
+        return became(replace(known, inactive_xml=action.xml), facts)
 
 
 class Undefine(_Redefines[UndefineDomain]):
@@ -72,14 +72,12 @@ class Undefine(_Redefines[UndefineDomain]):
         return Done((DomainRead(0, facts.name, action.uuid, None),))
 
 
-class Start(_OnDomain[StartDomain]):
+class Start(OnDomain[StartDomain]):
     def alone(self, action: StartDomain, site: Site) -> AbstractContextManager[object]:
         return site.start()
 
     def stands(self, action: StartDomain, sight: Sight) -> bool:
-        for node, uuid, known in action.beside:
-            if version(sight.at(node).read_domain(uuid)) != known:
-                raise _changed("a domain that has a disk of its own", node, uuid)
+        unchanged(action.beside, sight)
         return True
 
     def perform(self, action: StartDomain, site: Site) -> Done:
@@ -94,10 +92,10 @@ class Start(_OnDomain[StartDomain]):
             return Done()
         active_xml = raw.active_xml or raw.inactive_xml
         up = replace(raw, state="running", reason="booted", active_xml=active_xml)
-        return _became(replace(up, stopped_by="", rebooted=0.0), facts)
+        return became(replace(up, stopped_by="", rebooted=0.0), facts)
 
 
-class Shutdown(_OnDomain[ShutdownDomain]):
+class Shutdown(OnDomain[ShutdownDomain]):
     def stands(self, action: ShutdownDomain, sight: Sight) -> bool:
         return runs(sight, action.uuid, action.if_instance)
 
@@ -109,7 +107,7 @@ class Shutdown(_OnDomain[ShutdownDomain]):
         return _ended(action.uuid, facts, "shutdown", by="guest")
 
 
-class Destroy(_OnDomain[DestroyDomain]):
+class Destroy(OnDomain[DestroyDomain]):
     def stands(self, action: DestroyDomain, sight: Sight) -> bool:
         return runs(sight, action.uuid, action.if_instance)
 
@@ -137,10 +135,10 @@ class Resume(Verb[ResumeDomain]):
         raw = facts.read_domain(action.uuid)
         if raw is None or not raw.starved:
             return Done()
-        return _became(replace(raw, state="running", reason="unpaused"), facts)
+        return became(replace(raw, state="running", reason="unpaused"), facts)
 
 
-class WriteLiveMetadata(_OnDomain[SetLiveMetadata]):
+class WriteLiveMetadata(OnDomain[SetLiveMetadata]):
     def stands(self, action: SetLiveMetadata, sight: Sight) -> bool:
         return runs(sight, action.uuid, action.if_instance)
 
@@ -153,7 +151,16 @@ class WriteLiveMetadata(_OnDomain[SetLiveMetadata]):
         if raw is None or not raw.active_xml:
             return Done()
         active = with_metadata_xml(raw.active_xml, action.xml)
-        return _became(replace(raw, active_xml=active), facts)
+        return became(replace(raw, active_xml=active), facts)
+
+
+def unchanged(beside: tuple[tuple[str, str, str], ...], sight: Sight) -> None:
+    """Raises OutdatedError unless these domains that have a disk of its own, by node, UUID and
+    version, are as they were.
+    """
+    for node, uuid, known in beside:
+        if version(sight.at(node).read_domain(uuid)) != known:
+            raise _changed("a domain that has a disk of its own", node, uuid)
 
 
 def _changed(what: str, node: str, uuid: str) -> OutdatedError:
@@ -161,7 +168,7 @@ def _changed(what: str, node: str, uuid: str) -> OutdatedError:
     return OutdatedError("DomainChanged", message, ((node, uuid),))
 
 
-def _became(raw: RawDomain, facts: Facts) -> Done:
+def became(raw: RawDomain, facts: Facts) -> Done:
     return Done((DomainRead(0, facts.name, raw.uuid, raw),))
 
 
@@ -172,4 +179,4 @@ def _ended(uuid: str, facts: Facts, reason: str, *, by: str) -> Done:
     if not raw.inactive_xml:
         return Done((DomainRead(0, facts.name, uuid, None),))
     off = replace(raw, state="shutoff", reason=reason, active_xml="", stopped_by=by)
-    return _became(replace(off, rebooted=0.0), facts)
+    return became(replace(off, rebooted=0.0), facts)

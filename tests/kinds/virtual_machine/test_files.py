@@ -9,7 +9,7 @@ import pytest
 from agent.core.domain_xml import parse
 from agent.core.facts import Engine, View
 from agent.core.identity import disk_volume, serial
-from agent.core.known import OVERLAYS
+from agent.core.known import FLEET, OVERLAYS
 from agent.core.model import Condition, Key, Manifest, Object
 from agent.kinds.local import Place
 from agent.kinds.virtual_machine.definition import DomainFacts, read
@@ -187,7 +187,8 @@ def test_no_definition_is_made_that_would_lose_what_a_disk_holds(
     needs = Dependencies((there, other), ready, None, devices, (), waiting=True, listed=listed)
     engine = Engine({}, {})
     engine.put(OVERLAYS, (NODE.name, OWN), based or None)
-    found = hindrance(needs, shown(defined), "default", HOME, View(engine, VM.key, 0.0))
+    engine.put(FLEET, None, "default")
+    found = hindrance(needs, shown(defined), HOME, View(engine, VM.key, 0.0), ())
     if not said:
         assert found == needs
         return

@@ -5,7 +5,7 @@ IDE in their place, and CD-ROMs always on IDE.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from string import ascii_lowercase
@@ -24,6 +24,7 @@ from agent.kinds.virtual_machine.spec import MachineSpec
 from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted
 
 SATA_PORTS = 6
+SCSI = "scsi"
 _CHANNEL = 2
 """Places on each of IDE's two channels."""
 _PREFIXES = {"virtio": "vd", "ide": "hd"}
@@ -188,6 +189,32 @@ def _wanted(device: Device, bus: str, position: int) -> Disk:
 
 def read(root: Element) -> Disks:
     return Disks(_ordered([_disk(element) for element in every(root, "devices", "disk")]))
+
+
+def plugged(
+    disks: Disks, devices: Iterable[Device], present: Mapping[str, tuple[str, int]]
+) -> Disks:
+    """These disks, and behind them what is attached while the machine runs: each where it is
+    already, by serial number, else in the first place that no disk has.
+    """
+    known = {disk.serial for disk in disks.disks}
+    taken = {disk.position for disk in disks.disks if disk.bus == SCSI}
+    taken |= {position for bus, position in present.values() if bus == SCSI}
+    made = []
+    for device in devices:
+        if device.serial in known:
+            continue
+        bus, position = present.get(device.serial, ("", 0))
+        if bus != SCSI:
+            position = next(free for free in count(_MEDIUM[SCSI] + 1) if free not in taken)
+            taken.add(position)
+        made.append(_wanted(device, SCSI, position))
+    return Disks(_ordered((*disks.disks, *made))) if made else disks
+
+
+def without(disks: Disks, serials: Collection[str]) -> Disks:
+    """The others."""
+    return Disks(tuple(disk for disk in disks.disks if disk.serial not in serials))
 
 
 def _ordered(disks: Iterable[Disk]) -> tuple[Disk, ...]:

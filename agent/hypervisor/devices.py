@@ -1,0 +1,92 @@
+"""Devices of a running domain. Functions here may raise libvirtError; HostError where they know
+better.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import libvirt
+
+from agent.core.model import Json
+from agent.core.xml import Element, every
+from agent.hypervisor.guest import AGENT_SECONDS, SILENT, text
+from agent.hypervisor.verbs import find
+from agent.hypervisor.xml import parse
+
+MAX_FILE_SYSTEMS = 1024
+MAX_DISKS = 256
+PATIENCE, INTERVAL = 2.0, 0.05
+"""Seconds that a disk is waited for to be gone, as it mostly is within a tenth of one."""
+
+
+def attach(connection: libvirt.virConnect, uuid: str, xml: str) -> None:
+    domain = connection.lookupByUUIDString(uuid)
+    domain.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+
+def detach_disk(connection: libvirt.virConnect, uuid: str, serial: str) -> None:
+    domain = find(connection, uuid)
+    if domain is None or not domain.isActive():
+        return
+    alias = _aliases(domain).get(serial)
+    if not alias:
+        return
+    try:
+        domain.detachDeviceAlias(alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        for _ in range(int(PATIENCE / INTERVAL)):
+            if serial not in _aliases(domain):
+                return
+            time.sleep(INTERVAL)
+    except libvirt.libvirtError:
+        if domain.isActive() and serial in _aliases(domain):
+            raise
+
+
+def mounted(connection: libvirt.virConnect, uuid: str) -> frozenset[str] | None:
+    domain = find(connection, uuid)
+    if domain is None:
+        return None
+    try:
+        domain.agentSetResponseTimeout(AGENT_SECONDS, 0)
+        told: Json = domain.guestInfo(libvirt.VIR_DOMAIN_GUEST_INFO_FILESYSTEM, 0)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in SILENT:
+            return None
+        raise
+    targets = frozenset(_targets(dict(told)))
+    return frozenset(
+        disk.findtext("serial", "")
+        for disk in _disks(domain)
+        if (target := disk.find("target")) is not None and target.get("dev", "") in targets
+    )
+
+
+def _targets(told: Mapping[str, Json]) -> list[str]:
+    """What the file systems lie on that a guest says it has mounted: libvirt names each disk by its
+    target.
+    """
+    return [
+        text(told.get(f"fs.{number}.disk.{disk}.alias"))
+        for number in range(min(_count(told, "fs"), MAX_FILE_SYSTEMS))
+        for disk in range(min(_count(told, f"fs.{number}.disk"), MAX_DISKS))
+    ]
+
+
+def _count(told: Mapping[str, Json], of: str) -> int:
+    count = told.get(f"{of}.count", 0)
+    return count if isinstance(count, int) else 0
+
+
+def _aliases(domain: libvirt.virDomain) -> dict[str, str]:
+    """Libvirt's name for each disk of the running instance, by serial number."""
+    return {
+        disk.findtext("serial", ""): alias.get("name", "")
+        for disk in _disks(domain)
+        if (alias := disk.find("alias")) is not None
+    }
+
+
+def _disks(domain: libvirt.virDomain) -> list[Element]:
+    return list(every(parse(domain.XMLDesc(0)), "devices", "disk"))

@@ -1,0 +1,69 @@
+"""Verbs on the devices of a running domain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent.core.actions import AttachDevice, DetachDevice
+from agent.core.domain_xml import has_disk, with_disk, without_disk
+from agent.core.host import MOUNTED, HostError
+from agent.reconcile.verbs.domain import OnDomain, became, unchanged
+from agent.reconcile.verbs.facts import Facts
+from agent.reconcile.verbs.running import runs
+from agent.reconcile.verbs.site import Site
+from agent.reconcile.verbs.verb import Done, Sight
+
+
+class Attach(OnDomain[AttachDevice]):
+    def stands(self, action: AttachDevice, sight: Sight) -> bool:
+        if not runs(sight, action.uuid, action.if_instance):
+            return False
+        unchanged(action.beside, sight)
+        return not _has(sight, action.uuid, action.serial)
+
+    def perform(self, action: AttachDevice, site: Site) -> Done:
+        try:
+            site.node.attach_device(action.uuid, action.xml)
+        except HostError as error:
+            message = f"{action.what} cannot be attached: {error}"
+            raise HostError(error.reason, message, retry=error.retry) from error
+        return Done()
+
+    def simulate(self, action: AttachDevice, facts: Facts) -> Done:
+        raw = facts.read_domain(action.uuid)
+        if raw is None or not raw.active_xml:
+            return Done()
+        return became(replace(raw, active_xml=with_disk(raw.active_xml, action.xml)), facts)
+
+
+class Detach(OnDomain[DetachDevice]):
+    """A disk is taken away without asking the guest: who has it mounted would lose what it has not
+    written yet.
+    """
+
+    def stands(self, action: DetachDevice, sight: Sight) -> bool:
+        there = runs(sight, action.uuid, action.if_instance)
+        return there and _has(sight, action.uuid, action.serial)
+
+    def perform(self, action: DetachDevice, site: Site) -> Done:
+        if not action.force and action.serial in (site.node.mounted(action.uuid) or ()):
+            message = f"{action.what} is mounted in the guest: unmount it there"
+            raise HostError(MOUNTED, message)
+        try:
+            site.node.detach_disk(action.uuid, action.serial)
+        except HostError as error:
+            message = f"{action.what} cannot be detached: {error}"
+            raise HostError(error.reason, message, retry=error.retry) from error
+        return Done()
+
+    def simulate(self, action: DetachDevice, facts: Facts) -> Done:
+        raw = facts.read_domain(action.uuid)
+        if raw is None or not raw.active_xml:
+            return Done()
+        return became(replace(raw, active_xml=without_disk(raw.active_xml, action.serial)), facts)
+
+
+def _has(sight: Sight, uuid: str, serial: str) -> bool:
+    """True if the running instance has the disk."""
+    raw = sight.node.read_domain(uuid)
+    return raw is not None and has_disk(raw.active_xml, serial)
