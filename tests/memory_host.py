@@ -295,6 +295,13 @@ class MemoryHost:
             volume.capacity = max(volume.capacity, size)
             return self._raw_volume(pool, name)
 
+    def read_volume(self, pool: str, name: str, take: Callable[[bytes], None]) -> RawVolume:
+        self._reach()
+        content = self._volume(pool, name).content
+        for start in range(0, len(content), 4):
+            take(content[start : start + 4])
+        return self._raw_volume(pool, name)
+
     def copy_volume(
         self,
         pool: str,

@@ -254,6 +254,11 @@ class Host(Protocol):
     def upload_volume(self, pool: str, name: str, chunks: Iterator[bytes], size: int) -> RawVolume:
         """Write a volume's whole content, `size` bytes in all, and return it as it is then."""
 
+    def read_volume(self, pool: str, name: str, take: Callable[[bytes], None]) -> RawVolume:
+        """Hand a volume's whole content over, piece by piece, as its file has it. Whatever `take`
+        raises ends it.
+        """
+
     def copy_volume(
         self,
         pool: str,

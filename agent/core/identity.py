@@ -144,6 +144,12 @@ def is_image_data(fleet: str, name: str) -> bool:
     return name.startswith(prefix) and _IMAGE.fullmatch(name[len(prefix) :]) is not None
 
 
+def image_copy(fleet: str, uid: str, source: Key, volume: str) -> str:
+    """What an image is read from that is made of a disk or snapshot, while that lasts."""
+    text = f"{uid}/{source.kind}/{source.namespace}/{source.name}/{volume}"
+    return f"{fleet}_copy_{hashlib.sha256(text.encode()).hexdigest()[:32]}.qcow2"
+
+
 def seed_prefix(fleet: str, uid: str) -> str:
     return f"{fleet}_seed_{uid}_"
 

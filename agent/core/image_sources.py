@@ -24,12 +24,17 @@ class ImageSource(ABC):
     @property
     def mark(self) -> str:
         """What tells one source from another in a status."""
-        text = json.dumps(self.identity, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return marked(self.identity)
 
     def found(self, resolved: str) -> Self:
         """The same where it was found earlier what it means: `Image.resolved`."""
         return self
+
+
+def marked(identity: Json) -> str:
+    """`ImageSource.mark` of a source of that identity."""
+    text = json.dumps(identity, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -69,3 +74,31 @@ class ContainerSource(ImageSource):
 
     def found(self, resolved: str) -> Self:
         return replace(self, resolved=resolved)
+
+
+@dataclass(frozen=True)
+class VolumeSource(ImageSource):
+    """A volume of a node that nobody writes to meanwhile."""
+
+    node: str
+    pool: str
+    volume: str
+    format: str
+    """Of the image: qcow2, raw or iso; of a volume that is copied first, qcow2 or raw."""
+    size: int = 0
+    """Bytes that a guest sees; of a volume that is copied first it is the copy that tells."""
+    copy: str = ""
+    """The volume that it is copied into first, flat and as qcow2, where it may be based on another
+    one; empty where it is stored as it is.
+    """
+    of: str = ""
+    """The object that the data is of, in words; empty where it is nobody's."""
+
+    @property
+    def identity(self) -> Json:
+        return object_identity(self.of) if self.of else ("volume", self.pool, self.volume)
+
+
+def object_identity(words: str) -> Json:
+    """Of the data of an object, also while nobody can tell where that is."""
+    return "object", words

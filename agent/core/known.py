@@ -122,6 +122,8 @@ PLUGGED: Table[Key, Plugged] = Table("plugged")
 """What a VM says of its attachments, by the attachment; not stated while nobody can tell."""
 IMAGE_AT: Table[tuple[Key, Key], str] = Table("image-at")
 """The node on which a VM or a disk needs an image, by (image, whoever needs it)."""
+READ_BY: Table[Key, Key] = Table("read-by")
+"""The image that a disk is being copied into: nobody may write to the disk meanwhile."""
 LEAVING: Table[Key, Key] = Table("leaving")
 """The VM that has a disk still open and does not want it any more."""
 ELSEWHERE: Table[tuple[Key, Key], str] = Table("elsewhere")

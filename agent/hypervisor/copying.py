@@ -12,7 +12,7 @@ import libvirt
 
 from agent.core.host import HostError
 from agent.core.model import Json
-from agent.hypervisor.storage import get_volume, refresh
+from agent.hypervisor.storage import PIECE, get_volume, refresh
 from agent.hypervisor.xml import bytes_at, parse, text_at
 
 SLOWEST = 4 * 1024 * 1024
@@ -63,6 +63,29 @@ def _check_format(volume: libvirt.virStorageVol, known: str) -> None:
             "another disk's header onto it: it is not copied",
             retry=False,
         )
+
+
+def read(
+    connection: libvirt.virConnect,
+    pool_name: str,
+    name: str,
+    take: Callable[[bytes], None],
+    taken: list[int],
+) -> libvirt.virStorageVol:
+    """Hand all of a volume over. `taken[0]` grows meanwhile."""
+    volume = get_volume(connection, pool_name, name)
+    stream = connection.newStream(0)
+    volume.download(stream, 0, 0, 0)
+    try:
+        while piece := stream.recv(PIECE):
+            take(piece)
+            taken[0] += len(piece)
+        stream.finish()
+    except BaseException:
+        with contextlib.suppress(libvirt.libvirtError):
+            stream.abort()
+        raise
+    return volume
 
 
 @contextlib.contextmanager

@@ -200,6 +200,21 @@ class LibvirtHost:
             lambda: sent[0],
         )
 
+    def read_volume(self, pool: str, name: str, take: Callable[[bytes], None]) -> RawVolume:
+        taken = [0]
+
+        def read() -> RawVolume:
+            with self._link.fresh() as connection:
+                volume = copying.read(connection, pool, name, take, taken)
+                return self._volumes.read_one(volume)
+
+        return self._run(
+            f"read volume {name} in storage pool {pool}",
+            read,
+            self._deadlines.stall,
+            progress=lambda: taken[0],
+        )
+
     def copy_volume(
         self,
         pool: str,

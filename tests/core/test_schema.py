@@ -635,7 +635,6 @@ def test_fields_without_effect_are_named() -> None:
         ("VirtualMachine", {"virtualMachineIPAddressName": "a"}, "spec.virtualMachineIPAddressName"),
         ("VirtualDisk", {"dataSource": {"type": "Upload"}}, "spec.dataSource.type"),
         ("VirtualImage", {"dataSource": {"type": "Upload"}}, "spec.dataSource.type"),
-        ("VirtualImage", {"dataSource": {"objectRef": {"kind": "VirtualDiskSnapshot"}}}, "spec.dataSource.objectRef.kind"),
         ("VirtualMachineOperation", {"type": "Evict"}, "spec.type"),
         ("VirtualMachineOperation", {"type": "Clone"}, "spec.type"),
         ("ModuleConfig", {"settings": {"logLevel": "debug"}}, "spec.settings.logLevel"),

@@ -16,7 +16,7 @@ from agent.core.changes import Disposition, diff
 from agent.core.known import EXPORT
 from agent.core.model import Key
 from agent.core.schema import Catalogue
-from agent.kinds.virtual_image.source import ImageData
+from agent.kinds.exports import ImageData
 from tests.rig import Rig, condition, disk, machine, manifest, operation
 
 KIND = Catalogue.load().kinds["VirtualMachine"]

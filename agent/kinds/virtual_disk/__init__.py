@@ -2,9 +2,10 @@
 by a decision here.
 """
 
+from agent.kinds.exports import DiskData
 from agent.kinds.record import KindRecord
 from agent.kinds.virtual_disk.data import farewell, lies, needed, volumes
-from agent.kinds.virtual_disk.decide import DiskData, decide, overlays, users
+from agent.kinds.virtual_disk.decide import decide, overlays, users
 from agent.kinds.virtual_disk.validation import CHECKS
 from agent.kinds.virtual_disk.volume import Stored, recorded
 

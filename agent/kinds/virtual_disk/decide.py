@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
-from agent.core.actions import Action, CreateVolume, ResizeVolume
+from agent.core.actions import ResizeVolume
 from agent.core.facts import Decision, View
 from agent.core.host import RawVolume
-from agent.core.identity import POOL, QCOW2
 from agent.core.jobs import held
 from agent.core.known import (
     ATTACHED,
@@ -18,6 +16,7 @@ from agent.core.known import (
     LEAVING,
     MACHINE_OF,
     OVERLAYS,
+    READ_BY,
     USERS,
     VOLUME,
     Fact,
@@ -25,18 +24,21 @@ from agent.core.known import (
 from agent.core.model import Condition, Json, Key, Object
 from agent.core.nodes import HOME
 from agent.core.quantity import format_bytes, to_bytes
+from agent.kinds.exports import DiskData
 from agent.kinds.local import Place, several, unknown
 from agent.kinds.protection import kept
 from agent.kinds.storage_class import Storage, ready, storage
+from agent.kinds.virtual_disk.beginning import BLANK, Report, beginning
 from agent.kinds.virtual_disk.location import (
     Location,
     belongs,
+    image_of,
     location,
-    made_from,
 )
-from agent.kinds.virtual_disk.spec import DiskSource, disk_spec
+from agent.kinds.virtual_disk.spec import disk_spec
 from agent.kinds.virtual_disk.volume import (
     CLASS,
+    MAKING,
     PROVISIONED,
     Stored,
     first,
@@ -44,49 +46,12 @@ from agent.kinds.virtual_disk.volume import (
     present,
     recorded,
 )
-from agent.kinds.virtual_image import ImageData, imported, origin
 
 SECTOR = 512
-BLANK = ImageData({}, "", size=0)  # pragma: no mutate: a blank disk's size is always given
-"""What a disk without a source lies on."""
 UNUSED = "WaitForFirstConsumer"
 """Phase of a disk that is made once a machine refers to it."""
 _OF_ITS_NODE = frozenset(("Ready",))
 """Conditions that nobody can tell of as long as the node is away."""
-
-
-@dataclass(frozen=True)
-class DiskData:
-    """A disk that a VM can open."""
-
-    paths: Mapping[str, str]
-    """Where its volume is, by node."""
-    capacity: int
-    pool: str = POOL
-    """libvirt's name for the pool of its volume."""
-    volume: str = ""
-    """Name of its volume."""
-    format: str = QCOW2
-    """qcow2 or raw."""
-
-
-@dataclass
-class _Report:
-    """What the decision says, gathered on its way."""
-
-    phase: str = "Pending"
-    reason: str = ""
-    message: str = ""
-    actions: tuple[Action, ...] = ()
-    export: DiskData | None = None
-    source: Condition = field(
-        default_factory=lambda: Condition("DatasourceReady", "True", "DatasourceReady")
-    )
-    more: list[Condition] = field(default_factory=list)
-    facts: Mapping[str, Json] = field(default_factory=dict)
-    progress: str = ""
-    wake: float | None = None
-    waiting: bool = False
 
 
 def users(disk: Key, view: View) -> tuple[Key, ...]:
@@ -109,8 +74,10 @@ def decide(disk: Object, view: View) -> Decision:
     attached = _attached(disk, view)
     previous = view.previous(disk.key)
     if disk.deleted:
-        return _delete(previous, attached, users=users(disk.key, view))
-    report = _Report()
+        image = view.read(READ_BY, disk.key)
+        data = view.export(DiskData, disk.key) if image else None  # it goes on to be copied
+        return _delete(previous, attached, image, data, users=users(disk.key, view))
+    report = Report()
     has = present(disk, view)
     of_disk = storage(its_class(disk, has, view), view)
     where = location(disk, has or first(view.fleet, disk.key, disk.uid, of_disk.pool), view)
@@ -144,7 +111,7 @@ def decide(disk: Object, view: View) -> Decision:
             Condition("Ready", "True", "Ready")
             if report.export
             else Condition("Ready", "False", report.reason, report.message),
-            _in_use(attached),
+            _in_use(attached, view.read(READ_BY, disk.key)),
             *ready(of_disk, "StorageClassNotReady"),
             *report.more,
         ],
@@ -178,12 +145,12 @@ def _volume(where: Location, view: View) -> RawVolume | None:
 
 def _needs(disk: Object, view: View, at: Place | None) -> dict[Fact, Any]:
     """Where the image has to be that it is made from."""
-    key = made_from(disk)
+    key = image_of(disk)
     return IMAGE_AT.states((key, disk.key), at.name) if key and at and several(view) else {}
 
 
 def _provision(
-    disk: Object, of_disk: Storage, view: View, where: Location, at: Place, report: _Report
+    disk: Object, of_disk: Storage, view: View, where: Location, at: Place, report: Report
 ) -> None:
     stored, volume = where.volume, _volume(where, view)
     previous = view.previous(disk.key)
@@ -194,17 +161,18 @@ def _provision(
         export = DiskData(where.paths, volume.capacity, stored.pool, stored.name, stored.format)
         report.export = export
         _grow(disk, of_disk, volume, view, at, report)
-    elif previous.get("phase") in PROVISIONED and "CreateVolume" not in job.busy:
+    elif previous.get("phase") in PROVISIONED and not MAKING & {*job.busy}:
         # never made anew by itself: an empty disk in place of a lost one would hide the loss
         report.phase, report.reason = "PVCLost", "PVCLost"
         report.message = (
             f"The disk's volume is gone from pool {stored.pool} of node {at.name}: bring it "
             "back under its name, or delete and create the disk."
         )
-    elif "CreateVolume" in job.busy:
+    elif MAKING & {*job.busy}:
         report.phase, report.reason, report.waiting = "Provisioning", "Provisioning", True
         report.message = "The volume is being made."
-    elif held(job, disk.generation, view.now) and job.failed == "CreateVolume":
+        report.progress = f"{job.progress}%" if "CopyVolume" in job.busy else ""
+    elif held(job, disk.generation, view.now) and job.failed in MAKING:
         report.phase = "Pending" if job.retry else "Failed"
         report.reason, report.message = "ProvisioningFailed", job.error
         report.wake, report.waiting = (job.retry_at, True) if job.retry else (None, False)
@@ -217,12 +185,12 @@ def _provision(
         _create(disk, stored, view, at, report)
 
 
-def _create(disk: Object, stored: Stored, view: View, at: Place, report: _Report) -> None:
+def _create(disk: Object, stored: Stored, view: View, at: Place, report: Report) -> None:
     spec = disk_spec(disk.spec)
     size = spec.get("persistentVolumeClaim", {}).get("size")
     report.facts = {}
     source = spec.get("dataSource")
-    data = _source(disk, source, view, at, report) if source else BLANK
+    data = beginning(disk, source, view, at, report) if source else BLANK
     if data is None:
         return
     capacity = _in_sectors(to_bytes(size) if size is not None else data.size)
@@ -236,21 +204,13 @@ def _create(disk: Object, stored: Stored, view: View, at: Place, report: _Report
     if capacity < data.size:
         report.phase, report.reason = "Failed", "ProvisioningFailed"
         report.message = (
-            f"The disk's size {size} is smaller than its image: ask for "
+            f"The disk's size {size} is smaller than its {data.word}: ask for "
             f"{format_bytes(data.size)} or more in spec.persistentVolumeClaim.size."
         )
         return
     report.phase, report.reason, report.waiting = "Provisioning", "Provisioning", True
     report.message = "The volume is about to be made."
-    create = CreateVolume(
-        node=at.name,
-        pool=stored.pool,
-        name=stored.name,
-        capacity=capacity,
-        backing_path=data.paths.get(at.name, ""),
-        backing_format=data.driver,
-    )
-    report.actions = (create,)
+    report.actions = (data.made(stored, at, capacity),)
 
 
 def _in_sectors(size: int) -> int:
@@ -258,56 +218,8 @@ def _in_sectors(size: int) -> int:
     return -(-size // SECTOR) * SECTOR
 
 
-def _source(
-    disk: Object, source: DiskSource, view: View, at: Place, report: _Report
-) -> ImageData | None:
-    """The image data to start from; None with the reason in the report."""
-    if source["type"] in ("HTTP", "ContainerImage"):
-        previous = view.previous(disk.key)
-        known = previous.get("import", {})
-        if "source" not in known and previous.get("observedGeneration") != disk.generation:
-            known = {}  # it may be of another address
-        came_from = origin(disk, source, view)
-        state = imported(disk, came_from, known, view, (at,))
-        report.source = came_from.condition
-        report.facts, report.progress = state.facts, state.progress
-        report.wake, report.waiting = state.wake, state.waiting
-        if state.data is not None and at.name in state.data.paths:
-            return state.data
-        report.phase = state.phase if state.data is None else "Provisioning"
-        report.reason, report.message = state.reason, state.message
-        report.actions = (state.action,) if state.action else ()
-        return None
-    key = made_from(disk) if source["type"] == "ObjectRef" else None
-    if key is None:
-        report.reason = "ProvisioningNotStarted"
-        report.message = (
-            "Disks are made blank, from HTTP, from a container image, or from a VirtualImage or "
-            "ClusterVirtualImage; other sources are not supported here yet."
-        )
-        return None
-    return _image(key, view, at, report)
-
-
-def _image(key: Key, view: View, at: Place, report: _Report) -> ImageData | None:
-    data = view.export(ImageData, key)
-    if data is not None and at.name in data.paths:
-        return data
-    prefix = "ClusterImage" if key.kind == "ClusterVirtualImage" else "Image"
-    if view.object(key) is None:
-        report.reason, what = "DatasourceIsNotFound", "NotFound"
-        report.message = f"{key} is not there: the disk is made as soon as it is."
-    else:
-        report.reason, what = "DatasourceIsNotReady", "NotReady"
-        what_of_it = "is not ready" if data is None else f"is not on node {at.name} yet"
-        report.message = f"{key} {what_of_it}: the disk is made as soon as it is."
-        report.waiting = view.under_way(key)
-    report.source = Condition("DatasourceReady", "False", prefix + what, report.message)
-    return None
-
-
 def _grow(
-    disk: Object, of_disk: Storage, volume: RawVolume, view: View, at: Place, report: _Report
+    disk: Object, of_disk: Storage, volume: RawVolume, view: View, at: Place, report: Report
 ) -> None:
     size = disk_spec(disk.spec).get("persistentVolumeClaim", {}).get("size")
     if size is None or to_bytes(size) == volume.capacity:
@@ -355,25 +267,31 @@ def _attached(disk: Object, view: View) -> list[dict[str, Json]]:
     ]
 
 
-def _in_use(attached: list[dict[str, Json]]) -> Condition:
+def _in_use(attached: list[dict[str, Json]], image: Key | None) -> Condition:
     if any(machine["mounted"] for machine in attached):
         return Condition("InUse", "True", "AttachedToVirtualMachine")
+    if image is not None:
+        return Condition("InUse", "True", "UsedForImageCreation", f"It is copied into {image}.")
     return Condition("InUse", "False", "NotInUse")
 
 
 def _delete(
-    previous: Mapping[str, Json], attached: list[dict[str, Json]], users: tuple[Key, ...]
+    previous: Mapping[str, Json],
+    attached: list[dict[str, Json]],
+    image: Key | None,
+    data: DiskData | None,
+    users: tuple[Key, ...],
 ) -> Decision:
-    if not users:
+    if not users and image is None:
         return Decision(status={"phase": "Terminating"}, gone=True)
-    message = kept("disk", users)
+    message = kept("disk", users) if users else f"The disk is kept while it is copied into {image}."
     status = {
         "phase": "Terminating",
         "capacity": previous.get("capacity", ""),
         "attachedToVirtualMachines": attached,
         "conditions": [
             Condition("Terminating", "True", "CleanupPending", message),
-            _in_use(attached),
+            _in_use(attached, image),
         ],
     }
-    return Decision(status=status, ok=False)
+    return Decision(status=status, export=data, ok=False)

@@ -9,6 +9,7 @@ from agent.core.facts import View
 from agent.core.known import POOL_PATH, SHARED, USERS, VOLUME, VOLUME_AT
 from agent.core.model import Key, Object
 from agent.core.nodes import HOME
+from agent.kinds.exports import ImageData, SnapshotData
 from agent.kinds.local import (
     Place,
     away,
@@ -22,7 +23,7 @@ from agent.kinds.local import (
 )
 from agent.kinds.virtual_disk.spec import disk_spec
 from agent.kinds.virtual_disk.volume import PROVISIONED, Stored
-from agent.kinds.virtual_image import ImageData, device_key
+from agent.kinds.virtual_image import device_key
 
 COPIES = (
     "The nodes {} each have a volume of this disk, and nothing tells which one is right: delete "
@@ -83,7 +84,7 @@ def _node(disk: Object, there: tuple[str, ...], view: View, *, shared: bool) -> 
 
 def _chosen(disk: Object, view: View) -> str:
     """A node for a disk that is new: that of a machine that refers to it, one that has the image
-    that it is made from, else the first one that can be read.
+    or snapshot that it is made from, else the first one that can be read.
     """
     every = places(view)
     for user in view.read(USERS, disk.key) or ():
@@ -91,18 +92,26 @@ def _chosen(disk: Object, view: View) -> str:
         name = bearing(view, of_user.get(HOME) or of_user.get("nodeName") or "")
         if any(at.name == name for at in every):
             return name
-    key = made_from(disk)
-    data = view.export(ImageData, key) if key is not None else None
+    data: ImageData | SnapshotData | None = None
+    if "objectRef" in disk_spec(disk.spec).get("dataSource", {}):
+        key = made_from(disk)
+        data = view.export(ImageData, key) or view.export(SnapshotData, key)
     candidates = [at for at in every if data is not None and at.name in data.paths] or every
     return candidates[0].name if candidates else next(iter(nodes(view)), "")
 
 
-def made_from(disk: Object) -> Key | None:
+def made_from(disk: Object) -> Key:
+    """The image or snapshot that a disk with a source of type ObjectRef is made from."""
+    ref = disk_spec(disk.spec)["dataSource"]["objectRef"]
+    return device_key(disk.key.namespace, ref["kind"], ref["name"])
+
+
+def image_of(disk: Object) -> Key | None:
     """The image that a disk is made from, if it is one."""
     ref = disk_spec(disk.spec).get("dataSource", {}).get("objectRef")
     if ref is None or ref["kind"] not in ("VirtualImage", "ClusterVirtualImage"):
         return None
-    return device_key(disk.key.namespace, ref["kind"], ref["name"])
+    return made_from(disk)
 
 
 def belongs(view: View, at: Place | None, *, chosen: bool) -> Mapping[str, str]:

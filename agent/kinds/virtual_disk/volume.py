@@ -18,7 +18,7 @@ from agent.kinds.virtual_disk.spec import disk_spec
 PROVISIONED = ("Ready", "Resizing", "PVCLost")
 CLASS = "storageClassName"
 """Field of a disk's status: the class that its volume was made in."""
-MAKING = frozenset(("CreateVolume",))
+MAKING = frozenset(("CreateVolume", "CopyVolume"))
 """Verbs that make a disk's first volume."""
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
 
 from agent.core.facts import View
 from agent.core.host import RawVolume
@@ -19,20 +18,6 @@ TO_THE_TRASH = "goes to the trash; its data stays"
 VOLUME_NAME = "volumeSnapshotName"
 """Field of a status: the volume, once it is whole."""
 SIZE = "capacity"
-
-
-@dataclass(frozen=True)
-class SnapshotData:
-    """A snapshot that something can be made from: a flat volume that nobody writes to."""
-
-    paths: Mapping[str, str]
-    """Where it is, by node."""
-    pool: str
-    volume: str
-    size: int
-    """Bytes that a guest sees."""
-    format: str
-    """qcow2 or raw."""
 
 
 def stored(snapshot: Object, view: View) -> Stored:

@@ -15,13 +15,13 @@ from agent.core.known import MADE_FROM, VOLUME_AT
 from agent.core.model import Condition, Json, Key, Object
 from agent.core.nodes import HOME
 from agent.core.quantity import format_bytes
+from agent.kinds.exports import SnapshotData
 from agent.kinds.local import away, several, unknown
 from agent.kinds.protection import kept
 from agent.kinds.virtual_disk import Stored
 from agent.kinds.virtual_disk_snapshot.data import (
     SIZE,
     VOLUME_NAME,
-    SnapshotData,
     found,
     stored,
 )

@@ -1,11 +1,12 @@
 """VirtualImage and ClusterVirtualImage: read-only image data, kept once a node by its digest."""
 
+from agent.kinds.exports import ImageData
 from agent.kinds.record import KindRecord
 from agent.kinds.virtual_image.data import LOST, needed, needed_as, volumes
 from agent.kinds.virtual_image.decide import decide
-from agent.kinds.virtual_image.source import ImageData, device_key, imported
+from agent.kinds.virtual_image.source import imported
 from agent.kinds.virtual_image.sources import origin
-from agent.kinds.virtual_image.spec import Container, Http
+from agent.kinds.virtual_image.spec import Container, Http, device_key
 from agent.kinds.virtual_image.validation import CHECKS
 
 __all__ = [

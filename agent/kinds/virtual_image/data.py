@@ -9,8 +9,9 @@ from agent.core.ledger import Record
 from agent.core.model import Json
 from agent.kinds.virtual_image.spec import image_spec
 
-_FETCHED = ("HTTP", "ContainerImage")
 _UNKNOWN = ("", "Pending", "Provisioning")
+_COPYING = ("Provisioning",)
+"""What waits for another object has no data of its own, and may wait for ever."""
 LOST = ("PVCLost", "Failed", "Pending", "Provisioning")
 """Phases of disks and images without a volume."""
 
@@ -25,11 +26,12 @@ def needed_as(fleet: str, record: Record, facts: Mapping[str, Json]) -> str | No
     knows.
     """
     source = image_spec(record.obj.spec).get("dataSource")  # a disk may have none
-    if source is None or source["type"] not in _FETCHED:
+    if source is None:
         return ""
     if facts.get("digest"):
         return image_volume(fleet, facts["digest"], facts["format"])
-    return None if record.status.get("phase", "") in _UNKNOWN else ""
+    unknown = _COPYING if source["type"] == "ObjectRef" else _UNKNOWN
+    return None if record.status.get("phase", "") in unknown else ""
 
 
 def volumes(fleet: str, record: Record) -> Iterator[tuple[str, str, int, int]]:

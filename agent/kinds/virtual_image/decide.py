@@ -8,7 +8,7 @@ from typing import Any
 from agent.core.facts import Decision, View
 from agent.core.human import size as human_size
 from agent.core.identity import POOL, image_volume
-from agent.core.known import IMAGE_AT, MADE_FROM, USERS, VOLUME_AT
+from agent.core.known import IMAGE_AT, MADE_FROM, READ_BY, USERS, VOLUME_AT, Fact
 from agent.core.model import Condition, Key, Object
 from agent.kinds.local import NOT_READY, Place, missing, places, several, unknown
 from agent.kinds.protection import kept
@@ -40,10 +40,10 @@ def decide(image: Object, view: View) -> Decision:
         "resolvedImage": previous.get("resolvedImage", ""),
     }
     users = view.read(USERS, image.key) or ()
-    wanted = _wanted(image, known, users, every, view)
+    source = origin(image, spec["dataSource"], view)
+    wanted = _wanted(image, known, users, source.near, every, view)
     if not wanted:
         return Decision(status=unknown(previous, missing(view), _OF_ITS_NODE), ok=False)
-    source = origin(image, spec["dataSource"], view)
     state = imported(image, source, known, view, wanted)
     status = _status(state, source, in_use=bool(users))
     claim = spec.get("persistentVolumeClaim", {})
@@ -53,6 +53,7 @@ def decide(image: Object, view: View) -> Decision:
         status=status,
         actions=(state.action,) if state.action else (),
         export=state.data,
+        publish=_reads(image.key, source, view),
         wake=state.wake,
         waiting=state.waiting,
         ok=state.data is not None,
@@ -63,6 +64,7 @@ def _wanted(
     image: Object,
     known: Mapping[str, str],
     users: tuple[Key, ...],
+    near: tuple[str, ...],
     every: list[Place],
     view: View,
 ) -> list[Place]:
@@ -74,11 +76,17 @@ def _wanted(
     needing = {view.read(IMAGE_AT, (image.key, user)) for user in (*users, *made)}
     asked = [at for at in every if at.name in needing]
     if asked or not known["digest"]:
-        return asked or every[:1]
+        return asked or [at for at in every if at.name in near][:1] or every[:1]
     name = image_volume(view.fleet, known["digest"], known["format"])
     there = view.read(VOLUME_AT, (POOL, name)) or ()
     having = [at for at in every if at.name in there]
     return having[:1] or ([] if several(view) and missing(view) else every[:1])
+
+
+def _reads(image: Key, source: Origin, view: View) -> dict[Fact, Any]:
+    """The disk that is being copied just now."""
+    busy = "ImportImage" in view.job(image).busy
+    return READ_BY.states(source.reads, image) if source.reads and busy else {}
 
 
 def _status(state: Imported, source: Origin, *, in_use: bool) -> dict[str, Any]:

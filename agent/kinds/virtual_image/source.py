@@ -8,40 +8,13 @@ from dataclasses import dataclass, replace
 from agent.core.actions import Action, ImportImage
 from agent.core.facts import View
 from agent.core.identity import POOL, image_prefix, image_volume
+from agent.core.image_sources import ImageSource, VolumeSource
 from agent.core.jobs import Job, held
 from agent.core.known import VOLUME, VOLUME_AT
-from agent.core.model import Json, Key, Object
+from agent.core.model import Json, Object
+from agent.kinds.exports import ImageData
 from agent.kinds.local import Place, away, place
-from agent.kinds.virtual_image.sources import NOT_STARTED, Origin
-
-CLUSTER = "ClusterVirtualImage"
-"""The kind of images that belong to no namespace."""
-
-
-def device_key(namespace: str, kind: str, name: str) -> Key:
-    """The disk or image that an object of that namespace names by kind and name."""
-    return Key(kind, "" if kind == CLUSTER else namespace, name)
-
-
-@dataclass(frozen=True)
-class ImageData:
-    """Image data that is stored whole."""
-
-    paths: Mapping[str, str]
-    """Where it is, by node."""
-    format: str
-    """qcow2, raw or iso."""
-    size: int
-    """Bytes that a guest sees."""
-
-    @property
-    def cdrom(self) -> bool:
-        return self.format == "iso"
-
-    @property
-    def driver(self) -> str:
-        """The format as QEMU is told it."""
-        return "raw" if self.cdrom else self.format
+from agent.kinds.virtual_image.sources import Origin
 
 
 @dataclass(frozen=True)
@@ -57,6 +30,8 @@ class Imported:
     failed: bool = False
     wake: float | None = None
     waiting: bool = False
+    begun: bool = True
+    """False while something is lacking that has to come first."""
 
     @property
     def phase(self) -> str:
@@ -64,9 +39,10 @@ class Imported:
             return "Ready"
         if self.failed:
             return "Failed"
-        return "Pending" if self.reason == NOT_STARTED else "Provisioning"
+        return "Provisioning" if self.begun else "Pending"
 
 
+SPREADING = "The data is being copied from another node."
 AGAIN = "The download fails and is tried again: {}"
 FACTS = ("digest", "format", "storedBytes", "unpackedBytes", "resolvedImage")
 
@@ -80,32 +56,38 @@ def imported(
 ) -> Imported:
     """`known` is what the ledger remembers of an earlier import, from the same source if it does
     not say from which. `wanted` are the nodes that need the data, at least one; all get the same.
+    A node has it from another one where one has it.
     """
     job = view.job(obj.key)
-    mark = origin.source.mark if origin.source else ""
+    mark = origin.mark
     facts = dict(known) if known.get("source", mark) == mark else {}
     if mark and job.result.get("source") == mark:  # the manifest may have changed meanwhile
         facts = {name: job.result[name] for name in FACTS if name in job.result} | {"source": mark}
     if origin.source and facts.get("resolvedImage"):
         origin = replace(origin, source=origin.source.found(facts["resolvedImage"]))
+    if origin.shared and not (facts.get("digest") and _stored(facts, view)):
+        facts = dict(origin.shared)
     data = _stored(facts, view) if facts.get("digest") else None
     lack = [at.name for at in wanted if data is None or at.name not in data.paths]
     if not lack:
         return Imported(facts, data, progress="100%")
     if data is None:
-        return _fetching(obj, origin, known, view, _import(origin, lack[0], view))
-    name = image_volume(view.fleet, facts["digest"], facts["format"])
-    again = _import(origin, lack[0], view, name, int(facts["storedBytes"]))
-    return replace(_fetching(obj, origin, facts, view, again), data=data, progress="100%")
+        near = [node for node in origin.near if place(view, node) and not away(view, node)]
+        action = _import(origin.source, (near or lack)[0], view)
+        return _fetching(obj, origin, known, view, action)
+    name = image_volume(view.fleet, data.digest, data.format)
+    having = VolumeSource(next(iter(data.paths)), POOL, name, data.format, data.size)
+    again = _import(having, lack[0], view, name, data.stored)
+    state = _fetching(obj, replace(origin, lacking="", doing=SPREADING), facts, view, again)
+    return replace(state, data=data, progress="100%")
 
 
 def _import(
-    origin: Origin, node: str, view: View, volume: str = "", size: int = 0
+    source: ImageSource | None, node: str, view: View, volume: str = "", size: int = 0
 ) -> ImportImage | None:
-    if origin.source is None:
+    if source is None:
         return None
-    prefix = image_prefix(view.fleet)
-    return ImportImage(node, POOL, origin.source, prefix, volume, size)
+    return ImportImage(node, POOL, source, image_prefix(view.fleet), volume, size)
 
 
 def _fetching(
@@ -127,7 +109,13 @@ def _fetching(
             waiting=True,
         )
     if action is None or origin.lacking:
-        return Imported(known, reason=origin.reason, message=origin.lacking, waiting=origin.waiting)
+        return Imported(
+            known,
+            reason=origin.reason,
+            message=origin.lacking,
+            waiting=origin.waiting,
+            begun=False,
+        )
     if held(job, obj.generation, view.now):
         wake = job.retry_at if job.retry else None
         reason = "ProvisioningFailed" if job.retry else "ProvisioningFailedTerminally"
@@ -164,4 +152,5 @@ def _stored(facts: Mapping[str, Json], view: View) -> ImageData | None:
         at = place(view, node)
         if whole and at is not None and not away(view, node):
             paths[node] = at.path(name)
-    return ImageData(paths, facts["format"], int(facts["unpackedBytes"])) if paths else None
+    size, stored = int(facts["unpackedBytes"]), int(facts["storedBytes"])
+    return ImageData(paths, facts["format"], size, facts["digest"], stored) if paths else None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from agent.core.facts import View
 from agent.core.identity import serial
-from agent.core.known import ATTACHED, ELSEWHERE
+from agent.core.known import ATTACHED, ELSEWHERE, READ_BY
 from agent.core.model import Key, Object
 from agent.kinds.local import Place
 from agent.kinds.virtual_disk import DiskData, users
@@ -47,6 +47,13 @@ def device(
             path, data.driver, serial(obj.uid), readonly=True, cdrom=data.cdrom, boot=boot
         )
         return drive, data.size
+    if missing := _taken(vm, key, view):
+        return missing
+    return Device(path, data.format, serial(obj.uid), boot=boot), data.capacity
+
+
+def _taken(vm: Object, key: Key, view: View) -> Missing | None:
+    """Why a disk cannot be had although it is there: somebody else has it."""
     for other in users(key, view):
         if other != vm.key and view.read(ATTACHED, (key, other)):
             return Missing(f"{key} is in use by {other}: stop that one, or use another disk.")
@@ -56,7 +63,12 @@ def device(
                 f"{key} lies on {moved} in {other}, as after a snapshot taken by hand: a guest "
                 "that wrote to the disk itself would damage it. Merge it first."
             )
-    return Device(path, data.format, serial(obj.uid), boot=boot), data.capacity
+    if image := view.read(READ_BY, key):
+        return Missing(
+            f"{key} is being copied into {image}: the VirtualMachine goes on once that is done.",
+            under_way=True,
+        )
+    return None
 
 
 def _not_here(key: Key, data: ImageData | DiskData, at: Place) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from agent.core.image_sources import ContainerSource, HttpSource, ImageSource
-from agent.reconcile.sources import http
+from agent.core.image_sources import ContainerSource, HttpSource, ImageSource, VolumeSource
+from agent.reconcile.sources import http, volume
 from agent.reconcile.sources.errand import Errand
 from agent.reconcile.verbs.site import Image
 
@@ -16,9 +16,12 @@ __all__ = ["BRINGS", "Errand", "brought"]
 BRINGS: Mapping[type[ImageSource], Callable[[Any, Errand], AbstractContextManager[Image]]] = {
     HttpSource: http.brought,
     ContainerSource: http.brought,
+    VolumeSource: volume.brought,
 }
 
 
 def brought(source: ImageSource, errand: Errand) -> AbstractContextManager[Image]:
-    """Have the data, checked and ready to be stored as it is. May take hours; raises ImageError."""
+    """Have the data, checked and ready to be stored as it is. May take hours; raises ImageError or
+    HostError.
+    """
     return BRINGS[type(source)](source, errand)

@@ -48,12 +48,16 @@ class Copy(Verb[CopyVolume]):
         return True
 
     def perform(self, action: CopyVolume, site: Site) -> Done:
+        return _seen(site.name, self.made(action, site))
+
+    def made(self, action: CopyVolume, site: Site) -> RawVolume:
+        """The copy, as it is then. A whole one that is there is left as it is."""
         known = site.node.read_volumes(action.pool)
         there = known.get((action.pool, action.name))
         mark = unfinished(action.name)
         if (action.pool, mark) not in known:
             if there is not None:
-                return _made(site.name, there)
+                return there
             _check_space(action, site)
             xml = volume_xml(mark, "raw", MARK)
             site.node.create_volume(action.pool, xml)
@@ -65,14 +69,23 @@ class Copy(Verb[CopyVolume]):
             _clear(action, site)
             raise
         site.node.delete_volume(action.pool, mark)
-        return _made(site.name, copy)
+        return copy
 
     def simulate(self, action: CopyVolume, facts: Facts) -> Done:
         known = facts.volume(action.pool, action.name)
         if known is None or facts.volume(action.pool, unfinished(action.name)) is not None:
             path = f"{facts.path(action.pool)}/{action.name}"
             known = RawVolume(action.pool, action.name, path, action.capacity, EMPTY)
-        return _made(facts.name, known)
+        return _seen(facts.name, known)
+
+
+def copied(action: CopyVolume, site: Site) -> RawVolume:
+    """Have the copy, as part of another deed."""
+    verb = Copy()
+    with verb.alone(action, site):
+        site.check()
+        verb.stands(action, site)
+        return verb.made(action, site)
 
 
 def _copied(action: CopyVolume, site: Site) -> RawVolume:
@@ -130,6 +143,6 @@ def _clear(action: CopyVolume, site: Site) -> None:
         site.node.delete_volume(action.pool, unfinished(action.name))
 
 
-def _made(node: str, volume: RawVolume) -> Done:
+def _seen(node: str, volume: RawVolume) -> Done:
     mark = VolumeRead(node, volume.pool, unfinished(volume.name), None)
     return Done((mark, VolumeRead(node, volume.pool, volume.name, volume)))

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from agent.core import known
-from agent.core.actions import CreateVolume, ImportImage, ResizeVolume
+from agent.core.actions import CopyVolume, CreateVolume, ImportImage, ResizeVolume
 from agent.core.facts import Decision
 from agent.core.host import RawVolume
 from agent.core.identity import POOL, disk_volume, image_volume
 from agent.core.jobs import Job
 from agent.core.known import Fact, Table
 from agent.core.model import Condition, Json, Key
+from agent.kinds.exports import DiskData, ImageData, SnapshotData
 from agent.kinds.local import NOT_READY
-from agent.kinds.virtual_disk.decide import DiskData, decide, overlays, users
-from agent.kinds.virtual_image.source import ImageData
+from agent.kinds.virtual_disk.decide import decide, overlays, users
 from tests.golden.case import NODE
 from tests.kinds.deciding import (
     FLEET,
@@ -156,18 +156,68 @@ def test_a_disk_waits_for_its_image(key: Key, under_way: bool) -> None:
     assert found.actions == ()
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        {"type": "Upload"},
-        {"type": "ObjectRef", "objectRef": {"kind": "VirtualDiskSnapshot", "name": "image"}},
-    ],
-)
-def test_another_source_is_not_supported_yet(source: Json) -> None:
-    found = decided(decide, disk("1Gi", dataSource=source), READY)
+def test_another_source_is_not_supported_yet() -> None:
+    found = decided(decide, disk("1Gi", dataSource={"type": "Upload"}), READY)
     assert found.actions == ()
     assert ready(found).reason == "ProvisioningNotStarted"
-    assert "other sources are not supported" in ready(found).message
+    assert "are not supported" in ready(found).message
+
+
+SNAPSHOT = Key("VirtualDiskSnapshot", "lab", "image")
+OF_SNAPSHOT: dict[str, Json] = {
+    "type": "ObjectRef",
+    "objectRef": {"kind": SNAPSHOT.kind, "name": SNAPSHOT.name},
+}
+TAKEN = SnapshotData({NODE.name: "/elsewhere/taken"}, "fast", "taken", GIB, "qcow2")
+
+
+def of_snapshot(size: str, data: SnapshotData | None = TAKEN, job: Job | None = None) -> Decision:
+    facts = {
+        **READY,
+        (known.OBJECT, SNAPSHOT): made(SNAPSHOT, {}),
+        (known.EXPORT, SNAPSHOT): data,
+        (known.JOB, KEY): job,
+    }
+    return decided(decide, disk(size, dataSource=OF_SNAPSHOT), facts)
+
+
+def test_a_disk_from_a_snapshot_is_a_flat_copy_of_it() -> None:
+    (action,) = of_snapshot("2Gi").actions
+    name = NAME
+    assert action == CopyVolume(NODE.name, POOL, name, "fast", "taken", 2 * GIB)
+    raw = replace(TAKEN, format="raw")
+    (action,) = of_snapshot("1Gi", raw).actions
+    assert isinstance(action, CopyVolume)
+    assert action.source_format == "raw"
+
+
+def test_a_disk_is_not_smaller_than_its_snapshot() -> None:
+    found = of_snapshot("512Mi")
+    assert (found.actions, said(found)["phase"]) == ((), "Failed")
+    assert "smaller than its snapshot: ask for 1Gi" in ready(found).message
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [(None, "is not ready"), (replace(TAKEN, paths={"away": "/x"}), "is not on node node-1 yet")],
+)
+def test_a_disk_waits_for_its_snapshot(data: SnapshotData | None, what: str) -> None:
+    found = of_snapshot("1Gi", data)
+    assert (found.actions, said(found)["phase"]) == ((), "Pending")
+    assert ready(found).reason == "DatasourceIsNotReady"
+    assert condition(found, "DatasourceReady") == Condition(
+        *("DatasourceReady", "False", "VirtualDiskSnapshot"),
+        f"{SNAPSHOT} {what}: the disk is made as soon as it is.",
+    )
+
+
+def test_how_far_a_copy_is_is_told() -> None:
+    found = of_snapshot("1Gi", job=Job(busy=("CopyVolume",), progress=40))
+    assert (said(found)["phase"], said(found)["progress"]) == ("Provisioning", "40%")
+    failed = Job(failed="CopyVolume", error="no space", generation=2, retry_at=NOW + 5)
+    found = of_snapshot("1Gi", job=failed)
+    assert (ready(found).reason, ready(found).message) == ("ProvisioningFailed", "no space")
+    assert (found.actions, found.wake) == ((), NOW + 5)
 
 
 HTTP: dict[str, Any] = {"type": "HTTP", "http": {"url": "https://host/image"}}

@@ -17,9 +17,9 @@ from agent.core.image_sources import HttpSource
 from agent.core.jobs import Job
 from agent.core.known import Fact
 from agent.core.model import Condition, Json, Key
+from agent.kinds.exports import ImageData
 from agent.kinds.local import NOT_READY
 from agent.kinds.virtual_image.decide import decide
-from agent.kinds.virtual_image.source import ImageData
 from tests.golden.case import NODE
 from tests.kinds.deciding import (
     FLEET,
@@ -92,7 +92,7 @@ def test_what_is_stored_whole_is_ready(from_job: bool) -> None:
     facts = {**stored(), (known.JOB, KEY): job} if from_job else before(stored())
     found = decided(decide, IMAGE, facts)
     path = f"{PATH}/{image_volume(FLEET, DIGEST, 'qcow2')}"
-    assert found.export == ImageData({NODE.name: path}, "qcow2", 1 << 30)
+    assert found.export == ImageData({NODE.name: path}, "qcow2", 1 << 30, DIGEST, 4096)
     assert (found.actions, found.waiting, found.ok) == ((), False, True)
     shown = said(found)
     assert (shown["phase"], shown["progress"], shown["digest"]) == ("Ready", "100%", DIGEST)

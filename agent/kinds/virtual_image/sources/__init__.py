@@ -9,8 +9,8 @@ from typing import Any
 
 from agent.core.facts import View
 from agent.core.model import Object
-from agent.kinds.virtual_image.sources import container_image, http
-from agent.kinds.virtual_image.sources.origin import NOT_STARTED, Origin
+from agent.kinds.virtual_image.sources import container_image, http, object_ref
+from agent.kinds.virtual_image.sources.coming import NOT_STARTED, Origin
 
 __all__ = ["NOT_STARTED", "Origin", "origin"]
 
@@ -19,6 +19,7 @@ NOT_SUPPORTED = "Image sources of type {} are not supported here yet."
 _ORIGINS: Mapping[str, Callable[[Object, Any, View], Origin]] = {
     "HTTP": http.origin,
     "ContainerImage": container_image.origin,
+    "ObjectRef": object_ref.origin,
 }
 """By the type; each is told the object and the part of its dataSource that is named after it."""
 _PARTS = {"HTTP": "http", "ContainerImage": "containerImage", "ObjectRef": "objectRef"}

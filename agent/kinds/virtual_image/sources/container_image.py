@@ -11,8 +11,8 @@ from agent.core.image_sources import ContainerSource
 from agent.core.model import Condition, Key, Object
 from agent.core.recognition import DEFAULT_NAMESPACE
 from agent.kinds.virtual_image.address import secret_data
+from agent.kinds.virtual_image.sources.coming import Origin
 from agent.kinds.virtual_image.sources.http import certificates
-from agent.kinds.virtual_image.sources.origin import Origin
 from agent.kinds.virtual_image.spec import Container
 
 _CONFIGURATIONS = (".dockerconfigjson", ".dockercfg")

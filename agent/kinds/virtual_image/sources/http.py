@@ -7,7 +7,7 @@ from agent.core.facts import View
 from agent.core.image_sources import HttpSource
 from agent.core.model import Object
 from agent.kinds.virtual_image.address import complete_address
-from agent.kinds.virtual_image.sources.origin import Origin
+from agent.kinds.virtual_image.sources.coming import Origin
 from agent.kinds.virtual_image.spec import Http
 
 

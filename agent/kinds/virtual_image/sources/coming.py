@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.core.image_sources import ImageSource
-from agent.core.model import Condition, Json
+from agent.core.model import Condition, Json, Key
 
 NOT_STARTED = "ProvisioningNotStarted"
 """Reason of what has not begun."""
@@ -35,3 +35,14 @@ class Origin:
     """What is known of data that is there already and is this object's, too: digest, format,
     storedBytes and unpackedBytes.
     """
+    near: tuple[str, ...] = ()
+    """Nodes that have what it is made of; empty where it makes no difference."""
+    gone: str = ""
+    """As `ImageSource.mark`, while there is no source: what was brought before still counts."""
+    reads: Key | None = None
+    """The disk that nobody may write to while it is copied."""
+
+    @property
+    def mark(self) -> str:
+        """What tells it from others; empty where it brings nothing."""
+        return self.source.mark if self.source else self.gone

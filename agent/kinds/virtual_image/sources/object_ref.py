@@ -1,0 +1,101 @@
+"""Data that another object has: an image's is shared, a disk's and a snapshot's is copied."""
+
+from __future__ import annotations
+
+from agent.core.facts import View
+from agent.core.identity import QCOW2, image_copy
+from agent.core.image_sources import VolumeSource, marked, object_identity
+from agent.core.known import ATTACHED, ELSEWHERE, LEAVING, USERS
+from agent.core.model import Condition, Key, Object
+from agent.kinds.exports import DiskData, ImageData, SnapshotData
+from agent.kinds.virtual_image.sources.coming import Origin
+from agent.kinds.virtual_image.spec import CLUSTER, ClusterObjectRef, device_key
+
+NOT_READY = "DatasourceNotReady"
+ATTACHED_TO = (
+    "{} is in use by {}: it is copied once that one is stopped. Or make the image from a "
+    "VirtualDiskSnapshot."
+)
+LIES_ON = (
+    "{} lies on {} in {}, as after a snapshot taken by hand: it is copied once that is merged."
+)
+COPYING = "The data of {} is being copied and hashed."
+
+
+def origin(obj: Object, ref: ClusterObjectRef, view: View) -> Origin:
+    key = device_key(obj.key.namespace or ref.get("namespace", ""), ref["kind"], ref["name"])
+    if ref["kind"] == "VirtualDisk":
+        return _disk(obj, key, view)
+    if ref["kind"] == "VirtualDiskSnapshot":
+        return _snapshot(obj, key, view)
+    return _image(key, view)
+
+
+def _image(key: Key, view: View) -> Origin:
+    data = view.export(ImageData, key)
+    if data is None:
+        what = "ClusterImageNotReady" if key.kind == CLUSTER else "ImageNotReady"
+        return _lacking(key, what, view)
+    shared = {
+        "digest": data.digest,
+        "format": data.format,
+        "storedBytes": data.stored,
+        "unpackedBytes": data.size,
+    }
+    return Origin(shared=shared, near=tuple(data.paths))
+
+
+def _disk(obj: Object, key: Key, view: View) -> Origin:
+    data = view.export(DiskData, key)
+    if data is None or not data.paths:
+        return _lacking(key, "VirtualDiskNotReady", view)
+    near = tuple(data.paths)
+    source = VolumeSource(
+        *(near[0], data.pool, data.volume, data.format),
+        copy=image_copy(view.fleet, obj.uid, key, data.volume),
+        of=str(key),
+    )
+    reason, problem = _in_use(key, view)
+    return Origin(
+        source,
+        problem,
+        NOT_READY,
+        Condition("DatasourceReady", "False", reason, problem) if problem else Origin.condition,
+        doing=COPYING.format(key),
+        near=near,
+        reads=key,
+    )
+
+
+def _in_use(key: Key, view: View) -> tuple[str, str]:
+    """Why a disk cannot be copied now: a reason, and a sentence. Both are empty if it can."""
+    users = {*(view.read(USERS, key) or ()), view.read(LEAVING, key)}
+    for vm in sorted(user for user in users if user is not None):
+        if view.read(ATTACHED, (key, vm)):
+            return "VirtualDiskAttachedToVirtualMachine", ATTACHED_TO.format(key, vm)
+        if moved := view.read(ELSEWHERE, (key, vm)):
+            return "VirtualDiskNotReadyForUse", LIES_ON.format(key, moved, vm)
+    return "", ""
+
+
+def _snapshot(obj: Object, key: Key, view: View) -> Origin:
+    data = view.export(SnapshotData, key)
+    if data is None or not data.paths:
+        return _lacking(key, "VirtualDiskSnapshotNotReady", view)
+    near = tuple(data.paths)
+    flat = data.format == QCOW2  # which it is already: a raw one would be read with all its zeros
+    copy = "" if flat else image_copy(view.fleet, obj.uid, key, data.volume)
+    source = VolumeSource(near[0], data.pool, data.volume, data.format, data.size, copy, str(key))
+    return Origin(source, doing=COPYING.format(key), near=near)
+
+
+def _lacking(key: Key, reason: str, view: View) -> Origin:
+    there = view.object(key)
+    what = "is not there" if there is None else "is not ready"
+    message = f"{key} {what}: the image is made as soon as it is."
+    condition = Condition("DatasourceReady", "False", reason, message)
+    return Origin(
+        *(None, message, NOT_READY, condition),
+        waiting=view.under_way(key),
+        gone=marked(object_identity(str(key))),
+    )

@@ -1,0 +1,289 @@
+"""Images that are made from images, disks and snapshots, and disks that are made from snapshots."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.core.host import GuestInfo, HostError
+from agent.core.identity import POOL, disk_volume, image_prefix, image_volume
+from agent.core.model import Key
+from tests.memory_host import Killed
+from tests.rig import Rig, condition, disk, machine, manifest
+
+DATA = b"what a guest has written"
+
+
+def of(kind: str, name: str, source: str, its: str, **more: str) -> dict[str, Any]:
+    ref = {"kind": source, "name": its, **more}
+    return manifest(kind, name, {"dataSource": {"type": "ObjectRef", "objectRef": ref}})
+
+
+def image(name: str, source: str, its: str) -> dict[str, Any]:
+    return of("VirtualImage", name, source, its)
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    """With a disk that holds something."""
+    rig = Rig(tmp_path)
+    rig.push({"root.yaml": disk()})
+    rig.settle()
+    fill(rig, DATA)
+    return rig
+
+
+def fill(rig: Rig, data: bytes, name: str = "root") -> None:
+    (volume,) = [name_ for name_ in volumes(rig) if f"_disk_default_{name}_" in name_]
+    rig.host.pools[POOL][volume].content = data
+
+
+def volumes(rig: Rig) -> list[str]:
+    return sorted(rig.host.pools[POOL])
+
+
+def images(rig: Rig) -> list[str]:
+    return [name for name in volumes(rig) if name.startswith(image_prefix("default"))]
+
+
+def shown(rig: Rig, name: str, kind: str = "virtualimages") -> dict[str, Any]:
+    return rig.document(f"namespaces/default/{kind}/{name}.yaml")
+
+
+def phase(rig: Rig, name: str, kind: str = "virtualimages") -> str:
+    found: str = shown(rig, name, kind)["status"]["phase"]
+    return found
+
+
+def stored(data: bytes) -> str:
+    return image_volume("default", hashlib.sha256(data).hexdigest(), "qcow2")
+
+
+def test_an_image_of_a_disk_is_stored_under_the_digest_of_what_it_holds(rig: Rig) -> None:
+    rig.push({"image.yaml": image("golden", "VirtualDisk", "root")})
+    rig.settle()
+    status = shown(rig, "golden")["status"]
+    assert (status["phase"], status["progress"]) == ("Ready", "100%")
+    assert status["digest"] == hashlib.sha256(DATA).hexdigest()
+    assert rig.host.pools[POOL][stored(DATA)].content == DATA
+    assert len(volumes(rig)) == 2
+    fill(rig, b"written later")
+    rig.settle()
+    assert images(rig) == [stored(DATA)]
+
+
+def test_a_disk_is_made_from_an_image_of_a_disk(rig: Rig) -> None:
+    made = of("VirtualDisk", "copy", "VirtualImage", "golden")
+    rig.push({"all.yaml": [image("golden", "VirtualDisk", "root"), made]})
+    rig.settle()
+    assert phase(rig, "copy", "virtualdisks") == "Ready"
+    (name,) = [name for name in volumes(rig) if "_disk_default_copy_" in name]
+    assert rig.host.pools[POOL][name].backing_path.endswith(stored(DATA))
+
+
+def test_an_image_of_an_image_shares_its_data_while_either_lives(rig: Rig) -> None:
+    both = [image("golden", "VirtualDisk", "root"), image("second", "VirtualImage", "golden")]
+    third = of("ClusterVirtualImage", "third", "VirtualImage", "second", namespace="default")
+    rig.push({"all.yaml": [*both, third]})
+    rig.settle()
+    found = [shown(rig, "golden"), shown(rig, "second")]
+    found.append(rig.document("cluster/clustervirtualimages/third.yaml"))
+    for one in found:
+        assert one["status"]["phase"] == "Ready"
+        for field in ("digest", "format", "size", "cdrom"):
+            assert one["status"][field] == found[0]["status"][field]
+    assert images(rig) == [stored(DATA)]
+    rig.push({"all.yaml": [both[1], third]})
+    rig.settle()
+    rig.now += 100_000
+    rig.settle()
+    assert (phase(rig, "second"), images(rig)) == ("Ready", [stored(DATA)])
+    rig.push({"all.yaml": third})
+    rig.settle()
+    rig.now += 100_000
+    rig.settle()
+    assert images(rig) == [stored(DATA)]
+    rig.push({"all.yaml": None})
+    rig.settle()
+    for _ in range(3):
+        rig.now += 100_000
+        rig.settle()
+    assert images(rig) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("VirtualImage", "ImageNotReady"),
+        ("ClusterVirtualImage", "ClusterImageNotReady"),
+        ("VirtualDisk", "VirtualDiskNotReady"),
+        ("VirtualDiskSnapshot", "VirtualDiskSnapshotNotReady"),
+    ],
+)
+def test_a_source_that_is_not_there_is_waited_for(rig: Rig, kind: str, reason: str) -> None:
+    rig.push({"image.yaml": image("golden", kind, "missing")})
+    rig.settle()
+    found = shown(rig, "golden")
+    assert found["status"]["phase"] == "Pending"
+    assert condition(found, "DatasourceReady")["reason"] == reason
+    assert condition(found, "Ready")["reason"] == "DatasourceNotReady"
+    assert "missing is not there" in condition(found, "Ready")["message"]
+
+
+def test_images_that_are_made_from_each_other_wait_for_ever(rig: Rig) -> None:
+    rig.push({"all.yaml": [image("a", "VirtualImage", "b"), image("b", "VirtualImage", "a")]})
+    rig.settle()
+    assert [phase(rig, name) for name in "ab"] == ["Pending", "Pending"]
+
+
+def test_a_disk_is_not_copied_while_a_machine_runs_with_it(rig: Rig) -> None:
+    rig.push({"vm.yaml": machine()})
+    rig.settle()
+    rig.push({"image.yaml": image("golden", "VirtualDisk", "root")})
+    rig.settle()
+    found = shown(rig, "golden")
+    assert condition(found, "DatasourceReady")["reason"] == "VirtualDiskAttachedToVirtualMachine"
+    assert "VirtualMachine default/vm" in condition(found, "Ready")["message"]
+    assert images(rig) == []
+    rig.push({"vm.yaml": machine(runPolicy="AlwaysOff")})
+    rig.settle()
+    assert (rig.running(), phase(rig, "golden")) == (False, "Ready")
+    assert condition(shown(rig, "golden"), "DatasourceReady")["status"] == "True"
+
+
+def test_a_machine_does_not_start_while_its_disk_is_copied(rig: Rig) -> None:
+    rig.push({"vm.yaml": machine(runPolicy="AlwaysOff")})
+    rig.settle()
+    rig.downloads = deque()
+    rig.push({"image.yaml": image("golden", "VirtualDisk", "root")})
+    rig.agent.reconciler.look_at_git()
+    for _ in range(4):
+        rig.step()
+    rig.push({"vm.yaml": machine(runPolicy="AlwaysOn")})
+    rig.agent.reconciler.look_at_git()
+    for _ in range(4):
+        rig.step()
+    assert not rig.running()
+    waits = condition(rig.vm(), "BlockDevicesReady")
+    assert "is being copied into VirtualImage default/golden" in waits["message"]
+    used = condition(shown(rig, "root", "virtualdisks"), "InUse")
+    assert (used["status"], used["reason"]) == ("True", "UsedForImageCreation")
+    rig.downloads.popleft()()
+    rig.downloads = None
+    rig.settle()
+    assert rig.running()
+    assert phase(rig, "golden") == "Ready"
+
+
+def test_a_disk_that_is_being_copied_is_not_deleted(rig: Rig) -> None:
+    rig.downloads = deque()
+    rig.push({"image.yaml": image("golden", "VirtualDisk", "root")})
+    rig.agent.reconciler.look_at_git()
+    for _ in range(4):
+        rig.step()
+    rig.push({"root.yaml": None})
+    rig.agent.reconciler.look_at_git()
+    for _ in range(4):
+        rig.step()
+    found = shown(rig, "root", "virtualdisks")
+    assert "while it is copied into" in condition(found, "Terminating")["message"]
+    rig.downloads.popleft()()
+    rig.downloads = None
+    rig.settle()
+    assert phase(rig, "golden") == "Ready"
+    assert "namespaces/default/virtualdisks/root.yaml" not in rig.documents()
+
+
+def test_a_copy_for_which_there_is_no_space_leaves_nothing_and_says_so(rig: Rig) -> None:
+    rig.host.free = len(DATA) - 1
+    rig.push({"image.yaml": image("golden", "VirtualDisk", "root")})
+    rig.agent.reconciler.look_at_git()
+    for _ in range(6):
+        rig.step()
+    found = shown(rig, "golden")
+    assert "free space" in condition(found, "Ready")["message"]
+    assert len(volumes(rig)) == 1
+    rig.host.free = 1 << 30
+    rig.settle()
+    assert phase(rig, "golden") == "Ready"
+
+
+def test_the_agent_is_killed_at_any_instruction_of_a_copy(tmp_path: Path) -> None:
+    number, killed = 0, True
+    while killed:
+        number += 1
+        rig = Rig(tmp_path / str(number))
+        rig.push({"root.yaml": disk()})
+        rig.settle()
+        fill(rig, DATA)
+        left, killed = [number], False
+
+        def die(verb: str, _phase: str, left: list[int] = left) -> None:
+            if verb != "ensure_pool":
+                left[0] -= 1
+                if left[0] == 0:
+                    raise Killed
+
+        rig.host.on_effect = die
+        made = [image("golden", "VirtualDisk", "root"), image("second", "VirtualImage", "golden")]
+        rig.push({"all.yaml": [*made, of("VirtualDisk", "copy", "VirtualImage", "second")]})
+        try:
+            rig.settle()
+        except Killed:
+            killed = True
+            rig.host.on_effect = lambda _verb, _phase: None
+            rig.start()
+            rig.settle()
+        assert [phase(rig, name) for name in ("golden", "second")] == ["Ready", "Ready"]
+        assert images(rig) == [stored(DATA)]
+        assert len(volumes(rig)) == 3, number
+    assert number > 12
+
+
+def test_a_copy_that_is_refused_is_told_and_tried_again(rig: Rig) -> None:
+    refused = [3]
+
+    def refuse(verb: str, when: str) -> None:
+        if (verb, when) == ("copy_volume", "middle") and refused[0]:
+            refused[0] -= 1
+            raise HostError("HypervisorError", "qemu-img ended badly")
+
+    rig.host.on_effect = refuse
+    rig.push({"image.yaml": image("golden", "VirtualDisk", "root")})
+    rig.agent.reconciler.look_at_git()
+    for _ in range(6):
+        rig.step()
+    assert "qemu-img ended badly" in condition(shown(rig, "golden"), "Ready")["message"]
+    rig.settle()
+    assert (phase(rig, "golden"), len(volumes(rig))) == ("Ready", 2)
+
+
+def test_a_disk_from_a_snapshot_is_a_disk_of_its_own(rig: Rig) -> None:
+    taken = manifest("VirtualDiskSnapshot", "before", {"virtualDiskName": "root"})
+    rig.push({"snapshot.yaml": taken})
+    rig.settle()
+    fill(rig, b"written later")
+    rig.push({"copy.yaml": of("VirtualDisk", "copy", "VirtualDiskSnapshot", "before")})
+    rig.settle()
+    assert phase(rig, "copy", "virtualdisks") == "Ready"
+    obj = shown(rig, "copy", "virtualdisks")
+    key = Key("VirtualDisk", "default", "copy")
+    made = rig.host.pools[POOL][disk_volume("default", key, obj["metadata"]["uid"])]
+    assert (made.content, made.backing_path, made.capacity) == (DATA, "", 1 << 30)
+
+
+def test_an_image_of_a_snapshot_has_what_the_disk_held(rig: Rig) -> None:
+    taken = manifest("VirtualDiskSnapshot", "before", {"virtualDiskName": "root"})
+    rig.push({"vm.yaml": machine()})
+    rig.settle()
+    rig.host.guests[rig.uuid()] = GuestInfo()
+    rig.push({"snapshot.yaml": taken})
+    rig.settle()
+    rig.push({"image.yaml": image("golden", "VirtualDiskSnapshot", "before")})
+    rig.settle()
+    assert (rig.running(), phase(rig, "golden")) == (True, "Ready")
+    assert [name for name in volumes(rig) if "_copy_" in name] == []
