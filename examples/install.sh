@@ -30,7 +30,7 @@
 # To run gitvirt, and to build the guest. libvirt's module for Python is the distribution's: one
 # from PyPI has to be compiled, and gets along with no older libvirt than its own.
 gitvirt_packages="python3 python3-venv python3-libvirt libvirt-daemon libvirt-daemon-driver-qemu
-qemu-system-x86 qemu-utils tini ca-certificates git mtools syslinux cpio zstd xz-utils kmod"
+qemu-system-x86 qemu-utils tini ca-certificates git mtools syslinux cpio zstd xz-utils kmod e2fsprogs"
 # To build and test it beside that.
 gitvirt_packages_for_development="python3-dev gcc libc6-dev pkg-config libvirt-dev libvirt-clients
 ovmf swtpm swtpm-tools openssl openssh-client busybox-static shellcheck

@@ -363,8 +363,8 @@ class MemoryHost:
             consistent = uuid in self.guests
             self._write_mark(uuid, Mark(of, self.clock(), False, True, consistent))
             self.jobs[uuid] = Job(tuple(source.target for source in sources))
-        if not self.jobs_held:
-            self.job_ends(uuid)
+            if not self.jobs_held:
+                self.job_ends(uuid)
 
     def backup(self, uuid: str) -> Backup | None:
         self._reach()

@@ -23,6 +23,7 @@ from agent.kinds import (
     virtual_machine_block_device_attachment,
     virtual_machine_class,
     virtual_machine_operation,
+    virtual_machine_snapshot,
 )
 from agent.kinds.notes import noted
 from agent.kinds.record import KindRecord
@@ -40,6 +41,7 @@ RECORDS: Mapping[str, KindRecord] = {
     "VirtualMachineBlockDeviceAttachment": virtual_machine_block_device_attachment.RECORD,
     "VirtualMachine": virtual_machine.RECORD,
     "VirtualDiskSnapshot": virtual_disk_snapshot.RECORD,
+    "VirtualMachineSnapshot": virtual_machine_snapshot.RECORD,
     "VirtualMachineOperation": virtual_machine_operation.RECORD,
 }
 

@@ -361,7 +361,7 @@ def test_a_slip_in_the_head_is_a_problem_and_holds_the_object(
         ("external-secrets.io/v1", "ExternalSecret"),
         ("virtualization.kubesphere.io/v1alpha1", "DiskVolume"),
         (OWN, "VirtualMachineIPAddress"),
-        (OWN, "VirtualMachineSnapshot"),
+        (OWN, "VirtualMachinePool"),
     ],
 )
 def test_what_is_clearly_another_kind_is_a_note_and_holds_nothing(version: str, kind: str) -> None:

@@ -30,11 +30,13 @@ from agent.kinds.virtual_machine.spec import MachineSpec
 from agent.kinds.virtual_machine_block_device_attachment.spec import AttachmentSpec
 from agent.kinds.virtual_machine_class.spec import ClassSpec
 from agent.kinds.virtual_machine_operation.spec import OperationSpec
+from agent.kinds.virtual_machine_snapshot.spec import MachineSnapshotSpec
 
 VIEWS: Mapping[str, type] = {
     "VirtualMachine": MachineSpec,
     "VirtualMachineClass": ClassSpec,
     "VirtualMachineOperation": OperationSpec,
+    "VirtualMachineSnapshot": MachineSnapshotSpec,
     "VirtualDisk": DiskSpec,
     "VirtualDiskSnapshot": SnapshotSpec,
     "VirtualImage": NamespacedImageSpec,

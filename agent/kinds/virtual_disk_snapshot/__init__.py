@@ -4,9 +4,27 @@ hangs on. It is never deleted by a decision here.
 
 from agent.kinds.exports import SnapshotData
 from agent.kinds.record import KindRecord
-from agent.kinds.virtual_disk_snapshot.data import farewell, lies, volumes
+from agent.kinds.virtual_disk_snapshot.data import farewell, lies, stored, volumes
 from agent.kinds.virtual_disk_snapshot.decide import decide
+from agent.kinds.virtual_disk_snapshot.moment import (
+    CONSISTENT,
+    FINAL,
+    NO_AGENT,
+    Moment,
+    moment,
+    sentence,
+)
 
-__all__ = ["RECORD", "SnapshotData"]
+__all__ = [
+    "CONSISTENT",
+    "FINAL",
+    "NO_AGENT",
+    "RECORD",
+    "Moment",
+    "SnapshotData",
+    "moment",
+    "sentence",
+    "stored",
+]
 
 RECORD = KindRecord(decide=lambda _: decide, farewell=farewell, lies=lies, volumes=volumes)

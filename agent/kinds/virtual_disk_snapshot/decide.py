@@ -25,19 +25,20 @@ from agent.kinds.virtual_disk_snapshot.data import (
     found,
     stored,
 )
-from agent.kinds.virtual_disk_snapshot.moment import Moment, moment
+from agent.kinds.virtual_disk_snapshot.moment import (
+    CONSISTENT,
+    FINAL,
+    NO_AGENT,
+    Moment,
+    moment,
+    sentence,
+)
 from agent.kinds.virtual_disk_snapshot.spec import snapshot_spec
 
 READY = "VirtualDiskSnapshotReady"
 FAILED = "VirtualDiskSnapshotFailed"
-CONSISTENT = "consistent"
-FINAL = frozenset(("ConsistencyNotPossible", "NoSpace", "SnapshotFailed"))
-"""Reasons of a failure after which nothing is tried again: somebody asked for this moment, and it
-is over.
-"""
 MAKING = frozenset(("", "Pending", "Provisioning", "WaitForFirstConsumer", "WaitForUserUpload"))
 """Phases of what is not made yet."""
-NO_AGENT = "The guest's agent does not answer: the snapshot will be as after a power cut."
 
 
 @dataclass
@@ -64,13 +65,35 @@ def decide(snapshot: Object, view: View) -> Decision:
         status = unknown(previous, away(view, home), frozenset((READY,)))
         return Decision(status=status, ok=False)
     there = found(volume, view)
-    if there and not view.job(snapshot.key).busy:
+    if there and not view.job(_taker(snapshot)).busy:
         return _ready(snapshot, previous, volume, there, view)
     if previous.get("phase") == "Failed":
         return Decision(ok=False)
     if previous.get(VOLUME_NAME):
         return _lost(previous, volume)
-    return _take(snapshot, view)
+    return _take(snapshot, view) if snapshot.owner is None else _of_machine(snapshot, view)
+
+
+def _taker(snapshot: Object) -> Key:
+    """Whose job it is: one of a machine's snapshot is taken with the others of that."""
+    owner = snapshot.owner
+    return Key(owner.kind, snapshot.key.namespace, owner.name) if owner else snapshot.key
+
+
+def _of_machine(snapshot: Object, view: View) -> Decision:
+    taker = _taker(snapshot)
+    failed = view.object(taker) is None or view.previous(taker).get("phase") == "Failed"
+    reason = FAILED if failed else "Snapshotting"
+    told = Condition(READY, "False", reason, f"It is taken with {taker}: see its conditions.")
+    spec = snapshot_spec(snapshot.spec)
+    disk = Key("VirtualDisk", snapshot.key.namespace, spec["virtualDiskName"])
+    now = moment(disk, snapshot.key, snapshot.uid, view)
+    status = {
+        "phase": "Failed" if failed else "InProgress",
+        **(_told(snapshot, now.source, view) if now.source else {}),
+        "conditions": [told],
+    }
+    return Decision(status=status, waiting=not failed, ok=False)
 
 
 def _ready(
@@ -80,7 +103,7 @@ def _ready(
     there: Mapping[str, RawVolume],
     view: View,
 ) -> Decision:
-    known = view.job(snapshot.key).result.get(CONSISTENT) or previous.get(CONSISTENT)
+    known = view.job(_taker(snapshot)).result.get(CONSISTENT) or previous.get(CONSISTENT)
     # none is taken that is not as it has to be
     consistent = bool(known) or snapshot_spec(snapshot.spec)["requiredConsistency"]
     size = next(iter(there.values())).capacity
@@ -120,7 +143,7 @@ def _take(snapshot: Object, view: View) -> Decision:
         _going_on(report, now)
         report.actions = _asked(snapshot, now)
     elif job.failed and job.reason in FINAL:
-        report.phase, report.reason, report.message = "Failed", FAILED, _sentence(job.error)
+        report.phase, report.reason, report.message = "Failed", FAILED, sentence(job.error)
     elif now.why or now.source is None:
         report.reason, report.message, report.waiting = (
             "WaitingForTheVirtualDisk",
@@ -131,7 +154,7 @@ def _take(snapshot: Object, view: View) -> Decision:
             "VirtualDiskReady", "False", "VirtualDiskNotReadyForSnapshotting", now.why
         )
     elif held(job, snapshot.generation, view.now):
-        report.reason, report.message = "WaitingForTheVirtualDisk", _sentence(job.error)
+        report.reason, report.message = "WaitingForTheVirtualDisk", sentence(job.error)
         report.wake, report.waiting = job.retry_at, True
     else:
         _going_on(report, now)
@@ -170,10 +193,6 @@ def _asked(snapshot: Object, now: Moment) -> tuple[Action, ...]:
     return (TakeSnapshot(now.node, snapshot.uid, (now.source,), required, now.uuid, now.instance),)
 
 
-def _sentence(error: str) -> str:
-    return f"{error[:1].upper()}{error[1:].rstrip('.')}."
-
-
 def _delete(snapshot: Object, previous: Mapping[str, Json], volume: Stored, view: View) -> Decision:
     """What is whole goes to the trash. What is not is cleared away first."""
     if makers := _making(snapshot.key, view):
@@ -186,7 +205,7 @@ def _delete(snapshot: Object, previous: Mapping[str, Json], volume: Stored, view
         return Decision(status={**status, "phase": "Terminating"}, gone=True)
     nodes = view.read(VOLUME_AT, (volume.pool, unfinished(volume.name))) or ()
     node = next((node for node in nodes if not away(view, node)), "")
-    job = view.job(snapshot.key)
+    job = view.job(_taker(snapshot))
     if not node and not job.busy:
         return Decision(status={**previous, "phase": "Terminating", "conditions": []}, gone=True)
     wait = held(job, snapshot.generation, view.now) and job.failed == DropSnapshot.__name__
@@ -195,7 +214,7 @@ def _delete(snapshot: Object, previous: Mapping[str, Json], volume: Stored, view
         if node and not wait
         else ()
     )
-    going = _terminating(previous, _sentence(job.error) if wait else "")
+    going = _terminating(previous, sentence(job.error) if wait else "")
     return replace(going, actions=drop, wake=job.retry_at if wait else None, waiting=True)
 
 

@@ -20,6 +20,18 @@ from agent.kinds.virtual_disk import DiskData, users
 
 _AGENT = re.compile(r"name=.org\.qemu\.guest_agent\.0. state=.connected.")
 
+FINAL = frozenset(("ConsistencyNotPossible", "NoSpace", "SnapshotFailed"))
+"""Reasons of a failure after which nothing is tried again: somebody asked for this moment, and it
+is over.
+"""
+NO_AGENT = "The guest's agent does not answer: the snapshot will be as after a power cut."
+CONSISTENT = "consistent"
+"""Field of a status, and of what a job finds out."""
+
+
+def sentence(error: str) -> str:
+    return f"{error[:1].upper()}{error[1:].rstrip('.')}."
+
 
 @dataclass(frozen=True)
 class Moment:

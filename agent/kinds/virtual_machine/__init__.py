@@ -3,11 +3,14 @@
 from agent.kinds.record import KindRecord, Machines
 from agent.kinds.virtual_machine.decide import Planner
 from agent.kinds.virtual_machine.defaults import awaits_class, complete
+from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.farewell import farewell
 from agent.kinds.virtual_machine.intent import by_itself
 from agent.kinds.virtual_machine.phase import ON
 from agent.kinds.virtual_machine.remembered import domain, has_domain, running
 from agent.kinds.virtual_machine.validation import CHECKS
+
+__all__ = ["RECORD", "disks"]
 
 RECORD = KindRecord(
     decide=lambda rules: Planner(rules).decide,

@@ -1,0 +1,10 @@
+"""VirtualMachineSnapshot: what all disks of a machine held at one moment, each in a
+VirtualDiskSnapshot of its own, and where the manifests stand that the machine was made from.
+"""
+
+from agent.kinds.record import KindRecord
+from agent.kinds.virtual_machine_snapshot.decide import decide
+
+__all__ = ["RECORD"]
+
+RECORD = KindRecord(decide=lambda _: decide)
