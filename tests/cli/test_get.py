@@ -57,6 +57,24 @@ def test_operations(gitvirt: Gitvirt, fleet: Fleet, kind: str) -> None:
     assert result.lines[1].split()[:4] == ["linux-vm-x7k2p", "InProgress", "Restart", "linux-vm"]
 
 
+@pytest.mark.promise("S202", "S203", "S204")
+@pytest.mark.parametrize("kind", ["virtualmachineblockdeviceattachment", "vmbda"])
+def test_attachments(gitvirt: Gitvirt, fleet: Fleet, kind: str) -> None:
+    ref = {"kind": "VirtualDisk", "name": "blank-disk"}
+    spec = {"blockDeviceRef": ref, "virtualMachineName": "linux-vm"}
+    status = {"phase": "Attached", "virtualMachineName": "linux-vm"}
+    fleet.write(
+        whole("VirtualMachineBlockDeviceAttachment", "attach-blank-disk", spec, status),
+        whole("VirtualMachineBlockDeviceAttachment", "waits", spec, {"phase": "Pending"}),
+    )
+    result = gitvirt("get", kind, "attach-blank-disk")
+    assert re.split("  +", result.lines[0]) == ["NAME", "PHASE", "VIRTUAL MACHINE NAME", "AGE"]
+    assert result.lines[1].split()[:3] == ["attach-blank-disk", "Attached", "linux-vm"]
+    head, row = gitvirt("get", kind, "waits", "-o", "wide").lines
+    assert row[head.index("BLOCKDEVICE KIND") :].split()[:2] == ["VirtualDisk", "blank-disk"]
+    assert row[head.index("VIRTUAL MACHINE NAME") : head.index("AGE")].strip() == ""
+
+
 def test_yaml_is_the_whole_object_and_a_list_of_several(gitvirt: Gitvirt, fleet: Fleet) -> None:
     one, two = machine("a"), machine("b")
     fleet.write(one, two)

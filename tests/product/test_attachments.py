@@ -8,7 +8,9 @@ import pytest
 
 from agent.core.domain_xml import parse
 from agent.core.identity import serial
+from agent.images.seed import nocloud
 from agent.kinds.virtual_machine.definition import read
+from tests.images.server import Faulty, serve
 from tests.plans import planned
 from tests.rig import Rig, condition, disk, machine, manifest
 
@@ -62,6 +64,7 @@ def plugged(on: Rig) -> Rig:
     return on
 
 
+@pytest.mark.promise("S186", "S194", "S195", "S197", "S200", "S204")
 def test_a_disk_is_attached_to_what_runs_and_to_what_is_started_next(on: Rig) -> None:
     on.push({"plug.yaml": attachment()})
     on.settle()
@@ -85,6 +88,7 @@ def test_a_disk_is_attached_to_what_runs_and_to_what_is_started_next(on: Rig) ->
     assert not condition(on.vm(), "DriftDetected")
 
 
+@pytest.mark.promise("S194", "S207")
 def test_it_is_detached_when_its_manifest_goes(plugged: Rig) -> None:
     uid = number(plugged)
     plugged.push({"plug.yaml": None})
@@ -136,6 +140,7 @@ def test_a_mounted_disk_goes_where_somebody_says_so(plugged: Rig) -> None:
     assert uid not in units(plugged)
 
 
+@pytest.mark.promise("S198", "S201")
 def test_it_waits_for_the_machine_to_run(rig: Rig) -> None:
     off = machine(runPolicy="AlwaysOff")
     rig.push({"vm.yaml": [disk(), off], "data.yaml": [disk("data"), attachment()]})
@@ -187,6 +192,29 @@ def test_a_disk_that_is_attached_is_opened_by_nobody_else_and_stays(plugged: Rig
     assert number(plugged) in units(plugged)
 
 
+@pytest.mark.promise("S208", "S209")
+@pytest.mark.parametrize("kind", ["VirtualImage", "ClusterVirtualImage"])
+@pytest.mark.parametrize(("path", "device"), [("/tools.iso", "cdrom"), ("/base.img", "disk")])
+def test_an_image_is_attached_read_only(on: Rig, kind: str, path: str, device: str) -> None:
+    with Faulty() as server:
+        server.routes["/tools.iso"] = serve(nocloud({}, ""))
+        server.routes["/base.img"] = serve(bytes(510) + b"\x55\xaa" + bytes(1024**2))
+        spec: dict[str, Any] = {"dataSource": {"type": "HTTP", "http": {"url": server.url(path)}}}
+        if kind == "VirtualImage":
+            spec["storage"] = "ContainerRegistry"
+        plug = attachment(device="tools", kind=kind)
+        on.push({"image.yaml": manifest(kind, "tools", spec), "plug.yaml": plug})
+        on.settle()
+    assert phase(on) == "Attached"
+    raw = on.host._domains[on.uuid()]
+    disks = parse(raw.active_xml).findall("devices/disk")
+    assert [each.get("device") for each in disks] == ["disk", device]
+    assert disks[1].find("readonly") is not None
+    on.push({"plug.yaml": None})
+    on.settle()
+    assert len(parse(on.host._domains[on.uuid()].active_xml).findall("devices/disk")) == 1
+
+
 def test_sixteen_devices_are_as_many_as_there_can_be(on: Rig) -> None:
     names = [f"d{at:02}" for at in range(16)]
     on.push({f"{name}.yaml": [disk(name), attachment(name, name)] for name in names})
@@ -229,6 +257,7 @@ def test_what_is_attached_cannot_be_changed(plugged: Rig) -> None:
     assert units(plugged).get(number(plugged)) == 17
 
 
+@pytest.mark.promise("S199", "S201")
 def test_an_attach_that_fails_is_told_and_tried_again(on: Rig) -> None:
     on.host.edit(
         on.uuid(),
