@@ -89,7 +89,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             desired = together(catalogue, desired, asked)
         recall(ledger, repository, catalogue, reader)
         live = _read(settings) if args.live else None
-        report = plan(catalogue, ledger, desired, settings.fleet, time.time(), live)
+        named = hosts.pools(settings).named if settings.pools else None
+        report = plan(catalogue, ledger, desired, settings.fleet, time.time(), live, pools=named)
     _print(report, args.output)
     if report.problems:
         return 1

@@ -97,6 +97,8 @@ class CopyVolume(Action):
     format: str = "qcow2"
     source_format: str = "qcow2"
     """What the source is known to be. What it looks like is its guest's to choose."""
+    as_of: str = ""
+    """What its result repeats: whoever asks for it knows by that when it was asked for."""
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,10 @@ class Decision:
     """Why the actions are done and for whom, for logs; empty where the manifest wants them."""
     export: Any = None
     """What later kinds may know of it, compared by value."""
+    retired: tuple[Mapping[str, Json], ...] = ()
+    """What is remembered of data that the object has left, as a status says it: it goes to the
+    trash in the commit that says what the object has instead.
+    """
     publish: Mapping[Fact, Any] = field(default_factory=dict)
     """Facts that this decision states about others (a disk's users, an operation's progress)."""
     changes: tuple[Change, ...] = ()

@@ -27,6 +27,8 @@ VOLUME = "volume"
 """Field of a status: pool, name and format of the volume that a disk lies in. It is not there where
 that is the one that every disk had once: in the pool gitvirt, in format qcow2, and never moved.
 """
+MOVE = "migrationState"
+"""Field of a status: from which volume to which a disk moves, or did last."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,12 @@ class Record:
     @property
     def identity(self) -> str:
         """What has to be known of an object before anything is made of it: its uid, the node that
-        it belongs to where there are several, and the volume of a disk where that is not the one
-        that its uid says.
+        it belongs to where there are several, the volume of a disk where that is not the one that
+        its uid says, and the one that it is about to have.
         """
-        volume = self.status.get(VOLUME, {})
-        where = (self.status.get(HOME, ""), volume.get("pool", ""), volume.get("name", ""))
+        volume, move = self.status.get(VOLUME, {}), self.status.get(MOVE, {})
+        going = () if "endTimestamp" in move else (move.get("pool", ""), move.get("targetPVC", ""))
+        where = (self.status.get(HOME, ""), volume.get("pool", ""), volume.get("name", ""), *going)
         return " ".join(filter(None, (self.obj.uid, *where)))
 
 

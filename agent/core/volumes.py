@@ -73,6 +73,15 @@ def _writes(xml: str, name: str) -> bool:
     return False
 
 
+def lies_on(domain: RawDomain, name: str) -> bool:
+    """True if a disk of a domain, on or off, has a volume of that name as its source. What it is
+    based on, and where it is being copied to, is none.
+    """
+    found = name in domain.inactive_xml or name in domain.active_xml
+    xmls = (domain.inactive_xml, domain.active_xml) if found else ()
+    return any(_file(disk).rpartition("/")[2] == name for xml in xmls for disk in _disks(xml))
+
+
 def opened_by(domain: RawDomain) -> frozenset[str]:
     """As `written_by`, of what runs."""
     return written_by(replace(domain, inactive_xml="")) if domain.active else frozenset()

@@ -55,6 +55,8 @@ class KindRecord:
     """Volumes that the object's own data is in, whether they are there or not: pool and name."""
     volumes: Callable[[str, Record], Iterable[tuple[str, str, int, int]]] = lambda _fleet, _each: ()
     """Volumes that the ledger says are there: pool, name, capacity and bytes stored."""
+    pools: Callable[[Manifest], Iterable[str]] = lambda _: ()
+    """Storage pools that a manifest names, as the settings call them."""
     needed: Callable[[str, Record], str | None] | None = None
     """The volume with image data that an object needs: empty if none, None while nobody knows."""
     lacking: Callable[[Record], str] = lambda _: ""

@@ -364,14 +364,22 @@ class Book:
         self.outbox.remove(key)
         self.outbox.tell(Event(key, (record.status.get("phase", ""),), gone=True))
 
-    def report(self, key: Key, report: Mapping[str, Any], now: float) -> None:
-        """Take a decision's report as the object's status."""
+    def report(
+        self,
+        key: Key,
+        report: Mapping[str, Any],
+        now: float,
+        retired: Iterable[Mapping[str, Json]] = (),
+    ) -> None:
+        """Take a decision's report as the object's status, and to the trash what it has left."""
         record = self.records[key]
         status: dict[str, Json] = (
             stamp(record.status, report, record.obj.generation, now) if report else {}
         )
         if status == record.status:
             return
+        for left in retired:
+            self.trash.retire(record, left, now)
         before, after = record.status.get("phase", ""), status.get("phase", "")
         said = by(self._authors.pop(key, ""), updated(record.status, status))
         self.outbox.tell(Event(key, (before, after), update=said))

@@ -17,6 +17,7 @@ from agent.core.model import Key, Manifest
 from agent.core.references import references
 from agent.core.schema import Catalogue
 from agent.core.volumes import users_of
+from agent.kinds.registry import lies
 from agent.reconcile.trash import Trash
 from agent.reconcile.world import World
 
@@ -77,7 +78,8 @@ class Origins:
             return {}
         prefix = disk_prefix(self._fleet, key)
         named = self._world.named.get(prefix, ())
-        volumes = {disk_uid(name): name for name in named}
+        left = {name for each in self._trash.of(key) for _, name in lies(self._fleet, each)}
+        volumes = {disk_uid(name): name for name in {*named} - left}
         volumes = {uid: name for uid, name in volumes.items() if uid not in self._trash.entries}
         if len(volumes) < 2:  # pragma: no mutate: it is only quicker
             return volumes

@@ -291,7 +291,7 @@ class Reconciler:
         (self._waiting.add if decision.waiting else self._waiting.discard)(key)
         (self._wrong.discard if decision.ok else self._wrong.add)(key)
         if decision.status is not None:
-            self._book.report(key, decision.status, now)
+            self._book.report(key, decision.status, now, decision.retired)
 
     def _clear_away(self, now: float) -> None:
         desired = self._repository.desired

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
+from agent.core.identity import internal_uid
 from agent.core.ledger import Record
 from agent.core.model import Condition, Json, Key
-from agent.core.status import seconds, stamp
+from agent.core.status import seconds, stamp, timestamp
 from agent.reconcile.outbox import Outbox
 
 DELETED = "Deleted"
@@ -18,6 +20,9 @@ PRUNED = "pruned"
 """Field of the status of an entry that nobody wants back."""
 DATA = ("capacity", "volumeSnapshotName", "virtualMachineSnapshotSecretName")
 """What a status says of an object that has data."""
+RETIRED = "retired"
+"""Field of the status of an entry whose object goes on with data elsewhere."""
+LEFT = "The disk has moved. What it held here until then is erased after a while."
 KEPT = "A manifest that says the same brings it back with its data."
 
 
@@ -42,6 +47,17 @@ class Trash:
         pruned = {PRUNED: True} if at_once else {}
         self._change(replace(record, status={**lasting, **said, **pruned}))
 
+    def retire(self, record: Record, left: Mapping[str, Json], now: float) -> None:
+        """Take in what an object has left that goes on elsewhere: it comes back to no manifest."""
+        uid = internal_uid(record.obj.uid, RETIRED, json.dumps(left, sort_keys=True))
+        old = Record(replace(record.obj, uid=uid, deleted=timestamp(now)), {})
+        said = _status(old, DELETED, "Moved", LEFT, now)
+        self._change(replace(old, status={**left, RETIRED: True, **said}))
+
+    def of(self, key: Key) -> list[Record]:
+        """All entries of that name."""
+        return [record for record in self.entries.values() if record.obj.key == key]
+
     def restorable(self, key: Key) -> list[Record]:
         """The objects that a manifest of that name can bring back, with the status that they had:
         those with data first, and of these the one that was deleted last.
@@ -52,6 +68,7 @@ class Trash:
             if record.obj.key == key
             and record.status.get("phase") != ERASING
             and not _pruned(record)
+            and not record.status.get(RETIRED)
         ]
         return sorted(
             entries, key=lambda record: (_has_data(record), record.obj.deleted), reverse=True

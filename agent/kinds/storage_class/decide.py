@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.core.facts import Decision, View
 from agent.core.identity import POOL
 from agent.core.known import POOLS
-from agent.core.model import Condition, Object
+from agent.core.model import Condition, Manifest, Object
 from agent.kinds.storage_class.spec import storage_class_spec
 
 NO_POOL = (
@@ -30,14 +31,18 @@ class ClassData:
     """True if disks may become larger."""
 
 
+def pools(manifest: Manifest) -> Iterator[str]:
+    yield storage_class_spec(manifest.content).get("parameters", {}).get("pool", POOL)
+
+
 def decide(its_class: Object, view: View) -> Decision:
     if its_class.deleted:
         return Decision(status={}, gone=True)
     spec = storage_class_spec(its_class.manifest.content)
     name = spec.get("parameters", {}).get("pool", POOL)
-    pools = view.read(POOLS, None)
-    pool = name if pools is None else pools.get(name, "")
-    problem = "" if pool else NO_POOL.format(name, ", ".join(sorted(pools or ())))
+    known = view.read(POOLS, None)
+    pool = name if known is None else known.get(name, "")
+    problem = "" if pool else NO_POOL.format(name, ", ".join(sorted(known or ())))
     export = ClassData(
         pool,
         problem,

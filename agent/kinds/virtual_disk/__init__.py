@@ -5,7 +5,8 @@ by a decision here.
 from agent.kinds.exports import DiskData
 from agent.kinds.record import KindRecord
 from agent.kinds.virtual_disk.data import farewell, lies, needed, volumes
-from agent.kinds.virtual_disk.decide import decide, overlays, users
+from agent.kinds.virtual_disk.decide import decide
+from agent.kinds.virtual_disk.usage import overlays, users
 from agent.kinds.virtual_disk.validation import CHECKS
 from agent.kinds.virtual_disk.volume import Stored, recorded
 
@@ -18,5 +19,5 @@ RECORD = KindRecord(
     lies=lies,
     volumes=volumes,
     needed=needed,
-    hindrances=frozenset(("DatasourceReady", "Resizing")),
+    hindrances=frozenset(("DatasourceReady", "StorageClassReady", "Migrating", "Resizing")),
 )

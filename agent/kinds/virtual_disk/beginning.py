@@ -10,7 +10,8 @@ from agent.core.facts import View
 from agent.core.model import Condition, Json, Object
 from agent.kinds.exports import DiskData, ImageData, SnapshotData
 from agent.kinds.local import Place
-from agent.kinds.virtual_disk.location import made_from
+from agent.kinds.virtual_disk.location import Location, made_from
+from agent.kinds.virtual_disk.moving import Move
 from agent.kinds.virtual_disk.spec import DiskSource
 from agent.kinds.virtual_disk.volume import Stored
 from agent.kinds.virtual_image import imported, origin
@@ -33,6 +34,9 @@ class Report:
     )
     more: list[Condition] = field(default_factory=list)
     facts: Mapping[str, Json] = field(default_factory=dict)
+    where: Location | None = None
+    """Where it lies from now on, where that has changed."""
+    move: Move = field(default_factory=lambda: Move({}))
     progress: str = ""
     wake: float | None = None
     waiting: bool = False

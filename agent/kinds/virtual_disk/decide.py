@@ -13,20 +13,16 @@ from agent.core.known import (
     ATTACHED,
     ELSEWHERE,
     IMAGE_AT,
-    LEAVING,
-    MACHINE_OF,
-    OVERLAYS,
     READ_BY,
-    USERS,
     VOLUME,
     Fact,
 )
-from agent.core.model import Condition, Json, Key, Object
+from agent.core.ledger import MOVE
+from agent.core.model import Condition, Json, Object
 from agent.core.nodes import HOME
 from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.exports import DiskData
 from agent.kinds.local import Place, several, unknown
-from agent.kinds.protection import kept
 from agent.kinds.storage_class import Storage, ready, storage
 from agent.kinds.virtual_disk.beginning import BLANK, Report, beginning
 from agent.kinds.virtual_disk.location import (
@@ -35,7 +31,9 @@ from agent.kinds.virtual_disk.location import (
     image_of,
     location,
 )
+from agent.kinds.virtual_disk.moving import MIGRATING, move
 from agent.kinds.virtual_disk.spec import disk_spec
+from agent.kinds.virtual_disk.usage import attached_to, delete, in_use, users
 from agent.kinds.virtual_disk.volume import (
     CLASS,
     MAKING,
@@ -54,29 +52,13 @@ _OF_ITS_NODE = frozenset(("Ready",))
 """Conditions that nobody can tell of as long as the node is away."""
 
 
-def users(disk: Key, view: View) -> tuple[Key, ...]:
-    """The VMs that refer to a disk, by themselves or by an attachment, and the one that still runs
-    with it after its manifest let it go.
-    """
-    named = (view.read(MACHINE_OF, user) or user for user in view.read(USERS, disk) or ())
-    referring = tuple(dict.fromkeys(named))
-    leaving: Key | None = view.read(LEAVING, disk)
-    return referring if leaving is None or leaving in referring else (*referring, leaving)
-
-
-def overlays(view: View, at: Place, path: str) -> tuple[str, ...]:
-    """Volumes that somebody has based on a disk's volume, by name."""
-    paths: tuple[str, ...] | None = view.read(OVERLAYS, (at.name, path))
-    return paths or ()
-
-
 def decide(disk: Object, view: View) -> Decision:
-    attached = _attached(disk, view)
+    attached = attached_to(disk, view)
     previous = view.previous(disk.key)
     if disk.deleted:
         image = view.read(READ_BY, disk.key)
         data = view.export(DiskData, disk.key) if image else None  # it goes on to be copied
-        return _delete(previous, attached, image, data, users=users(disk.key, view))
+        return delete(previous, attached, image, data, users=users(disk.key, view))
     report = Report()
     has = present(disk, view)
     of_disk = storage(its_class(disk, has, view), view)
@@ -94,6 +76,7 @@ def decide(disk: Object, view: View) -> Decision:
         report.reason, report.message = "ProvisioningNotStarted", where.why
     else:
         _provision(disk, of_disk, view, where, at, report)
+    left, where = where, report.where or where
     chosen = bool(report.export or report.actions or previous.get(HOME))
     volume = _volume(where, view)
     status: dict[str, Any] = {
@@ -103,7 +86,8 @@ def decide(disk: Object, view: View) -> Decision:
         "attachedToVirtualMachines": attached,
         "target": {"persistentVolumeClaimName": volume.name} if volume else {},
         "import": report.facts,
-        CLASS: of_disk.name,
+        CLASS: report.move.its_class or of_disk.name,
+        MOVE: report.move.state,
         **_lies(disk, where, view, chosen=chosen or report.phase in PROVISIONED),
         **belongs(view, at, chosen=chosen),
         "conditions": [
@@ -111,7 +95,7 @@ def decide(disk: Object, view: View) -> Decision:
             Condition("Ready", "True", "Ready")
             if report.export
             else Condition("Ready", "False", report.reason, report.message),
-            _in_use(attached, view.read(READ_BY, disk.key)),
+            in_use(attached, view.read(READ_BY, disk.key)),
             *ready(of_disk, "StorageClassNotReady"),
             *report.more,
         ],
@@ -121,6 +105,7 @@ def decide(disk: Object, view: View) -> Decision:
         actions=report.actions,
         export=report.export,
         publish=_needs(disk, view, at) if report.export is None else {},
+        retired=(_part(left, of_disk, previous),) if left is not where else (),
         wake=report.wake,
         waiting=report.waiting,
         ok=report.export is not None or report.phase == UNUSED,
@@ -143,6 +128,49 @@ def _volume(where: Location, view: View) -> RawVolume | None:
     return volume
 
 
+def _opened(where: Location, view: View, instead_of: str = "") -> DiskData | None:
+    """What a VM can open there."""
+    volume, raw = where.volume, _volume(where, view)
+    if raw is None:
+        return None
+    size = raw.capacity
+    return DiskData(where.paths, size, volume.pool, volume.name, volume.format, instead_of)
+
+
+def _part(left: Location, of_disk: Storage, previous: Mapping[str, Json]) -> Mapping[str, Json]:
+    """What is remembered of the volume that a disk has left."""
+    kept = {name: previous[name] for name in ("capacity", "import", HOME) if name in previous}
+    return {**kept, **left.volume.part, CLASS: of_disk.name}
+
+
+def _move(
+    disk: Object,
+    of_disk: Storage,
+    where: Location,
+    volume: RawVolume,
+    view: View,
+    report: Report,
+) -> None:
+    opened = (vm for vm in users(disk.key, view) if view.read(ATTACHED, (disk.key, vm)))
+    user = str(next(opened, ""))
+    report.move = made = move(disk, of_disk, where, volume, user, view)
+    report.actions, report.wake = made.actions, made.wake
+    report.waiting = bool(made.actions) or made.wake is not None
+    if made.condition is not None:
+        report.more.append(made.condition)
+        report.reason, report.message = MIGRATING, made.condition.message
+    if made.closed:
+        job = view.job(disk.key)
+        report.phase, report.export, report.waiting = MIGRATING, None, True
+        report.progress = f"{job.progress}%"
+    elif made.copied is not None:
+        report.phase, report.waiting = MIGRATING, True
+        report.export = _opened(location(disk, made.copied, view), view, volume.path)
+    elif made.lies is not None:
+        report.where = location(disk, made.lies, view)
+        report.export, report.facts = _opened(report.where, view), {}
+
+
 def _needs(disk: Object, view: View, at: Place | None) -> dict[Fact, Any]:
     """Where the image has to be that it is made from."""
     key = image_of(disk)
@@ -158,9 +186,10 @@ def _provision(
     report.facts = previous.get("import", {})
     if volume is not None:
         report.phase, report.progress = "Ready", "100%"
-        export = DiskData(where.paths, volume.capacity, stored.pool, stored.name, stored.format)
-        report.export = export
-        _grow(disk, of_disk, volume, view, at, report)
+        report.export = _opened(where, view)
+        _move(disk, of_disk, where, volume, view, report)
+        if report.export is not None and not report.actions:
+            _grow(disk, of_disk, volume, view, at, report)
     elif previous.get("phase") in PROVISIONED and not MAKING & {*job.busy}:
         # never made anew by itself: an empty disk in place of a lost one would hide the loss
         report.phase, report.reason = "PVCLost", "PVCLost"
@@ -258,40 +287,3 @@ def _grow(
     report.phase, report.waiting = "Resizing", True
     report.more.append(Condition("Resizing", "True", "InProgress"))
     report.actions = (ResizeVolume(at.name, volume.pool, volume.name, wanted),)
-
-
-def _attached(disk: Object, view: View) -> list[dict[str, Json]]:
-    return [
-        {"name": vm.name, "mounted": view.read(ATTACHED, (disk.key, vm)) is not None}
-        for vm in users(disk.key, view)
-    ]
-
-
-def _in_use(attached: list[dict[str, Json]], image: Key | None) -> Condition:
-    if any(machine["mounted"] for machine in attached):
-        return Condition("InUse", "True", "AttachedToVirtualMachine")
-    if image is not None:
-        return Condition("InUse", "True", "UsedForImageCreation", f"It is copied into {image}.")
-    return Condition("InUse", "False", "NotInUse")
-
-
-def _delete(
-    previous: Mapping[str, Json],
-    attached: list[dict[str, Json]],
-    image: Key | None,
-    data: DiskData | None,
-    users: tuple[Key, ...],
-) -> Decision:
-    if not users and image is None:
-        return Decision(status={"phase": "Terminating"}, gone=True)
-    message = kept("disk", users) if users else f"The disk is kept while it is copied into {image}."
-    status = {
-        "phase": "Terminating",
-        "capacity": previous.get("capacity", ""),
-        "attachedToVirtualMachines": attached,
-        "conditions": [
-            Condition("Terminating", "True", "CleanupPending", message),
-            _in_use(attached, image),
-        ],
-    }
-    return Decision(status=status, export=data, ok=False)

@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.core.facts import View
-from agent.core.identity import POOL, QCOW2, disk_format, disk_volume
-from agent.core.known import DISK_VOLUMES
+from agent.core.identity import POOL, QCOW2, disk_format, disk_number, disk_volume, serial
+from agent.core.known import DISK_VOLUMES, DOMAIN, NODES, WRITERS
 from agent.core.ledger import VOLUME
 from agent.core.model import Json, Key, Object
+from agent.core.volumes import lies_on
 from agent.kinds.storage_class import default_class
 from agent.kinds.virtual_disk.spec import disk_spec
 
-PROVISIONED = ("Ready", "Resizing", "PVCLost")
+PROVISIONED = ("Ready", "Resizing", "Migrating", "PVCLost")
 CLASS = "storageClassName"
 """Field of a disk's status: the class that its volume was made in."""
 MAKING = frozenset(("CreateVolume", "CopyVolume"))
@@ -34,8 +35,10 @@ class Stored:
 
     def told(self, fleet: str, disk: Key, uid: str) -> dict[str, Json]:
         """The part of a status that says where the disk lies."""
-        if self == first(fleet, disk, uid):
-            return {}
+        return {} if self == first(fleet, disk, uid) else self.part
+
+    @property
+    def part(self) -> dict[str, Json]:
         return {VOLUME: {"pool": self.pool, "name": self.name, "format": self.format}}
 
 
@@ -59,10 +62,28 @@ def present(disk: Object, view: View) -> Stored | None:
     if previous.get("phase") in PROVISIONED or MAKING & {*view.job(disk.key).busy}:
         return known
     there = view.read(DISK_VOLUMES, disk.uid) or ()
-    if not there or (known.pool, known.name) in there:
-        return known if there else None
-    pool, name = there[0]
+    if not there:
+        return None
+    if VOLUME in previous and (known.pool, known.name) in there:
+        return known
+    # a lost ledger may leave those that a disk had before it was moved
+    pool, name = max(there, key=lambda each: (_lies_in(disk, each[1], view), disk_number(each[1])))
     return Stored(pool, name, disk_format(name))
+
+
+def _lies_in(disk: Object, name: str, view: View) -> bool:
+    """True if a domain has the disk on a volume of that name."""
+    for node in view.read(NODES, None) or ():
+        for uuid in view.read(WRITERS, (node, serial(disk.uid))) or ():
+            raw = view.read(DOMAIN, (node, uuid))
+            if raw is not None and lies_on(raw, name):
+                return True
+    return False
+
+
+def named_class(disk: Object) -> str:
+    """The class that a disk's manifest names; empty if it names none."""
+    return disk_spec(disk.spec).get("persistentVolumeClaim", {}).get("storageClassName", "")
 
 
 def its_class(disk: Object, volume: Stored | None, view: View) -> str:
@@ -70,7 +91,7 @@ def its_class(disk: Object, volume: Stored | None, view: View) -> str:
     in the class that this was made in, whatever becomes of the class; where nobody has written that
     down yet, it is the one that it names.
     """
-    named = disk_spec(disk.spec).get("persistentVolumeClaim", {}).get("storageClassName", "")
+    named = named_class(disk)
     if volume is None:
         return named or default_class(view)
     previous = view.previous(disk.key)

@@ -49,7 +49,8 @@ def device(
         return drive, data.size
     if missing := _taken(vm, key, view):
         return missing
-    return Device(path, data.format, serial(obj.uid), boot=boot), data.capacity
+    disk = Device(path, data.format, serial(obj.uid), boot=boot, instead_of=data.instead_of)
+    return disk, data.capacity
 
 
 def _taken(vm: Object, key: Key, view: View) -> Missing | None:

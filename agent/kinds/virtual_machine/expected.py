@@ -58,7 +58,19 @@ def attached(case: Situation, facts: DomainFacts, memory: DomainMetadata) -> Dis
         for serial in case.attachments.kept
         if serial in there and not any(disk.serial == serial for disk in disks.disks)
     ]
-    return files.keep(Disks((*disks.disks, *kept)), there)
+    return files.keep(Disks((*disks.disks, *kept)), there, _left(case))
+
+
+def _left(case: Situation) -> Mapping[str, str]:
+    """The file that each disk has been moved from, by serial number."""
+    devices = (*case.needs.devices, *case.attachments.devices)
+    return {each.serial: each.instead_of for each in devices if each.instead_of}
+
+
+def _moves(case: Situation, defined: DomainFacts) -> bool:
+    """True if the definition has a disk on the file that it has been moved from."""
+    left = _left(case)
+    return any(left.get(disk.serial) == disk.path for disk in defined.disks.disks)
 
 
 def with_edits(case: Situation, wanted: DomainFacts) -> DomainFacts:
@@ -79,7 +91,7 @@ def _changed(case: Situation, defined: DomainFacts, wanted: DomainFacts) -> froz
     if memory is None:
         return frozenset()
     before, after = memory.spec, case.sealed
-    older = _older(case, defined)
+    older = _older(case, defined) or _moves(case, defined)
     others = wanted.metadata is not None and wanted.metadata.attachments != memory.attachments
     if before == after and not older and not others:
         return frozenset()

@@ -53,15 +53,21 @@ def on(disk: Disk, there: Disk) -> Disk:
     return replace(disk, path=there.path, format=there.format, type=there.type)
 
 
-def keep(wanted: Disks, there: Mapping[str, Disk]) -> Disks:
-    """The wanted disks, each on the file that it lies on now."""
-    return Disks(tuple(_kept(disk, there.get(disk.serial)) for disk in wanted.disks))
+def keep(wanted: Disks, there: Mapping[str, Disk], left: Mapping[str, str] = {}) -> Disks:
+    """The wanted disks, each on the file that it lies on now. `left` are those that were moved from
+    it, by serial number.
+    """
+    return Disks(
+        tuple(
+            _kept(disk, there.get(disk.serial), left.get(disk.serial, "")) for disk in wanted.disks
+        )
+    )
 
 
-def _kept(disk: Disk, there: Disk | None) -> Disk:
+def _kept(disk: Disk, there: Disk | None, left: str) -> Disk:
     if there is None or disk.readonly or disk.serial in MEDIA or not there.path:
         return disk
-    return on(disk, there)
+    return disk if there.path == left else on(disk, there)
 
 
 def writable(facts: DomainFacts | None) -> bool:

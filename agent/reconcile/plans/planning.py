@@ -11,7 +11,7 @@ from dataclasses import replace
 from agent.core.facts import Engine
 from agent.core.host import RawNode, RawVolume, Reading
 from agent.core.identity import POOL, domain_uuid
-from agent.core.known import ANY_NODE, DOMAIN_AT, FLEET, NODES
+from agent.core.known import ANY_NODE, DOMAIN_AT, FLEET, NODES, POOLS
 from agent.core.ledger import Record, same_content
 from agent.core.model import Desired, Key, Manifest
 from agent.core.nodes import HOME, Told, told
@@ -29,7 +29,7 @@ NODE = "(planned)"
 """The node's name where the ledger names none."""
 ANY_MEMORY = 1 << 62
 FOLDER = "/pool"
-"""Where the remembered volumes lie."""
+"""Where the pools with the remembered volumes lie."""
 
 
 class _AllBut(frozenset[str]):
@@ -49,10 +49,12 @@ def plan(
     now: float,
     live: Sequence[Reading] | None = None,
     others: Mapping[str, int] = {},
+    pools: Mapping[str, str] | None = None,
 ) -> PlanReport:
     """What would be done if `desired` were pushed. With `live` against what the hosts show, else
     against the ledger. `others` counts, by kind, objects that neither of both mentions: they stay
-    as they are.
+    as they are. `pools` is what libvirt calls those that manifests may name; without it each is
+    called what manifests call it.
     """
     desired, changed = _settled(catalogue, ledger, desired)
     if live is None:
@@ -66,16 +68,18 @@ def plan(
     engine = Engine(ORDER, decisions(catalogue))
     world = World(engine, fleet)
     engine.put(FLEET, None, fleet)
+    pools = pools or _named_pools(ledger, desired, fleet)
+    engine.put(POOLS, None, pools)
     book = Book(engine, catalogue, world, fleet, "")
     simulation = Simulation(engine, world)
     if live is not None:
         engine.put(NODES, None, tuple(reading.node.name for reading in live))
         for reading in live:
-            pools = {POOL: "/", **reading.pools}  # the agent makes it before anything else
-            world.observe(FullRead(0, replace(reading, pools=pools)))
+            paths = {POOL: "/", **reading.pools}  # the agent makes it before anything else
+            world.observe(FullRead(0, replace(reading, pools=paths)))
         book.load(ledger)
     else:
-        nodes = _remembered_nodes(world, ledger)
+        nodes = _remembered_nodes(world, ledger, {*pools.values()})
         engine.put(NODES, None, nodes)
         engine.put(ANY_NODE, None, True)
         earlier = MACHINES.running(ledger.records, desired.manifests, catalogue.machine)
@@ -154,11 +158,21 @@ def part(ledger: Ledger, keys: Set[Key]) -> Ledger:
     )
 
 
-def _remembered_nodes(world: World, ledger: Ledger) -> tuple[str, ...]:
+def _named_pools(ledger: Ledger, desired: Desired, fleet: str) -> dict[str, str]:
+    """All storage pools that are named, or that something lies in."""
+    records = (*ledger.records.values(), *ledger.trash.values())
+    manifests = (*desired.manifests.values(), *(record.obj.manifest for record in records))
+    names = {name for each in manifests for name in RECORDS[each.key.kind].pools(each)}
+    for record in records:
+        names |= {each[0] for each in RECORDS[record.obj.key.kind].volumes(fleet, record)}
+    return {name: name for name in (POOL, *sorted(names))}
+
+
+def _remembered_nodes(world: World, ledger: Ledger, pools: Set[str]) -> tuple[str, ...]:
     """Nodes that can do anything, but for what the agent has said of them; their names."""
     every = told(ledger.agent) or ({"name": NODE},)
     for about in every:
-        _remembered_node(world, ledger, about)
+        _remembered_node(world, ledger, about, {POOL, *pools})
     return tuple(node["name"] for node in every)
 
 
@@ -168,7 +182,7 @@ def _home(record: Record, nodes: tuple[str, ...]) -> str:
     return said if said in nodes else nodes[0]
 
 
-def _remembered_node(world: World, ledger: Ledger, about: Told) -> None:
+def _remembered_node(world: World, ledger: Ledger, about: Told, pools: Set[str]) -> None:
     name = about["name"]
     memory = to_bytes(about["memory"]) if "memory" in about else ANY_MEMORY
     models = _AllBut(
@@ -178,7 +192,11 @@ def _remembered_node(world: World, ledger: Ledger, about: Told) -> None:
         *(name, "", False, "kvm", "q35", _AllBut(), models, "", memory, 1 << 20, "", ""),
         cpu_features=frozenset({"any"}),
     )
-    world.observe(FullRead(0, Reading(node, {}, {}, {POOL: FOLDER})))
+    world.observe(FullRead(0, Reading(node, {}, {}, {pool: _folder(pool) for pool in pools})))
+
+
+def _folder(pool: str) -> str:
+    return f"{FOLDER}/{pool}"
 
 
 def _remembered_volumes(
@@ -187,7 +205,7 @@ def _remembered_volumes(
     """The volumes that the ledger says are there; of images it does not say on which nodes."""
     at = (_home(record, nodes),) if catalogue.kinds[record.obj.key.kind].keeps_data else nodes
     for pool, name, capacity, physical in RECORDS[record.obj.key.kind].volumes(fleet, record):
-        volume = RawVolume(pool, name, f"{FOLDER}/{name}", capacity, physical)
+        volume = RawVolume(pool, name, f"{_folder(pool)}/{name}", capacity, physical)
         for node in at:
             world.observe(VolumeRead(node, pool, name, volume))
 

@@ -48,7 +48,7 @@ class Copy(Verb[CopyVolume]):
         return True
 
     def perform(self, action: CopyVolume, site: Site) -> Done:
-        return _seen(site.name, self.made(action, site))
+        return _seen(site.name, action, self.made(action, site))
 
     def made(self, action: CopyVolume, site: Site) -> RawVolume:
         """The copy, as it is then. A whole one that is there is left as it is."""
@@ -76,7 +76,7 @@ class Copy(Verb[CopyVolume]):
         if known is None or facts.volume(action.pool, unfinished(action.name)) is not None:
             path = f"{facts.path(action.pool)}/{action.name}"
             known = RawVolume(action.pool, action.name, path, action.capacity, EMPTY)
-        return _seen(facts.name, known)
+        return _seen(facts.name, action, known)
 
 
 def copied(action: CopyVolume, site: Site) -> RawVolume:
@@ -143,6 +143,7 @@ def _clear(action: CopyVolume, site: Site) -> None:
         site.node.delete_volume(action.pool, unfinished(action.name))
 
 
-def _seen(node: str, volume: RawVolume) -> Done:
+def _seen(node: str, action: CopyVolume, volume: RawVolume) -> Done:
     mark = VolumeRead(node, volume.pool, unfinished(volume.name), None)
-    return Done((mark, VolumeRead(node, volume.pool, volume.name, volume)))
+    result = {"copied": f"{action.pool}/{action.name}", "asOf": action.as_of}
+    return Done((mark, VolumeRead(node, volume.pool, volume.name, volume)), result)

@@ -18,7 +18,8 @@ from agent.core.known import Fact, Table
 from agent.core.model import Condition, Json, Key
 from agent.kinds.exports import DiskData, ImageData, SnapshotData
 from agent.kinds.local import NOT_READY
-from agent.kinds.virtual_disk.decide import decide, overlays, users
+from agent.kinds.virtual_disk.decide import decide
+from agent.kinds.virtual_disk.usage import overlays, users
 from tests.golden.case import NODE
 from tests.kinds.deciding import (
     FLEET,
@@ -351,6 +352,7 @@ def test_a_disk_that_is_there_can_be_opened(size: Json) -> None:
         "target": {"persistentVolumeClaimName": NAME},
         "import": FACTS,
         "storageClassName": "",
+        "migrationState": {},
         "conditions": [
             Condition("DatasourceReady", "True", "DatasourceReady"),
             Condition("Ready", "True", "Ready"),
