@@ -441,3 +441,28 @@ def test_a_machine_that_somebody_has_moved_is_not_started_where_it_was(rig: Rig)
     go(rig)
     assert runs(rig, "vm-1") == []
     assert condition(rig.vm("vm-1"), "Running")["reason"] == "DomainOnSeveralNodes"
+
+
+def test_what_has_a_disk_of_a_machine_on_another_node_is_looked_at_before_a_start(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No event tells of a snapshot taken by hand, after which a disk's newest data is elsewhere."""
+    data_on(rig, 1, "d1")
+    rig.push({"vm.yaml": [disk("d1"), machine("vm-1", disks=("d1",), runPolicy="AlwaysOff")]})
+    rig.settle()
+    uuid = rig.uuid("vm-1")
+    first, second = rig.hosts["pt-1"], rig.hosts["pt-2"]
+    own = first._domains[uuid]
+    other = own.inactive_xml.replace(uuid, UID.format(9)).replace("default.vm-1<", "other<")
+    second.define(other)
+    rig.settle()
+    seen = second._domains[UID.format(9)]
+    second._put(replace(seen, inactive_xml=f"{other}<!-- a snapshot -->"))
+    rig.push({"vm.yaml": [disk("d1"), machine("vm-1", disks=("d1",), runPolicy="AlwaysOn")]})
+    with caplog.at_level("INFO", "gitvirt"):
+        rig.settle()
+    told = "a domain that has a disk of its own was changed meanwhile: deciding anew"
+    assert [record.message for record in caplog.records if told in record.message] == [
+        f"VirtualMachine default/vm-1: StartDomain: {told}"
+    ]
+    assert runs(rig, "vm-1") == ["pt-1"]
