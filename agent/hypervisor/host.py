@@ -180,7 +180,9 @@ class LibvirtHost:
     def create_volume(self, pool: str, xml: str) -> RawVolume:
         return self._verb(
             f"create a volume in storage pool {pool}",
-            lambda connection: self._volumes.read_one(storage.create_volume(connection, pool, xml)),
+            lambda connection: self._volumes.read_one(
+                pool, storage.create_volume(connection, pool, xml)
+            ),
             self._deadlines.storage,
         )
 
@@ -190,7 +192,7 @@ class LibvirtHost:
         def upload() -> RawVolume:
             with self._link.fresh() as connection:
                 volume = storage.upload(connection, pool, name, chunks, size, sent)
-                return self._volumes.read_one(volume)
+                return self._volumes.read_one(pool, volume)
 
         return self._run(
             f"write volume {name} in storage pool {pool}",
@@ -206,7 +208,7 @@ class LibvirtHost:
         def read() -> RawVolume:
             with self._link.fresh() as connection:
                 volume = copying.read(connection, pool, name, take, taken)
-                return self._volumes.read_one(volume)
+                return self._volumes.read_one(pool, volume)
 
         return self._run(
             f"read volume {name} in storage pool {pool}",
@@ -229,7 +231,7 @@ class LibvirtHost:
         def copy() -> RawVolume:
             with self._link.fresh() as connection:
                 volume = copying.copy(connection, pool, xml, source_pool, source, source_format)
-                return self._volumes.read_one(volume)
+                return self._volumes.read_one(pool, volume)
 
         with copying.followed(self._link.main, pool, xml, stored, told):
             return self._run(
@@ -251,7 +253,7 @@ class LibvirtHost:
         return self._verb(
             f"resize volume {name} in storage pool {pool}",
             lambda connection: self._volumes.read_one(
-                storage.resize_volume(connection, pool, name, capacity)
+                pool, storage.resize_volume(connection, pool, name, capacity)
             ),
             self._deadlines.storage,
         )

@@ -47,9 +47,8 @@ class VolumeReader:
         self._known[pool_name] = volumes
         return target_path(pool), dict(volumes)
 
-    def read_one(self, volume: libvirt.virStorageVol) -> RawVolume:
-        """One volume as it is now, without a refresh of its pool."""
-        pool_name = volume.storagePoolLookupByVolume().name()
+    def read_one(self, pool_name: str, volume: libvirt.virStorageVol) -> RawVolume:
+        """One volume of that pool as it is now, without a refresh of the pool."""
         raw = _read_volume(pool_name, volume)
         known = self._known.setdefault(pool_name, {})
         if known.get((pool_name, raw.name)) != raw:

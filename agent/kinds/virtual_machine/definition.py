@@ -143,6 +143,7 @@ def _environment() -> Environment:
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=False,
+        auto_reload=False,  # else each template's file is looked at whenever it prints
     )
     environment.filters["attributes"] = _attributes
     return environment
