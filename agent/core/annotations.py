@@ -8,6 +8,7 @@ from datetime import datetime
 
 from agent.core.documents import Path
 from agent.core.model import Json
+from agent.core.schedule import EXAMPLE, schedule
 from agent.core.sentences import shown
 from agent.core.spelling import nearest
 
@@ -33,10 +34,14 @@ SOURCE = f"{OURS}source"
 """Where an object was accepted from: the agent's own word."""
 HTTP_SECRET = f"{OURS}http-secret"
 """On what is downloaded: the Secret with `username` and `password`, or `query`, for its address."""
+SNAPSHOTS = f"{OURS}snapshot-schedule"
+"""On a machine: when snapshots of it are taken, and how many of them are kept."""
 _SECRET = re.compile(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 FORCE_DETACH = f"{OURS}force-detach"
 """On a VM: the name of an attachment whose device goes also while its guest has it mounted."""
-ANNOTATIONS = frozenset((*CHOICES, CONFIRM, NOT_AFTER, SOURCE, HTTP_SECRET, FORCE_DETACH))
+ANNOTATIONS = frozenset(
+    (*CHOICES, CONFIRM, NOT_AFTER, SOURCE, HTTP_SECRET, FORCE_DETACH, SNAPSHOTS)
+)
 
 
 def misused(annotations: Json) -> Iterator[tuple[Path, str]]:
@@ -69,6 +74,11 @@ def _annotation(name: str, text: str) -> str:
         return " or ".join(CHOICES[name])
     if name == HTTP_SECRET and not _SECRET.fullmatch(text):
         return "the name of a Secret, for a cluster's image with its namespace: NAMESPACE/NAME"
+    if name == SNAPSHOTS:
+        try:
+            schedule(text)
+        except ValueError as error:
+            return f"when and how many to keep, such as `{EXAMPLE}` ({error})"
     if name == NOT_AFTER:
         try:
             known = datetime.fromisoformat(text).tzinfo is not None

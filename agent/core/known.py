@@ -68,6 +68,8 @@ OPERATIONS: Table[Key, tuple[Key, ...]] = Table("operations")
 """Operations that are asked of a VM, the oldest first."""
 ATTACHMENTS: Table[Key, tuple[Key, ...]] = Table("attachments")
 """Attachments that name a VM, the oldest first."""
+OWNED: Table[Key, tuple[Key, ...]] = Table("owned")
+"""Objects that the agent made for an object, the oldest first."""
 EXPORT: Table[Key, Any] = Table("export")
 """What an object's decision lets later kinds know: a value of its kind's own class."""
 UNDER_WAY: Table[Key, bool] = Table("under-way")

@@ -37,6 +37,8 @@ def _still(decision: Decision, now: float) -> Decision:
     return replace(
         decision,
         actions=(),
+        makes=(),
+        drops=frozenset(),
         waiting=False,
         wake=decision.wake if decision.wake is not None and decision.wake > now else None,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from agent.core.acceptance import suspended
-from agent.core.known import ATTACHMENTS, DEFAULTS, MADE_FROM, OPERATIONS, USERS, Table
+from agent.core.known import ATTACHMENTS, DEFAULTS, MADE_FROM, OPERATIONS, OWNED, USERS, Table
 from agent.core.model import Key, Object
 from agent.core.references import references
 from agent.core.schema import Catalogue
@@ -15,6 +15,8 @@ Index = Table[Key, tuple[Key, ...]]
 
 def indexed(catalogue: Catalogue, obj: Object) -> Iterator[tuple[Index, Key]]:
     """The indexes in which an object stands. Of a suspended request its target does not know."""
+    if obj.owner is not None:
+        yield OWNED, Key(obj.owner.kind, obj.key.namespace, obj.owner.name)
     kind = catalogue.kinds[obj.key.kind]
     if kind.request and suspended(obj.manifest):
         return

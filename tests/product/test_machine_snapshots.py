@@ -9,6 +9,7 @@ import pytest
 from agent.core.host import GuestInfo
 from agent.core.identity import POOL
 from tests.memory_host import Killed
+from tests.product.test_attachments import attachment
 from tests.rig import Rig, condition, disk, machine, manifest
 
 READY = "VirtualMachineSnapshotReady"
@@ -263,3 +264,18 @@ def test_the_agent_is_killed_at_each_effect(up: Rig, phase: str) -> None:
         assert status(up, name)["phase"] == "Ready"
         assert len(kept(up)) == 2 * number
         assert set(kept(up).values()) == {b"whole"}
+
+
+def test_disks_that_were_attached_meanwhile_are_kept_too(up: Rig) -> None:
+    attached = attachment("more", "more")
+    up.push({"more.yaml": [disk("more"), attached]})
+    up.settle()
+    up.push({"snap.yaml": snapshot()})
+    up.settle()
+    assert status(up)["phase"] == "Ready"
+    assert {part["spec"]["virtualDiskName"] for part in parts(up).values()} == {
+        *("root", "data", "more")
+    }
+    assert len(kept(up)) == 3
+    found = {(each["kind"], each["name"]): each for each in status(up)["resources"]}
+    assert found["VirtualMachineBlockDeviceAttachment", "more"]["source"].endswith(":more.yaml")

@@ -8,12 +8,13 @@ from agent.kinds.virtual_machine.farewell import farewell
 from agent.kinds.virtual_machine.intent import by_itself
 from agent.kinds.virtual_machine.phase import ON
 from agent.kinds.virtual_machine.remembered import domain, has_domain, running
+from agent.kinds.virtual_machine.schedule import scheduling
 from agent.kinds.virtual_machine.validation import CHECKS
 
 __all__ = ["RECORD", "disks"]
 
 RECORD = KindRecord(
-    decide=lambda rules: Planner(rules).decide,
+    decide=lambda rules: scheduling(Planner(rules).decide),
     checks=CHECKS,
     complete=complete,
     completed=lambda manifest: not awaits_class(manifest),

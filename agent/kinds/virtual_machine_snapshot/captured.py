@@ -10,7 +10,7 @@ from typing import Any
 from agent.core.domain_xml import parse
 from agent.core.facts import View
 from agent.core.identity import domain_uuid
-from agent.core.known import DOMAIN, DOMAIN_AT, USERS
+from agent.core.known import ATTACHMENTS, DOMAIN, DOMAIN_AT
 from agent.core.metadata import DomainMetadata, from_domain
 from agent.core.model import Json, Key, Object
 from agent.kinds.virtual_disk import users
@@ -18,7 +18,6 @@ from agent.kinds.virtual_machine import disks
 
 DISK = "VirtualDisk"
 API = "virtualization.deckhouse.io/v1alpha2"
-ATTACHMENT = "VirtualMachineBlockDeviceAttachment"
 
 
 def running(vm: Object, view: View) -> DomainMetadata | None:
@@ -66,7 +65,7 @@ def _secrets(vm: Object, spec: Mapping[str, Any]) -> Iterator[Key]:
 
 
 def _attachments(vm: Object, view: View) -> Iterator[Key]:
-    yield from (key for key in view.read(USERS, vm.key) or () if key.kind == ATTACHMENT)
+    yield from view.read(ATTACHMENTS, vm.key) or ()
 
 
 def _resource(version: str, key: Key, source: str) -> dict[str, Any]:
