@@ -19,8 +19,8 @@ from agent.core.facts import Engine
 from agent.core.host import Host
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import Repository
+from agent.images.partial import sweep
 from agent.images.request import Reach
-from agent.images.spool import sweep
 from agent.kinds.registry import CHECKS, ORDER, decisions
 from agent.places import Pools
 from agent.reconcile.beats import Beat

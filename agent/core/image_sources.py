@@ -52,6 +52,11 @@ class HttpSource(ImageSource):
     def identity(self) -> Json:
         return bare(self.url), dict(self.checksums), self.ca_bundle
 
+    @property
+    def whole(self) -> str:
+        """All of it, as a text that nobody may see: equal for what is asked for in the same way."""
+        return json.dumps([self.url, dict(self.checksums), self.ca_bundle], sort_keys=True)
+
 
 @dataclass(frozen=True)
 class ContainerSource(ImageSource):

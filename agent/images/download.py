@@ -13,6 +13,7 @@ from urllib3.util import Timeout
 
 from agent.core.image_sources import HttpSource
 from agent.images.errors import ImageError, address
+from agent.images.partial import PartialSink
 from agent.images.request import Client, Reach, Target
 from agent.images.spool import Sink
 from agent.images.transfer import (
@@ -61,10 +62,12 @@ def download(
     reach: Reach,
     trouble: Callable[[str], None] = lambda what: None,
     patience: Patience = PATIENCE,
+    ending: Callable[[], bool] = lambda: False,
 ) -> Downloaded:
     """Fetch `source` into a new file in `spool`, at most `limit` bytes. Nothing is left there
-    when this raises ImageError. `trouble` is called with why a try has failed that another one
-    follows.
+    when this raises ImageError, but while the program is `ending`: then what has come stays, and
+    the next one goes on with it, as after a kill. `trouble` is called with why a try has failed
+    that another one follows.
 
     A dropped connection is resumed where the server can do that. `cancelled` is asked at least
     every 0.2 s once connected, also from a thread of ours.
@@ -73,14 +76,20 @@ def download(
     subject = Subject(address(source.url), proven=bool(expected))
     with (
         lined(source.ca_bundle, reach, cancelled, patience) as line,
-        Sink(spool, limit, {*expected, "sha256"}) as sink,
+        PartialSink(spool, limit, {*expected, "sha256"}, source.whole, ending) as sink,
     ):
 
         def ask(headers: Mapping[str, str]) -> BaseHTTPResponse:
             first = parsed(subject, Target.parse, source.url)
             return line.follow(subject, first, headers, lambda at: _credentials(at, first))[0]
 
-        Transfer(subject, ask, sink, line, progress, trouble).run()
+        said = sink.said
+        Transfer(
+            *(subject, ask, sink, line, progress, trouble),
+            validator=said.validator if said else None,
+            total=said.total if said else None,
+            note=sink.note,
+        ).run()
         verify(subject.name, sink, expected)
     return Downloaded(sink.path, sink.size, sink.hashes["sha256"].hexdigest())
 

@@ -14,10 +14,10 @@ from agent.images.errors import ImageError
 from agent.images.inspect import ImageFile, inspect
 from agent.images.registry import pull
 from agent.images.request import Reach
-from agent.images.spool import new_file, sha256_of, sweep
+from agent.images.spool import new_file, sha256_of
 from agent.images.unpack import unpack
 
-__all__ = ["ImageError", "Prepared", "Reach", "fetch", "sweep"]
+__all__ = ["ImageError", "Prepared", "Reach", "fetch"]
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,21 @@ def fetch(
     reach: Reach,
     trouble: Callable[[str], None] = lambda what: None,
     patience: Patience = PATIENCE,
+    ending: Callable[[], bool] = lambda: False,
 ) -> Prepared:
     """Bring an image into `spool`. No file, on the way or at the end, has more than `limit` bytes.
 
     `progress` counts the bytes of the download, `trouble` hears of tries that failed. Raises
-    ImageError, and whatever happens leaves no file but the result's.
+    ImageError, and whatever happens leaves no file but the result's; while the program is `ending`
+    also a part that the next one can go on with.
     """
     made: list[Path] = []
     kept: Path | None = None
     try:
         bring: Callable[..., Downloaded] = (
-            partial(download, source) if isinstance(source, HttpSource) else partial(pull, source)
+            partial(download, source, ending=ending)
+            if isinstance(source, HttpSource)
+            else partial(pull, source)
         )
         downloaded = bring(
             spool,

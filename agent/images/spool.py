@@ -21,15 +21,6 @@ SPACE_INTERVAL = 64 * MIB
 """Bytes that may be written between two looks at the free space."""
 
 
-def sweep(spool: Path) -> None:
-    """Remove what a killed run left. Call it before the first fetch: it takes files of fetches
-    that run, too.
-    """
-    if spool.is_dir():
-        for path in spool.glob(f"{PREFIX}*"):
-            path.unlink(missing_ok=True)
-
-
 def new_file(spool: Path) -> Path:
     """Create an empty file, mode 0600, under a name that did not exist."""
     try:
@@ -70,15 +61,32 @@ class Sink:
     when it does not.
     """
 
-    def __init__(self, spool: Path, limit: int, algorithms: Iterable[str] = ("sha256",)) -> None:
+    def __init__(
+        self,
+        spool: Path,
+        limit: int,
+        algorithms: Iterable[str] = ("sha256",),
+        path: Path | None = None,
+        most: int = 0,
+    ) -> None:
+        """With a path it goes on with that file, of which it takes at most so many bytes."""
         self.algorithms = frozenset(algorithms)
         self.hashes = {name: new_hash(name) for name in self.algorithms}
         self.limit = limit
         self.size = 0
         self.spool = spool
-        self.path = new_file(spool)
+        self.path = path or new_file(spool)
         self._file = self.path.open("r+b", buffering=0)
         self._unchecked = 0
+        if path is not None:
+            self._go_on(most)
+
+    def _go_on(self, most: int) -> None:
+        self._file.truncate(min(self.path.stat().st_size, most))
+        while chunk := self._file.read(MIB):
+            self.size += len(chunk)
+            for digest in self.hashes.values():
+                digest.update(chunk)
 
     def write(self, chunk: bytes) -> None:
         self.size += len(chunk)
@@ -120,9 +128,12 @@ class Sink:
             if error is None:
                 self._file.truncate(self.size)
         finally:
-            self._file.close()
+            self.close()
             if error is not None:
                 self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def check_limit(size: int, limit: int) -> None:

@@ -153,6 +153,10 @@ class Transfer:
     """What `If-Range` may carry: without it the rest of the file might be another file's."""
     offset: int = 0
     """Where the present try went on from."""
+    total: int | None = None
+    """Bytes in all, as last said."""
+    note: Callable[[str | None, int | None], None] = lambda _validator, _total: None
+    """Hears what is said of the file, before any of it is written."""
 
     def run(self) -> None:
         failures = 0
@@ -207,19 +211,23 @@ class Transfer:
         if total is not None:
             check_limit(total, self.sink.limit)
             check_space(self.sink.spool, total - self.offset)
-        self.validator = _validator(response.headers)
+        self.validator, self.total = _validator(response.headers), total
+        self.note(self.validator, total)
         return total
 
     def _anew(self) -> None:
-        self.validator = None
+        self.validator = self.total = None
         self.sink.restart()
 
     def _resumed(self, response: BaseHTTPResponse) -> int | None:
         match = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if match is None or int(match[1]) != self.offset:
+        total = _number(match[3]) if match else None
+        another = None not in (total, self.total) and total != self.total
+        if match is None or int(match[1]) != self.offset or another:
             self._anew()
-            raise DroppedError("the server went on from somewhere else than it was asked to")
-        return _number(match[3])
+            what = "with another file" if another else "from somewhere else than it was asked to"
+            raise DroppedError(f"the server went on {what}")
+        return total
 
     def _receive(self, response: BaseHTTPResponse, total: int | None) -> None:
         self.progress(self.sink.size, total)

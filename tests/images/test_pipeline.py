@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from agent.core.image_sources import HttpSource
-from agent.images.pipeline import ImageError, Prepared, fetch, sweep
+from agent.images.partial import sweep
+from agent.images.pipeline import ImageError, Prepared, fetch
 from agent.images.spool import new_file
 from tests.images.conftest import LIMIT, LOOPBACK, MIB, QUICK, QemuImg, never, nothing_left
 from tests.images.server import Faulty, Route, endless, hangs_after, serve, status, stops_at
