@@ -22,6 +22,11 @@ class ImageSource(ABC):
         """Equal for what gives the same data, whoever asks for it; without anything secret."""
 
     @property
+    def whole(self) -> str:
+        """All of it, as a text that nobody may see: equal for what is asked for in the same way."""
+        return self.mark
+
+    @property
     def mark(self) -> str:
         """What tells one source from another in a status."""
         return marked(self.identity)
@@ -54,7 +59,6 @@ class HttpSource(ImageSource):
 
     @property
     def whole(self) -> str:
-        """All of it, as a text that nobody may see: equal for what is asked for in the same way."""
         return json.dumps([self.url, dict(self.checksums), self.ca_bundle], sort_keys=True)
 
 
@@ -76,6 +80,10 @@ class ContainerSource(ImageSource):
     @property
     def identity(self) -> Json:
         return "container image", self.image, self.ca_bundle
+
+    @property
+    def whole(self) -> str:
+        return json.dumps([self.image, self.ca_bundle, self.credentials, self.resolved])
 
     def found(self, resolved: str) -> Self:
         return replace(self, resolved=resolved)

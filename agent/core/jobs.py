@@ -23,6 +23,8 @@ class Job:
     """Percent of a long job, in steps of ten."""
     trouble: str = ""
     """Why a long job gets no further just now; it tries again by itself."""
+    speed: tuple[int, int] = (0, 0)
+    """Bytes a second that it has brought: of all of it so far, and of its last part."""
     result: Mapping[str, Json] = field(default_factory=dict)
     """What the last job found out (an image's digest, sizes, format, and what they are of)."""
     error: str = ""

@@ -127,7 +127,7 @@ class Acting:
     def progress(self, news: ProgressNews) -> None:
         job = self._job(news.key)
         if job.busy:
-            job = replace(job, progress=news.percent, trouble=news.trouble)
+            job = replace(job, progress=news.percent, trouble=news.trouble, speed=news.speed)
             self._engine.put(JOB, news.key, job)
 
     def _job(self, key: Key) -> Job:
@@ -140,7 +140,7 @@ class Acting:
         obj = self._book.records[key].obj
         why = decision.why or self._origin(obj.source)
         log.info("%s: %s%s", key, ", ".join(verbs), f": {why}" if why else "")
-        self._engine.put(JOB, key, replace(job, busy=verbs, progress=0, trouble=""))
+        self._engine.put(JOB, key, replace(job, busy=verbs, progress=0, trouble="", speed=(0, 0)))
         ticket = Ticket(key, obj.generation, decision.actions)
         self.busy[key] = obj.uid, ticket
         lanes = self._lanes.at(decision.actions[0].node)  # pragma: no mutate: all are on one

@@ -113,7 +113,7 @@ class Executor:
         def check() -> None:
             self._check(ticket)
 
-        supply = Supplier(self._source, ticket.key, unwanted)
+        supply = Supplier(self._source, ticket.key, unwanted, self._stopping)
         site = Site(
             *(action.node, self._hosts, self._sharing, self._locks, supply, check),
             told=supply.told().percent,

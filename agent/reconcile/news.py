@@ -86,3 +86,5 @@ class ProgressNews:
     percent: int
     trouble: str = ""
     """Why it gets no further just now; it tries again by itself."""
+    speed: tuple[int, int] = (0, 0)
+    """Bytes a second: of all of it so far, and of its last part."""

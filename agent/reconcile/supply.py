@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agent.core.actions import WriteSeed
@@ -14,7 +14,8 @@ from agent.images.request import Reach
 from agent.images.seed import nocloud, sysprep
 from agent.reconcile.news import ProgressNews
 from agent.reconcile.sources import Errand, brought
-from agent.reconcile.sources.errand import Told
+from agent.reconcile.sources.joint import Joint
+from agent.reconcile.sources.told import Told
 from agent.reconcile.verbs.site import Content, Image, Site
 
 
@@ -28,6 +29,8 @@ class Source:
     """Bytes that one image may have."""
     reach: Reach
     tell: Callable[[ProgressNews], None]
+    joint: Joint = field(default_factory=Joint)
+    """What is on its way, for whoever else wants it."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Supplier:
     key: Key
     unwanted: Callable[[], bool]
     """True once what is brought is not wanted any more."""
+    ending: Callable[[], bool] = lambda: False
+    """True once all of the program ends."""
 
     def told(self) -> Told:
         return Told(self.key, self.source.tell)
@@ -46,7 +51,11 @@ class Supplier:
         wide = self.source
         return brought(
             source,
-            Errand(site, wide.spool, wide.limit, wide.reach, self.told(), self.unwanted),
+            Errand(
+                *(site, wide.spool, wide.limit, wide.reach, self.told(), self.unwanted),
+                joint=wide.joint,
+                ending=self.ending,
+            ),
         )
 
     def seed(self, action: WriteSeed) -> Content:

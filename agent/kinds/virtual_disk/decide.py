@@ -44,6 +44,7 @@ from agent.kinds.virtual_disk.volume import (
     present,
     recorded,
 )
+from agent.kinds.virtual_image import speed
 
 SECTOR = 512
 UNUSED = "WaitForFirstConsumer"
@@ -83,6 +84,7 @@ def decide(disk: Object, view: View) -> Decision:
         "phase": report.phase,
         "capacity": format_bytes(volume.capacity) if volume else "",
         "progress": report.progress,
+        **speed(disk, view),
         "attachedToVirtualMachines": attached,
         "target": {"persistentVolumeClaimName": volume.name} if volume else {},
         "import": report.facts,

@@ -4,7 +4,7 @@ from agent.kinds.exports import ImageData
 from agent.kinds.record import KindRecord
 from agent.kinds.virtual_image.data import LOST, needed, needed_as, volumes
 from agent.kinds.virtual_image.decide import decide
-from agent.kinds.virtual_image.source import imported
+from agent.kinds.virtual_image.source import imported, speed
 from agent.kinds.virtual_image.sources import origin
 from agent.kinds.virtual_image.spec import Container, Http, device_key
 from agent.kinds.virtual_image.validation import CHECKS
@@ -20,6 +20,7 @@ __all__ = [
     "imported",
     "needed_as",
     "origin",
+    "speed",
 ]
 
 RECORD = KindRecord(decide=lambda _: decide, checks=CHECKS, volumes=volumes, needed=needed)

@@ -13,7 +13,7 @@ from agent.core.model import Condition, Key, Object
 from agent.kinds.local import NOT_READY, Place, missing, places, several, unknown
 from agent.kinds.protection import kept
 from agent.kinds.storage_class import ready, storage
-from agent.kinds.virtual_image.source import Imported, imported
+from agent.kinds.virtual_image.source import Imported, imported, speed
 from agent.kinds.virtual_image.sources import Origin, origin
 from agent.kinds.virtual_image.spec import image_spec
 
@@ -46,6 +46,7 @@ def decide(image: Object, view: View) -> Decision:
         return Decision(status=unknown(previous, missing(view), _OF_ITS_NODE), ok=False)
     state = imported(image, source, known, view, wanted)
     status = _status(state, source, in_use=bool(users))
+    status |= speed(image, view)
     claim = spec.get("persistentVolumeClaim", {})
     its_class = storage(claim.get("storageClassName", ""), view)
     status["conditions"] += ready(its_class, "StorageClassNotFound")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from agent.core.actions import Action, ImportImage
 from agent.core.facts import View
+from agent.core.human import size as human_size
 from agent.core.identity import POOL, image_prefix, image_volume
 from agent.core.image_sources import ImageSource, VolumeSource
 from agent.core.jobs import Job, held
@@ -154,3 +155,17 @@ def _stored(facts: Mapping[str, Json], view: View) -> ImageData | None:
             paths[node] = at.path(name)
     size, stored = int(facts["unpackedBytes"]), int(facts["storedBytes"])
     return ImageData(paths, facts["format"], size, facts["digest"], stored) if paths else None
+
+
+def speed(obj: Object, view: View) -> dict[str, Json]:
+    """How fast it comes, or came: the part of a status that says so."""
+    average, current = view.job(obj.key).speed
+    told = view.previous(obj.key).get("downloadSpeed")
+    if average:
+        told = {
+            "avg": human_size(average),
+            "avgBytes": str(average),
+            "current": human_size(current),
+            "currentBytes": str(current),
+        }
+    return {"downloadSpeed": told} if told else {}

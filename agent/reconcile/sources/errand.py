@@ -4,37 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from agent.core.model import Key
 from agent.images.pipeline import Prepared
 from agent.images.request import Reach
-from agent.reconcile.news import ProgressNews
+from agent.reconcile.sources.joint import Joint
+from agent.reconcile.sources.told import Told
 from agent.reconcile.verbs.site import Image, Site
 
 CHUNK = 1024 * 1024
-
-
-class Told:
-    """Tells of a long job what is news."""
-
-    def __init__(self, key: Key, tell: Callable[[ProgressNews], None]) -> None:
-        self._last, self._tell = ProgressNews(key, 0), tell
-
-    def progress(self, done: int, total: int | None) -> None:
-        self.percent(done * 100 // total if total else 0)
-
-    def percent(self, done: int) -> None:
-        self._news(replace(self._last, percent=done // 10 * 10, trouble=""))
-
-    def trouble(self, what: str) -> None:
-        self._news(replace(self._last, trouble=what))
-
-    def _news(self, news: ProgressNews) -> None:
-        if news != self._last:
-            self._last = news
-            self._tell(news)
 
 
 @dataclass(frozen=True)
@@ -51,20 +30,28 @@ class Errand:
     told: Told
     unwanted: Callable[[], bool]
     """True once it is to end early."""
+    joint: Joint
+    ending: Callable[[], bool] = lambda: False
+    """True once all of the program ends."""
+
+
+def as_image(prepared: Prepared) -> Image:
+    """A file of the spool, as content."""
+    return Image(
+        prepared.stored_size,
+        _chunks(prepared.path),
+        prepared.digest,
+        prepared.format,
+        prepared.virtual_size,
+        prepared.resolved,
+    )
 
 
 @contextmanager
 def handed_over(prepared: Prepared) -> Iterator[Image]:
-    """A file of the spool, as content; it is removed at the end."""
+    """The same; the file is removed at the end."""
     try:
-        yield Image(
-            prepared.stored_size,
-            _chunks(prepared.path),
-            prepared.digest,
-            prepared.format,
-            prepared.virtual_size,
-            prepared.resolved,
-        )
+        yield as_image(prepared)
     finally:
         prepared.path.unlink(missing_ok=True)
 

@@ -6,21 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from agent.core.image_sources import ContainerSource, HttpSource
-from agent.images.pipeline import fetch
-from agent.reconcile.sources.errand import Errand, handed_over
+from agent.images.pipeline import Prepared, fetch
+from agent.reconcile.sources.errand import Errand, as_image
+from agent.reconcile.sources.joint import Common
 from agent.reconcile.verbs.site import Image
 
 
 @contextmanager
 def brought(source: HttpSource | ContainerSource, errand: Errand) -> Iterator[Image]:
-    prepared = fetch(
-        source,
-        errand.spool,
-        errand.told.progress,
-        errand.unwanted,
-        errand.limit,
-        reach=errand.reach,
-        trouble=errand.told.trouble,
-    )
-    with handed_over(prepared) as image:
-        yield image
+    """Once for all who want just this at the same time, with just these credentials."""
+
+    def bring(common: Common) -> Prepared:
+        return fetch(
+            source,
+            errand.spool,
+            common.progress,
+            errand.unwanted,
+            errand.limit,
+            reach=errand.reach,
+            trouble=common.trouble,
+            ending=lambda: errand.ending() or common.shared,
+        )
+
+    with errand.joint.have(source.whole, errand.told, errand.unwanted, bring) as prepared:
+        yield as_image(prepared)

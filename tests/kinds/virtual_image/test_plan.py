@@ -224,3 +224,13 @@ def test_a_deleted_one_goes_once_no_machine_has_it(facts: Mapping[Fact, Any]) ->
     assert decided(decide, leaving, {**facts, (known.USERS, KEY): (VM,)}) == Decision(
         status={"phase": "Terminating", "conditions": [shown]}
     )
+
+
+def test_how_fast_it_comes_is_told_and_kept() -> None:
+    job = replace(BUSY, speed=(2 << 20, 3 << 19))
+    told = {"avg": "2Mi", "avgBytes": "2097152", "current": "1.5Mi", "currentBytes": "1572864"}
+    found = decided(decide, IMAGE, {**READY, (known.JOB, KEY): job})
+    assert said(found)["downloadSpeed"] == told
+    assert (
+        said(decided(decide, IMAGE, before(stored(), downloadSpeed=told)))["downloadSpeed"] == told
+    )
