@@ -17,6 +17,8 @@ from agent.core.metadata import NAMESPACE
 
 _METADATA = f"{{{NAMESPACE}}}"
 _UNITS = {"bytes": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+EXTENT = 4 << 20
+"""Bytes in which LVM gives space out."""
 _EMPTY_QCOW2 = 196_616
 """Bytes that a new overlay takes on a real host."""
 
@@ -92,6 +94,8 @@ class MemoryHost:
     starting_fails: set[str] = field(default_factory=set)
     """UUIDs whose start fails as with a broken QEMU."""
 
+    groups: dict[str, str] = field(default_factory=dict)
+    """Volume groups that are pools of LVM volumes, by pool."""
     free: int = 1 << 40
     """Bytes that are free in every pool."""
     needed: int = 0
@@ -131,8 +135,9 @@ class MemoryHost:
             for pool in sorted(pools):
                 volumes.update(self.read_volumes(pool))
             paths = {pool: self._path(pool) for pool in pools if pool in self.pools}
+            types = dict.fromkeys(self.groups.keys() & paths.keys(), "logical")
             domains = {uuid: self._shown(domain) for uuid, domain in self._domains.items()}
-            return Reading(self.node, domains, volumes, paths)
+            return Reading(self.node, domains, volumes, paths, types)
 
     def read_domain(self, uuid: str) -> RawDomain | None:
         self._reach()
@@ -271,7 +276,7 @@ class MemoryHost:
             overlay = root.find("target/format[@type='qcow2']") is not None
             volume = Volume(
                 path=f"{self._path(pool)}/{name}",
-                capacity=_bytes(root.find("capacity")),
+                capacity=self._whole(pool, _bytes(root.find("capacity"))),
                 backing_path=root.findtext("backingStore/path", ""),
                 allocated=_EMPTY_QCOW2 if overlay else _bytes(root.find("capacity")),
                 looks="qcow2" if overlay else "raw",
@@ -330,7 +335,7 @@ class MemoryHost:
             told(len(content) // 2)
             self.on_effect("copy_volume", "middle")
             half.content = content
-            half.capacity = max(half.capacity, _bytes(root.find("capacity")))
+            half.capacity = self._whole(pool, max(half.capacity, _bytes(root.find("capacity"))))
             return self._raw_volume(pool, name)
 
     def _shown_by(self, volume: Volume) -> bytes:
@@ -632,7 +637,11 @@ class MemoryHost:
             )
 
     def _path(self, pool: str) -> str:
-        return f"/var/lib/libvirt/{pool}"
+        return f"/dev/{self.groups[pool]}" if pool in self.groups else f"/var/lib/libvirt/{pool}"
+
+    def _whole(self, pool: str, size: int) -> int:
+        """Bytes of a volume: LVM gives whole extents."""
+        return -(-size // EXTENT) * EXTENT if pool in self.groups else size
 
     def _pool(self, pool: str) -> dict[str, Volume]:
         if pool not in self.pools:

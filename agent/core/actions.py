@@ -80,6 +80,7 @@ class CreateVolume(Action):
     """Bytes."""
     backing_path: str = ""
     backing_format: str = ""
+    format: str = "qcow2"
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,8 @@ class Reading:
     """
     pools: Mapping[str, str]
     """Target path of each active pool that was asked for, by its name."""
+    types: Mapping[str, str] = field(default_factory=dict)
+    """libvirt's type of each of them that is no plain directory (`dir`): netfs, logical, …"""
 
 
 @dataclass(frozen=True)

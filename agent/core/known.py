@@ -89,6 +89,8 @@ FORMER: Table[str, str] = Table("former")
 """UUID of the host that had a name in the ledger's agent.yaml."""
 POOL_PATH: Table[tuple[str, str], str] = Table("pool-path")
 """Folder of an active pool, by (node, pool)."""
+POOL_TYPE: Table[tuple[str, str], str] = Table("pool-type")
+"""libvirt's type of an active pool, by (node, pool), where it is no plain directory."""
 FREE: Table[tuple[str, str], int] = Table("free")
 """Bytes that are free in a pool, by (node, pool); known only while a guest waits for space."""
 VOLUME: Table[tuple[str, str, str], RawVolume] = Table("volume")

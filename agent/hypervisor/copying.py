@@ -12,7 +12,7 @@ import libvirt
 
 from agent.core.host import HostError
 from agent.core.model import Json
-from agent.hypervisor.storage import PIECE, get_volume, refresh
+from agent.hypervisor.storage import PIECE, for_pool, get_volume, refresh
 from agent.hypervisor.xml import bytes_at, parse, text_at
 
 SLOWEST = 4 * 1024 * 1024
@@ -42,7 +42,7 @@ def copy(
     original = get_volume(connection, source_pool, source)
     _check_format(original, source_format)
     pool = connection.storagePoolLookupByName(pool_name)
-    volume = pool.createXMLFrom(xml, original, 0)
+    volume = pool.createXMLFrom(for_pool(pool, xml), original, 0)
     info: Json = volume.info()
     if info[1] < capacity(xml):  # qcow2 is made as large as its source
         volume.resize(capacity(xml), 0)

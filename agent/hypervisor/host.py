@@ -81,7 +81,7 @@ class LibvirtHost:
         reading = self._read(
             f"read storage pool {pool}", lambda connection: self._volumes.read(connection, pool)
         )
-        return {} if reading is None else reading[1]
+        return {} if reading is None else reading[2]
 
     def read_bases(self) -> Mapping[str, str]:
         return self._verb(
@@ -351,12 +351,15 @@ class LibvirtHost:
         node = self._node.read(connection, verbs.find(connection, running) if running else None)
         volumes: dict[tuple[str, str], RawVolume] = {}
         paths: dict[str, str] = {}
+        types: dict[str, str] = {}
         for pool in sorted(pools):
             reading = self._volumes.read(connection, pool)
             if reading is not None:
-                paths[pool] = reading[0]
-                volumes.update(reading[1])
-        return Reading(node, domains, volumes, paths)
+                paths[pool], kind, found = reading
+                volumes.update(found)
+                if kind != storage.DIRECTORY:
+                    types[pool] = kind
+        return Reading(node, domains, volumes, paths, types)
 
     def _pools_home(self, connection: libvirt.virConnect) -> str | None:
         """Where libvirt's own default pool would stand; None for a session on another machine."""

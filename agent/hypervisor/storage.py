@@ -20,6 +20,10 @@ PIECE = 256 * 1000
 
 _EXISTS = (libvirt.VIR_ERR_STORAGE_VOL_EXIST, libvirt.VIR_ERR_OPERATION_INVALID)
 
+DIRECTORY = "dir"
+LOGICAL = "logical"
+"""Type of a pool whose volumes are LVM's."""
+
 Volumes = dict[tuple[str, str], RawVolume]
 
 
@@ -29,8 +33,10 @@ class VolumeReader:
     def __init__(self) -> None:
         self._known: dict[str, Volumes] = {}
 
-    def read(self, connection: libvirt.virConnect, pool_name: str) -> tuple[str, Volumes] | None:
-        """(target path, volumes) of an active pool after a refresh; None if it is missing or
+    def read(
+        self, connection: libvirt.virConnect, pool_name: str
+    ) -> tuple[str, str, Volumes] | None:
+        """(target path, type, volumes) of an active pool after a refresh; None if it is missing or
         inactive.
         """
         pool = find_pool(connection, pool_name)
@@ -45,7 +51,7 @@ class VolumeReader:
                 old = known.get((pool_name, raw.name))
                 volumes[pool_name, raw.name] = old if old is not None and old == raw else raw
         self._known[pool_name] = volumes
-        return target_path(pool), dict(volumes)
+        return target_path(pool), pool_type(pool), dict(volumes)
 
     def read_one(self, pool_name: str, volume: libvirt.virStorageVol) -> RawVolume:
         """One volume of that pool as it is now, without a refresh of the pool."""
@@ -128,6 +134,25 @@ def target_path(pool: libvirt.virStoragePool) -> str:
     return text_at(parse(pool.XMLDesc(0)), "target/path")
 
 
+def pool_type(pool: libvirt.virStoragePool) -> str:
+    """As libvirt calls it: dir, netfs, logical, …"""
+    return str(parse(pool.XMLDesc(0)).get("type", ""))
+
+
+def for_pool(pool: libvirt.virStoragePool, xml: str) -> str:
+    """The volume as a pool of that type makes it. A logical volume that is not allocated whole
+    would be a snapshot, which is invalid once its space is used up.
+    """
+    if pool_type(pool) != LOGICAL:
+        return xml
+    root = parse(xml)
+    allocation, capacity = root.find("allocation"), root.find("capacity")
+    if allocation is not None and capacity is not None:
+        allocation.text = capacity.text
+        allocation.set("unit", capacity.get("unit", "bytes"))
+    return etree.tostring(root, encoding="unicode")
+
+
 def free_space(connection: libvirt.virConnect, pool_name: str) -> int:
     pool = find_pool(connection, pool_name)
     if pool is None or not pool.isActive():
@@ -156,7 +181,7 @@ def ensure_pool(connection: libvirt.virConnect, name: str, home: str | None) -> 
         path = _path_beside(connection, name, home)
         pool = connection.storagePoolDefineXML(_pool_xml(name, path), 0)
     root = parse(pool.XMLDesc(0))
-    if root.get("type") != "dir":
+    if root.get("type") != DIRECTORY:
         raise HostError(
             "PoolTypeMismatch",
             f"storage pool {name} is of type {root.get('type')}, "
@@ -210,7 +235,7 @@ def create_volume(
     if volume is not None:
         return volume
     try:
-        return pool.createXML(xml, 0)
+        return pool.createXML(for_pool(pool, xml), 0)
     except libvirt.libvirtError as error:
         # Another host of a shared directory may have made it: libvirt sees the file and not yet
         # the volume.

@@ -45,6 +45,8 @@ class DiskData:
     """Name of its volume."""
     format: str = QCOW2
     """qcow2 or raw."""
+    block: bool = False
+    """True of a block device, false of a file."""
     instead_of: str = ""
     """The file that it has left: a definition with that one goes over to the volume."""
 

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 
 from agent.core.facts import View
 from agent.core.host import RawNode
-from agent.core.identity import POOL
-from agent.core.known import FORMER, NODE, NODES, POOL_PATH, POOLS, UNREACHABLE
+from agent.core.identity import POOL, QCOW2, RAW
+from agent.core.known import FORMER, NODE, NODES, POOL_PATH, POOL_TYPE, POOLS, UNREACHABLE
 from agent.core.model import Condition, Json, Key
 from agent.core.status import conditions
 
 NOT_READY = "The node has not been read yet, or cannot be reached."
+CLOSED = (
+    "Storage pool {0} of node {1} is not there, or not active: start it with "
+    "`virsh pool-start {0}`."
+)
 NODE_NOT_READY = "NodeNotReady"
 """Reason of what nobody can tell as long as a node is away."""
 
@@ -69,6 +73,34 @@ def place(view: View, name: str) -> Place | None:
     pools = {*(view.read(POOLS, None) or {}).values()} - {POOL}
     folders = {pool: view.read(POOL_PATH, (name, pool)) for pool in sorted(pools)}
     return Place(node, path, {pool: folder for pool, folder in folders.items() if folder})
+
+
+DIRECTORIES = ("", "dir", "fs", "netfs")
+"""Types of pools whose volumes are files."""
+LOGICAL = "logical"
+"""Type of pools whose volumes are LVM's: raw block devices."""
+
+
+def is_block(view: View, node: str, pool: str) -> bool:
+    return view.read(POOL_TYPE, (node, pool)) == LOGICAL
+
+
+def format_in(view: View, node: str, pool: str) -> str:
+    """Format of the volumes that are made in a pool: a block device holds no image file."""
+    return RAW if is_block(view, node, pool) else QCOW2
+
+
+def unusable(view: View, node: str, pool: str) -> str:
+    """Why no disk can lie in a pool, in a sentence; empty if one can."""
+    if not view.read(POOL_PATH, (node, pool)):
+        return CLOSED.format(pool, node)
+    kind = view.read(POOL_TYPE, (node, pool)) or ""
+    if kind in (*DIRECTORIES, LOGICAL):
+        return ""
+    return (
+        f"Storage pool {pool} of node {node} is of type {kind}: disks lie in directories (types "
+        f"dir, fs and netfs) and in LVM volume groups (type {LOGICAL})."
+    )
 
 
 def away(view: View, name: str) -> str:

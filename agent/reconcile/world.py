@@ -31,6 +31,7 @@ from agent.core.known import (
     NODE,
     OVERLAYS,
     POOL_PATH,
+    POOL_TYPE,
     VOLUME,
     VOLUME_AT,
     VOLUMES_OF,
@@ -175,6 +176,7 @@ class World:
             self._engine.put(POOL_PATH, (node, pool), None)
         for pool, path in reading.pools.items():
             self._engine.put(POOL_PATH, (node, pool), path)
+            self._engine.put(POOL_TYPE, (node, pool), reading.types.get(pool))
         self._pools[node] = frozenset(reading.pools)
         for uuid in [uuid for uuid in self.domains(node) if uuid not in reading.domains]:
             self._domain(number, node, uuid, None)

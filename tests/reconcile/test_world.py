@@ -14,6 +14,7 @@ from agent.core.known import (
     DOMAIN,
     DOMAIN_AT,
     POOL_PATH,
+    POOL_TYPE,
     VOLUME_AT,
     VOLUMES_OF,
 )
@@ -174,3 +175,14 @@ def test_a_pool_that_is_not_active_any_more_has_no_folder(world: World, engine: 
     world.observe(FullRead(2, Reading(NODE, {}, {}, {POOL: "/"})))
     assert engine.get(POOL_PATH, (NODE.name, "nfs")) is None
     assert engine.get(POOL_PATH, (NODE.name, POOL)) == "/"
+
+
+def test_the_type_of_a_pool_is_known_where_it_is_no_plain_directory(
+    world: World, engine: Engine
+) -> None:
+    paths = {POOL: "/", "vms": "/dev/vg0"}
+    world.observe(FullRead(1, Reading(NODE, {}, {}, paths, {"vms": "logical"})))
+    assert engine.get(POOL_TYPE, (NODE.name, "vms")) == "logical"
+    assert engine.get(POOL_TYPE, (NODE.name, POOL)) is None
+    world.observe(FullRead(2, Reading(NODE, {}, {}, paths)))
+    assert engine.get(POOL_TYPE, (NODE.name, "vms")) is None

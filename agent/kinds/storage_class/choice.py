@@ -15,6 +15,10 @@ _MISSING = (
     "StorageClass {} is not there: create it, or name another one in "
     "spec.persistentVolumeClaim.storageClassName."
 )
+_FIXED = (
+    "StorageClass {} does not let disks grow: put back the size, or set its allowVolumeExpansion "
+    "to true."
+)
 _UNUSABLE = "StorageClass {} cannot be used: {}"
 
 
@@ -31,6 +35,8 @@ class Storage:
     """True if a disk is made when the first machine refers to it, and not before."""
     grows: bool = True
     """True if disks may become larger."""
+    why: str = ""
+    """Why they may not, in a sentence."""
 
 
 def storage(name: str, view: View) -> Storage:
@@ -42,7 +48,8 @@ def storage(name: str, view: View) -> Storage:
     if named is None or named.deleted or data is None:
         return Storage(name, "", _MISSING.format(name))
     problem = _UNUSABLE.format(name, data.problem) if data.problem else ""
-    return Storage(name, data.pool, problem, waits=data.waits, grows=data.grows)
+    why = "" if data.grows else _FIXED.format(name)
+    return Storage(name, data.pool, problem, waits=data.waits, grows=data.grows, why=why)
 
 
 def default_class(view: View) -> str:

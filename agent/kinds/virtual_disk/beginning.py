@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 
 from agent.core.actions import Action, CopyVolume, CreateVolume
 from agent.core.facts import View
+from agent.core.identity import POOL, RAW
+from agent.core.known import SHARED
 from agent.core.model import Condition, Json, Object
 from agent.kinds.exports import DiskData, ImageData, SnapshotData
 from agent.kinds.local import Place
@@ -54,10 +56,24 @@ class Beginning:
     cdrom: bool = False
 
 
-def _on_image(data: ImageData) -> Beginning:
+def _on_image(data: ImageData, shared: Container[str] = ()) -> Beginning:
+    """On top of it, but for what holds no image file, and for what others open who have not got the
+    image: a copy there.
+    """
+
     def made(stored: Stored, at: Place, capacity: int) -> Action:
         path = data.paths.get(at.name, "")
-        return CreateVolume(at.name, stored.pool, stored.name, capacity, path, data.driver)
+        apart = stored.pool in shared and POOL not in shared
+        if path and (apart or stored.format == RAW):
+            image = path.rpartition("/")[2]
+            return CopyVolume(
+                *(at.name, stored.pool, stored.name, POOL, image, capacity),
+                format=stored.format,
+                source_format=data.driver,
+            )
+        return CreateVolume(
+            *(at.name, stored.pool, stored.name, capacity, path, data.driver), stored.format
+        )
 
     return Beginning(data.size, made, cdrom=data.cdrom)
 
@@ -88,7 +104,7 @@ def beginning(
     key = made_from(disk)
     data = view.export(ImageData, key) or view.export(SnapshotData, key)
     if data is not None and at.name in data.paths:
-        return _on_image(data) if isinstance(data, ImageData) else _copy_of(data)
+        return _on_image(data, _shared(view)) if isinstance(data, ImageData) else _copy_of(data)
     if view.object(key) is None:
         report.reason, what = "DatasourceIsNotFound", "NotFound"
         report.message = f"{key} is not there: the disk is made as soon as it is."
@@ -100,6 +116,10 @@ def beginning(
     reason = SNAPSHOT if key.kind == SNAPSHOT else _PREFIXES[key.kind] + what
     report.source = Condition("DatasourceReady", "False", reason, report.message)
     return None
+
+
+def _shared(view: View) -> frozenset[str]:
+    return view.read(SHARED, None) or frozenset()
 
 
 def _import(
@@ -116,7 +136,7 @@ def _import(
     report.wake, report.waiting = state.wake, state.waiting
     report.source = came_from.condition
     if state.data is not None and at.name in state.data.paths:
-        return _on_image(state.data)
+        return _on_image(state.data, _shared(view))
     report.phase = state.phase if state.data is None else "Provisioning"
     report.reason, report.message = state.reason, state.message
     report.actions = (state.action,) if state.action else ()

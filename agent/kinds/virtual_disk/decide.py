@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from agent.core.actions import ResizeVolume
 from agent.core.facts import Decision, View
 from agent.core.host import RawVolume
+from agent.core.identity import QCOW2, RAW
 from agent.core.jobs import held
 from agent.core.known import (
     ATTACHED,
@@ -22,7 +24,7 @@ from agent.core.model import Condition, Json, Object
 from agent.core.nodes import HOME
 from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.exports import DiskData
-from agent.kinds.local import Place, several, unknown
+from agent.kinds.local import Place, format_in, is_block, several, unknown
 from agent.kinds.storage_class import Storage, ready, storage
 from agent.kinds.virtual_disk.beginning import BLANK, Report, beginning
 from agent.kinds.virtual_disk.location import (
@@ -47,6 +49,12 @@ from agent.kinds.virtual_disk.volume import (
 from agent.kinds.virtual_image import speed
 
 SECTOR = 512
+SLACK = 1 << 27
+"""Bytes by which an LVM volume may be larger than what was asked for: it has whole extents."""
+LOGICAL_VOLUME = (
+    "libvirt does not enlarge LVM volumes: enlarge it by hand while no machine has it open "
+    "(`lvextend`), or move the disk to another class."
+)
 UNUSED = "WaitForFirstConsumer"
 """Phase of a disk that is made once a machine refers to it."""
 _OF_ITS_NODE = frozenset(("Ready",))
@@ -63,7 +71,7 @@ def decide(disk: Object, view: View) -> Decision:
     report = Report()
     has = present(disk, view)
     of_disk = storage(its_class(disk, has, view), view)
-    where = location(disk, has or first(view.fleet, disk.key, disk.uid, of_disk.pool), view)
+    where = location(disk, has, view) if has else _new(disk, of_disk.pool, view)
     at = where.at
     if at is None and previous.get("phase"):
         # what was known stays: that there was a volume, above all
@@ -114,6 +122,14 @@ def decide(disk: Object, view: View) -> Decision:
     )
 
 
+def _new(disk: Object, pool: str, view: View) -> Location:
+    """Where a disk is to be made that has no volume."""
+    where = location(disk, first(view.fleet, disk.key, disk.uid, pool), view)
+    if where.at is None or format_in(view, where.at.name, pool) == QCOW2:
+        return where
+    return location(disk, first(view.fleet, disk.key, disk.uid, pool, RAW), view)
+
+
 def _lies(disk: Object, where: Location, view: View, *, chosen: bool) -> dict[str, Json]:
     """What the status says of the volume: written before it is made."""
     volume = where.volume
@@ -135,8 +151,15 @@ def _opened(where: Location, view: View, instead_of: str = "") -> DiskData | Non
     volume, raw = where.volume, _volume(where, view)
     if raw is None:
         return None
-    size = raw.capacity
-    return DiskData(where.paths, size, volume.pool, volume.name, volume.format, instead_of)
+    return DiskData(
+        where.paths,
+        raw.capacity,
+        volume.pool,
+        volume.name,
+        volume.format,
+        block=where.at is not None and is_block(view, where.at.name, volume.pool),
+        instead_of=instead_of,
+    )
 
 
 def _part(left: Location, of_disk: Storage, previous: Mapping[str, Json]) -> Mapping[str, Json]:
@@ -191,6 +214,8 @@ def _provision(
         report.export = _opened(where, view)
         _move(disk, of_disk, where, volume, view, report)
         if report.export is not None and not report.actions:
+            if is_block(view, at.name, volume.pool):
+                of_disk = replace(of_disk, grows=False, why=LOGICAL_VOLUME)
             _grow(disk, of_disk, volume, view, at, report)
     elif previous.get("phase") in PROVISIONED and not MAKING & {*job.busy}:
         # never made anew by itself: an empty disk in place of a lost one would hide the loss
@@ -256,17 +281,14 @@ def _grow(
     if size is None or to_bytes(size) == volume.capacity:
         return
     wanted = _in_sectors(to_bytes(size))
-    if wanted < volume.capacity:
+    if volume.capacity - wanted > SLACK * is_block(view, at.name, volume.pool):
         has = format_bytes(volume.capacity)
         message = f"A disk cannot shrink: it has {has}, ask for that or more."
         report.more.append(Condition("Resizing", "False", "NotAvailable", message))
     if wanted <= volume.capacity:
         return
     if not of_disk.grows:
-        message = (
-            f"StorageClass {of_disk.name} does not let disks grow: put back the size, or set its "
-            "allowVolumeExpansion to true."
-        )
+        message = of_disk.why
         report.more.append(Condition("Resizing", "False", "NotAvailable", message))
         return
     if any(view.read(ATTACHED, (disk.key, vm)) is not None for vm in users(disk.key, view)):

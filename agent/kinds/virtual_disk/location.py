@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.core.facts import View
-from agent.core.known import POOL_PATH, SHARED, USERS, VOLUME, VOLUME_AT
+from agent.core.known import SHARED, USERS, VOLUME, VOLUME_AT
 from agent.core.model import Key, Object
 from agent.core.nodes import HOME
 from agent.kinds.exports import ImageData, SnapshotData
@@ -20,6 +20,7 @@ from agent.kinds.local import (
     places,
     several,
     unread,
+    unusable,
 )
 from agent.kinds.virtual_disk.spec import disk_spec
 from agent.kinds.virtual_disk.volume import PROVISIONED, Stored
@@ -28,10 +29,6 @@ from agent.kinds.virtual_image import device_key
 COPIES = (
     "The nodes {} each have a volume of this disk, and nothing tells which one is right: delete "
     "the other with `virsh vol-delete`."
-)
-CLOSED = (
-    "Storage pool {0} of node {1} is not there, or not active: start it with "
-    "`virsh pool-start {0}`."
 )
 
 
@@ -57,8 +54,8 @@ def location(disk: Object, volume: Stored, view: View) -> Location:
     at = place(view, node) if node and not why else None
     if at is None:
         return Location(None, volume, why=why)
-    if volume.pool and not view.read(POOL_PATH, (at.name, volume.pool)):
-        return Location(at, volume, closed=CLOSED.format(volume.pool, at.name))
+    if volume.pool and (closed := unusable(view, at.name, volume.pool)):
+        return Location(at, volume, closed=closed)
     with_it = [node for node in there if shared and not away(view, node)] or [at.name]
     raws = ((node, view.read(VOLUME, (node, volume.pool, volume.name))) for node in with_it)
     return Location(at, volume, {node: raw.path for node, raw in raws if raw is not None})

@@ -19,15 +19,15 @@ from agent.core.facts import View
 from agent.core.host import RawDomain, RawVolume, version
 from agent.core.identity import disk_number, disk_volume, serial, unfinished
 from agent.core.jobs import held
-from agent.core.known import DOMAIN, POOL_PATH, VOLUME, WRITERS
+from agent.core.known import DOMAIN, VOLUME, WRITERS
 from agent.core.ledger import MOVE
 from agent.core.metadata import from_domain
 from agent.core.model import Condition, Json, Object
 from agent.core.status import timestamp
 from agent.core.volumes import lies_on
-from agent.kinds.local import nodes
+from agent.kinds.local import format_in, nodes, unusable
 from agent.kinds.storage_class import Storage, storage
-from agent.kinds.virtual_disk.location import CLOSED, Location
+from agent.kinds.virtual_disk.location import Location
 from agent.kinds.virtual_disk.volume import Stored, named_class
 
 MIGRATING = "Migrating"
@@ -166,8 +166,8 @@ class _Case:
             return Move(state, _said("StorageClassNotFound", wanted.problem))
         if wanted.pool == self.volume.pool:
             return Move(state, its_class=wanted.name)
-        if not self.view.read(POOL_PATH, (self.node, wanted.pool)):
-            return Move(state, _said("WaitForTargetReady", CLOSED.format(wanted.pool, self.node)))
+        if closed := unusable(self.view, self.node, wanted.pool):
+            return Move(state, _said("WaitForTargetReady", closed))
         begun = going or self._begun(wanted)
         if self._is_copied(begun):
             waits = Condition(MIGRATING, "True", "InProgress", _GOES_OVER)
@@ -180,8 +180,9 @@ class _Case:
 
     def _begun(self, wanted: Storage) -> Going:
         number = disk_number(self.has.name) + 1
-        name = disk_volume(self.view.fleet, self.disk.key, self.disk.uid, number=number)
-        return Going(Stored(wanted.pool, name), wanted.name, timestamp(self.view.now))
+        form = format_in(self.view, self.node, wanted.pool)
+        name = disk_volume(self.view.fleet, self.disk.key, self.disk.uid, form, number)
+        return Going(Stored(wanted.pool, name, form), wanted.name, timestamp(self.view.now))
 
     def _copy(self, going: Going) -> Move:
         """Nobody opens the disk until the copy has ended."""

@@ -49,7 +49,14 @@ def device(
         return drive, data.size
     if missing := _taken(vm, key, view):
         return missing
-    disk = Device(path, data.format, serial(obj.uid), boot=boot, instead_of=data.instead_of)
+    disk = Device(
+        path,
+        data.format,
+        serial(obj.uid),
+        boot=boot,
+        block=data.block,
+        instead_of=data.instead_of,
+    )
     return disk, data.capacity
 
 

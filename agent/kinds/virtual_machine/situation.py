@@ -9,7 +9,7 @@ from typing import Any
 from agent.core.annotations import DRIFT, REPORT
 from agent.core.changes import sealed
 from agent.core.facts import View
-from agent.core.identity import POOL, domain_name
+from agent.core.identity import POOL, QCOW2, domain_name
 from agent.core.jobs import Job
 from agent.core.ledger import is_redacted
 from agent.core.metadata import DomainMetadata
@@ -78,7 +78,7 @@ class Situation:
     sealed: Mapping[str, object]
     """The wanted spec as metadata holds it."""
     pools: tuple[str, ...]
-    """Storage pools that its disks lie in."""
+    """Storage pools that its disks lie in and take space from."""
     job: Job
     previous: Mapping[str, Json]
     kept: str
@@ -147,7 +147,8 @@ def situation(
 def _pools(vm: Object, view: View) -> tuple[str, ...]:
     """Where nobody knows, it is the one of most."""
     known = (view.export(DiskData, disk) for disk in disks(vm, vm.spec))
-    return tuple(sorted({data.pool for data in known if data is not None})) or (POOL,)
+    growing = {data.pool for data in known if data is not None and data.format == QCOW2}
+    return tuple(sorted(growing)) or (POOL,)
 
 
 def _sealed(rules: Kind, vm: Object, memory: DomainMetadata | None) -> dict[str, Any]:

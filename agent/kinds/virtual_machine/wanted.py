@@ -27,6 +27,8 @@ class Device:
     cdrom: bool = False
     boot: int = 0
     """Position in the boot order from 1; 0: not booted from."""
+    block: bool = False
+    """True of a block device, false of a file."""
     instead_of: str = ""
     """The file that it has left: a definition with that one goes over to the path."""
     medium: bool = False

@@ -30,7 +30,7 @@ class Create(Verb[CreateVolume]):
 
     def perform(self, action: CreateVolume, site: Site) -> Done:
         xml = volume_xml(
-            action.name, "qcow2", action.capacity, action.backing_path, action.backing_format
+            action.name, action.format, action.capacity, action.backing_path, action.backing_format
         )
         return is_there(site.name, site.node.create_volume(action.pool, xml))
 

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from agent.core import known
-from agent.core.actions import CreateVolume
+from agent.core.actions import CopyVolume, CreateVolume
 from agent.core.host import RawVolume
 from agent.core.identity import POOL, disk_volume
 from agent.core.jobs import Job
 from agent.core.known import Fact
 from agent.core.ledger import Record
 from agent.core.model import Json, Key, Object
+from agent.kinds.exports import ImageData
 from agent.kinds.storage_class.decide import ClassData
 from agent.kinds.virtual_disk import RECORD, DiskData
 from agent.kinds.virtual_disk.decide import decide
@@ -237,6 +238,51 @@ def test_a_disk_grows_where_its_class_lets_it(grows: bool, size: str, told: bool
     if told:
         assert "StorageClass fast does not let disks grow" in resizing.message
         assert "allowVolumeExpansion" in resizing.message
+
+
+IMAGE = Key("VirtualImage", "lab", "image")
+FROM_IMAGE = {
+    "persistentVolumeClaim": {"size": "1Gi", "storageClassName": "fast"},
+    "dataSource": {"type": "ObjectRef", "objectRef": {"kind": IMAGE.kind, "name": IMAGE.name}},
+}
+
+
+@pytest.mark.parametrize(
+    ("shared", "kind", "copied"),
+    [
+        ((), None, ""),
+        (("vms",), None, "qcow2"),  # the image is on one of its nodes alone
+        (("vms", POOL), None, ""),
+        ((), "logical", "raw"),
+        ((), "netfs", ""),
+    ],
+)
+def test_a_disk_lies_on_its_image_where_it_can_and_has_a_copy_else(
+    shared: tuple[str, ...], kind: str | None, copied: str
+) -> None:
+    data = ImageData({NODE.name: "/pool/default_image_1.qcow2"}, "qcow2", GIB)
+    facts = {
+        **IN_CLASS,
+        (known.OBJECT, IMAGE): made(IMAGE, {}),
+        (known.EXPORT, IMAGE): data,
+        (known.SHARED, None): frozenset(shared) or None,
+        (known.POOL_TYPE, (NODE.name, "vms")): kind,
+    }
+    (action,) = decided(decide, replace(made(KEY, FROM_IMAGE), uid=UID), facts).actions
+    assert isinstance(action, CopyVolume if copied else CreateVolume)
+    assert action.pool == "vms"
+    if isinstance(action, CopyVolume):
+        assert (action.source_pool, action.source) == (POOL, "default_image_1.qcow2")
+        assert (action.format, action.source_format) == (copied, "qcow2")
+        assert action.name.endswith(copied)
+
+
+def test_a_pool_of_a_type_that_holds_no_disks_says_so() -> None:
+    found = decided(decide, disk(), {**IN_CLASS, (known.POOL_TYPE, (NODE.name, "vms")): "iscsi"})
+    assert (found.actions, said(found)["phase"]) == ((), "Pending")
+    message = condition(found, "Ready").message
+    assert "Storage pool vms of node" in message
+    assert "is of type iscsi" in message
 
 
 def test_what_is_remembered_is_read_as_it_was_told() -> None:

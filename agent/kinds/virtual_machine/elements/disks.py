@@ -184,6 +184,7 @@ def _wanted(device: Device, bus: str, position: int) -> Disk:
         controller=controller,
         unit=unit,
         boot=device.boot,
+        type=BLOCK if device.block else FILE,
     )
 
 
