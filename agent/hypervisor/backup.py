@@ -9,7 +9,8 @@ import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import libvirt
@@ -34,6 +35,10 @@ from agent.hypervisor.xml import parse, text_at
 _PROGRAM = Path(__file__).with_name("freezing.py")
 _DEADLINE = 60.0
 """Seconds after which the helper, which must have ended long ago, is given up."""
+_SHORTEST_PAUSE = 0.02
+"""Seconds between two looks at a job at least: libvirt has no call that waits for one."""
+_SHARE = 0.03
+"""Of the time that it has taken so far."""
 _LAST = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
 _NOT_RUNNING = (libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN)
 _COPYING = ("<mirror ", "<mirror>")
@@ -119,6 +124,17 @@ def _check(disk: etree._Element, source: Source, name: str) -> None:
         raise HostError(
             "DiskMoved", f"a disk of domain {name} lies on {path or 'another source'} by now"
         )
+
+
+def awaited(look: Callable[[], Backup | None], seconds: float) -> Backup | None:
+    """What is seen as soon as no job is under way, or after so many seconds."""
+    begun = time.monotonic()
+    while (seen := look()) is not None and seen.running:
+        waited = time.monotonic() - begun
+        if waited >= seconds:
+            break
+        time.sleep(max(_SHORTEST_PAUSE, waited * _SHARE))
+    return seen
 
 
 def state(connection: libvirt.virConnect, uuid: str) -> Backup | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -24,8 +23,6 @@ from agent.hypervisor.reading import DomainReader
 T = TypeVar("T")
 
 SYSTEM_POOLS = "/var/lib/libvirt"
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
-"""Seconds between two looks at a job: libvirt has no call that waits for one."""
 
 
 class LibvirtHost:
@@ -277,13 +274,7 @@ class LibvirtHost:
         )
 
     def await_backup(self, uuid: str, seconds: float) -> Backup | None:
-        end, pause = time.monotonic() + seconds, _SHORTEST_PAUSE
-        while (seen := self.backup(uuid)) is not None and seen.running:
-            if time.monotonic() >= end:
-                break
-            time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-        return seen
+        return backup.awaited(lambda: self.backup(uuid), seconds)
 
     def end_backup(self, uuid: str, of: str) -> None:
         self._verb(

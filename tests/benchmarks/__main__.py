@@ -14,6 +14,7 @@ BENCHMARKS = {
     "push-to-running": "starting",
     "push-to-defined": "defining",
     "idle": "idle",
+    "snapshot": "snapshots",
     "start": "planning",
     "restart": "planning",
     "plan": "planning",

@@ -94,7 +94,22 @@ def lines(path: Path) -> list[int]:
     return [int(line) for line in done.stdout.split()]
 
 
-def test_a_snapshot_has_what_the_disk_held_while_the_guest_was_frozen(
+def at_rest(stand: Stand, volume: str, folder: Path) -> list[int]:
+    """The lines of a snapshot that was taken of file systems at rest."""
+    kept = flat(stand, volume, folder)
+    assert "needs_recovery" not in features(kept)
+    subprocess.run(["e2fsck", "-fn", str(kept)], check=True, capture_output=True)
+    info = subprocess.run(
+        ["qemu-img", "info", str(stand.pool / volume)], check=True, capture_output=True, text=True
+    )
+    assert "backing file" not in info.stdout
+    found = lines(kept)
+    assert found == list(range(1, len(found) + 1))
+    return found
+
+
+@pytest.mark.promise("S61")
+def test_snapshots_have_what_disks_held_while_the_guest_was_frozen(
     stand: Stand, tmp_path: Path
 ) -> None:
     spec = {"virtualDiskName": "data", "requiredConsistency": True}
@@ -106,19 +121,19 @@ def test_a_snapshot_has_what_the_disk_held_while_the_guest_was_frozen(
     goes_on(stand)
     # a file system that is mounted and not at rest has its journal to be looked through
     assert "needs_recovery" in features(flat(stand, stand.disk("data").name, tmp_path))
-    kept = flat(stand, status["volumeSnapshotName"], tmp_path)
-    assert "needs_recovery" not in features(kept)
-    subprocess.run(["e2fsck", "-fn", str(kept)], check=True, capture_output=True)
-    found = lines(kept)
-    assert found == list(range(1, len(found) + 1))
+    found = at_rest(stand, status["volumeSnapshotName"], tmp_path)
     assert 20 <= len(found) <= at_its_end + 40
-    info = subprocess.run(
-        ["qemu-img", "info", str(stand.pool / status["volumeSnapshotName"])],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert "backing file" not in info.stdout
+
+    whole = {"virtualMachineName": VM, "requiredConsistency": True, "keepIPAddress": "Always"}
+    stand.push({"whole.yaml": manifest("VirtualMachineSnapshot", "whole", whole)})
+    stand.wait_for_phase("VirtualMachineSnapshot", "whole", "Ready")
+    status = stand.status("VirtualMachineSnapshot", "whole")
+    assert status["consistent"] is True
+    goes_on(stand)
+    guest, data = (stand.status(KIND, name) for name in status["virtualDiskSnapshotNames"])
+    assert guest["consistent"] is data["consistent"] is True
+    later = at_rest(stand, data["volumeSnapshotName"], tmp_path)
+    assert len(found) < len(later)
     assert NAMESPACE not in stand.domain(VM).XMLDesc(0)
     assert stand.instances(VM) == 1
 

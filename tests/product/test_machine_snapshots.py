@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.host import GuestInfo
+from agent.core.host import GuestInfo, HostError
 from agent.core.identity import POOL
 from tests.memory_host import Killed
 from tests.product.test_attachments import attachment
@@ -279,3 +279,32 @@ def test_disks_that_were_attached_meanwhile_are_kept_too(up: Rig) -> None:
     assert len(kept(up)) == 3
     found = {(each["kind"], each["name"]): each for each in status(up)["resources"]}
     assert found["VirtualMachineBlockDeviceAttachment", "more"]["source"].endswith(":more.yaml")
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
+@pytest.mark.parametrize("policy", ["AlwaysOn", "AlwaysOff"])
+def test_an_effect_fails_once(rig: Rig, phase: str, policy: str) -> None:
+    """It ends well, or for good with nothing left over; a copy that has failed does not come back."""
+    vm = machine(disks=("root", "data"), runPolicy=policy)
+    rig.push({"vm.yaml": vm, "disks.yaml": [disk(), disk("data")]})
+    rig.settle()
+    rig.host.guests[rig.uuid()] = GuestInfo()
+    ready = 0
+    for number in range(1, 12):
+        count = [0]
+
+        def fail(verb: str, when: str, number: int = number, count: list[int] = count) -> None:
+            count[0] += when == phase
+            if count[0] == number and when == phase:
+                raise HostError("HypervisorError", f"{verb} failed")
+
+        rig.host.on_effect = fail
+        name = f"snap-{number}"
+        rig.push({f"{name}.yaml": snapshot(name)})
+        rig.settle()
+        rig.host.on_effect = lambda _verb, _phase: None
+        ready += status(rig, name)["phase"] == "Ready"
+        assert len(kept(rig)) == 2 * ready
+        assert not any(volume.endswith("unfinished") for volume in kept(rig))
+    assert ready == 11
+    assert rig.running() is (policy == "AlwaysOn")

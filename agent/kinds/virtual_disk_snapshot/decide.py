@@ -11,7 +11,7 @@ from agent.core.facts import Decision, View
 from agent.core.host import RawVolume
 from agent.core.identity import unfinished
 from agent.core.jobs import held
-from agent.core.known import MADE_FROM, VOLUME_AT
+from agent.core.known import MADE_FROM, READ_BY, VOLUME_AT
 from agent.core.model import Condition, Json, Key, Object
 from agent.core.nodes import HOME
 from agent.core.quantity import format_bytes
@@ -168,6 +168,8 @@ def _take(snapshot: Object, view: View) -> Decision:
     return Decision(
         status=status,
         actions=report.actions,
+        # no machine starts with it meanwhile
+        publish=READ_BY.states(disk, snapshot.key) if job.busy and not now.uuid else {},
         wake=report.wake,
         waiting=report.waiting,
         ok=False,

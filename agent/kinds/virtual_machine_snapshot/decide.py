@@ -10,7 +10,7 @@ from agent.core.actions import DropSnapshot, TakeSnapshot
 from agent.core.facts import Decision, View
 from agent.core.identity import made_uid, unfinished
 from agent.core.jobs import held
-from agent.core.known import VOLUME_AT
+from agent.core.known import READ_BY, VOLUME_AT, Fact
 from agent.core.model import Condition, Json, Key, Manifest, Object
 from agent.core.nodes import HOME
 from agent.kinds.local import nodes, several
@@ -119,7 +119,11 @@ def _take(snapshot: Object, vm: Object, parts: tuple[_Part, ...], view: View) ->
     if several(view):
         status[HOME] = now.node
     if job.busy:
-        return _going_on(status, makes, ask, now)
+        going = _going_on(status, makes, ask, now)
+        read: dict[Fact, Any] = {}
+        if not now.uuid:
+            read = {(READ_BY, disk): snapshot.key for disk in disks}
+        return replace(going, publish=read)  # no machine starts with them meanwhile
     if job.failed and job.reason in FINAL:
         told = Condition(READY, "False", FAILED, sentence(job.error))
         status = {**status, "phase": "Failed", "conditions": [_steady(), told]}

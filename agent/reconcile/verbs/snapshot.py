@@ -19,7 +19,7 @@ from agent.reconcile.verbs.site import Site
 from agent.reconcile.verbs.verb import Done, OutdatedError, Sight, Verb
 from agent.reconcile.world import DomainRead, Observation, VolumeRead
 
-LOOK = 2.0
+LOOK = 10.0
 """Seconds after which a job that goes on is asked for whether it still may."""
 SPARE = 64 * 1024 * 1024
 """Bytes that a pool has to have free beyond what is copied."""

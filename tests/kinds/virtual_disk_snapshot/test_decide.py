@@ -214,3 +214,11 @@ def test_a_snapshot_stays_while_something_is_made_from_it(phase: str, kept: bool
     found = decided(decide, snapshot("now"), facts)
     assert found.gone is not kept
     assert said(found)["phase"] == "Terminating"
+
+
+def test_no_machine_starts_with_a_disk_that_is_being_copied() -> None:
+    busy: Mapping[Fact, Any] = {(known.JOB, KEY): Job(busy=("TakeSnapshot",))}
+    found = decided(decide, snapshot(), {**OFF, **busy})
+    assert found.publish == {(known.READ_BY, DISK): KEY}
+    assert decided(decide, snapshot(), {**on(domain()), **busy}).publish == {}
+    assert decided(decide, snapshot(), OFF).publish == {}
