@@ -147,7 +147,20 @@ def is_image_data(fleet: str, name: str) -> bool:
 def image_copy(fleet: str, uid: str, source: Key, volume: str) -> str:
     """What an image is read from that is made of a disk or snapshot, while that lasts."""
     text = f"{uid}/{source.kind}/{source.namespace}/{source.name}/{volume}"
-    return f"{fleet}_copy_{hashlib.sha256(text.encode()).hexdigest()[:32]}.qcow2"
+    return f"{_copies(fleet)}{hashlib.sha256(text.encode()).hexdigest()[:32]}.qcow2"
+
+
+def _copies(fleet: str) -> str:
+    return f"{fleet}_copy_"
+
+
+def is_passing(fleet: str, name: str) -> bool:
+    """True for the volume names of what this fleet has only while something is being made: copies
+    that images are read from, and the marks of what is not whole.
+    """
+    return name.startswith(_copies(fleet)) or (
+        name.startswith(f"{fleet}_") and finished(name) != ""
+    )
 
 
 def seed_prefix(fleet: str, uid: str) -> str:

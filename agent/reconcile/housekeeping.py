@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from agent.core.actions import EraseVolume
 from agent.core.facts import Engine
-from agent.core.identity import POOL
+from agent.core.identity import POOL, disk_uid, finished
 from agent.core.jobs import Job
 from agent.core.known import JOB, VOLUME_AT
 from agent.core.ledger import Record
@@ -35,6 +35,8 @@ GRACE = 3600.0
 """Seconds for which nothing may need image data before it is deleted."""
 Volume = tuple[str, str, str]
 """Node, pool and name."""
+MAKING = frozenset(("ImportImage", "CopyVolume"))
+"""Verbs whose data nobody needs before they have ended."""
 VOLUME = "Volume"
 """Kind of the keys under which volumes are deleted here; no manifest has it."""
 
@@ -207,7 +209,8 @@ class Housekeeping:
 
     def _images(self, desired: Desired, now: float) -> None:
         times = self._times
-        times.unneeded = {key: times.unneeded.get(key, now) for key in self._unneeded(desired)}
+        unneeded = [*self._unneeded(desired), *self._leftovers()]
+        times.unneeded = {key: times.unneeded.get(key, now) for key in unneeded}
         due = [key for key, first in times.unneeded.items() if now >= first + GRACE]
         for volume in (key for key in due if key not in times.retry):
             if not self._hosts.reachable(volume[0]):
@@ -229,6 +232,22 @@ class Housekeeping:
             return []
         return [(node, POOL, name) for node, name in there if name not in names]
 
+    def _leftovers(self) -> list[Volume]:
+        """What was left half made by an agent that was killed, and that nobody goes on with; the
+        mark of what is not whole goes once that is gone.
+        """
+        if not self._world.passing or self._importing():
+            return []
+        kept = {record.obj.uid for record in self._objects()}
+        found = []
+        for node, pool, name in self._world.passing:
+            half = finished(name)
+            if half and disk_uid(half) in kept:
+                continue  # whoever wants it makes it anew
+            there = half and (pool, half) in self._world.volumes(node)
+            found.append((node, pool, half if there else name))
+        return found
+
     def _unknown(self, desired: Desired) -> bool:
         """True if a manifest that does not hold may be one of an object that nobody knows."""
         records = self._book.records
@@ -243,4 +262,4 @@ class Housekeeping:
 
     def _importing(self) -> bool:
         jobs: Iterable[Job | None] = (self._engine.get(JOB, key) for key in self._book.records)
-        return any(job is not None and "ImportImage" in job.busy for job in jobs)
+        return any(job is not None and MAKING & {*job.busy} for job in jobs)

@@ -17,6 +17,7 @@ from agent.core.identity import (
     disk_volumes,
     finished,
     is_image_data,
+    is_passing,
     keeps_data,
     prefix_of,
     unfinished,
@@ -136,6 +137,8 @@ class World:
         """Names of the active pools of a node."""
         self.image_data: set[tuple[str, str]] = set()
         """(node, volume) of everything that this fleet imported."""
+        self.passing: set[tuple[str, str, str]] = set()
+        """(node, pool, volume) of what this fleet has only while something is being made."""
         self.mute: frozenset[tuple[str, str]] = frozenset()
         """(node, UUID) of the domains that cannot be read."""
         self.named: dict[str, set[str]] = {}
@@ -238,6 +241,8 @@ class World:
         else:
             volumes[pool, name] = volume
         self._state(node, pool, name)
+        if is_passing(self._fleet, name):
+            (self.passing.discard if volume is None else self.passing.add)((node, pool, name))
         if half := finished(name):
             self._state(node, pool, half)
 

@@ -287,3 +287,39 @@ def test_an_image_of_a_snapshot_has_what_the_disk_held(rig: Rig) -> None:
     rig.settle()
     assert (rig.running(), phase(rig, "golden")) == (True, "Ready")
     assert [name for name in volumes(rig) if "_copy_" in name] == []
+
+
+@pytest.mark.parametrize("moment", ["before", "middle", "after"])
+@pytest.mark.parametrize("kind", ["VirtualImage", "VirtualDisk"])
+def test_what_a_killed_agent_left_half_made_goes_where_nobody_wants_it_any_more(
+    rig: Rig, kind: str, moment: str
+) -> None:
+    taken = manifest("VirtualDiskSnapshot", "before", {"virtualDiskName": "root"})
+    rig.push({"snapshot.yaml": taken})
+    rig.settle()
+    before = volumes(rig)
+
+    def die(verb: str, phase: str) -> None:
+        if (verb, phase) == ("copy_volume", moment):
+            raise Killed
+
+    rig.host.on_effect = die
+    source = (
+        ("VirtualDisk", "root") if kind == "VirtualImage" else ("VirtualDiskSnapshot", "before")
+    )
+    rig.push({"made.yaml": of(kind, "made", *source)})
+    with pytest.raises(Killed):
+        rig.settle()
+    left = set(volumes(rig)) - set(before)
+    assert len(left) == (1 if moment == "before" else 2)
+    rig.host.on_effect = lambda _verb, _phase: None
+    rig.push({"made.yaml": None})
+    rig.start()
+    for _ in range(6):
+        rig.settle()
+        mark = [name for name in volumes(rig) if name.endswith(".unfinished")]
+        half = [name for name in volumes(rig) if name in left and name not in mark]
+        assert mark or not half  # never taken for a whole one meanwhile
+        rig.now += 8 * 86_400  # longer than anything lies in the trash
+    rig.settle()
+    assert volumes(rig) == before
