@@ -295,6 +295,9 @@ def test_what_is_uploaded_is_in_the_volume(full_rig: Rig) -> None:
     assert volume.physical == volume.capacity == len(content)
     assert host.read_volumes("gitvirt")["gitvirt", "u"] is volume
     assert full_rig.content("gitvirt", "u") == content
+    pieces: list[bytes] = []
+    assert host.read_volume("gitvirt", "u", pieces.append) is volume
+    assert b"".join(pieces) == content
     host.delete_volume("gitvirt", "u")
 
 

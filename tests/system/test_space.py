@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import uuid as uuids
+from pathlib import Path
+from random import Random
 
+from agent.core.actions import CopyVolume
 from agent.core.host import Host
+from agent.core.model import Key
 from agent.core.volumes import volume_xml
 from agent.hypervisor.host import LibvirtHost
+from agent.images.request import Reach
+from agent.reconcile.execute import Executor, Ticket
+from agent.reconcile.supply import Source
 from tests.hosts import Events
 from tests.hypervisor.rigs import domain_xml
 from tests.system.isolated import SMALL
@@ -66,3 +73,35 @@ def test_a_guest_without_space_is_paused_and_goes_on_with_some(system_host: Libv
     host.resume(uuid)
     events.until(lambda: host.read_volumes(SMALL)[SMALL, "disk"].physical > full + 2 * MIB)
     events.until(starved)  # it writes for ever
+
+
+def test_a_copy_that_fills_its_pool_is_taken_away_again(
+    system_host: LibvirtHost, tmp_path: Path
+) -> None:
+    host = system_host
+    for pool in ("gitvirt", SMALL):
+        host.ensure_pool(pool)
+    for _, name in host.read_volumes(SMALL):  # what others have left
+        host.delete_volume(SMALL, name)
+    content = Random(1).randbytes(MIB)
+    host.create_volume("gitvirt", volume_xml("below", "raw", 0))
+    below = host.upload_volume("gitvirt", "below", iter([content] * 64), 64 * MIB)
+    layered = volume_xml("top", "qcow2", 64 * MIB, below.path, "raw")
+    host.create_volume("gitvirt", layered)
+    before, free = host.read_volumes(SMALL), host.free_space(SMALL)
+    assert MIB < free < 64 * MIB
+    executor = Executor(
+        {host.name: host},
+        Source(tmp_path, 0, Reach(), lambda _news: None),
+        lambda: 1,
+        lambda: False,
+        lambda: True,
+    )
+    copy = CopyVolume(host.name, SMALL, "copy", "gitvirt", "top", 64 * MIB)
+    outcome = executor.run(Ticket(Key("VirtualDisk", "default", "disk"), 1, (copy,)))
+    assert (outcome.reason, outcome.retry) == ("NoSpace", True)
+    assert "free space in the storage pool" in outcome.message
+    assert host.read_volumes(SMALL) == before
+    assert host.free_space(SMALL) == free
+    for name in ("top", "below"):
+        host.delete_volume("gitvirt", name)

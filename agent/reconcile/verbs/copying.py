@@ -14,8 +14,8 @@ from contextlib import contextmanager
 
 from agent.core.actions import CopyVolume
 from agent.core.host import HostError, RawVolume, Reading
+from agent.core.human import size
 from agent.core.identity import unfinished
-from agent.core.quantity import format_bytes
 from agent.core.volumes import users_of, volume_xml, writers_of
 from agent.reconcile.verbs.facts import Facts
 from agent.reconcile.verbs.site import Site
@@ -111,8 +111,8 @@ def _check_space(action: CopyVolume, site: Site) -> None:
     if free < needed:
         raise HostError(
             "NoSpace",
-            f"the copy needs {format_bytes(needed)} in storage pool {action.pool}, and "
-            f"{format_bytes(free)} are free: free space in it or enlarge it",
+            f"the copy needs {size(needed)} in storage pool {action.pool}, and "
+            f"{size(free)} are free: free space in it or enlarge it",
         )
 
 
