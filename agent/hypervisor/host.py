@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import urlsplit
 
 import libvirt
 
 from agent.core.backup import Backup, Source
 from agent.core.host import GuestInfo, HostError, HostEvent, RawDomain, RawVolume, Reading
-from agent.hypervisor import backup, copying, devices, event_loop, guest, storage, verbs
-from agent.hypervisor.calls import AbandonedError, Calls
-from agent.hypervisor.connection import Link
+from agent.hypervisor import (
+    backup,
+    copying,
+    devices,
+    event_loop,
+    guest,
+    storage,
+    verbs,
+)
+from agent.hypervisor.caller import Caller
 from agent.hypervisor.deadlines import Deadlines
-from agent.hypervisor.errors import translate
 from agent.hypervisor.events import Watch
 from agent.hypervisor.node import NodeReader
 from agent.hypervisor.reading import DomainReader
 
-T = TypeVar("T")
-
 SYSTEM_POOLS = "/var/lib/libvirt"
 
 
-class LibvirtHost:
+class LibvirtHost(Caller):
     """A libvirt host by its URI; without one, as virsh chooses. Without a name it bears the one
     that libvirt knows it by.
 
@@ -47,18 +50,13 @@ class LibvirtHost:
     ) -> None:
         self._uri = uri
         self._data_home = data_home or Path("~/.local/share").expanduser()
-        self._deadlines = deadlines or Deadlines()
         self._subscribers: list[Callable[[HostEvent], None]] = []
-        self._calls = Calls()
         self._watch = Watch(self._notify)
         self._domains = DomainReader(self._watch, event_loop.drain)
         self._volumes = storage.VolumeReader()
         self._node = NodeReader(name)
-        self._link = Link(
-            uri,
-            self._watch.register,
-            lambda what: self._notify("", what),
-            self._deadlines.connect,
+        super().__init__(
+            uri, self._watch.register, lambda what: self._notify("", what), deadlines or Deadlines()
         )
         self.name = name or ""
         if later:
@@ -300,21 +298,6 @@ class LibvirtHost:
 
         return self._asked(uuid, ask)
 
-    def _asked(self, uuid: str, ask: Callable[[libvirt.virConnect], T | None]) -> T | None:
-        """What the guest agent says; None if it does not answer in time."""
-        try:
-            return self._verb(
-                f"ask the guest agent of domain {uuid}",
-                ask,
-                self._deadlines.guest,
-                ("agent", uuid),
-                "guest",
-            )
-        except HostError as error:
-            if error.reason in ("Timeout", "NotResponding"):
-                return None
-            raise
-
     def subscribe(self, callback: Callable[[HostEvent], None]) -> None:
         self._subscribers.append(callback)
 
@@ -358,37 +341,6 @@ class LibvirtHost:
         if not uri.path.endswith("/session"):
             return SYSTEM_POOLS
         return None if uri.hostname else str(self._data_home / "libvirt")
-
-    def _read(self, doing: str, call: Callable[[libvirt.virConnect], T]) -> T:
-        return self._run(doing, lambda: call(self._link.main()), self._deadlines.read)
-
-    def _verb(
-        self,
-        doing: str,
-        call: Callable[[libvirt.virConnect], T],
-        deadline: float,
-        lane: Hashable = None,
-        side: str = "verbs",
-    ) -> T:
-        try:
-            return self._run(doing, lambda: call(self._link.side(side)), deadline, lane)
-        except AbandonedError:
-            self._link.retire(side)
-            raise
-
-    def _run(
-        self,
-        doing: str,
-        call: Callable[[], T],
-        deadline: float,
-        lane: Hashable = None,
-        progress: Callable[[], object] | None = None,
-    ) -> T:
-        try:
-            return self._calls.run(doing, call, deadline, lane, progress)
-        except libvirt.libvirtError as error:
-            self._link.check()
-            raise translate(error, doing) from error
 
     def _notify(self, uuid: str, what: str) -> None:
         event = HostEvent(self.name, uuid, what)
