@@ -355,6 +355,17 @@ class MemoryHost:
             volume.capacity = max(volume.capacity, capacity)
             return self._raw_volume(pool, name)
 
+    def grow_disk(self, uuid: str, pool: str, name: str, capacity: int) -> RawVolume:
+        with self._effect("grow_disk", uuid):
+            volume, domain = self._volume(pool, name), self._get(uuid)
+            if f'"{volume.path}"' not in domain.active_xml:
+                raise HostError("DiskNotThere", f"{domain.name} does not have {volume.path} open")
+            job = self.jobs.get(uuid)
+            if "<mirror" in domain.active_xml or (job is not None and job.running):
+                raise HostError("DomainBusy", f"somebody copies a disk of {domain.name}")
+            volume.capacity = max(volume.capacity, capacity)
+            return self._raw_volume(pool, name)
+
     def begin_backup(
         self, uuid: str, of: str, sources: Sequence[Source], *, required: bool
     ) -> None:

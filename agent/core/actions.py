@@ -153,6 +153,22 @@ class ResizeVolume(Action):
 
 
 @dataclass(frozen=True)
+class GrowDisk(DomainAction):
+    """Grow a volume through just this instance, which has it open; its guest sees it at once. Not
+    done while somebody copies or merges a disk of the domain.
+    """
+
+    if_instance: str
+    pool: str
+    name: str
+    capacity: int
+
+    @property
+    def about(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
 class SnapshotSource:
     """A disk, and the volume that is to hold what it holds at one moment."""
 

@@ -283,6 +283,11 @@ class Host(Protocol):
     def resize_volume(self, pool: str, name: str, capacity: int) -> RawVolume:
         """Grow a volume that no running domain has open, and return it as it is then."""
 
+    def grow_disk(self, uuid: str, pool: str, name: str, capacity: int) -> RawVolume:
+        """Grow a volume that a running domain has open, through that domain, and return it as it is
+        then. Fails while somebody copies or merges a disk of the domain.
+        """
+
     def begin_backup(
         self, uuid: str, of: str, sources: Sequence[Source], *, required: bool
     ) -> None:

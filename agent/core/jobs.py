@@ -12,6 +12,12 @@ LONGEST_RETRY = 300.0
 
 
 @dataclass(frozen=True)
+class Failure:
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Job:
     """One object's work. `busy` while a worker has it: no other action of that object is started
     then.
@@ -31,7 +37,7 @@ class Job:
     reason: str = ""
     failed: str = ""
     """The verb that failed last; empty once anything has succeeded since."""
-    about: frozenset[str] = frozenset()
+    about: Mapping[str, Failure] = field(default_factory=dict)
     """What failed in a row, by `Action.about`, where a verb can be about one of several things."""
     attempts: int = 0
     """Failures in a row."""

@@ -124,6 +124,12 @@ MACHINE_OF: Table[Key, Key] = Table("machine-of")
 """The VM that an attachment is for, by the attachment; stated by attachments."""
 PLUGGED: Table[Key, Plugged] = Table("plugged")
 """What a VM says of its attachments, by the attachment; not stated while nobody can tell."""
+GROWS: Table[Key, int] = Table("grows")
+"""Bytes that a disk is to grow to while an instance has it open; stated by the disk."""
+GROWTH: Table[tuple[Key, Key], str] = Table("growth")
+"""Why the running instance that has a disk open does not let it grow just now, in a sentence, by
+(disk, VM); empty where it does.
+"""
 IMAGE_AT: Table[tuple[Key, Key], str] = Table("image-at")
 """The node on which a VM or a disk needs an image, by (image, whoever needs it)."""
 READ_BY: Table[Key, Key] = Table("read-by")

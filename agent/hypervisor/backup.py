@@ -143,15 +143,21 @@ def state(connection: libvirt.virConnect, uuid: str) -> Backup | None:
     if domain is None:
         return None
     try:
-        now: Json = domain.jobStats(0)
+        running = under_way(domain)
         mark = mark_of(domain.XMLDesc(0))
-        if now.get("type", libvirt.VIR_DOMAIN_JOB_NONE) != libvirt.VIR_DOMAIN_JOB_NONE:
+        if running:
             return Backup(mark, running=True)
         return _ended(domain, mark)
     except libvirt.libvirtError as error:
         if error.get_error_code() not in _NOT_RUNNING:
             raise
         return None
+
+
+def under_way(domain: libvirt.virDomain) -> bool:
+    """True while a job goes on that may take long, such as a backup, whosever it is."""
+    now: Json = domain.jobStats(0)
+    return bool(now.get("type", libvirt.VIR_DOMAIN_JOB_NONE) != libvirt.VIR_DOMAIN_JOB_NONE)
 
 
 def _ended(domain: libvirt.virDomain, mark: Mark | None) -> Backup:

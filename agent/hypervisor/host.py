@@ -15,6 +15,7 @@ from agent.hypervisor import (
     copying,
     devices,
     event_loop,
+    growing,
     guest,
     storage,
     verbs,
@@ -251,6 +252,16 @@ class LibvirtHost(Caller):
                 pool, storage.resize_volume(connection, pool, name, capacity)
             ),
             self._deadlines.storage,
+        )
+
+    def grow_disk(self, uuid: str, pool: str, name: str, capacity: int) -> RawVolume:
+        return self._verb(
+            f"grow volume {name} in storage pool {pool}",
+            lambda connection: self._volumes.read_one(
+                pool, growing.grow(connection, uuid, pool, name, capacity)
+            ),
+            self._deadlines.quick,
+            ("monitor", uuid),
         )
 
     def begin_backup(

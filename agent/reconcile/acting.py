@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from agent.core.actions import Action, DropSnapshot, ImportImage, StartDomain, TakeSnapshot
 from agent.core.facts import Decision, Engine
-from agent.core.jobs import IDLE, Job, backoff
+from agent.core.jobs import IDLE, Failure, Job, backoff
 from agent.core.known import JOB
 from agent.core.model import Key
 from agent.reconcile.book import Book
@@ -110,12 +110,12 @@ class Acting:
             self._engine.put(JOB, key, replace(job, outdated=known.outdated + 1))
         elif outcome.failed and not ticket.called_off.is_set():
             log.error("%s: %s failed: %s", key, outcome.failed, outcome.message)
-            self._fail(key, job, outcome, now)
+            self._fail(key, job, outcome, now, about=(outcome.about,))
             return
         else:
             if not outcome.failed:
                 self._done[key] = _effects(actions), now
-            well = replace(job, error="", reason="", failed="", about=frozenset(), attempts=0)
+            well = replace(job, error="", reason="", failed="", about={}, attempts=0)
             self._engine.put(JOB, key, well)
         self._again(key)
 
@@ -176,18 +176,21 @@ class Acting:
             reason="NotConverging",
             message=message,
         )
-        self._fail(key, job, outcome, now)
+        self._fail(key, job, outcome, now, about={each.about for each in decision.actions})
         return True
 
-    def _fail(self, key: Key, job: Job, outcome: Outcome, now: float) -> None:
+    def _fail(
+        self, key: Key, job: Job, outcome: Outcome, now: float, about: Collection[str]
+    ) -> None:
         attempts = job.attempts + 1
+        failure = Failure(outcome.reason, outcome.message)
         failed = replace(
             job,
             busy=(),
             error=outcome.message,
             reason=outcome.reason,
             failed=outcome.failed,
-            about=job.about | ({outcome.about} - {""}),
+            about={**job.about, **{each: failure for each in about if each}},
             attempts=attempts,
             retry=outcome.retry,
             retry_at=now + backoff(attempts, self._jitter()),

@@ -375,18 +375,18 @@ def test_a_change_that_cannot_start_costs_no_restart(on: Rig, live: bool) -> Non
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_a_larger_disk_is_resized_or_says_what_it_waits_for(on: Rig, live: bool) -> None:
+def test_a_larger_disk_grows_also_while_it_is_open(on: Rig, live: bool) -> None:
     on.push({"free.yaml": disk("free")})
     on.settle()
     new = {"free.yaml": disk("free", "2Gi"), "vm.yaml": [disk(size="2Gi"), machine()]}
     found = planned(on, new, live=live)
-    assert found.names == {"free": "change", "root": "change"}
-    assert [str(change) for change in found["free"].immediate] == [
-        "persistentVolumeClaim.size: 1Gi → 2Gi"
-    ]
+    assert found.names == {"free": "change", "root": "change", "vm": "act"}
+    for name in ("free", "root"):
+        told = [str(change) for change in found[name].immediate]
+        assert told == ["persistentVolumeClaim.size: 1Gi → 2Gi"]
     assert found["free"].actions == ["ResizeVolume"]
-    assert found["root"].actions == []
-    assert "once no running VirtualMachine has it open" in found["root"].reason
+    assert (found["root"].actions, found["root"].reason) == ([], "")
+    assert found["vm"].actions == ["GrowDisk"]
 
 
 @pytest.mark.parametrize("live", [False, True])

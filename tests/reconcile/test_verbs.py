@@ -26,6 +26,7 @@ from agent.core.actions import (
     DetachDevice,
     DropSnapshot,
     EraseVolume,
+    GrowDisk,
     ImportImage,
     ResizeVolume,
     ResumeDomain,
@@ -232,6 +233,10 @@ def copy(source: str = USED) -> CopyVolume:
     return CopyVolume(HERE, POOL, NEW, POOL, source, 1 << 20)
 
 
+def grow(instance: str, name: str = USED, capacity: int = 1 << 30) -> GrowDisk:
+    return GrowDisk(HERE, VM, instance, POOL, name, capacity)
+
+
 CASES = (
     Case(nothing, lambda host: DefineDomain(HERE, VM, over(host), definition())),
     Case(on, lambda host: DefineDomain(HERE, VM, over(host), definition(instance="three"))),
@@ -285,6 +290,11 @@ CASES = (
     Case(nothing, lambda _: ResizeVolume(HERE, POOL, USED, 1 << 30)),
     Case(nothing, lambda _: ResizeVolume(HERE, POOL, USED, 1), changes=False),
     Case(nothing, lambda _: ResizeVolume(HERE, POOL, NEW, 1), "VolumeNotFound", changes=False),
+    Case(on, lambda _: grow("one")),
+    Case(on, lambda _: grow("two"), changes=False),
+    Case(on, lambda _: grow("one", capacity=1), changes=False),
+    Case(off, lambda _: grow("one"), changes=False),
+    Case(on, lambda _: grow("one", NEW), "VolumeNotFound", changes=False),
     Case(with_seed, lambda _: DeleteSeed(HERE, POOL, SEED, VM)),
     Case(with_used_seed, lambda _: DeleteSeed(HERE, POOL, SEED, VM), "VolumeInUse", changes=False),
     Case(with_seed, lambda _: DeleteConsoleLog(HERE, POOL, SEED, VM)),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from agent.core.actions import Action, CopyVolume, CreateVolume
 from agent.core.facts import View
 from agent.core.identity import POOL, RAW
-from agent.core.known import SHARED
+from agent.core.known import SHARED, Fact
 from agent.core.model import Condition, Json, Object
 from agent.kinds.exports import DiskData, ImageData, SnapshotData
 from agent.kinds.local import Place
@@ -39,6 +40,8 @@ class Report:
     where: Location | None = None
     """Where it lies from now on, where that has changed."""
     move: Move = field(default_factory=lambda: Move({}))
+    asks: Mapping[Fact, Any] = field(default_factory=dict)
+    """What the machine is asked that has it open."""
     progress: str = ""
     wake: float | None = None
     waiting: bool = False

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from agent.core.actions import ResizeVolume
 from agent.core.facts import Decision, View
 from agent.core.host import RawVolume
 from agent.core.identity import QCOW2, RAW
 from agent.core.jobs import held
 from agent.core.known import (
     ATTACHED,
-    ELSEWHERE,
     IMAGE_AT,
     READ_BY,
     VOLUME,
@@ -27,6 +24,7 @@ from agent.kinds.exports import DiskData
 from agent.kinds.local import Place, format_in, is_block, several, unknown
 from agent.kinds.storage_class import Storage, ready, storage
 from agent.kinds.virtual_disk.beginning import BLANK, Report, beginning
+from agent.kinds.virtual_disk.growth import RESIZING, growth, in_sectors
 from agent.kinds.virtual_disk.location import (
     Location,
     belongs,
@@ -48,13 +46,6 @@ from agent.kinds.virtual_disk.volume import (
 )
 from agent.kinds.virtual_image import speed
 
-SECTOR = 512
-SLACK = 1 << 27
-"""Bytes by which an LVM volume may be larger than what was asked for: it has whole extents."""
-LOGICAL_VOLUME = (
-    "libvirt does not enlarge LVM volumes: enlarge it by hand while no machine has it open "
-    "(`lvextend`), or move the disk to another class."
-)
 UNUSED = "WaitForFirstConsumer"
 """Phase of a disk that is made once a machine refers to it."""
 _OF_ITS_NODE = frozenset(("Ready",))
@@ -114,7 +105,7 @@ def decide(disk: Object, view: View) -> Decision:
         status=status,
         actions=report.actions,
         export=report.export,
-        publish=_needs(disk, view, at) if report.export is None else {},
+        publish=_needs(disk, view, at) if report.export is None else report.asks,
         retired=(_part(left, of_disk, previous),) if left is not where else (),
         wake=report.wake,
         waiting=report.waiting,
@@ -213,9 +204,7 @@ def _provision(
         report.phase, report.progress = "Ready", "100%"
         report.export = _opened(where, view)
         _move(disk, of_disk, where, volume, view, report)
-        if report.export is not None and not report.actions:
-            if is_block(view, at.name, volume.pool):
-                of_disk = replace(of_disk, grows=False, why=LOGICAL_VOLUME)
+        if report.phase == "Ready" and not report.actions and report.where is None:
             _grow(disk, of_disk, volume, view, at, report)
     elif previous.get("phase") in PROVISIONED and not MAKING & {*job.busy}:
         # never made anew by itself: an empty disk in place of a lost one would hide the loss
@@ -241,6 +230,18 @@ def _provision(
         _create(disk, stored, view, at, report)
 
 
+def _grow(
+    disk: Object, of_disk: Storage, volume: RawVolume, view: View, at: Place, report: Report
+) -> None:
+    made = growth(disk, of_disk, volume, at.name, users(disk.key, view), view)
+    report.more.extend(made.told)
+    report.actions, report.asks = made.actions, made.asks
+    wakes = [wake for wake in (report.wake, made.wake) if wake is not None]
+    report.wake = min(wakes, default=None)
+    if made.under_way:
+        report.phase, report.waiting = RESIZING, True
+
+
 def _create(disk: Object, stored: Stored, view: View, at: Place, report: Report) -> None:
     spec = disk_spec(disk.spec)
     size = spec.get("persistentVolumeClaim", {}).get("size")
@@ -249,7 +250,7 @@ def _create(disk: Object, stored: Stored, view: View, at: Place, report: Report)
     data = beginning(disk, source, view, at, report) if source else BLANK
     if data is None:
         return
-    capacity = _in_sectors(to_bytes(size) if size is not None else data.size)
+    capacity = in_sectors(to_bytes(size) if size is not None else data.size)
     if data.cdrom:
         report.phase, report.reason = "Failed", "ProvisioningFailed"
         report.message = (
@@ -267,47 +268,3 @@ def _create(disk: Object, stored: Stored, view: View, at: Place, report: Report)
     report.phase, report.reason, report.waiting = "Provisioning", "Provisioning", True
     report.message = "The volume is about to be made."
     report.actions = (data.made(stored, at, capacity),)
-
-
-def _in_sectors(size: int) -> int:
-    """Bytes, rounded up."""
-    return -(-size // SECTOR) * SECTOR
-
-
-def _grow(
-    disk: Object, of_disk: Storage, volume: RawVolume, view: View, at: Place, report: Report
-) -> None:
-    size = disk_spec(disk.spec).get("persistentVolumeClaim", {}).get("size")
-    if size is None or to_bytes(size) == volume.capacity:
-        return
-    wanted = _in_sectors(to_bytes(size))
-    if volume.capacity - wanted > SLACK * is_block(view, at.name, volume.pool):
-        has = format_bytes(volume.capacity)
-        message = f"A disk cannot shrink: it has {has}, ask for that or more."
-        report.more.append(Condition("Resizing", "False", "NotAvailable", message))
-    if wanted <= volume.capacity:
-        return
-    if not of_disk.grows:
-        message = of_disk.why
-        report.more.append(Condition("Resizing", "False", "NotAvailable", message))
-        return
-    if any(view.read(ATTACHED, (disk.key, vm)) is not None for vm in users(disk.key, view)):
-        message = f"The disk grows to {size} once no running VirtualMachine has it open."
-        report.more.append(Condition("Resizing", "False", "NotAvailable", message))
-        return
-    moved_to = (view.read(ELSEWHERE, (disk.key, vm)) for vm in users(disk.key, view))
-    if moved := next(filter(None, moved_to), ""):
-        message = (
-            f"The disk grows to {size} once it lies on its own volume again: it lies on {moved}, "
-            "as after a snapshot taken by hand, and a guest would not see what is below that grow."
-        )
-        report.more.append(Condition("Resizing", "False", "NotAvailable", message))
-        return
-    job = view.job(disk.key)
-    if held(job, disk.generation, view.now):
-        report.more.append(Condition("Resizing", "False", "NotAvailable", job.error))
-        report.wake = job.retry_at if job.retry else None
-        return
-    report.phase, report.waiting = "Resizing", True
-    report.more.append(Condition("Resizing", "True", "InProgress"))
-    report.actions = (ResizeVolume(at.name, volume.pool, volume.name, wanted),)

@@ -18,6 +18,7 @@ from agent.core.progress import Plugged
 from agent.kinds.local import Place
 from agent.kinds.virtual_disk import overlays
 from agent.kinds.virtual_image import device_key
+from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.devices import Missing, device
 from agent.kinds.virtual_machine.files import BASE, elsewhere, lies, lying
 from agent.kinds.virtual_machine.seen import Seen
@@ -29,6 +30,7 @@ BY_FORCE = (
     f", or name the attachment in the annotation {FORCE_DETACH} of the VirtualMachine to take it "
     "away all the same."
 )
+DISK = "VirtualDisk"
 LATER = "It is attached at the next start: the running instance has no place for it."
 
 
@@ -125,6 +127,12 @@ def keys(vm: Object, memory: DomainMetadata) -> Iterator[Key]:
         yield device_key(vm.key.namespace, entry.kind, entry.device)
 
 
+def all_disks(vm: Object, memory: DomainMetadata) -> tuple[Key, ...]:
+    """The disks that a domain has, by what it remembers."""
+    beside = (key for key in keys(vm, memory) if key.kind == DISK)
+    return (*disks(vm, memory.spec), *beside)
+
+
 def running(
     wanted: tuple[Attachment, ...], active: DomainMetadata, shown: Seen
 ) -> tuple[Attachment, ...]:
@@ -175,8 +183,9 @@ def _hindrance(
         return ""
     if entry.serial in found.kept:
         return found.kept[entry.serial]
-    if job.failed and entry.serial in job.about:
-        return f"{job.error}{BY_FORCE if job.reason == MOUNTED else '.'}"
+    failure = job.about.get(entry.serial)
+    if failure is not None:
+        return f"{failure.message}{BY_FORCE if failure.reason == MOUNTED else '.'}"
     active = shown.running
     if each is not None and active is not None and active.spec and not has(shown, entry):
         return "" if can_be_plugged(machine_spec(active.spec)) else LATER

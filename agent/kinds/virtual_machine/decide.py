@@ -117,7 +117,10 @@ def _fails(job: Job, actions: tuple[Action, ...]) -> bool:
     """True if what failed last would be done again. Other deeds do not wait for its turn: a
     deadline or a forced stop acts also where the power button has failed.
     """
-    return job.failed in {action.verb for action in actions}
+    return any(
+        action.verb == job.failed and (not action.about or action.about in job.about)
+        for action in actions
+    )
 
 
 def _in_force(case: Situation, made: Intent) -> DomainMetadata:

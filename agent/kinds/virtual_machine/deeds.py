@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from agent.core.actions import (
@@ -35,6 +35,7 @@ from agent.kinds.virtual_machine import attachments, power
 from agent.kinds.virtual_machine.definition import DomainFacts, disk_xml, render
 from agent.kinds.virtual_machine.elements.disks import Disk
 from agent.kinds.virtual_machine.elements.firmware import BIOS
+from agent.kinds.virtual_machine.growth import growth
 from agent.kinds.virtual_machine.intent import Intent, can_start
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.space import resumed
@@ -58,7 +59,8 @@ class Deeds:
 def deeds(case: Situation, made: Intent, view: View) -> Deeds:
     """What is to be done now. A definition is written before what it asks for is done."""
     if made.facts is None:
-        return Deeds()  # nothing is there yet, and what it needs is not ready
+        # nothing is there yet, and what it needs is not ready; or only the definition is gone
+        return Deeds(*_in_turn(case, growth(case, view).actions))
     written = _definition(case, made, view)
     if case.running is None:
         start = (_start(case, made, view),) if made.memory.power.on else ()
@@ -76,8 +78,9 @@ def deeds(case: Situation, made: Intent, view: View) -> Deeds:
     # alone, for a guest that cannot go on may still be asked to end
     actions = (*written, *live, *plugs, *end.actions)
     actions = actions or go_on or thaw or _sweep(case, made, view)
-    wakes = [wake for wake in (end.wake, again, later, retry) if wake is not None]
-    return replace(end, actions=actions, wake=min(wakes, default=None))
+    grow, anew = _in_turn(case, growth(case, view).actions)
+    wakes = [wake for wake in (end.wake, again, later, retry, anew) if wake is not None]
+    return replace(end, actions=actions or grow, wake=min(wakes, default=None))
 
 
 def _definition(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
@@ -143,11 +146,19 @@ def _plugs(case: Situation, made: Intent, view: View) -> tuple[tuple[Action, ...
     if case.running.starting:
         return (), None  # QEMU answers nothing before it is up
     plugs = [*_attach(case, made, active, view), *_detach(case, active)]
-    failing = case.job.about if case.job.failed else frozenset()
+    return _in_turn(case, plugs)
+
+
+def _in_turn(case: Situation, actions: Sequence[Action]) -> tuple[tuple[Action, ...], float | None]:
+    """Deeds about several things without what waits for another try, and when that is due. What
+    failed last comes last, and keeps nothing else waiting.
+    """
+    failing = case.job.about
     if held(case.job, case.vm.generation, case.now) and failing:
-        left = tuple(action for action in plugs if action.about not in failing)
-        return left, case.job.retry_at if len(left) < len(plugs) else None
-    return tuple(sorted(plugs, key=lambda action: action.about in failing)), None
+        left = tuple(action for action in actions if action.about not in failing)
+        due = len(left) < len(actions) and case.job.retry
+        return left, case.job.retry_at if due else None
+    return tuple(sorted(actions, key=lambda action: action.about in failing)), None
 
 
 def _attach(

@@ -13,25 +13,24 @@ from agent.core.identity import serial
 from agent.core.known import (
     ATTACHED,
     ELSEWHERE,
+    GROWTH,
     IMAGE_AT,
     LEAVING,
     PLUGGED,
     PROGRESS,
     Fact,
 )
-from agent.core.metadata import DomainMetadata
 from agent.core.model import Key, Object
 from agent.kinds.local import Place, several
 from agent.kinds.virtual_machine import power
-from agent.kinds.virtual_machine.attachments import keys, plugged
+from agent.kinds.virtual_machine.attachments import DISK, all_disks, plugged
 from agent.kinds.virtual_machine.dependencies import disks, images
 from agent.kinds.virtual_machine.files import elsewhere
+from agent.kinds.virtual_machine.growth import growth
 from agent.kinds.virtual_machine.intent import Intent, can_start
 from agent.kinds.virtual_machine.operations import none_taken_up
 from agent.kinds.virtual_machine.seen import Seen
 from agent.kinds.virtual_machine.situation import Situation
-
-DISK = "VirtualDisk"
 
 
 def published(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
@@ -47,6 +46,8 @@ def published(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
         for each in case.attachments.asked:
             if each.key.kind != DISK:
                 facts |= IMAGE_AT.states((each.key, each.by), case.at.name)
+    for disk, hindrance in growth(case, view).told.items():
+        facts |= GROWTH.states((disk, case.vm.key), hindrance)
     plugs = plugged(case.vm, case.attachments, case.seen, case.job, view)
     facts |= {(PLUGGED, key): state for key, state in plugs.items()}
     for disk in _held(case, made):
@@ -73,7 +74,7 @@ def moved(vm: Object, shown: Seen, at: Place, view: View) -> dict[Fact, Any]:
     if not moved_disks:
         return {}
     paths = {disk.serial: disk.path for disk in moved_disks}
-    known = {disk for memory in memories for disk in _disks(vm, memory)}
+    known = {disk for memory in memories for disk in all_disks(vm, memory)}
     objects = ((disk, view.object(disk)) for disk in known)
     numbers = {disk: serial(obj.uid) for disk, obj in objects if obj is not None}
     there = {disk: paths[number] for disk, number in numbers.items() if number in paths}
@@ -87,7 +88,7 @@ def opened(vm: Object, shown: Seen) -> dict[Fact, Any]:
     running = shown.running
     if running is None or running.uid != vm.uid:
         return {}
-    there = _disks(vm, running)
+    there = all_disks(vm, running)
     leaving = set(there) - set(disks(vm, vm.spec))
     facts: dict[Fact, Any] = {(ATTACHED, (disk, vm.key)): True for disk in there}
     return facts | {(LEAVING, disk): vm.key for disk in leaving}
@@ -99,7 +100,7 @@ def _held(case: Situation, made: Intent) -> Iterator[Key]:
     """
     for memory in (case.seen.running, case.seen.memory if case.saved else None):
         if memory is not None:
-            yield from _disks(case.vm, memory)
+            yield from all_disks(case.vm, memory)
     if case.saved:
         yield from disks(case.vm, case.previous)
     if _holds(case, made):
@@ -116,9 +117,3 @@ def _holds(case: Situation, made: Intent) -> bool:
     if case.running is None:
         return made.memory.power.on
     return power.start_due(made.memory, case.running)
-
-
-def _disks(vm: Object, memory: DomainMetadata) -> tuple[Key, ...]:
-    """The disks that a domain has, by what it remembers."""
-    beside = (key for key in keys(vm, memory) if key.kind == DISK)
-    return (*disks(vm, memory.spec), *beside)

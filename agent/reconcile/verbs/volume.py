@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
-from agent.core.actions import CreateVolume, DeleteVolume, EraseVolume, ResizeVolume
+from agent.core.actions import CreateVolume, DeleteVolume, EraseVolume, GrowDisk, ResizeVolume
 from agent.core.host import HostError, RawVolume
 from agent.core.volumes import mentions, untold, users_of, volume_xml
 from agent.reconcile.verbs.facts import Facts
+from agent.reconcile.verbs.running import runs
 from agent.reconcile.verbs.site import Site
 from agent.reconcile.verbs.verb import Done, OutdatedError, Sight, Verb
 from agent.reconcile.world import VolumeRead
@@ -54,12 +55,26 @@ class Resize(Verb[ResizeVolume]):
         return is_there(site.name, grown)
 
     def simulate(self, action: ResizeVolume, facts: Facts) -> Done:
-        known = facts.volume(action.pool, action.name)
-        if known is None:
-            message = f"no volume {action.name} in storage pool {action.pool}"
-            raise HostError("VolumeNotFound", message, retry=False)
-        capacity = max(known.capacity, action.capacity)
-        return is_there(facts.name, replace(known, capacity=capacity))
+        return _grown(action, facts)
+
+
+class Grow(Verb[GrowDisk]):
+    """What is being copied is of the size that it was when that began."""
+
+    @contextmanager
+    def alone(self, action: GrowDisk, site: Site) -> Iterator[None]:
+        with site.backup(action.uuid), site.pool(action.pool):
+            yield
+
+    def stands(self, action: GrowDisk, sight: Sight) -> bool:
+        return runs(sight, action.uuid, action.if_instance)
+
+    def perform(self, action: GrowDisk, site: Site) -> Done:
+        grown = site.node.grow_disk(action.uuid, action.pool, action.name, action.capacity)
+        return is_there(site.name, grown)
+
+    def simulate(self, action: GrowDisk, facts: Facts) -> Done:
+        return _grown(action, facts)
 
 
 class Delete(Verb[DeleteVolume]):
@@ -119,6 +134,15 @@ def refuse(users: tuple[str, ...]) -> None:
     if users:
         message = f"Its volume is kept: {', '.join(users)} refers to it."
         raise HostError("VolumeInUse", message)
+
+
+def _grown(action: ResizeVolume | GrowDisk, facts: Facts) -> Done:
+    known = facts.volume(action.pool, action.name)
+    if known is None:
+        message = f"no volume {action.name} in storage pool {action.pool}"
+        raise HostError("VolumeNotFound", message, retry=False)
+    capacity = max(known.capacity, action.capacity)
+    return is_there(facts.name, replace(known, capacity=capacity))
 
 
 def is_there(node: str, volume: RawVolume) -> Done:

@@ -10,6 +10,7 @@ import pytest
 
 from agent.core import known
 from agent.core.actions import CopyVolume, CreateVolume, ImportImage, ResizeVolume
+from agent.core.annotations import DISABLED, SUSPEND
 from agent.core.facts import Decision
 from agent.core.host import RawVolume
 from agent.core.identity import POOL, disk_volume, image_volume
@@ -395,7 +396,7 @@ def test_it_never_shrinks(size: int, told: bool) -> None:
 @pytest.mark.parametrize(
     ("table", "value", "words"),
     [
-        (known.ATTACHED, True, "once no running VirtualMachine has it open"),
+        (known.ATTACHED, True, "once VirtualMachine lab/two runs, or lets go of it"),
         (known.ELSEWHERE, "/other/file", "it lies on /other/file"),
     ],
 )
@@ -407,6 +408,36 @@ def test_it_does_not_grow_below_a_machine(table: Table[Any, Any], value: Json, w
     shown = condition(found, "Resizing")
     assert (shown.status, shown.reason) == ("False", "NotAvailable")
     assert words in shown.message
+
+
+OPEN: Mapping[Fact, Any] = {
+    **THERE,
+    (known.USERS, KEY): (ONE, TWO),
+    (known.ATTACHED, (KEY, TWO)): True,
+}
+
+
+def test_an_open_disk_asks_its_machine_and_says_how_far_it_is() -> None:
+    asks = {(known.GROWS, KEY): 2 * GIB}
+    asking = decided(decide, disk("2Gi"), OPEN)
+    assert (asking.publish, asking.waiting) == (asks, False)
+    grows = decided(decide, disk("2Gi"), {**OPEN, (known.GROWTH, (KEY, TWO)): ""})
+    assert (grows.publish, grows.actions) == (asks, ())
+    assert (said(grows)["phase"], grows.waiting, grows.ok) == ("Resizing", True, True)
+    assert condition(grows, "Resizing") == Condition("Resizing", "True", "InProgress")
+    waits = decided(decide, disk("2Gi"), {**OPEN, (known.GROWTH, (KEY, TWO)): "Busy."})
+    assert (waits.publish, said(waits)["phase"], waits.waiting) == (asks, "Ready", False)
+    assert condition(waits, "Resizing") == Condition("Resizing", "False", "NotAvailable", "Busy.")
+
+
+@pytest.mark.parametrize("size", [None, "1Gi", "512Mi"])
+def test_an_open_disk_that_is_large_enough_asks_for_nothing(size: Json) -> None:
+    assert decided(decide, disk(size), OPEN).publish == {}
+
+
+def test_a_suspended_disk_asks_for_nothing() -> None:
+    still = made(KEY, {"persistentVolumeClaim": {"size": "2Gi"}}, **{SUSPEND: DISABLED})
+    assert decided(decide, still, OPEN).publish == {}
 
 
 @pytest.mark.parametrize("retry", [True, False])
