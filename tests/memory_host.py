@@ -284,10 +284,12 @@ class MemoryHost:
             self._pool(pool).setdefault(name, volume)
             return self._raw_volume(pool, name)
 
-    def upload_volume(self, pool: str, name: str, chunks: Iterator[bytes], size: int) -> RawVolume:
+    def upload_volume(
+        self, pool: str, name: str, chunks: Iterator[bytes], size: int, offset: int = 0
+    ) -> RawVolume:
         with self._effect("upload_volume", f"{pool}/{name}"):
             volume = self._volume(pool, name)
-            content = b""
+            content = volume.content[:offset]
             for chunk in chunks:
                 content += chunk
                 volume.content = content[:size]

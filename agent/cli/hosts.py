@@ -23,6 +23,13 @@ def pools(settings: Settings) -> Pools:
     return Pools.of(settings.pools)
 
 
+def opened_one(settings: Settings, name: str) -> Host:
+    """One of them, by its name in `addresses`. HostError if it cannot be reached."""
+    from agent.hypervisor.host import LibvirtHost  # loads libvirt, which other commands need not
+
+    return LibvirtHost(name or None, addresses(settings)[name] or None, data_home=data_home())
+
+
 def opened(settings: Settings, *, later: bool = False) -> dict[str, Host]:
     """All hosts by name, in their order; whoever asked closes them. Those that the settings name
     need not be there: with `later` they are not even waited for. HostError of one that has no name.

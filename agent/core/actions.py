@@ -138,6 +138,16 @@ class DeleteConsoleLog(DeleteVolume):
 
 
 @dataclass(frozen=True)
+class DiscardUpload(Action):
+    """Delete what somebody has uploaded, or a part of it. Not done if anything on the host refers
+    to it by then.
+    """
+
+    pool: str
+    name: str
+
+
+@dataclass(frozen=True)
 class EraseVolume(Action):
     """Delete a volume for good. Not done if anything on the host refers to it by then."""
 

@@ -82,6 +82,8 @@ class Decision:
     """True if nothing of a deleted object is left: it leaves the ledger."""
     waiting: bool = False
     """True while something under way will go on by itself; `run --once` waits for it."""
+    expects: bool = False
+    """True while somebody may upload its data: no event tells of that, so nodes are looked at."""
     ok: bool = True
     """False while the object is not as its manifest wants it."""
 

@@ -253,8 +253,12 @@ class Host(Protocol):
     def create_volume(self, pool: str, xml: str) -> RawVolume:
         """Create a volume. Fine if one of that name is there already: that one is returned."""
 
-    def upload_volume(self, pool: str, name: str, chunks: Iterator[bytes], size: int) -> RawVolume:
-        """Write a volume's whole content, `size` bytes in all, and return it as it is then."""
+    def upload_volume(
+        self, pool: str, name: str, chunks: Iterator[bytes], size: int, offset: int = 0
+    ) -> RawVolume:
+        """Write a volume's content, `size` bytes in all, and return it as it is then. What is there
+        before `offset` stays, and is not among the chunks.
+        """
 
     def read_volume(self, pool: str, name: str, take: Callable[[bytes], None]) -> RawVolume:
         """Hand a volume's whole content over, piece by piece, as its file has it. Whatever `take`

@@ -7,6 +7,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from agent.core.model import Json, Key
 
@@ -17,6 +18,12 @@ UID_LENGTH = 36
 QCOW2, RAW = "qcow2", "raw"
 _DISK = re.compile(r"(\.[1-9][0-9]*)?\.(qcow2|raw)\Z")
 """What the names of disks' volumes end with."""
+_WHOLE = ".whole"
+_UPLOAD = re.compile(
+    r"(?P<fleet>[-a-z0-9]+)_upload_(?P<uid>[-0-9a-f]{36})_(?P<size>[0-9]{1,16})_"
+    r"(?P<digest>[0-9a-f]{64})(?P<whole>\.whole)?",
+    re.ASCII,
+)
 _IMAGE = re.compile(r"[0-9a-f]{64}\.(qcow2|raw|iso)")
 
 
@@ -169,6 +176,37 @@ def seed_prefix(fleet: str, uid: str) -> str:
 
 def seed_volume(fleet: str, uid: str, digest: str) -> str:
     return f"{seed_prefix(fleet, uid)}{digest}.iso"
+
+
+def upload_volume(fleet: str, uid: str, size: int, digest: str) -> str:
+    """What somebody uploads for an object: a file of so many bytes with that SHA-256. A part of
+    another file has another name.
+    """
+    return f"{fleet}_upload_{uid}_{size}_{digest}"
+
+
+def whole_upload(name: str) -> str:
+    """The volume, empty, that is made once the one of that name is whole."""
+    return f"{name}{_WHOLE}"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What the name of a volume says that somebody uploads, or has uploaded."""
+
+    uid: str
+    size: int
+    digest: str
+    whole: bool
+    """True for the mark of a whole one."""
+
+
+def upload(fleet: str, name: str) -> Upload | None:
+    """None for all other names."""
+    found = _UPLOAD.fullmatch(name)
+    if found is None or found["fleet"] != fleet:
+        return None
+    return Upload(found["uid"], int(found["size"]), found["digest"], bool(found["whole"]))
 
 
 def console_log(fleet: str, uid: str) -> str:

@@ -115,3 +115,21 @@ class VolumeSource(ImageSource):
 def object_identity(words: str) -> Json:
     """Of the data of an object, also while nobody can tell where that is."""
     return "object", words
+
+
+@dataclass(frozen=True)
+class UploadSource(ImageSource):
+    """A file that somebody has uploaded into a volume of a node, whole: of `size` bytes, with the
+    SHA-256 `digest`. `checksums`: as of downloads, those that the manifest gives.
+    """
+
+    node: str
+    pool: str
+    volume: str
+    size: int
+    digest: str
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def identity(self) -> Json:
+        return "upload", self.digest, dict(self.checksums)

@@ -100,7 +100,9 @@ VOLUME_AT: Table[tuple[str, str], tuple[str, ...]] = Table("volume-at")
 DISK_VOLUMES: Table[str, tuple[tuple[str, str], ...]] = Table("disk-volumes")
 """Volumes of a disk, or of a disk's snapshot, as (pool, volume), on whatever node, by its uid."""
 VOLUMES_OF: Table[tuple[str, str], tuple[str, ...]] = Table("volumes-of")
-"""Seeds and console logs of a VM, by (node, uid of the VM)."""
+"""Seeds and console logs of a VM, and what is uploaded for an image or a disk, by (node, uid of the
+object).
+"""
 OVERLAYS: Table[tuple[str, str], tuple[str, ...]] = Table("overlays")
 """Volumes that somebody has based on a disk, by (node, path of the disk)."""
 DOMAIN: Table[tuple[str, str], RawDomain] = Table("domain")

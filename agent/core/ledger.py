@@ -40,14 +40,15 @@ class Record:
 
     @property
     def identity(self) -> str:
-        """What has to be known of an object before anything is made of it: its uid, the node that
-        it belongs to where there are several, the volume of a disk where that is not the one that
-        its uid says, and the one that it is about to have.
+        """What has to be known of an object before anything is made of it, or what it was made from
+        is taken away: its uid, the node that it belongs to where there are several, the volume of a
+        disk where that is not the one that its uid says, the one that it is about to have, and the
+        digest of an image's data.
         """
         volume, move = self.status.get(VOLUME, {}), self.status.get(MOVE, {})
         going = () if "endTimestamp" in move else (move.get("pool", ""), move.get("targetPVC", ""))
         where = (self.status.get(HOME, ""), volume.get("pool", ""), volume.get("name", ""), *going)
-        return " ".join(filter(None, (self.obj.uid, *where)))
+        return " ".join(filter(None, (self.obj.uid, *where, self.status.get("digest", ""))))
 
 
 def path_of(catalogue: Catalogue, key: Key) -> str:

@@ -182,12 +182,14 @@ class LibvirtHost(Caller):
             self._deadlines.storage,
         )
 
-    def upload_volume(self, pool: str, name: str, chunks: Iterator[bytes], size: int) -> RawVolume:
+    def upload_volume(
+        self, pool: str, name: str, chunks: Iterator[bytes], size: int, offset: int = 0
+    ) -> RawVolume:
         sent = [0]
 
         def upload() -> RawVolume:
             with self._link.fresh() as connection:
-                volume = storage.upload(connection, pool, name, chunks, size, sent)
+                volume = storage.upload(connection, pool, name, chunks, size, sent, offset)
                 return self._volumes.read_one(pool, volume)
 
         return self._run(

@@ -255,15 +255,16 @@ def upload(
     chunks: Iterator[bytes],
     size: int,
     sent: list[int],
+    offset: int = 0,
 ) -> libvirt.virStorageVol:
-    """Send all chunks. `sent[0]` grows as libvirt takes them. Whatever goes wrong ends the stream,
-    so that the file stays short.
+    """Send all chunks, from `offset` on. `sent[0]` grows as libvirt takes them. Whatever goes wrong
+    ends the stream, so that the file stays short.
     """
     volume = get_volume(connection, pool_name, name)
     stream = connection.newStream(0)
-    volume.upload(stream, 0, size, 0)
+    volume.upload(stream, offset, size - offset, 0)
     try:
-        _send_all(stream, name, chunks, size, sent)
+        _send_all(stream, name, chunks, size - offset, sent)
         stream.finish()
     except BaseException:
         with contextlib.suppress(libvirt.libvirtError):

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from agent.core.image_sources import ContainerSource, HttpSource
 from agent.images.convert import CONVERTED, to_qcow2
-from agent.images.download import PATIENCE, Downloaded, Patience, Progress, download
-from agent.images.errors import ImageError
+from agent.images.download import PATIENCE, Downloaded, Patience, Progress, download, verify
+from agent.images.errors import CancelledError, ImageError
 from agent.images.inspect import ImageFile, inspect
 from agent.images.registry import pull
 from agent.images.request import Reach
-from agent.images.spool import new_file, sha256_of
+from agent.images.spool import Sink, check_limit, check_space, new_file, sha256_of
 from agent.images.unpack import unpack
 
-__all__ = ["ImageError", "Prepared", "Reach", "fetch"]
+__all__ = ["ImageError", "Prepared", "Reach", "fetch", "receive"]
 
 
 @dataclass(frozen=True)
@@ -55,25 +55,31 @@ def fetch(
     ImageError, and whatever happens leaves no file but the result's; while the program is `ending`
     also a part that the next one can go on with.
     """
-    made: list[Path] = []
+    bring: Callable[..., Downloaded] = (
+        partial(download, source, ending=ending)
+        if isinstance(source, HttpSource)
+        else partial(pull, source)
+    )
+    downloaded = bring(
+        spool,
+        progress=progress,
+        cancelled=cancelled,
+        limit=limit,
+        reach=reach,
+        trouble=trouble,
+        patience=patience,
+    )
+    return _made_ready(downloaded, spool, cancelled, limit)
+
+
+def _made_ready(
+    fetched: Downloaded, spool: Path, cancelled: Callable[[], bool], limit: int
+) -> Prepared:
+    """Takes the file over, and leaves none but the result's."""
+    made: list[Path] = [fetched.path]
     kept: Path | None = None
     try:
-        bring: Callable[..., Downloaded] = (
-            partial(download, source, ending=ending)
-            if isinstance(source, HttpSource)
-            else partial(pull, source)
-        )
-        downloaded = bring(
-            spool,
-            progress=progress,
-            cancelled=cancelled,
-            limit=limit,
-            reach=reach,
-            trouble=trouble,
-            patience=patience,
-        )
-        made.append(downloaded.path)
-        path, digest = downloaded.path, downloaded.digest
+        path, digest = fetched.path, fetched.digest
         unpacked = unpack(path, spool, cancelled=cancelled, limit=limit)
         if unpacked is not None:
             made.append(unpacked.path)
@@ -90,7 +96,43 @@ def fetch(
             if leftover != kept:
                 leftover.unlink(missing_ok=True)
     sizes = image.virtual_size, image.stored_size
-    return Prepared(path, image.format, *sizes, digest, downloaded.resolved)
+    return Prepared(path, image.format, *sizes, digest, fetched.resolved)
+
+
+def receive(
+    name: str,
+    hand_over: Callable[[Callable[[bytes], None]], object],
+    spool: Path,
+    *,
+    size: int,
+    digest: str,
+    checksums: Mapping[str, str],
+    progress: Progress,
+    cancelled: Callable[[], bool],
+    limit: int,
+) -> Prepared:
+    """The same for a file that somebody hands over, piece by piece: of `size` bytes, with the
+    SHA-256 `digest`, and with the `checksums` of a manifest.
+    """
+    check_limit(size, limit)
+    check_space(spool, size)
+    expected = {algorithm.lower(): value.lower() for algorithm, value in checksums.items()}
+    with Sink(spool, limit, {*expected, "sha256"}) as sink:
+
+        def take(piece: bytes) -> None:
+            if cancelled():
+                raise CancelledError
+            sink.write(piece)
+            progress(sink.size, size)
+
+        hand_over(take)
+        found = sink.hashes["sha256"].hexdigest()
+        if (sink.size, found) != (size, digest):
+            what = f"{sink.size} bytes with the SHA-256 {found}"
+            message = f"{name} is damaged: it has {what}, and {size} bytes with {digest} were sent"
+            raise ImageError("ChecksumMismatch", message, retry=False)
+        verify(name, sink, expected)
+    return _made_ready(Downloaded(sink.path, sink.size, digest), spool, cancelled, limit)
 
 
 def _converted(

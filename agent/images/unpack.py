@@ -34,6 +34,10 @@ MAGIC = {
 }
 
 
+PEEK = 64 * 1024
+"""Bytes of the content that tell what it is."""
+
+
 @dataclass(frozen=True)
 class Unpacked:
     """A new file in the spool that the caller owns. `digest` is its SHA-256 in hex."""
@@ -46,6 +50,25 @@ class Unpacked:
 def compression(head: bytes) -> str | None:
     """xz, gzip, zstd, bzip2, or None if the first bytes are of none of them."""
     return next((name for magic, name in MAGIC.items() if head.startswith(magic)), None)
+
+
+def compressed(path: Path) -> bool:
+    with path.open("rb") as packed:
+        return compression(packed.read(8)) is not None
+
+
+def peek(path: Path) -> bytes:
+    """The beginning of what a compressed file holds. ImageError if it cannot be unpacked."""
+    head = b""
+    with path.open("rb") as packed:
+        kind = compression(packed.read(8)) or ""
+        packed.seek(0)
+        with intelligible("the image", kind):
+            for chunk in chunks(packed, kind, "the image"):
+                head += chunk
+                if len(head) >= PEEK:
+                    break
+    return head[:PEEK]
 
 
 def unpack(

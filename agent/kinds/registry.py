@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Set
 from agent.core.facts import Decide
 from agent.core.ledger import Record
 from agent.core.manifests import Checks
-from agent.core.model import Json, Key, Manifest
+from agent.core.model import Json, Key, Manifest, Object
 from agent.core.schema import Catalogue
 from agent.kinds import (
     module_config,
@@ -25,6 +25,7 @@ from agent.kinds import (
     virtual_machine_operation,
     virtual_machine_snapshot,
 )
+from agent.kinds.content import at
 from agent.kinds.notes import noted
 from agent.kinds.record import KindRecord
 from agent.kinds.suspension import suspendable
@@ -81,6 +82,11 @@ def farewell(entry: Record, staying: Set[Key]) -> str:
 def lies(fleet: str, entry: Record) -> tuple[tuple[str, str], ...]:
     """Pool and name of each volume that an object's own data is in, whether it is there or not."""
     return tuple(RECORDS[entry.obj.key.kind].lies(fleet, entry))
+
+
+def from_upload(obj: Object) -> bool:
+    """True for an object that somebody uploads the data of."""
+    return obj.key.kind in IMPORTING and at(obj.spec, "dataSource", "type") == "Upload"
 
 
 def needed(fleet: str, records: Iterable[Record]) -> frozenset[str] | None:

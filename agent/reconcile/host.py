@@ -23,6 +23,7 @@ from agent.reconcile.world import (
     Part,
     ReadFailed,
     SpaceRead,
+    UploadsRead,
     World,
     wants_guest,
 )
@@ -36,12 +37,18 @@ STARTING = 1.0
 """Seconds until a domain that starts up is read again: libvirt tells of no start that fails."""
 
 
+UPLOADS_EVERY = 5.0
+"""Seconds between two looks for uploads, while an object waits for one: no event tells of them."""
 SPACE_EVERY = 10.0
 """Seconds between two looks for space, while a guest waits for some: no event tells of it."""
 SOON = 10.0
 """Seconds for which a host may be out of reach before anything is said of what is on it: a libvirtd
 that restarts is back sooner.
 """
+
+
+_PARTS = {SpaceRead: Part.SPACE, UploadsRead: Part.UPLOADS}
+"""What is read by itself and gives rise to nothing more."""
 
 
 class HostSide:
@@ -79,6 +86,10 @@ class HostSide:
         """UUIDs of domains that wait for space."""
         self._space_at = 0.0
         """When the free space is to be read again, as long as somebody waits for some."""
+        self._expecting = False
+        """True while an object waits for an upload."""
+        self._uploads_at = 0.0
+        """When uploads are to be looked for again, as long as that is so."""
         self._guests = Guests()
         host.subscribe(post)
 
@@ -135,6 +146,9 @@ class HostSide:
         if self._starved and now >= self._space_at:
             self._space_at = now + SPACE_EVERY
             self._lanes.reads(self._read_space())
+        if self._expecting and self.read and now >= self._uploads_at:
+            self._uploads_at = now + UPLOADS_EVERY
+            self._lanes.reads(self._read_uploads())
         for uuid in self._guests.pop_due(now):
             self._lanes.guests(self._ask_guest(uuid))
 
@@ -161,14 +175,20 @@ class HostSide:
         elif isinstance(news, GuestRead) and news.info is not None:
             self._mistakes.pop(Part.GUEST, None)
             self._guests.answered(news.uuid, news.info, now)
-        elif isinstance(news, SpaceRead):
-            self._mistakes.pop(Part.SPACE, None)
+        elif (part := _PARTS.get(type(news))) is not None:
+            self._mistakes.pop(part, None)
+
+    def expect(self, *, uploads: bool) -> None:
+        """Whether uploads are to be looked for."""
+        self._expecting = uploads
 
     def due(self, now: float) -> float:
         """When something is to be asked or told of it."""
         due = [now + FULL_READ_EVERY if self._reading else self._read_at, self._guests.due]
         if self._starved:
             due.append(self._space_at)
+        if self._expecting and self.read:
+            due.append(self._uploads_at)
         if self._away_since is not None and not self.away(now):
             due.append(self._away_since + SOON)
         return min(*due, *self._starting.values())
@@ -231,6 +251,16 @@ class HostSide:
                 return None  # it is asked again
 
         return reported(self._post, read, self._failed(Part.SPACE))
+
+    def _read_uploads(self) -> Task:
+        def read() -> UploadsRead | None:
+            try:
+                return UploadsRead(self.name, POOL, self._host.read_volumes(POOL))
+            except HostError as error:
+                log.debug("node %s: %s", self.name, error)
+                return None  # it is asked again
+
+        return reported(self._post, read, self._failed(Part.UPLOADS))
 
     def _look_at(self, uuid: str, now: float) -> None:
         """What a read of this domain gives rise to."""

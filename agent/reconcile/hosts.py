@@ -126,6 +126,11 @@ class Hosts:
         if (side := self._sides.get(event.node)) is not None:
             side.happened(event, now)
 
+    def expect(self, *, uploads: bool) -> None:
+        """Whether an object waits for an upload, on whatever node."""
+        for side in self._sides.values():
+            side.expect(uploads=uploads)
+
     def ask(self, now: float) -> None:
         """Start the reads that are due, and tell of nodes that are away."""
         for name, side in self._sides.items():

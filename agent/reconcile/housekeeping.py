@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from agent.core.actions import EraseVolume
+from agent.core.actions import DiscardUpload, EraseVolume
 from agent.core.facts import Engine
 from agent.core.identity import POOL, disk_uid, finished
 from agent.core.jobs import Job
@@ -17,11 +17,12 @@ from agent.core.ledger import Record
 from agent.core.model import Desired, Key
 from agent.core.nodes import HOME
 from agent.core.volumes import users_of
-from agent.kinds.registry import IMPORTING, lies, needed, outlived
+from agent.kinds.registry import IMPORTING, from_upload, lies, needed, outlived
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
 from agent.reconcile.hosts import Hosts
 from agent.reconcile.news import Lanes, Post, reported
+from agent.reconcile.uploads import Uploads
 from agent.reconcile.verbs import lane
 from agent.reconcile.world import World
 
@@ -75,6 +76,7 @@ class Housekeeping:
         self._executor, self._lanes, self._post = executor, lanes, post
         self._fleet, self._retention = fleet, retention
         self._times = _Times()
+        self._uploads = Uploads(fleet)
         self._withdrawn: frozenset[Key] = frozenset()
         self._erased: dict[Volume, str] = {}
         """Uid of the trash entry that each volume under way belongs to."""
@@ -102,6 +104,7 @@ class Housekeeping:
         if now >= self._times.images:
             self._times.images = now + EVERY
             self._images(desired, now)
+            self._discard(desired, now)
 
     def finished(self, now: float) -> tuple[frozenset[Key], frozenset[Key]]:
         """Operations whose files may go, none if those were just tried; and others that ended."""
@@ -195,15 +198,33 @@ class Housekeeping:
         volumes = (volume for node in seen for volume in self._world.volumes(node).values())
         return tuple(sorted({*users_of(name, domains, volumes)}))
 
-    def _erase(self, volume: Volume) -> None:
+    def _erase(
+        self, volume: Volume, verb: type[EraseVolume] | type[DiscardUpload] = EraseVolume
+    ) -> None:
         if volume in self.busy:
             return
         self.busy.add(volume)
         node, pool, name = volume
         key = Key(VOLUME, node, f"{pool}/{name}")
-        ticket = Ticket(key, 0, (EraseVolume(node, pool, name),))  # pragma: no mutate: it has none
+        ticket = Ticket(key, 0, (verb(node, pool, name),))  # pragma: no mutate: it has none
         work = reported(self._post, lambda: self._executor.run(ticket), ticket.failed)
         lane(ticket.actions, self._lanes.at(node))(work)
+
+    # -- uploads -------------------------------------------------------------------------------
+
+    def _discard(self, desired: Desired, now: float) -> None:
+        """What no object wants, or nobody has gone on with for long."""
+        if not self._world.uploads or not desired.complete or self._unknown(desired):
+            return
+        there = {
+            (node, name): self._world.volumes(node).get((POOL, name))
+            for node, name in self._world.uploads
+            if self._hosts.reachable(node)
+        }
+        wanted = (each.obj.uid for each in self._book.records.values() if from_upload(each.obj))
+        for node, name in self._uploads.due(there, wanted, now):
+            if (node, POOL, name) not in self._times.retry:
+                self._erase((node, POOL, name), DiscardUpload)
 
     # -- image data --------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from agent.reconcile.plans.branches import BranchPlans
 from agent.reconcile.plans.open_branches import OpenBranches, Surveyed
 from agent.reconcile.plans.process import Planned, plan_branch
 from agent.reconcile.repository import RepositorySide
+from agent.reconcile.standing import Standing
 from agent.reconcile.status_branch import Ledger, StatusBranch
 from agent.reconcile.summary import Summary
 from agent.reconcile.telling import Telling
@@ -136,8 +137,7 @@ class Reconciler:
         self._deferred = False
         """True while there is something to write that can wait a moment."""
         self._applied: Mapping[str, Json] = {}
-        self._waiting: set[Key] = set()
-        self._wrong: set[Key] = set()
+        self._standing = Standing()
 
     # -- from outside, from any thread ---------------------------------------------------------
 
@@ -166,6 +166,7 @@ class Reconciler:
         if self._repository.leading:
             self._accept(now)
             decided = self._decide(now)
+            self._hosts.expect(uploads=bool(self._standing.expecting))
             self._acting.act(now)
             self._clear_away(now)
             self._plan_branches(now)
@@ -231,8 +232,7 @@ class Reconciler:
             self._book.load(news.ledger)
             self._engine.forget()  # their reports went with the old ledger
             self._acting.forget()
-            self._waiting.clear()
-            self._wrong.clear()
+            self._standing.clear()
             self._writing.forget()
             self._applied = self._applied or news.ledger.agent.get("applied", {})
             self._loaded, self._accepted = True, False
@@ -278,9 +278,8 @@ class Reconciler:
         decision = self._engine.decisions.get(key)
         gone = decision is None or decision.gone
         self._acting.decided(key, None if gone else decision)
+        self._standing.decided(key, None if gone else decision)
         if decision is None or gone:
-            self._waiting.discard(key)
-            self._wrong.discard(key)
             if (record := self._book.records.get(key)) is not None:
                 self._belongings.orphaned(record, now)
                 self._book.remove(key, now, at_once=self._belongings.outlived(record))
@@ -288,8 +287,6 @@ class Reconciler:
             return
         if decision.makes or decision.drops:
             self._belongings.decided(key, decision, now)
-        (self._waiting.add if decision.waiting else self._waiting.discard)(key)
-        (self._wrong.discard if decision.ok else self._wrong.add)(key)
         if decision.status is not None:
             self._book.report(key, decision.status, now, decision.retired)
 
@@ -376,8 +373,8 @@ class Reconciler:
         return Summary(
             revision=str(repository.attempted.get("revision", "")),
             problems=(*book.problems, *book.held),
-            waiting=tuple(sorted(self._waiting)),
-            wrong=tuple(sorted(self._wrong)),
+            waiting=tuple(sorted(self._standing.waiting)),
+            wrong=tuple(sorted(self._standing.wrong)),
             busy=len(self._acting.busy) + len(self._housekeeping.busy),
             unsaved=len(book.outbox) + repository.pushing,
             synced=self._accepted and not repository.syncing and not repository.wanted,

@@ -21,6 +21,7 @@ from agent.core.identity import (
     keeps_data,
     prefix_of,
     unfinished,
+    upload,
 )
 from agent.core.known import (
     DISK_VOLUMES,
@@ -91,6 +92,14 @@ class SpaceRead(Observation):
 
 
 @dataclass(frozen=True)
+class UploadsRead(Observation):
+    node: str
+    pool: str
+    volumes: Mapping[tuple[str, str], RawVolume]
+    """By pool and name; those that are no uploads say nothing."""
+
+
+@dataclass(frozen=True)
 class NodeLost(Observation):
     node: str
     message: str
@@ -102,6 +111,7 @@ class Part(Enum):
     DOMAIN = "a domain"
     SPACE = "its free space"
     GUEST = "a guest agent's answer"
+    UPLOADS = "what is uploaded to it"
 
 
 @dataclass(frozen=True)
@@ -113,7 +123,7 @@ class ReadFailed(Observation):
     message: str
 
 
-Detail = DomainRead | VolumeRead | GuestRead | SpaceRead | NodeLost | ReadFailed
+Detail = DomainRead | VolumeRead | GuestRead | SpaceRead | UploadsRead | NodeLost | ReadFailed
 """All but a full read."""
 
 
@@ -139,6 +149,8 @@ class World:
         """(node, volume) of everything that this fleet imported."""
         self.passing: set[tuple[str, str, str]] = set()
         """(node, pool, volume) of what this fleet has only while something is being made."""
+        self.uploads: set[tuple[str, str]] = set()
+        """(node, volume) of all that was uploaded, and of its marks."""
         self.mute: frozenset[tuple[str, str]] = frozenset()
         """(node, UUID) of the domains that cannot be read."""
         self.named: dict[str, set[str]] = {}
@@ -157,6 +169,8 @@ class World:
             case SpaceRead():
                 for pool, free in seen.free.items():
                     self._engine.put(FREE, (seen.node, pool), free)
+            case UploadsRead():
+                self._uploaded(seen)
             case NodeLost():
                 pass  # what was read of it stays known
 
@@ -193,6 +207,15 @@ class World:
                 self._volume(node, pool, name, None)
         for (pool, name), volume in reading.volumes.items():
             self._volume(node, pool, name, volume)
+
+    def _uploaded(self, seen: UploadsRead) -> None:
+        """What else lies in the pool may have changed since by a deed of the agent's own."""
+        for node, name in list(self.uploads):
+            if node == seen.node and (seen.pool, name) not in seen.volumes:
+                self._volume(node, seen.pool, name, None)
+        for (pool, name), volume in seen.volumes.items():
+            if upload(self._fleet, name) is not None:
+                self._volume(seen.node, pool, name, volume)
 
     def _domain(self, number: int, node: str, uuid: str, raw: RawDomain | None) -> None:
         key = (node, uuid)
@@ -268,6 +291,8 @@ class World:
             return  # nothing else of ours lies there
         if is_image_data(self._fleet, name):
             (self.image_data.add if there else self.image_data.discard)((node, name))
+        if upload(self._fleet, name) is not None:
+            (self.uploads.add if there else self.uploads.discard)((node, name))
         if owner := self._owner(name):
             self._amend(VOLUMES_OF, (node, owner), name, there=there)
 
@@ -291,10 +316,12 @@ class World:
             self.named[prefix] = names
 
     def _owner(self, name: str) -> str:
-        """Uid of the VM whose seed or console log a volume is; empty for all others."""
+        """Uid of the VM whose seed or console log a volume is, or of whatever it was uploaded for;
+        empty for all others.
+        """
         fleet, _, rest = name.partition("_")
         what, _, rest = rest.partition("_")
-        if fleet != self._fleet or what not in ("seed", "console"):
+        if fleet != self._fleet or what not in ("seed", "console", "upload"):
             return ""
         return rest.split("_")[0].split(".")[0]
 

@@ -633,8 +633,6 @@ def test_fields_without_effect_are_named() -> None:
         ("VirtualMachine", {"usbDevices": []}, "spec.usbDevices"),
         ("VirtualMachine", {"gpus": []}, "spec.gpus"),
         ("VirtualMachine", {"virtualMachineIPAddressName": "a"}, "spec.virtualMachineIPAddressName"),
-        ("VirtualDisk", {"dataSource": {"type": "Upload"}}, "spec.dataSource.type"),
-        ("VirtualImage", {"dataSource": {"type": "Upload"}}, "spec.dataSource.type"),
         ("VirtualMachineOperation", {"type": "Evict"}, "spec.type"),
         ("VirtualMachineOperation", {"type": "Clone"}, "spec.type"),
         ("ModuleConfig", {"settings": {"logLevel": "debug"}}, "spec.settings.logLevel"),

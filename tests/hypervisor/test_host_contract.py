@@ -328,6 +328,29 @@ def test_an_upload_that_ends_early_is_seen_by_its_size(
     host.delete_volume("gitvirt", "u")
 
 
+def test_an_upload_goes_on_behind_what_is_there(full_rig: Rig) -> None:
+    host = full_rig.host
+    host.ensure_pool("gitvirt")
+    host.create_volume("gitvirt", volume_xml("u", "raw", 0))
+    content = bytes(range(256)) * 2000
+
+    def cut() -> Iterator[bytes]:
+        yield content[:1000]
+        raise ConnectionError
+
+    with pytest.raises((HostError, ConnectionError)):
+        host.upload_volume("gitvirt", "u", cut(), len(content))
+    there = host.read_volumes("gitvirt")["gitvirt", "u"].physical
+    assert there == 1000
+    volume = host.upload_volume("gitvirt", "u", iter([content[there:]]), len(content), there)
+    assert volume.physical == len(content)
+    assert full_rig.content("gitvirt", "u") == content
+    with pytest.raises(HostError) as raised:
+        host.upload_volume("gitvirt", "u", iter([b"12"]), len(content) + 1, len(content))
+    assert raised.value.reason == "UploadTooLong"
+    host.delete_volume("gitvirt", "u")
+
+
 def test_an_upload_longer_than_announced_is_refused(full_rig: Rig) -> None:
     host = full_rig.host
     host.ensure_pool("gitvirt")

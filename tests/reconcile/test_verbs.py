@@ -24,6 +24,7 @@ from agent.core.actions import (
     DeleteVolume,
     DestroyDomain,
     DetachDevice,
+    DiscardUpload,
     DropSnapshot,
     EraseVolume,
     GrowDisk,
@@ -41,7 +42,7 @@ from agent.core.actions import (
 )
 from agent.core.backup import Mark
 from agent.core.facts import Engine
-from agent.core.host import HostError, RawDomain, RawVolume, version
+from agent.core.host import HostError, RawDomain, RawVolume, Reading, version
 from agent.core.identity import POOL, unfinished
 from agent.core.image_sources import HttpSource
 from agent.core.metadata import DomainMetadata, Power, to_xml
@@ -300,6 +301,9 @@ CASES = (
     Case(with_seed, lambda _: DeleteConsoleLog(HERE, POOL, SEED, VM)),
     Case(nothing, lambda _: DeleteConsoleLog(HERE, POOL, SEED, VM), changes=False),
     Case(nothing, lambda _: EraseVolume(HERE, POOL, USED)),
+    Case(nothing, lambda _: DiscardUpload(HERE, POOL, USED)),
+    Case(nothing, lambda _: DiscardUpload(HERE, POOL, NEW), changes=False),
+    Case(off, lambda _: DiscardUpload(HERE, POOL, USED), "VolumeInUse", changes=False),
     Case(off, lambda _: EraseVolume(HERE, POOL, USED), "VolumeInUse", changes=False),
     Case(with_overlay, lambda _: EraseVolume(HERE, POOL, USED), "VolumeInUse", changes=False),
     Case(on, lambda _: take(VM, "one")),
@@ -464,6 +468,10 @@ class LookedAt(MemoryHost):
         self.log.append("looked")
         return super().read_domain(uuid)
 
+    def read(self, pools: frozenset[str]) -> Reading:
+        self.log.append("looked")
+        return super().read(pools)
+
     def read_bases(self) -> dict[str, str]:
         self.log.append("looked")
         return dict(super().read_bases())
@@ -475,6 +483,7 @@ class LookedAt(MemoryHost):
         (beside, StartDomain(HERE, VM, beside=((HERE, OTHER, "older"),))),
         (with_seed, DeleteSeed(HERE, POOL, SEED, VM)),
         (nothing, EraseVolume(HERE, POOL, USED)),
+        (nothing, DiscardUpload(HERE, POOL, USED)),
         (nothing, CreateVolume(HERE, POOL, NEW, 1)),
         (nothing, ResizeVolume(HERE, POOL, USED, 1 << 30)),
         (nothing, seed()),
@@ -510,7 +519,7 @@ def test_nothing_is_waited_for_between_the_last_look_and_the_deed(
     waited = max(at for at, each in enumerate(log) if each == "waited")
     held = log[waited + 1 : deeds]
     assert "allowed" in held
-    if isinstance(action, (StartDomain, DeleteVolume, EraseVolume)):
+    if isinstance(action, (StartDomain, DeleteVolume, DiscardUpload, EraseVolume)):
         assert "looked" in held
         assert log.index("looked") > waited
     assert "let go" not in held

@@ -45,6 +45,9 @@ class Report:
     progress: str = ""
     wake: float | None = None
     waiting: bool = False
+    expects: bool = False
+    """True while somebody is to upload its data, by `command`."""
+    command: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,5 +145,6 @@ def _import(
         return _on_image(state.data, _shared(view))
     report.phase = state.phase if state.data is None else "Provisioning"
     report.reason, report.message = state.reason, state.message
-    report.actions = (state.action,) if state.action else ()
+    report.actions = (state.action,) if state.action else state.clears
+    report.expects, report.command = state.expects, came_from.command if state.expects else ""
     return None

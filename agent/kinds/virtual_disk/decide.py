@@ -44,7 +44,7 @@ from agent.kinds.virtual_disk.volume import (
     present,
     recorded,
 )
-from agent.kinds.virtual_image import speed
+from agent.kinds.virtual_image import clearing, speed
 
 UNUSED = "WaitForFirstConsumer"
 """Phase of a disk that is made once a machine refers to it."""
@@ -87,6 +87,7 @@ def decide(disk: Object, view: View) -> Decision:
         "attachedToVirtualMachines": attached,
         "target": {"persistentVolumeClaimName": volume.name} if volume else {},
         "import": report.facts,
+        **({"uploadCommand": report.command} if report.command else {}),
         CLASS: report.move.its_class or of_disk.name,
         MOVE: report.move.state,
         **_lies(disk, where, view, chosen=chosen or report.phase in PROVISIONED),
@@ -109,6 +110,7 @@ def decide(disk: Object, view: View) -> Decision:
         retired=(_part(left, of_disk, previous),) if left is not where else (),
         wake=report.wake,
         waiting=report.waiting,
+        expects=report.expects,
         ok=report.export is not None or report.phase == UNUSED,
     )
 
@@ -206,6 +208,7 @@ def _provision(
         _move(disk, of_disk, where, volume, view, report)
         if report.phase == "Ready" and not report.actions and report.where is None:
             _grow(disk, of_disk, volume, view, at, report)
+        _clear(disk, view, report)
     elif previous.get("phase") in PROVISIONED and not MAKING & {*job.busy}:
         # never made anew by itself: an empty disk in place of a lost one would hide the loss
         report.phase, report.reason = "PVCLost", "PVCLost"
@@ -240,6 +243,13 @@ def _grow(
     report.wake = min(wakes, default=None)
     if made.under_way:
         report.phase, report.waiting = RESIZING, True
+
+
+def _clear(disk: Object, view: View, report: Report) -> None:
+    """A disk that has its volume needs nothing any more that was uploaded for it."""
+    if not report.actions and disk_spec(disk.spec).get("dataSource", {}).get("type") == "Upload":
+        report.actions, again = clearing(disk, view)
+        report.wake = report.wake or again
 
 
 def _create(disk: Object, stored: Stored, view: View, at: Place, report: Report) -> None:

@@ -6,6 +6,7 @@ from agent.kinds.virtual_image.data import LOST, needed, needed_as, volumes
 from agent.kinds.virtual_image.decide import decide
 from agent.kinds.virtual_image.source import imported, speed
 from agent.kinds.virtual_image.sources import origin
+from agent.kinds.virtual_image.sources.upload import clearing
 from agent.kinds.virtual_image.spec import Container, Http, device_key
 from agent.kinds.virtual_image.validation import CHECKS
 
@@ -16,6 +17,7 @@ __all__ = [
     "Container",
     "Http",
     "ImageData",
+    "clearing",
     "device_key",
     "imported",
     "needed_as",

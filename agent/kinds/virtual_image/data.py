@@ -12,7 +12,7 @@ from agent.kinds.virtual_image.spec import image_spec
 _UNKNOWN = ("", "Pending", "Provisioning")
 _COPYING = ("Provisioning",)
 """What waits for another object has no data of its own, and may wait for ever."""
-LOST = ("PVCLost", "Failed", "Pending", "Provisioning")
+LOST = ("PVCLost", "ImageLost", "Failed", "Pending", "Provisioning", "WaitForUserUpload")
 """Phases of disks and images without a volume."""
 
 

@@ -13,7 +13,7 @@ from agent.core.model import Condition, Key, Object
 from agent.kinds.local import NOT_READY, Place, missing, places, several, unknown
 from agent.kinds.protection import kept
 from agent.kinds.storage_class import ready, storage
-from agent.kinds.virtual_image.source import Imported, imported, speed
+from agent.kinds.virtual_image.source import LOST, Imported, imported, speed
 from agent.kinds.virtual_image.sources import Origin, origin
 from agent.kinds.virtual_image.spec import image_spec
 
@@ -52,11 +52,12 @@ def decide(image: Object, view: View) -> Decision:
     status["conditions"] += ready(its_class, "StorageClassNotFound")
     return Decision(
         status=status,
-        actions=(state.action,) if state.action else (),
+        actions=(state.action,) if state.action else state.clears,
         export=state.data,
         publish=_reads(image.key, source, view),
         wake=state.wake,
         waiting=state.waiting,
+        expects=state.expects,
         ok=state.data is not None,
     )
 
@@ -106,6 +107,9 @@ def _status(state: Imported, source: Origin, *, in_use: bool) -> dict[str, Any]:
                 "unpackedBytes": str(facts["unpackedBytes"]),
             },
         }
+    if state.expects:
+        status["uploadCommand"] = source.command
+        status["phase"] = LOST if state.reason == LOST else state.phase
     if facts.get("resolvedImage"):
         status["resolvedImage"] = facts["resolvedImage"]
     status["conditions"] = [

@@ -15,7 +15,7 @@ from agent.core.known import VOLUME, VOLUME_AT
 from agent.core.model import Json, Object
 from agent.kinds.exports import ImageData
 from agent.kinds.local import Place, away, place
-from agent.kinds.virtual_image.sources import Origin
+from agent.kinds.virtual_image.sources import Origin, upload
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,24 @@ class Imported:
     waiting: bool = False
     begun: bool = True
     """False while something is lacking that has to come first."""
+    expects: bool = False
+    """True while somebody is to upload it."""
+    clears: tuple[Action, ...] = ()
+    """What takes away what was uploaded: it is stored, or no use."""
 
     @property
     def phase(self) -> str:
         if self.data is not None:
             return "Ready"
+        if self.expects:
+            return upload.WAITS
         if self.failed:
             return "Failed"
         return "Provisioning" if self.begun else "Pending"
 
 
+LOST = "ImageLost"
+GONE = "The data is gone from the host, and nothing else has it: upload it again by `{}`."
 SPREADING = "The data is being copied from another node."
 AGAIN = "The download fails and is tried again: {}"
 FACTS = ("digest", "format", "storedBytes", "unpackedBytes", "resolvedImage")
@@ -59,6 +67,43 @@ def imported(
     not say from which. `wanted` are the nodes that need the data, at least one; all get the same.
     A node has it from another one where one has it.
     """
+    state = _imported(obj, origin, known, view, wanted)
+    return _uploaded(obj, origin, state, view) if origin.command else state
+
+
+def _uploaded(obj: Object, origin: Origin, state: Imported, view: View) -> Imported:
+    """What becomes of a file that is uploaded: one that is no use is told, and another one is
+    waited for.
+    """
+    if state.data is None and origin.source is None:
+        lost = bool(state.facts.get("digest")) and origin.reason != upload.REFUSED
+        reason, message = (LOST, GONE.format(origin.command)) if lost else ("", "")
+        return replace(
+            state,
+            expects=True,
+            reason=reason or state.reason,
+            message=message or state.message,
+            progress=origin.progress,
+            wake=origin.wake,
+        )
+    stored = state.data is not None and state.action is None
+    if not stored and not state.failed:
+        return state
+    clears, again = upload.clearing(obj, view)
+    state = replace(state, clears=clears, wake=again)
+    if stored:
+        return state
+    message = upload.refused(state.message, origin.command)
+    return replace(state, failed=False, expects=True, reason=upload.REFUSED, message=message)
+
+
+def _imported(
+    obj: Object,
+    origin: Origin,
+    known: Mapping[str, Json],
+    view: View,
+    wanted: Sequence[Place],
+) -> Imported:
     job = view.job(obj.key)
     mark = origin.mark
     facts = dict(known) if known.get("source", mark) == mark else {}

@@ -6,8 +6,14 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from agent.core.image_sources import ContainerSource, HttpSource, ImageSource, VolumeSource
-from agent.reconcile.sources import http, volume
+from agent.core.image_sources import (
+    ContainerSource,
+    HttpSource,
+    ImageSource,
+    UploadSource,
+    VolumeSource,
+)
+from agent.reconcile.sources import http, upload, volume
 from agent.reconcile.sources.errand import Errand
 from agent.reconcile.verbs.site import Image
 
@@ -16,6 +22,7 @@ __all__ = ["BRINGS", "Errand", "brought"]
 BRINGS: Mapping[type[ImageSource], Callable[[Any, Errand], AbstractContextManager[Image]]] = {
     HttpSource: http.brought,
     ContainerSource: http.brought,
+    UploadSource: upload.brought,
     VolumeSource: volume.brought,
 }
 

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
-from agent.core.actions import CreateVolume, DeleteVolume, EraseVolume, GrowDisk, ResizeVolume
+from agent.core.actions import (
+    CreateVolume,
+    DeleteVolume,
+    DiscardUpload,
+    EraseVolume,
+    GrowDisk,
+    ResizeVolume,
+)
 from agent.core.host import HostError, RawVolume
 from agent.core.volumes import mentions, untold, users_of, volume_xml
 from agent.reconcile.verbs.facts import Facts
@@ -102,6 +109,28 @@ class Delete(Verb[DeleteVolume]):
         return _is_gone(facts.name, action)
 
 
+class Discard(Verb[DiscardUpload]):
+    """Nobody has any reason to refer to it; but who does keeps it."""
+
+    queues = True
+
+    def alone(self, action: DiscardUpload, site: Site) -> AbstractContextManager[object]:
+        return site.pool(action.pool)
+
+    def stands(self, action: DiscardUpload, sight: Sight) -> bool:
+        for node in sight.sharing(action.pool):
+            seen = node.read(frozenset({action.pool}))
+            refuse(users_of(action.name, seen.domains.values(), seen.volumes.values()))
+        return True
+
+    def perform(self, action: DiscardUpload, site: Site) -> Done:
+        site.node.delete_volume(action.pool, action.name)
+        return _is_gone(site.name, action)
+
+    def simulate(self, action: DiscardUpload, facts: Facts) -> Done:
+        return _is_gone(facts.name, action)
+
+
 class Erase(Verb[EraseVolume]):
     """Nothing that any node shows may refer to it, or be based on it."""
 
@@ -149,5 +178,5 @@ def is_there(node: str, volume: RawVolume) -> Done:
     return Done((VolumeRead(node, volume.pool, volume.name, volume),))
 
 
-def _is_gone(node: str, action: DeleteVolume | EraseVolume) -> Done:
+def _is_gone(node: str, action: DeleteVolume | DiscardUpload | EraseVolume) -> Done:
     return Done((VolumeRead(node, action.pool, action.name, None),))

@@ -158,13 +158,6 @@ def test_a_disk_waits_for_its_image(key: Key, under_way: bool) -> None:
     assert found.actions == ()
 
 
-def test_another_source_is_not_supported_yet() -> None:
-    found = decided(decide, disk("1Gi", dataSource={"type": "Upload"}), READY)
-    assert found.actions == ()
-    assert ready(found).reason == "ProvisioningNotStarted"
-    assert "are not supported" in ready(found).message
-
-
 SNAPSHOT = Key("VirtualDiskSnapshot", "lab", "image")
 OF_SNAPSHOT: dict[str, Json] = {
     "type": "ObjectRef",

@@ -201,13 +201,6 @@ def test_a_class_of_storage_that_is_missing_is_told() -> None:
     assert "StorageClassReady" not in types(decided(decide, IMAGE, READY))
 
 
-def test_another_source_is_not_supported_yet() -> None:
-    image = made(KEY, {"dataSource": {"type": "Upload"}})
-    found = decided(decide, image, READY)
-    assert (found.actions, found.ok, said(found)["phase"]) == ((), False, "Pending")
-    assert "type Upload are not supported here yet" in ready(found).message
-
-
 def test_while_no_host_can_be_reached_what_was_known_stays() -> None:
     assert decided(decide, IMAGE, before(UNREAD)) == Decision()
     found = decided(decide, IMAGE, UNREAD)

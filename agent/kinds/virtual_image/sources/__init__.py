@@ -9,25 +9,27 @@ from typing import Any
 
 from agent.core.facts import View
 from agent.core.model import Object
-from agent.kinds.virtual_image.sources import container_image, http, object_ref
+from agent.kinds.virtual_image.sources import container_image, http, object_ref, upload
 from agent.kinds.virtual_image.sources.coming import NOT_STARTED, Origin
 
 __all__ = ["NOT_STARTED", "Origin", "origin"]
-
-NOT_SUPPORTED = "Image sources of type {} are not supported here yet."
 
 _ORIGINS: Mapping[str, Callable[[Object, Any, View], Origin]] = {
     "HTTP": http.origin,
     "ContainerImage": container_image.origin,
     "ObjectRef": object_ref.origin,
+    "Upload": upload.origin,
 }
 """By the type; each is told the object and the part of its dataSource that is named after it."""
-_PARTS = {"HTTP": "http", "ContainerImage": "containerImage", "ObjectRef": "objectRef"}
+_PARTS = {
+    "HTTP": "http",
+    "ContainerImage": "containerImage",
+    "ObjectRef": "objectRef",
+    "Upload": "upload",
+}
 
 
 def origin(obj: Object, source: Mapping[str, Any], view: View) -> Origin:
     """`source` is a dataSource as accepted."""
-    found = _ORIGINS.get(source["type"])
-    if found is None:
-        return Origin(lacking=NOT_SUPPORTED.format(source["type"]))
-    return found(obj, source.get(_PARTS.get(source["type"], "upload"), {}), view)
+    kind = source["type"]
+    return _ORIGINS[kind](obj, source.get(_PARTS[kind], {}), view)

@@ -39,6 +39,12 @@ class Origin:
     """Nodes that have what it is made of; empty where it makes no difference."""
     gone: str = ""
     """As `ImageSource.mark`, while there is no source: what was brought before still counts."""
+    command: str = ""
+    """What people run to upload its data; empty where nobody can."""
+    progress: str = ""
+    """How much of an upload is there."""
+    wake: float | None = None
+    """Seconds since the epoch at which this may change by itself."""
     reads: Key | None = None
     """The disk that nobody may write to while it is copied."""
 
