@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from tests.gitrepo.git import bare
 from tests.hosts import reaping, remove_domains
 from tests.rig import STATUS, disk, machine, manifest
 
-ROUNDS = 3
+ROUNDS = 4
 DATA = 1 << 30
 """Bytes that the disk holds."""
 CHUNK = 1 << 20
@@ -44,8 +45,12 @@ def snapshot() -> Iterator[Figure]:
             domain = up(virsh, host)
             ours, theirs = [], []
             for number in range(ROUNDS):
-                theirs.append(by_hand(domain, host, number))
-                ours.append(taken(repository, number))
+                for first in (number % 2, 1 - number % 2):  # neither is always behind the other
+                    os.sync()  # what the one has written is not the other's to wait for
+                    if first:
+                        ours.append(taken(repository, number))
+                    else:
+                        theirs.append(by_hand(domain, host, number))
                 commit(repository, {f"{number}.yaml": None})
                 for pool, name in list(host.read_volumes(POOL)):
                     if "snapshot" in name or "by-hand" in name:
