@@ -9,6 +9,7 @@ import pytest
 from agent.core.host import GuestInfo, HostError
 from agent.core.identity import POOL
 from tests.memory_host import Killed
+from tests.plans import planned
 from tests.product.test_attachments import attachment
 from tests.rig import Rig, condition, disk, machine, manifest
 
@@ -308,3 +309,22 @@ def test_an_effect_fails_once(rig: Rig, phase: str, policy: str) -> None:
         assert not any(volume.endswith("unfinished") for volume in kept(rig))
     assert ready == 11
     assert rig.running() is (policy == "AlwaysOn")
+
+
+def test_a_plan_leaves_what_nobody_has_a_manifest_of(up: Rig) -> None:
+    up.push({"snap.yaml": snapshot()})
+    up.settle()
+    assert planned(up).report.items == []
+    up.push({"more.yaml": disk("more")})
+    assert {item.key.name for item in planned(up).report.items} == {"more"}
+
+
+def test_a_plan_says_what_becomes_of_a_snapshot(up: Rig) -> None:
+    up.push({"snap.yaml": snapshot()})
+    (item,) = planned(up).report.items
+    assert (item.key.kind, item.operation) == ("VirtualMachineSnapshot", "create")
+    up.settle()
+    up.push({"snap.yaml": None})
+    (item,) = planned(up).report.items
+    assert (item.key.kind, item.operation) == ("VirtualMachineSnapshot", "delete")
+    assert "trash" in item.reason

@@ -6,8 +6,12 @@ import uuid as uuids
 from pathlib import Path
 from random import Random
 
+import libvirt
+
+from agent.core import backup
 from agent.core.actions import CopyVolume
 from agent.core.host import Host
+from agent.core.identity import POOL
 from agent.core.model import Key
 from agent.core.volumes import volume_xml
 from agent.hypervisor.host import LibvirtHost
@@ -16,9 +20,11 @@ from agent.reconcile.execute import Executor, Ticket
 from agent.reconcile.supply import Source
 from tests.hosts import Events
 from tests.hypervisor.rigs import domain_xml
+from tests.system.conftest import _uri
 from tests.system.isolated import SMALL
 
 MIB = 1 << 20
+SERIAL = "0123456789abcdef"
 WRITER = (
     bytes.fromhex(
         "31c0 8ed8"  # xor ax, ax; mov ds, ax
@@ -33,18 +39,19 @@ WRITER = (
 """A boot sector that writes to its second disk for ever."""
 
 
-def make(host: Host) -> str:
-    """A machine that boots the writer, on an empty disk of 64 MiB. Its UUID."""
+def make(host: Host, pool: str = SMALL, size: int = 64 * MIB) -> str:
+    """A machine that boots the writer, on an empty disk. Its UUID."""
     devices = ""
     for name, target, kind in (("boot", "sda", "raw"), ("disk", "sdb", "qcow2")):
-        volume = host.create_volume(SMALL, volume_xml(name, kind, 0 if kind == "raw" else 64 * MIB))
+        volume = host.create_volume(pool, volume_xml(name, kind, 0 if kind == "raw" else size))
         devices += f"""
           <disk type="file" device="disk">
             <driver name="qemu" type="{kind}"/>
             <source file="{volume.path}"/>
             <target dev="{target}" bus="sata"/>
+            <serial>{SERIAL if target == "sdb" else "boot"}</serial>
           </disk>"""
-    host.upload_volume(SMALL, "boot", iter([WRITER.ljust(MIB, b"\0")]), MIB)
+    host.upload_volume(pool, "boot", iter([WRITER.ljust(MIB, b"\0")]), MIB)
     uuid = str(uuids.uuid4())
     host.define(domain_xml("writer", uuid, devices=devices))
     return uuid
@@ -105,3 +112,38 @@ def test_a_copy_that_fills_its_pool_is_taken_away_again(
     assert host.free_space(SMALL) == free
     for name in ("top", "below"):
         host.delete_volume("gitvirt", name)
+
+
+def test_a_backup_without_space_ends_and_its_guest_goes_on(
+    system_host: LibvirtHost, system_root: Path
+) -> None:
+    """The guest writes all the time, also to what is not copied yet: that is copied first."""
+    host, events = system_host, Events(system_host)
+    for pool in (POOL, SMALL):
+        host.ensure_pool(pool)
+        for _, name in list(host.read_volumes(pool)):
+            host.delete_volume(pool, name)
+    uuid = make(host, POOL, 256 * MIB)
+    source = host.read_volumes(POOL)[POOL, "disk"].path
+    target = host.create_volume(SMALL, volume_xml("copy", "qcow2", 256 * MIB)).path
+    host.start(uuid)
+    events.until(lambda: host.read_volumes(POOL)[POOL, "disk"].physical > 64 * MIB)
+    wanted = backup.Source(SERIAL, source, target, "qcow2")
+    host.begin_backup(uuid, "snap", [wanted], required=False)
+    seen = host.await_backup(uuid, 120)
+    assert seen is not None
+    assert (seen.running, seen.succeeded) == (False, False)
+    assert "No space left" in seen.error
+    host.end_backup(uuid, "snap")
+    host.delete_volume(SMALL, "copy")
+    host.resume(uuid)  # as the agent does where a write of the guest's had to wait
+    raw = host.read_domain(uuid)
+    assert raw is not None
+    assert raw.state == "running"
+    connection = libvirt.open(_uri(system_root))
+    try:
+        domain = connection.lookupByUUIDString(uuid)
+        before = domain.blockStats("sdb")[2]
+        events.until(lambda: domain.blockStats("sdb")[2] > before)
+    finally:
+        connection.close()

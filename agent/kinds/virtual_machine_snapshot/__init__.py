@@ -3,8 +3,8 @@ VirtualDiskSnapshot of its own, and where the manifests stand that the machine w
 """
 
 from agent.kinds.record import KindRecord
-from agent.kinds.virtual_machine_snapshot.decide import decide
+from agent.kinds.virtual_machine_snapshot.decide import decide, farewell
 
 __all__ = ["RECORD"]
 
-RECORD = KindRecord(decide=lambda _: decide)
+RECORD = KindRecord(decide=lambda _: decide, farewell=farewell)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from agent.core.facts import Decision, View
 from agent.core.identity import made_uid, unfinished
 from agent.core.jobs import held
 from agent.core.known import READ_BY, VOLUME_AT, Fact
+from agent.core.ledger import Record
 from agent.core.model import Condition, Json, Key, Manifest, Object
 from agent.core.nodes import HOME
 from agent.kinds.local import nodes, several
@@ -77,6 +78,11 @@ def decide(snapshot: Object, view: View) -> Decision:
     if _whole(parts, view) and not view.job(snapshot.key).busy:
         return _ready(snapshot, vm, parts, previous, view)
     return _take(snapshot, vm, parts, view)
+
+
+def farewell(record: Record, staying: Set[Key]) -> str:
+    """What becomes of one that is deleted."""
+    return "goes to the trash with the snapshots of its disks" if SECRET in record.status else ""
 
 
 def _machine(snapshot: Object) -> Key:
