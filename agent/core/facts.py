@@ -47,6 +47,22 @@ MAX_ROUNDS = 20
 
 
 @dataclass(frozen=True)
+class Renewal:
+    """One object goes to the trash with its data, as if it had been deleted, and another one of its
+    name stands in its place, which its data is yet to be made for.
+    """
+
+    key: Key
+    before: str
+    """Its uid until now: it is renewed once."""
+    uid: str
+    status: Mapping[str, Json]
+    """What the new one begins with: written down before anything is made."""
+    told: str
+    """What becomes of it, in a sentence, for plans."""
+
+
+@dataclass(frozen=True)
 class Decision:
     """What is to be done about one object, and what to say of it."""
 
@@ -78,6 +94,8 @@ class Decision:
     """Objects that are to be there for this one, and belong to it."""
     drops: frozenset[Key] = frozenset()
     """Those of them that are not to be there any more."""
+    renews: tuple[Renewal, ...] = ()
+    """Objects that begin anew, with other data than they had."""
     gone: bool = False
     """True if nothing of a deleted object is left: it leaves the ledger."""
     waiting: bool = False

@@ -120,6 +120,8 @@ GUEST: Table[tuple[str, str], GuestInfo] = Table("guest")
 
 PROGRESS: Table[str, Progress] = Table("progress")
 """How far an operation is, by its uid."""
+MAINTENANCE: Table[str, bool] = Table("maintenance")
+"""True where a VM is off and stays off for an operation, by the operation's uid."""
 ATTACHED: Table[tuple[Key, Key], bool] = Table("attached")
 """True where an instance has a disk open or the next one will, by (disk, VM)."""
 MACHINE_OF: Table[Key, Key] = Table("machine-of")
@@ -140,3 +142,10 @@ LEAVING: Table[Key, Key] = Table("leaving")
 """The VM that has a disk still open and does not want it any more."""
 ELSEWHERE: Table[tuple[Key, Key], str] = Table("elsewhere")
 """The file that a disk lies on where that is not its own volume, by (disk, VM)."""
+
+# -- what decisions about operations state -------------------------------------------------------
+
+RESTORE: Table[str, bool] = Table("restore")
+"""Of an operation that gives disks their earlier data, by its uid: False from when it may begin,
+True once all of them are made.
+"""

@@ -30,15 +30,17 @@ class Recorded:
 
     uid: str
     type: str
-    """Start, Stop, Restart, and the agent's own Automatic (pending changes) and Reboot (a guest's
-    reboot).
+    """Start, Stop, Restart, Restore, and the agent's own Automatic (pending changes) and Reboot (a
+    guest's reboot).
     """
     force: bool
     target: str
-    """The instance to end; for Start the next instance."""
+    """The instance to end; for Start the next instance; empty for what found the VM off."""
     at: int
     """Seconds since the epoch."""
     cancelled: bool = False
+    done: bool = False
+    """Of a Restore: its disks are made. Until then the machine stays off."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def to_xml(metadata: DomainMetadata) -> str:
         for name in ("uid", "type", "target"):
             item.set(name, getattr(entry, name))
         item.set("at", str(entry.at))
-        for flag in ("force", "cancelled"):
+        for flag in ("force", "cancelled", "done"):
             if getattr(entry, flag):
                 item.set(flag, "yes")
     return etree.tostring(root, encoding="unicode")
@@ -169,6 +171,7 @@ def from_element(element: etree._Element) -> DomainMetadata | None:
                     target=_attribute(item, "target"),
                     at=int(_attribute(item, "at")),
                     cancelled=item.get("cancelled") == "yes",
+                    done=item.get("done") == "yes",
                 )
                 for item in every(element, _TAG + "operation")
             ),

@@ -32,11 +32,24 @@ class Belongings:
                 uid = made_uid(owner.obj.uid, manifest.key)
                 source, created = owner.obj.source, timestamp(now)
                 made = Object(manifest, uid, 1, created, source, owner=named)
-                self._book.keep(made, now)
+                self._book.keep(made)
             elif known.obj.owner == named and known.obj.deleted:
-                self._book.keep(replace(known.obj, deleted=""), now)
+                self._book.keep(replace(known.obj, deleted=""))
         for other in sorted(decision.drops):
             self._drop(self._book.records.get(other), named, now)
+
+    def renewed(self, decision: Decision | None, now: float) -> None:
+        """Have objects begin anew."""
+        for renewal in decision.renews if decision is not None else ():
+            record = self._book.records.get(renewal.key)
+            if record is None or record.obj.uid != renewal.before:
+                continue
+            self._book.remove(renewal.key, now)
+            generation = record.obj.generation + 1  # what is decided of it next is news
+            obj = replace(
+                record.obj, uid=renewal.uid, generation=generation, created=timestamp(now)
+            )
+            self._book.keep(obj, renewal.status)
 
     def orphaned(self, gone: Record, now: float) -> None:
         """Whoever goes takes along what is left of its own."""
@@ -61,4 +74,4 @@ class Belongings:
 
     def _drop(self, record: Record | None, owner: Owner, now: float) -> None:
         if record is not None and record.obj.owner == owner and not record.obj.deleted:
-            self._book.keep(replace(record.obj, deleted=timestamp(now)), now)
+            self._book.keep(replace(record.obj, deleted=timestamp(now)))

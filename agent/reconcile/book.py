@@ -342,14 +342,17 @@ class Book:
         self._engine.put(JOB, key, None)
         self._taken.pop(key, None)
 
-    def keep(self, obj: Object, now: float) -> None:
-        """Take in what the agent makes by itself, with what the trash has of it."""
+    def keep(self, obj: Object, begins: Mapping[str, Json] = {}) -> None:
+        """Take in what the agent makes by itself: with the status that it `begins` with, else with
+        what the trash has of it.
+        """
         kind = self._catalogue.kinds[obj.key.kind]
-        back = None if obj.key in self.records else self._restorable(kind, obj.manifest)
+        new = obj.key not in self.records and not begins
+        back = self._restorable(kind, obj.manifest) if new else None
         if back is not None:
             self.trash.remove(back.obj.uid)
             obj = replace(obj, uid=back.obj.uid, created=back.obj.created)
-        self._change(obj, back.status if back else {})
+        self._change(obj, back.status if back else begins)
         self._state_indexes()
 
     def remove(self, key: Key, now: float, *, at_once: bool = False) -> None:

@@ -45,7 +45,8 @@ class Trash:
         }
         said = _status(record, DELETED, "InTrash", "" if at_once else KEPT, now)
         pruned = {PRUNED: True} if at_once else {}
-        self._change(replace(record, status={**lasting, **said, **pruned}))
+        obj = replace(record.obj, deleted=record.obj.deleted or timestamp(now))
+        self._change(replace(record, obj=obj, status={**lasting, **said, **pruned}))
 
     def retire(self, record: Record, left: Mapping[str, Json], now: float) -> None:
         """Take in what an object has left that goes on elsewhere: it comes back to no manifest."""

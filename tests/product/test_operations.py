@@ -173,10 +173,9 @@ def test_stopped_machines_are_neither_stopped_nor_restarted(off: Rig, kind: str)
     assert off.verbs() == []
 
 
-@pytest.mark.parametrize("kind", ["Evict", "Migrate", "Restore", "Clone"])
+@pytest.mark.parametrize("kind", ["Evict", "Migrate", "Clone"])
 def test_types_that_are_not_supported_say_so(on: Rig, kind: str) -> None:
     specs: dict[str, dict[str, Any]] = {
-        "Restore": {"restore": {"mode": "Strict", "virtualMachineSnapshotName": "s"}},
         "Clone": {"clone": {"mode": "Strict", "customization": {"namePrefix": "x-"}}},
     }
     ask(on, "op", kind, **specs.get(kind, {}))

@@ -105,9 +105,9 @@ def beginning(
     disk: Object, source: DiskSource, view: View, at: Place, report: Report
 ) -> Beginning | None:
     """What is there to start from; None with the reason in the report."""
-    if source["type"] != "ObjectRef":
+    key = made_from(disk, source)
+    if key is None:
         return _import(disk, source, view, at, report)
-    key = made_from(disk)
     data = view.export(ImageData, key) or view.export(SnapshotData, key)
     if data is not None and at.name in data.paths:
         return _on_image(data, _shared(view)) if isinstance(data, ImageData) else _copy_of(data)

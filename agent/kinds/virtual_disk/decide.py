@@ -17,7 +17,7 @@ from agent.core.known import (
     Fact,
 )
 from agent.core.ledger import MOVE
-from agent.core.model import Condition, Json, Object
+from agent.core.model import Condition, Json, Key, Object
 from agent.core.nodes import HOME
 from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.exports import DiskData
@@ -30,6 +30,7 @@ from agent.kinds.virtual_disk.location import (
     belongs,
     image_of,
     location,
+    source_of,
 )
 from agent.kinds.virtual_disk.moving import MIGRATING, move
 from agent.kinds.virtual_disk.spec import disk_spec
@@ -38,7 +39,9 @@ from agent.kinds.virtual_disk.volume import (
     CLASS,
     MAKING,
     PROVISIONED,
+    RESTORED,
     Stored,
+    begun,
     first,
     its_class,
     present,
@@ -90,6 +93,7 @@ def decide(disk: Object, view: View) -> Decision:
         **({"uploadCommand": report.command} if report.command else {}),
         CLASS: report.move.its_class or of_disk.name,
         MOVE: report.move.state,
+        **begun(previous),
         **_lies(disk, where, view, chosen=chosen or report.phase in PROVISIONED),
         **belongs(view, at, chosen=chosen),
         "conditions": [
@@ -190,8 +194,10 @@ def _move(
 
 
 def _needs(disk: Object, view: View, at: Place | None) -> dict[Fact, Any]:
-    """Where the image has to be that it is made from."""
-    key = image_of(disk)
+    """Where the image has to be that it is made from, and the snapshot that it goes back to."""
+    if snapshot := view.previous(disk.key).get(RESTORED):
+        return READ_BY.states(Key("VirtualDiskSnapshot", disk.key.namespace, snapshot), disk.key)
+    key = image_of(disk, view)
     return IMAGE_AT.states((key, disk.key), at.name) if key and at and several(view) else {}
 
 
@@ -256,7 +262,7 @@ def _create(disk: Object, stored: Stored, view: View, at: Place, report: Report)
     spec = disk_spec(disk.spec)
     size = spec.get("persistentVolumeClaim", {}).get("size")
     report.facts = {}
-    source = spec.get("dataSource")
+    source = source_of(disk, view)
     data = beginning(disk, source, view, at, report) if source else BLANK
     if data is None:
         return

@@ -22,8 +22,8 @@ from agent.kinds.local import (
     unread,
     unusable,
 )
-from agent.kinds.virtual_disk.spec import disk_spec
-from agent.kinds.virtual_disk.volume import PROVISIONED, Stored
+from agent.kinds.virtual_disk.spec import DiskSource, ObjectRef, disk_spec
+from agent.kinds.virtual_disk.volume import PROVISIONED, RESTORED, Stored
 from agent.kinds.virtual_image import device_key
 
 COPIES = (
@@ -90,25 +90,30 @@ def _chosen(disk: Object, view: View) -> str:
         if any(at.name == name for at in every):
             return name
     data: ImageData | SnapshotData | None = None
-    if "objectRef" in disk_spec(disk.spec).get("dataSource", {}):
-        key = made_from(disk)
+    if (key := made_from(disk, source_of(disk, view))) is not None:
         data = view.export(ImageData, key) or view.export(SnapshotData, key)
     candidates = [at for at in every if data is not None and at.name in data.paths] or every
     return candidates[0].name if candidates else next(iter(nodes(view)), "")
 
 
-def made_from(disk: Object) -> Key:
-    """The image or snapshot that a disk with a source of type ObjectRef is made from."""
-    ref = disk_spec(disk.spec)["dataSource"]["objectRef"]
-    return device_key(disk.key.namespace, ref["kind"], ref["name"])
+def source_of(disk: Object, view: View) -> DiskSource | None:
+    """What a disk is made from; None for one that begins blank."""
+    if snapshot := view.previous(disk.key).get(RESTORED):
+        ref = ObjectRef(kind="VirtualDiskSnapshot", name=str(snapshot))
+        return DiskSource(type="ObjectRef", objectRef=ref)
+    return disk_spec(disk.spec).get("dataSource")
 
 
-def image_of(disk: Object) -> Key | None:
+def made_from(disk: Object, source: DiskSource | None) -> Key | None:
+    """The image or snapshot that a disk is made from, if it is one."""
+    ref = source.get("objectRef") if source is not None else None
+    return device_key(disk.key.namespace, ref["kind"], ref["name"]) if ref else None
+
+
+def image_of(disk: Object, view: View) -> Key | None:
     """The image that a disk is made from, if it is one."""
-    ref = disk_spec(disk.spec).get("dataSource", {}).get("objectRef")
-    if ref is None or ref["kind"] not in ("VirtualImage", "ClusterVirtualImage"):
-        return None
-    return made_from(disk)
+    key = made_from(disk, source_of(disk, view))
+    return key if key is not None and key.kind != "VirtualDiskSnapshot" else None
 
 
 def belongs(view: View, at: Place | None, *, chosen: bool) -> Mapping[str, str]:

@@ -19,8 +19,17 @@ from agent.kinds.virtual_disk.spec import disk_spec
 PROVISIONED = ("Ready", "Resizing", "Migrating", "PVCLost")
 CLASS = "storageClassName"
 """Field of a disk's status: the class that its volume was made in."""
+RESTORED = "restoredFrom"
+"""Field of a disk's status: the VirtualDiskSnapshot that it is made from, whatever its manifest
+says it was made from at first.
+"""
 MAKING = frozenset(("CreateVolume", "CopyVolume"))
 """Verbs that make a disk's first volume."""
+
+
+def begun(status: Mapping[str, Json]) -> dict[str, Json]:
+    """The part of a status that says that the disk was restored, and from what."""
+    return {RESTORED: status[RESTORED]} if RESTORED in status else {}
 
 
 @dataclass(frozen=True)

@@ -228,4 +228,6 @@ def _terminating(previous: Mapping[str, Json], why: str) -> Decision:
 def _making(snapshot: Key, view: View) -> tuple[Key, ...]:
     """What is being made from it."""
     keys = view.read(MADE_FROM, snapshot) or ()
-    return tuple(key for key in keys if view.previous(key).get("phase", "") in MAKING)
+    making = tuple(key for key in keys if view.previous(key).get("phase", "") in MAKING)
+    restored: Key | None = view.read(READ_BY, snapshot)
+    return making if restored is None or restored in making else (*making, restored)

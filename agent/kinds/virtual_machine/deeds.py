@@ -274,6 +274,7 @@ def _end(case: Situation, made: Intent, view: View) -> Deeds:
     if case.now >= deadline:
         destroy = DestroyDomain(node, case.uuid, instance)
         again = memory.power.on and can_start(case, memory)
+        again = again and power.maintained(memory) is None
         return Deeds((destroy, _start(case, made, view)) if again else (destroy,))
     if case.running.raw.state == "paused":  # nobody is there to hear the button
         return Deeds(wake=deadline, waiting=True)

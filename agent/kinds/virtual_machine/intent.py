@@ -32,6 +32,8 @@ class Intent:
     drift: Drift = field(default_factory=Drift)
     progress: Mapping[str, Progress] = field(default_factory=dict)
     """Operations, by uid."""
+    off_for: str = ""
+    """Uid of the operation that there is no domain to be stopped for."""
     wake: float | None = None
 
 
@@ -54,7 +56,13 @@ def intent(case: Situation, view: View) -> Intent:
             pending=bool(pending),
             now=case.now,
         )
-    made = Intent(memory, pending=pending, progress=outcome.progress, wake=outcome.wake)
+    made = Intent(
+        memory,
+        pending=pending,
+        progress=outcome.progress,
+        off_for=outcome.off_for,
+        wake=outcome.wake,
+    )
     if not case.needs.ready:
         return _kept(case, made)
     facts = expected(case, memory)
@@ -92,10 +100,11 @@ def current_phase(case: Situation, memory: DomainMetadata | None) -> str:
 def _asked(case: Situation, view: View) -> tuple[DomainMetadata, operations.Outcome]:
     """What the domain remembers, brought up to date with the host and with operations."""
     asked = operations.open_operations(case.vm.key, view)
+    restoring = operations.restores(asked, view)
     memory = _remembered(case)
     if case.running is None:
         phase = current_phase(case, memory)
-        outcome = operations.without_domain(asked, memory, case.policy, phase, case.now)
+        outcome = operations.without_domain(asked, memory, case.policy, phase, restoring, case.now)
         return outcome.memory, outcome
     memory = power.observed(memory, case.running, case.policy, deleted=case.leaving, now=case.now)
     outcome = operations.advance(
@@ -108,6 +117,7 @@ def _asked(case: Situation, view: View) -> tuple[DomainMetadata, operations.Outc
         ready=case.needs.ready,
         deleted=case.deleted,
         completed=operations.completed_operations(case.vm.key, view),
+        restoring=restoring,
         trouble=case.job.error if case.job.failed else "",
         now=case.now,
     )

@@ -8,13 +8,20 @@ from dataclasses import dataclass, replace
 from agent.core.annotations import NOT_AFTER
 from agent.core.facts import View
 from agent.core.host import RawDomain
-from agent.core.known import OPERATIONS
+from agent.core.known import OPERATIONS, RESTORE
 from agent.core.metadata import DomainMetadata, Power, Recorded
 from agent.core.model import Key, Object
 from agent.core.overview import ENDED
 from agent.core.progress import Progress
 from agent.core.status import seconds
-from agent.kinds.virtual_machine.power import Running, accept, cancel, finished, unfinished
+from agent.kinds.virtual_machine.power import (
+    Running,
+    accept,
+    cancel,
+    finished,
+    made,
+    unfinished,
+)
 from agent.kinds.virtual_machine_operation import (
     SUPPORTED,
     against_policy,
@@ -23,7 +30,12 @@ from agent.kinds.virtual_machine_operation import (
     supersedes,
 )
 
-_REASONS = {"Start": "StartInProgress", "Stop": "StopInProgress", "Restart": "RestartInProgress"}
+_REASONS = {
+    "Start": "StartInProgress",
+    "Stop": "StopInProgress",
+    "Restart": "RestartInProgress",
+    "Restore": "RestoreInProgress",
+}
 _SUSPENDED = Progress(
     "Pending", "Unknown", "The VirtualMachine is suspended: nothing is done about it."
 )
@@ -35,6 +47,8 @@ class Outcome:
     progress: Mapping[str, Progress]
     """By operation uid."""
     wake: float | None = None
+    off_for: str = ""
+    """Uid of the operation that there is no domain to be stopped for."""
 
 
 def none_taken_up(progress: Mapping[str, Progress]) -> dict[str, Progress]:
@@ -64,12 +78,24 @@ def completed_operations(vm: Key, view: View) -> frozenset[str]:
     return frozenset(operation.uid for operation in operations if operation is not None)
 
 
+def restores(operations: Iterable[Object], view: View) -> dict[str, bool]:
+    """Those that give disks their earlier data and may begin, by uid: True once that is done."""
+    states = {each.uid: view.read(RESTORE, each.uid) for each in operations}
+    return {uid: state for uid, state in states.items() if state is not None}
+
+
 def without_domain(
-    operations: Iterable[Object], memory: DomainMetadata, policy: str, phase: str, now: float
+    operations: Iterable[Object],
+    memory: DomainMetadata,
+    policy: str,
+    phase: str,
+    restoring: Mapping[str, bool],
+    now: float,
 ) -> Outcome:
     """There is no domain yet that could do anything. One that is asked to be off is made off."""
     progress = {}
     wake: float | None = None
+    off_for = ""
     for operation in operations:
         expiry = _expiry(operation)
         if expiry is not None and expiry <= now:
@@ -83,10 +109,24 @@ def without_domain(
             entry = Recorded(uid=operation.uid, type="Stop", force=False, target="", at=int(now))
             off = Power(on=False, by=operation.uid, at=int(now), instance="")
             memory = replace(memory.with_operation(entry), power=off)
+        if problem is None and spec["type"] == "Restore":
+            if operation.uid not in restoring or off_for:
+                continue
+            if not restoring[operation.uid]:
+                off_for = operation.uid
+            progress[operation.uid] = _begun(done=restoring[operation.uid])
+            continue
         progress[operation.uid] = problem or Progress(
             "Pending", "Unknown", "The VirtualMachine is not defined yet."
         )
-    return Outcome(memory, progress, wake)
+    return Outcome(memory, progress, wake, off_for)
+
+
+def _begun(*, done: bool) -> Progress:
+    """Of a restore that no domain had to be stopped for."""
+    if done:
+        return Progress("Completed", "OperationCompleted", sent=True)
+    return Progress("InProgress", "RestoreInProgress", _WAITING, sent=True)
 
 
 def advance(
@@ -100,6 +140,7 @@ def advance(
     ready: bool,
     deleted: bool,
     completed: Set[str],
+    restoring: Mapping[str, bool],
     trouble: str,
     now: float,
 ) -> Outcome:
@@ -112,10 +153,14 @@ def advance(
     memory = _cancelled(
         memory, running, {operation.uid for operation in operations} | completed, now
     )
+    for uid, done in restoring.items():
+        memory = made(memory, uid) if done else memory
     progress: dict[str, Progress] = {}
     wake: float | None = None
     for operation in operations:
         known = memory.recorded(operation.uid)
+        if known is None and _by_itself(operation, restoring, progress):
+            continue
         if known is None:
             expiry = _expiry(operation)
             if expiry is not None and expiry <= now:
@@ -136,6 +181,20 @@ def advance(
             operation, memory, running, written, trouble
         )
     return Outcome(memory, progress, wake)
+
+
+def _by_itself(
+    operation: Object, restoring: Mapping[str, bool], progress: dict[str, Progress]
+) -> bool:
+    """True for a restore that the domain has nothing to do with: either nobody knows yet whether
+    there is something to be done, or it was done while there was no domain.
+    """
+    if operation_spec(operation.spec)["type"] != "Restore":
+        return False
+    done = restoring.get(operation.uid)
+    if done:
+        progress[operation.uid] = _begun(done=True)
+    return done is not False
 
 
 def _consider(
@@ -167,7 +226,10 @@ def _consider(
             f"Superseded by {operation.key.name} of type {spec['type']}.",
             sent=True,
         )
-    if spec["type"] == "Restart" and not ready:
+    if spec["type"] == "Restore" and running.raw.managed_save:
+        return memory, Progress("Failed", "OperationFailed", _SAVED)
+    goes_on = spec["type"] == "Restart" or (spec["type"] == "Restore" and running.on)
+    if goes_on and not ready:
         message = (
             "The VirtualMachine could not start again now: see its conditions. It "
             "keeps running until it could."
@@ -211,7 +273,7 @@ def _progress(
         return Progress("Superseded", "Superseded", _CALLED_OFF, sent=True)
     if written and written.recorded(operation.uid) == entry and finished(entry, written, running):
         return Progress("Completed", "OperationCompleted", sent=True)
-    message = "Waiting for the operation to complete."
+    message = _WAITING
     if running.raw.state == "paused":
         message += _unheard(running.raw)
     if trouble:
@@ -220,6 +282,11 @@ def _progress(
     return Progress("InProgress", reason, message, sent=True)
 
 
+_WAITING = "Waiting for the operation to complete."
+_SAVED = (
+    "The VirtualMachine's state is saved on its node, and goes with the disks as they are: start "
+    "it, or drop the state with `virsh managedsave-remove`, and ask again with a new name."
+)
 _CALLED_OFF = (
     "It was called off before it had ended: by a later operation, by a change of the "
     "VirtualMachine, or because its file was gone for a while. A new operation can be asked for."

@@ -22,6 +22,7 @@ MANUAL: Final = "Manual"
 UNLESS_STOPPED: Final = "AlwaysOnUnlessStoppedManually"
 
 RESTARTS = ("Restart", "Automatic", "Reboot")
+RESTORE = "Restore"
 BY_GUEST = "guest"
 BY_POLICY = "policy"
 BY_HOST = "host"
@@ -95,9 +96,10 @@ def _renewed(memory: DomainMetadata, running: Running, now: float) -> DomainMeta
 def _off(memory: DomainMetadata, running: Running, by: str, now: float) -> DomainMetadata:
     target = running.instance if running.on else memory.power.instance
     if memory.power.on or memory.power.by != by or memory.power.instance != target:
+        stay = ("Stop",) if by == BY_DELETION else ("Stop", RESTORE)
         overruled = tuple(
             replace(entry, cancelled=True)
-            if entry.type != "Stop" and not finished(entry, memory, running)
+            if entry.type not in stay and not finished(entry, memory, running)
             else entry
             for entry in memory.operations
         )
@@ -153,6 +155,8 @@ def ending(memory: DomainMetadata, running: Running) -> Recorded | Power | None:
         return None
     if not memory.power.on and memory.power.by in (BY_DELETION, BY_POLICY):
         return memory.power
+    if (entry := maintained(memory)) is not None:
+        return entry
     for entry in reversed(memory.operations):
         if entry.type != "Start" and entry.target == running.instance and not entry.cancelled:
             return entry
@@ -164,9 +168,23 @@ def _due(memory: DomainMetadata) -> bool:
     return memory.power.on and memory.power.instance == memory.instance
 
 
+def maintained(memory: DomainMetadata) -> Recorded | None:
+    """What the machine stays off for, whoever starts it; None while nothing of that kind is under
+    way.
+    """
+    return next(
+        (
+            entry
+            for entry in memory.operations
+            if entry.type == RESTORE and not entry.done and not entry.cancelled
+        ),
+        None,
+    )
+
+
 def start_due(memory: DomainMetadata, running: Running) -> bool:
     """True if the next instance is to be started."""
-    return not running.on and _due(memory)
+    return not running.on and _due(memory) and maintained(memory) is None
 
 
 def goes_on(memory: DomainMetadata) -> bool:
@@ -184,6 +202,8 @@ def finished(entry: Recorded, memory: DomainMetadata, running: Running) -> bool:
     ended = not running.on or running.instance != entry.target
     if entry.type == "Stop":
         return ended
+    if entry.type == RESTORE and not entry.done:
+        return False
     due = memory.power.by == entry.uid and _due(memory)
     if entry.type == "Start":
         return not due
@@ -204,9 +224,21 @@ def accept(
     """The metadata with an operation written down, which is what makes it happen."""
     target = memory.instance if kind == "Start" else running.instance
     entry = Recorded(uid=uid, type=kind, force=force, target=target, at=int(now))
+    if kind == RESTORE and not running.on:
+        return memory.with_operation(entry)  # what is off, or due, stays so
     on = kind != "Stop"
     power = Power(on=on, by=uid, at=int(now), instance=memory.instance if on else target)
     return replace(memory.with_operation(entry), power=power)
+
+
+def made(memory: DomainMetadata, uid: str) -> DomainMetadata:
+    """The metadata once what a machine was off for is done: it may go on as it was."""
+    return replace(
+        memory,
+        operations=tuple(
+            replace(entry, done=True) if entry.uid == uid else entry for entry in memory.operations
+        ),
+    )
 
 
 def cancel(memory: DomainMetadata, running: Running, uid: str, now: float) -> DomainMetadata:
@@ -222,7 +254,7 @@ def cancel(memory: DomainMetadata, running: Running, uid: str, now: float) -> Do
     power = memory.power
     if power.by == uid and not finished(entry, memory, running):
         ended = not running.on or running.instance != entry.target
-        if entry.type in RESTARTS and ended:
+        if entry.type in (*RESTARTS, RESTORE) and ended:
             power = replace(power, by=BY_END)
         else:
             power = Power(on=running.on, by=BY_HOST, at=int(now), instance=running.instance)

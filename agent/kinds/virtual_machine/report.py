@@ -176,12 +176,19 @@ class Report:
         return [
             *needs,
             self._running(),
+            *self._maintenance(),
             *self._configuration(),
             *self._schedulable(),
             *self._agent_ready(),
             *self._drift(),
             *self._limits(),
         ]
+
+    def _maintenance(self) -> list[Condition]:
+        if power.maintained(self.intent.memory) is None:
+            return []
+        message = "It stays off until its disks have the data of a snapshot."
+        return [Condition("Maintenance", "True", "RestoreInProgress", message)]
 
     def _kept(self) -> list[Condition]:
         """Why a deletion waits."""

@@ -9,14 +9,14 @@ from typing import Any
 from agent.core.annotations import DRIFT, REPORT
 from agent.core.changes import sealed
 from agent.core.facts import View
-from agent.core.identity import POOL, QCOW2, domain_name
+from agent.core.identity import POOL, QCOW2, domain_name, serial
 from agent.core.jobs import Job
 from agent.core.ledger import is_redacted
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json, Object
 from agent.core.schema import Kind
 from agent.kinds.local import Place
-from agent.kinds.virtual_disk import DiskData
+from agent.kinds.virtual_disk import RESTORED, DiskData
 from agent.kinds.virtual_machine.attachments import NONE, Attachments, attachments
 from agent.kinds.virtual_machine.dependencies import (
     Dependencies,
@@ -110,8 +110,16 @@ class Situation:
         return self.vm.manifest.annotations.get(DRIFT) == REPORT
 
 
-def _as_defined(vm: Object, memory: DomainMetadata | None, view: View, at: Place) -> bool:
-    return memory is not None and bool(memory.spec) and all_there(vm, memory.spec, view, at)
+def _as_defined(vm: Object, shown: Seen, view: View, at: Place) -> bool:
+    memory, defined = shown.memory, shown.defined
+    if memory is None or defined is None or not memory.spec:
+        return False
+    there = {disk.serial for disk in defined.disks.disks}
+    restored = [disk for disk in disks(vm, memory.spec) if RESTORED in view.previous(disk)]
+    objects = (view.object(disk) for disk in restored)
+    if any(obj is not None and serial(obj.uid) not in there for obj in objects):
+        return False  # what it is defined with lies in the trash
+    return all_there(vm, memory.spec, view, at)
 
 
 def situation(
@@ -135,7 +143,7 @@ def situation(
         running=Running(instance, shown.raw) if shown.raw is not None else None,
         needs=needs,
         attachments=attached,
-        as_defined=needs.ready or _as_defined(vm, shown.memory, view, at),
+        as_defined=needs.ready or _as_defined(vm, shown, view, at),
         sealed=_sealed(rules, vm, shown.memory),
         pools=_pools(vm, view),
         job=view.job(vm.key),

@@ -16,6 +16,7 @@ from agent.core.known import (
     GROWTH,
     IMAGE_AT,
     LEAVING,
+    MAINTENANCE,
     PLUGGED,
     PROGRESS,
     Fact,
@@ -48,6 +49,8 @@ def published(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
                 facts |= IMAGE_AT.states((each.key, each.by), case.at.name)
     for disk, hindrance in growth(case, view).told.items():
         facts |= GROWTH.states((disk, case.vm.key), hindrance)
+    if off_for := _off_for(case, made):
+        facts |= MAINTENANCE.states(off_for, True)
     plugs = plugged(case.vm, case.attachments, case.seen, case.job, view)
     facts |= {(PLUGGED, key): state for key, state in plugs.items()}
     for disk in _held(case, made):
@@ -55,6 +58,17 @@ def published(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
         if disk not in case.needs.claims and disk not in asked:
             facts |= LEAVING.states(disk, case.vm.key)
     return facts
+
+
+def _off_for(case: Situation, made: Intent) -> str:
+    """Uid of the operation for which the machine is off and stays off; empty if it is not. Only
+    what the domain remembers by now keeps it off.
+    """
+    if case.running is None:
+        return made.off_for
+    entry = power.maintained(case.seen.memory) if case.seen.memory is not None else None
+    off = not case.running.on and not case.saved and not case.job.busy
+    return entry.uid if entry is not None and off else ""
 
 
 def kept_open(vm: Object, view: View) -> dict[Fact, Any]:

@@ -7,17 +7,20 @@ from collections.abc import Mapping
 from agent.core.progress import Progress
 from agent.kinds.virtual_machine_operation.spec import OperationSpec
 
-SUPPORTED = ("Start", "Stop", "Restart")
+SUPPORTED = ("Start", "Stop", "Restart", "Restore")
+_EVERY = frozenset({"Manual", "AlwaysOnUnlessStoppedManually", "AlwaysOn", "AlwaysOff"})
 
 _POLICIES: Mapping[str, frozenset[str]] = {
     "Start": frozenset({"Manual", "AlwaysOnUnlessStoppedManually"}),
     "Stop": frozenset({"Manual", "AlwaysOnUnlessStoppedManually"}),
     "Restart": frozenset({"Manual", "AlwaysOnUnlessStoppedManually", "AlwaysOn"}),
+    "Restore": _EVERY,
 }
 _PHASES: Mapping[str, frozenset[str]] = {
     "Start": frozenset({"Stopped", "Stopping"}),
     "Stop": frozenset({"Running", "Degraded", "Starting", "Pause", "Pending"}),
     "Restart": frozenset({"Running", "Degraded", "Starting", "Pause"}),
+    "Restore": frozenset({"Stopped", "Running", "Pending"}),
 }
 _STOPPING_BY_FORCE = frozenset({"Stop", "Restart"})
 
@@ -26,7 +29,8 @@ def refused(spec: OperationSpec, policy: str, phase: str) -> Progress | None:
     """Why the VM cannot do this now or ever; None if it can."""
     kind, force = spec["type"], spec.get("force", False)
     if kind not in SUPPORTED:
-        message = f"Operations of type {kind} are not supported here; Start, Stop and Restart are."
+        known = f"{', '.join(SUPPORTED[:-1])} and {SUPPORTED[-1]}"
+        message = f"Operations of type {kind} are not supported here; {known} are."
         return Progress("Failed", "OperationFailed", message)
     forbidden = against_policy(kind, policy)
     if forbidden is not None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from agent.core.acceptance import suspended
 from agent.core.facts import Decision, View
 from agent.core.known import PROGRESS
 from agent.core.model import Condition, Key, Object
 from agent.core.overview import ENDED
 from agent.core.progress import Progress
+from agent.kinds.virtual_machine_operation.restore import restore
+from agent.kinds.virtual_machine_operation.said import status
 from agent.kinds.virtual_machine_operation.spec import operation_spec
-
-_STATUS = {"Completed": "True", "Superseded": "True", "Failed": "False", "InProgress": "False"}
 
 LOST: Mapping[str, Any] = {
     "phase": "Failed",
@@ -34,9 +35,11 @@ def decide(operation: Object, view: View) -> Decision:
         return Decision(status=None, gone=True)
     if previous.get("phase") in ENDED:
         return Decision()
-    name = operation_spec(operation.spec)["virtualMachineName"]
-    vm = Key("VirtualMachine", operation.key.namespace, name)
+    spec = operation_spec(operation.spec)
+    vm = Key("VirtualMachine", operation.key.namespace, spec["virtualMachineName"])
     target = view.object(vm)
+    if target is not None and spec["type"] == "Restore" and not suspended(target.manifest):
+        return restore(operation, target, view)
     progress: Progress | None
     if target is None:
         message = f"{vm} is not there."
@@ -46,16 +49,5 @@ def decide(operation: Object, view: View) -> Decision:
     if progress is None and previous.get("phase"):
         return Decision()  # what the VM does cannot be seen now: what was known stays
     if progress is None:
-        return Decision(status=_status(Progress("Pending", "Unknown")), waiting=True)
-    return Decision(status=_status(progress))  # what is under way is the VM's
-
-
-def _status(progress: Progress) -> dict[str, Any]:
-    conditions = [
-        Condition(
-            "Completed", _STATUS.get(progress.phase, "Unknown"), progress.reason, progress.message
-        )
-    ]
-    if progress.sent:
-        conditions.append(Condition("SignalSent", "True", "SignalSentSuccess"))
-    return {"phase": progress.phase, "conditions": conditions}
+        return Decision(status=status(Progress("Pending", "Unknown")), waiting=True)
+    return Decision(status=status(progress))  # what is under way is the VM's

@@ -8,10 +8,16 @@ from collections.abc import Mapping
 from typing import Literal, NotRequired, TypedDict, cast
 
 
+class Restoration(TypedDict):
+    mode: Literal["DryRun", "Strict", "BestEffort"]
+    virtualMachineSnapshotName: str
+
+
 class OperationSpec(TypedDict):
     type: Literal["Restart", "Start", "Stop", "Migrate", "Evict", "Restore", "Clone"]
     virtualMachineName: str
     force: NotRequired[bool]
+    restore: NotRequired[Restoration]
 
 
 def operation_spec(spec: Mapping[str, object]) -> OperationSpec:

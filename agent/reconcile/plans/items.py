@@ -104,6 +104,11 @@ def _tell_deeds(items: dict[Key, Item], simulation: Simulation, *, live: bool) -
         if verbs and (key in items or live or verbs != ["DefineDomain"]):
             items.setdefault(key, Item(key, "act")).actions = verbs
     for key, decisions in simulation.seen.items():
+        for decision in decisions:
+            for renewal in decision.renews:
+                items.setdefault(renewal.key, Item(renewal.key, "act")).reason = renewal.told
+            if decision.renews and key in items:
+                items[key].reason = str((decision.status or {})["resources"][0]["message"])
         drift = next((decision.drift for decision in decisions if decision.drift), None)
         if drift is not None and live:  # pragma: no mutate: what is remembered shows none
             items.setdefault(key, Item(key, "drift")).drift = drift

@@ -19,6 +19,7 @@ from agent.core.quantity import to_bytes
 from agent.core.references import references
 from agent.core.schema import Catalogue
 from agent.kinds.registry import BUILT_INS, MACHINES, ORDER, RECORDS, complete, decisions
+from agent.reconcile.belongings import Belongings
 from agent.reconcile.book import Book
 from agent.reconcile.plans.items import PlanReport, listed
 from agent.reconcile.plans.simulate import Simulation
@@ -105,6 +106,10 @@ def _carried_out(
 ) -> dict[Key, Record]:
     """Carry everything out; the objects that are gone then. What they referred to is free."""
     simulation.run(now)
+    while renewing := [each for each in engine.decisions.values() if each.renews]:
+        for decision in renewing:
+            Belongings(book).renewed(decision, now)
+        simulation.run(now, more=True)
     removed: dict[Key, Record] = {}
     while gone := [
         key
@@ -218,6 +223,9 @@ def related(
     """
     kinds = catalogue.kinds
     targets = {key: set(_referred(catalogue, record)) for key, record in records.items()}
+    for key, record in records.items():
+        if (owner := record.obj.owner) is not None:  # whoever means the whole means its parts
+            targets.setdefault(Key(owner.kind, key.namespace, owner.name), set()).add(key)
     users = _users(targets)
     close = {*keys, *mentioned, *(key for key in records if kinds[key.kind].governs)}
     close |= {user for key in keys for user in users.get(key, ())}

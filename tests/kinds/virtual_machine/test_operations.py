@@ -81,7 +81,7 @@ WRONG_POLICY = "NotApplicableForVirtualMachineRunPolicy"
 def test_what_is_not_defined_yet_can_only_be_made_off(
     asked: list[Object], policy: str, expected: dict[str, str], off: str, wake: float | None
 ) -> None:
-    outcome = without_domain(asked, MEMORY, policy, "Starting", NOW)
+    outcome = without_domain(asked, MEMORY, policy, "Starting", {}, NOW)
     assert short(outcome) == expected
     assert outcome.wake == wake
     stopped = replace(
@@ -103,6 +103,7 @@ def taken(
         "ready": True,
         "deleted": False,
         "completed": frozenset(),
+        "restoring": {},
         "trouble": "",
         "now": NOW,
     }

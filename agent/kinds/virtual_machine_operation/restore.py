@@ -1,0 +1,155 @@
+"""Decide about an operation that gives a machine's disks the data of a snapshot. First all is
+looked at, then the machine is kept off, then its disks begin anew in one step, and once they are
+made the machine goes on as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from agent.core.facts import Decision, View
+from agent.core.known import MAINTENANCE, PROGRESS, RESTORE
+from agent.core.model import Condition, Key, Object
+from agent.core.overview import ENDED
+from agent.core.progress import Progress
+from agent.kinds.exports import DiskData
+from agent.kinds.virtual_machine_operation.applicable import refused
+from agent.kinds.virtual_machine_operation.restored import Fate, busy, fates
+from agent.kinds.virtual_machine_operation.said import status
+from agent.kinds.virtual_machine_operation.spec import operation_spec
+
+DRY_RUN, STRICT, BEST_EFFORT = "DryRun", "Strict", "BestEffort"
+_MADE = "Its disks are being made from the snapshot."
+_ON = Condition("MaintenanceMode", "True", "MaintenanceModeEnabled")
+_OFF = Condition("MaintenanceMode", "False", "MaintenanceModeDisabled")
+_PENDING = Progress("Pending", "Unknown")
+
+
+def restore(operation: Object, vm: Object, view: View) -> Decision:
+    wanted = operation_spec(operation.spec)["restore"]
+    key = Key("VirtualMachineSnapshot", vm.key.namespace, wanted["virtualMachineSnapshotName"])
+    snapshot = view.object(key)
+    progress: Progress | None = view.read(PROGRESS, operation.uid)
+    if progress is not None and progress.phase in ENDED:
+        # what the machine says in the end: that it goes on, or why nothing came of it
+        return _ended(progress, view.previous(operation.key))
+    if (early := _unready(snapshot, key, vm, view)) is not None:
+        return Decision(status=status(early), waiting=early.phase == "Pending")
+    assert snapshot is not None  # noqa: S101  # it is ready
+    every = fates(operation, vm, snapshot, view)
+    replaced = [fate for fate in every if fate.renewal is not None]
+    made = [fate.key for fate in every if fate.renewed]
+    if made and not replaced:
+        return _making(operation, made, every, progress, view)
+    hindered = _hindered(every, replaced, wanted["mode"])
+    if wanted["mode"] == DRY_RUN:
+        return _reported(operation, vm, every, hindered, view)
+    if hindered:
+        return Decision(status=_status(Progress("Failed", "OperationFailed", hindered), every))
+    asked = RESTORE.states(operation.uid, False)
+    told = progress or _PENDING
+    off: bool | None = view.read(MAINTENANCE, operation.uid)
+    if not off:
+        report = _status(told, every)
+        return Decision(status=report, publish=asked, waiting=told.phase == "Pending")
+    whys = [why for fate in replaced if (why := busy(fate, view))]
+    if whys:
+        told = Progress("InProgress", "RestoreInProgress", whys[0], sent=True)
+        report = _status(told, every)
+        return Decision(status=report, publish=asked, waiting=True)
+    report = _status(
+        Progress("InProgress", "RestoreInProgress", _MADE, sent=True), every, mode=(_ON,)
+    )
+    renews = tuple(fate.renewal for fate in replaced if fate.renewal is not None)
+    return Decision(status=report, publish=asked, renews=renews, waiting=True)
+
+
+def _unready(snapshot: Object | None, key: Key, vm: Object, view: View) -> Progress | None:
+    """Why there is nothing to restore from, or not yet; None if there is."""
+    if snapshot is None or snapshot.deleted:
+        return Progress("Failed", "OperationFailed", f"{key} is not there.")
+    if (of := snapshot.spec["virtualMachineName"]) != vm.key.name:
+        message = f"{key} is of VirtualMachine {of}: ask for a restore of that."
+        return Progress("Failed", "OperationFailed", message)
+    phase = view.previous(key).get("phase", "")
+    if phase == "Failed":
+        return Progress("Failed", "OperationFailed", f"{key} has failed: see its conditions.")
+    if phase != "Ready":
+        return Progress("Pending", "Unknown", f"{key} is not ready yet.")
+    return None
+
+
+def _hindered(every: Iterable[Fate], replaced: list[Fate], mode: str) -> str:
+    """Why nothing is done, in a sentence; empty if something is."""
+    wrong = [fate for fate in every if fate.problem]
+    if mode == BEST_EFFORT:
+        wrong = [fate for fate in wrong if not fate.missing or not replaced]
+    if wrong:
+        return " ".join(f"{fate.key}: {fate.message}" for fate in wrong)
+    return "" if replaced else "The snapshot has no disks to restore."
+
+
+def _making(
+    operation: Object,
+    made: list[Key],
+    every: Iterable[Fate],
+    progress: Progress | None,
+    view: View,
+) -> Decision:
+    """What is to be replaced has been: it is waited for."""
+    lacking = [key for key in made if view.export(DiskData, key) is None]
+    told = progress or _PENDING
+    if lacking:
+        names = ", ".join(str(key) for key in lacking)
+        told = Progress(
+            "InProgress", "RestoreInProgress", f"{names} is made: see its conditions.", sent=True
+        )
+    off: bool | None = view.read(MAINTENANCE, operation.uid)
+    known = view.previous(operation.key)
+    report = _status(told, every, mode=_mode(known, on=bool(off)))
+    return Decision(status=report, publish=RESTORE.states(operation.uid, not lacking), waiting=True)
+
+
+def _reported(
+    operation: Object, vm: Object, every: tuple[Fate, ...], hindered: str, view: View
+) -> Decision:
+    """Only what would be done."""
+    said = view.previous(vm.key).get("phase", "Pending")
+    policy = str(vm.spec["runPolicy"])
+    told = refused(operation_spec(operation.spec), policy, said) or Progress(
+        "Completed", "OperationCompleted", "Nothing was done: see status.resources for what would."
+    )
+    if hindered:
+        told = Progress("Failed", "OperationFailed", hindered)
+    return Decision(status=_status(told, every, "Completed"))
+
+
+def _ended(progress: Progress, previous: Mapping[str, Any]) -> Decision:
+    state = "Completed" if progress.phase == "Completed" else "Failed"
+    listed = [
+        {**each, "status": state} if each["status"] == "InProgress" else each
+        for each in previous.get("resources", ())
+    ]
+    return Decision(status={**status(progress, _mode(previous, on=False)), "resources": listed})
+
+
+def _mode(previous: Mapping[str, Any], *, on: bool) -> tuple[Condition, ...]:
+    """Whether the machine is kept off; nothing where it never was."""
+    if on:
+        return (_ON,)
+    known = {each["type"] for each in previous.get("conditions", ())}
+    return (_OFF,) if _OFF.type in known else ()
+
+
+def _status(
+    progress: Progress,
+    every: Iterable[Fate],
+    state: str = "InProgress",
+    *,
+    mode: tuple[Condition, ...] = (),
+) -> dict[str, Any]:
+    return {
+        **status(progress, mode),
+        "resources": [fate.listed(state) for fate in every],
+    }
