@@ -27,6 +27,8 @@ class Machines:
     running: Callable[[Mapping[Key, Record], Mapping[Key, Manifest], Kind], dict[Key, Record]]
     """A ledger's objects as what runs was made from them."""
     has_domain: Callable[[Record], bool]
+    is_saved: Callable[[Record], bool]
+    """True if the state of an instance lies on a host, and a start goes on from it."""
     domain: Callable[[Record, Kind, str, float], RawDomain]
     """The domain that the ledger says is there, of a fleet and at a time."""
 

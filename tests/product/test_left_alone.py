@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.plans import planned
 from tests.rig import Rig, condition, disk, machine
 
 USER_DATA: dict[str, Any] = {
@@ -32,6 +33,23 @@ def test_nobody_else_gets_its_disk(saved: Rig) -> None:
     saved.settle()
     assert not saved.running("other")
     assert "in use by" in condition(saved.vm("other"), "BlockDevicesReady")["message"]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_plan_knows_that_a_start_would_go_on_from_the_saved_state(saved: Rig, live: bool) -> None:
+    told = condition(saved.vm(), "Running")
+    assert (told["status"], told["reason"]) == ("False", "Saved")
+    automatic: dict[str, Any] = {
+        "disruptions": {"restartApprovalMode": "Automatic"},
+        "runPolicy": "AlwaysOn",
+    }
+    changed = machine(cpu={"cores": 4}, **automatic, **USER_DATA)
+    found = planned(saved, {"vm.yaml": changed}, live=live)["vm"]
+    assert "StartDomain" not in found.actions
+    assert "ShutdownDomain" not in found.actions
+    saved.push({"vm.yaml": changed})
+    saved.settle()
+    assert saved.verbs() == ["define"]
 
 
 @pytest.mark.parametrize("restarted", [False, True], ids=["same-agent", "another-agent"])

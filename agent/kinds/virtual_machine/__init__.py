@@ -7,7 +7,7 @@ from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.farewell import farewell
 from agent.kinds.virtual_machine.intent import by_itself
 from agent.kinds.virtual_machine.phase import ON
-from agent.kinds.virtual_machine.remembered import domain, has_domain, running
+from agent.kinds.virtual_machine.remembered import domain, has_domain, is_saved, running
 from agent.kinds.virtual_machine.schedule import scheduling
 from agent.kinds.virtual_machine.validation import CHECKS
 
@@ -29,5 +29,5 @@ RECORD = KindRecord(
             "PodNotStarted",
         )
     ),
-    machines=Machines(ON, by_itself, running, has_domain, domain),
+    machines=Machines(ON, by_itself, running, has_domain, is_saved, domain),
 )

@@ -8,6 +8,8 @@ from agent.kinds.virtual_machine.power import Running, ending, start_due
 
 ON = ("Running", "Pause", "Stopping", "Starting", "Migrating")
 """Phases of a machine that runs, or is about to."""
+SAVED = "Saved"
+"""Reason of condition Running while the state of an instance lies on the host."""
 
 
 def phase(

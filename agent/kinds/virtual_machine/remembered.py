@@ -19,7 +19,8 @@ from agent.core.metadata import DomainMetadata, Power
 from agent.core.model import Key, Manifest
 from agent.core.overview import ENDED
 from agent.core.schema import Kind
-from agent.kinds.virtual_machine.phase import ON
+from agent.core.status import conditions
+from agent.kinds.virtual_machine.phase import ON, SAVED
 from agent.kinds.virtual_machine.power import ALWAYS_OFF, ALWAYS_ON, BY_POLICY, MANUAL
 from agent.kinds.virtual_machine.spec import machine_spec
 from agent.kinds.virtual_machine_operation import operation_spec
@@ -48,6 +49,14 @@ def has_domain(record: Record) -> bool:
     """True for a machine that is defined somewhere and not about to go."""
     defined = record.obj.key.kind == VM and bool(record.status.get("virtualMachinePods"))
     return defined and not record.obj.deleted
+
+
+def is_saved(record: Record) -> bool:
+    """True for a machine of which the state of an instance lies on a host."""
+    return any(
+        (condition.type, condition.reason) == ("Running", SAVED)
+        for condition in conditions(record.status)
+    )
 
 
 def domain(record: Record, rules: Kind, fleet: str, now: float) -> RawDomain:

@@ -20,6 +20,7 @@ from agent.kinds.virtual_machine.block_devices import DEVICES, block_devices
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.intent import Intent
+from agent.kinds.virtual_machine.phase import SAVED
 from agent.kinds.virtual_machine.resources import resources
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.spec import machine_spec
@@ -230,6 +231,8 @@ class Report:
                 f"without anybody asking for it: it is started again at {timestamp(due)}."
             )
             return Condition("Running", "False", "PodNotStarted", message)
+        if self.case.saved and not self.on:
+            return Condition("Running", "False", SAVED, _SAVED)
         if self.raw is not None and self.raw.reason == "crashed" and not self.raw.active:
             message = "The last instance ended in a crash."
             return Condition("Running", "False", "InternalVirtualMachineError", message)
@@ -308,6 +311,7 @@ def ended(raw: RawDomain | None) -> str:
     return how
 
 
+_SAVED = "Its state is saved on the host: a start goes on from it."
 _ENDS = {"destroyed": "Ended by hand", "crashed": "Crashed", "failed": "Start failed"}
 _OLDER = Condition(
     "ProvisioningReady",

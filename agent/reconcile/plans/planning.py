@@ -11,7 +11,7 @@ from dataclasses import replace
 from agent.core.facts import Engine
 from agent.core.host import RawNode, RawVolume, Reading
 from agent.core.identity import POOL, domain_uuid
-from agent.core.known import ANY_NODE, DOMAIN_AT, FLEET, NODES, POOLS
+from agent.core.known import ANY_NODE, DOMAIN, DOMAIN_AT, FLEET, NODES, POOLS
 from agent.core.ledger import Record, same_content
 from agent.core.model import Desired, Key, Manifest
 from agent.core.nodes import HOME, Told, told
@@ -88,10 +88,7 @@ def plan(
         for record in (*ledger.records.values(), *ledger.trash.values()):
             _remembered_volumes(world, nodes, catalogue, fleet, record)
         simulation.run(now)
-        for key, record in earlier.items():
-            if MACHINES.has_domain(record) and not engine.get(DOMAIN_AT, domain_uuid(fleet, key)):
-                raw = MACHINES.domain(record, catalogue.machine, fleet, now)
-                world.observe(DomainRead(0, _home(record, nodes), raw.uuid, raw))
+        _remembered_domains(world, engine, nodes, catalogue, earlier, now)
         simulation.run(now)
         book.load(ledger)  # what waits for a restart is pending again
         simulation.run(now)
@@ -198,6 +195,30 @@ def _remembered_node(world: World, ledger: Ledger, about: Told, pools: Set[str])
         cpu_features=frozenset({"any"}),
     )
     world.observe(FullRead(0, Reading(node, {}, {}, {pool: _folder(pool) for pool in pools})))
+
+
+def _remembered_domains(
+    world: World,
+    engine: Engine,
+    nodes: tuple[str, ...],
+    catalogue: Catalogue,
+    records: Mapping[Key, Record],
+    now: float,
+) -> None:
+    """What the ledger says of domains beyond what defining the machines comes to."""
+    fleet = engine.get(FLEET, None) or ""
+    for key, record in records.items():
+        if not MACHINES.has_domain(record):
+            continue
+        uuid = domain_uuid(fleet, key)
+        there: tuple[str, ...] = engine.get(DOMAIN_AT, uuid) or (_home(record, nodes),)
+        at = there[0]
+        raw = engine.get(DOMAIN, (at, uuid))
+        known = raw or MACHINES.domain(record, catalogue.machine, fleet, now)
+        if MACHINES.is_saved(record) and not known.active:
+            known = replace(known, reason="saved", managed_save=True)
+        if known is not raw:
+            world.observe(DomainRead(0, at, uuid, known))
 
 
 def _folder(pool: str) -> str:
