@@ -15,6 +15,7 @@ BENCHMARKS = {
     "push-to-defined": "defining",
     "idle": "idle",
     "snapshot": "snapshots",
+    "image": "images",
     "start": "planning",
     "restart": "planning",
     "plan": "planning",
