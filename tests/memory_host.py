@@ -12,6 +12,8 @@ from lxml import etree
 
 from agent.core.backup import NAMESPACE as BACKUP
 from agent.core.backup import TAG, Backup, Mark, Source, mark_of, mark_xml
+from agent.core.domain_xml import copies, with_copy, without_copy
+from agent.core.domain_xml import parse as parse_domain
 from agent.core.host import GuestInfo, HostError, HostEvent, RawDomain, RawNode, RawVolume, Reading
 from agent.core.metadata import NAMESPACE
 
@@ -111,6 +113,8 @@ class MemoryHost:
     """Guests that were to be frozen, and whether they were."""
     mounts: dict[str, frozenset[str]] = field(default_factory=dict)
     """Serial numbers of disks that guests say they have mounted, by UUID."""
+    copies_held: bool = False
+    """True to have copies of disks go on until a test says that they are complete."""
     guest_lets_go: bool = True
     """False while a disk that is detached stays where it is."""
 
@@ -264,6 +268,52 @@ class MemoryHost:
                     assert parent is not None
                     parent.remove(disk)
             self._put(replace(domain, active_xml=_canonical(root)))
+
+    def copy_disk(self, uuid: str, serial: str, xml: str) -> None:
+        with self._effect("copy_disk", uuid, "block-job"):
+            domain = self._get(uuid)
+            if not domain.active or serial in copies(parse_domain(domain.active_xml)):
+                raise HostError("InvalidState", f"no disk of domain {uuid} can be copied")
+            complete = not self.copies_held
+            active = with_copy(domain.active_xml, serial, xml, complete=complete)
+            self._put(replace(domain, active_xml=active))
+
+    def end_disk_copy(self, uuid: str, serial: str, *, pivot: bool) -> None:
+        with self._effect("end_disk_copy", uuid, "block-job"):
+            domain = self._domains.get(uuid)
+            if domain is None or not domain.active:
+                return
+            copy = copies(parse_domain(domain.active_xml)).get(serial)
+            if copy is None:
+                return
+            if pivot and not copy.complete:
+                raise HostError("InvalidState", f"the copy of disk {serial} is not complete")
+            if pivot:
+                old = self._at(_disk(_parse(domain.active_xml), serial))
+                every = (each for pool in self.pools.values() for each in pool.values())
+                new = next(each for each in every if each.path == copy.path)
+                new.content = self._shown_by(old)
+            active, inactive = without_copy(
+                domain.active_xml, domain.inactive_xml, serial, pivot=pivot
+            )
+            self._put(replace(domain, active_xml=active, inactive_xml=inactive))
+
+    def _at(self, disk: etree._Element) -> Volume:
+        """The volume that a disk lies on."""
+        source = disk.find("source")
+        assert source is not None
+        path = source.get("file") or source.get("dev")
+        every = (each for pool in self.pools.values() for each in pool.values())
+        return next(each for each in every if each.path == path)
+
+    def copies_complete(self, uuid: str) -> None:
+        """The copies of a domain's disks are complete."""
+        domain = self._get(uuid)
+        root = _parse(domain.active_xml)
+        for mirror in root.iterfind("devices/disk/mirror"):
+            mirror.set("ready", "yes")
+        self._put(replace(domain, active_xml=_canonical(root)))
+        self._tell(uuid, "block-job")
 
     def mounted(self, uuid: str) -> frozenset[str] | None:
         self._reach()

@@ -305,6 +305,42 @@ class DetachDevice(DomainAction):
 
 
 @dataclass(frozen=True)
+class BeginDiskCopy(DomainAction):
+    """Have just this instance copy a disk to a volume that is there, and write to both from then
+    on.
+    """
+
+    if_instance: str
+    serial: str
+    pool: str
+    volume: str
+    xml: str = field(repr=False)
+    """The disk as it is to be, with that volume as its source."""
+    needed: int = 0
+    """Bytes that it takes at least."""
+
+    @property
+    def about(self) -> str:
+        return self.serial
+
+
+@dataclass(frozen=True)
+class EndDiskCopy(DomainAction):
+    """End the copy of a disk of just this instance to that path: go on with it alone where `pivot`,
+    else without it. Not done if it is copied elsewhere by then.
+    """
+
+    if_instance: str
+    serial: str
+    path: str
+    pivot: bool
+
+    @property
+    def about(self) -> str:
+        return self.serial
+
+
+@dataclass(frozen=True)
 class ShutdownDomain(DomainAction):
     """Press the power button of just this instance."""
 

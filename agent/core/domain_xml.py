@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+
 from lxml import etree
 
 from agent.core.metadata import DomainMetadata, to_xml
@@ -76,6 +80,73 @@ def without_disk(xml: str, serial: str) -> str:
     if disk is not None and (parent := disk.getparent()) is not None:
         parent.remove(disk)
     return etree.tostring(root, encoding="unicode")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A disk of a running domain that is being copied."""
+
+    path: str
+    """Where to."""
+    complete: bool
+    """True once what is written goes to both."""
+
+
+def copies(root: Element) -> Mapping[str, Copy]:
+    """The disks of a running domain that are being copied, by serial number."""
+    found = {}
+    for disk in every(root, "devices", "disk"):
+        mirror = disk.find("mirror")
+        if mirror is not None and mirror.get("job", "copy") == "copy":
+            source = mirror.find("source")
+            path = "" if source is None else source.get("file") or source.get("dev") or ""
+            found[disk.findtext("serial", "")] = Copy(path, mirror.get("ready") == "yes")
+    return found
+
+
+def with_copy(xml: str, serial: str, disk: str, *, complete: bool = True) -> str:
+    """A running domain's XML with a disk copied to the source of that XML."""
+    root, new = parse(xml), parse(disk)
+    of = _disk(root, serial)
+    source, driver = new.find("source"), new.find("driver")
+    if of is not None and source is not None and driver is not None:
+        mirror = etree.SubElement(of, "mirror", type=new.get("type", "file"), job="copy")
+        if complete:
+            mirror.set("ready", "yes")
+        etree.SubElement(mirror, "format", type=driver.get("type", ""))
+        mirror.append(source)
+    return etree.tostring(root, encoding="unicode")
+
+
+def without_copy(active: str, inactive: str, serial: str, *, pivot: bool) -> tuple[str, str]:
+    """The XML of a running domain, and its definition, once a copy of a disk has ended."""
+    root = parse(active)
+    disk = _disk(root, serial)
+    mirror = disk.find("mirror") if disk is not None else None
+    if disk is None or mirror is None:
+        return active, inactive
+    disk.remove(mirror)
+    if not pivot:
+        return etree.tostring(root, encoding="unicode"), inactive
+    _go_over(disk, mirror)
+    defined = parse(inactive) if inactive else None
+    other = _disk(defined, serial) if defined is not None else None
+    if defined is not None and other is not None:
+        _go_over(other, mirror)
+        inactive = etree.tostring(defined, encoding="unicode")
+    return etree.tostring(root, encoding="unicode"), inactive
+
+
+def _go_over(disk: Element, mirror: Element) -> None:
+    source, form = mirror.find("source"), mirror.find("format")
+    old, driver = disk.find("source"), disk.find("driver")
+    if source is None or old is None or driver is None or form is None:
+        return
+    disk.set("type", mirror.get("type", "file"))
+    disk.replace(old, deepcopy(source))
+    driver.set("type", form.get("type", ""))
+    for below in disk.findall("backingStore"):
+        disk.remove(below)
 
 
 def _disk(root: Element, serial: str) -> Element | None:

@@ -242,6 +242,17 @@ class Host(Protocol):
         is. Fine if it has none. It may take the guest a while to let go of it.
         """
 
+    def copy_disk(self, uuid: str, serial: str, xml: str) -> None:
+        """Begin to copy a disk of a running domain to the source that the XML of a disk names and
+        that is there already. The domain's active XML shows the copy as long as it goes on, and
+        when it is complete (`core.domain_xml.copies`).
+        """
+
+    def end_disk_copy(self, uuid: str, serial: str, *, pivot: bool) -> None:
+        """End that copy: the domain goes on with it, in its definition too, or without it. Fails
+        if it is to go on with one that is not complete. Fine if there is none.
+        """
+
     def mounted(self, uuid: str) -> frozenset[str] | None:
         """Serial numbers of the disks that the guest says it has mounted; None if its agent does
         not answer.

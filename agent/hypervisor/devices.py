@@ -44,6 +44,29 @@ def detach_disk(connection: libvirt.virConnect, uuid: str, serial: str) -> None:
             raise
 
 
+def copy_disk(connection: libvirt.virConnect, uuid: str, serial: str, xml: str) -> None:
+    domain = connection.lookupByUUIDString(uuid)
+    flags = libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB
+    domain.blockCopy(_target(domain, serial), xml, {}, flags)
+
+
+def end_disk_copy(connection: libvirt.virConnect, uuid: str, serial: str, *, pivot: bool) -> None:
+    domain = find(connection, uuid)
+    if domain is None or not domain.isActive():
+        return
+    target = _target(domain, serial)
+    if not target or not domain.blockJobInfo(target, 0):
+        return
+    domain.blockJobAbort(target, libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT if pivot else 0)
+
+
+def _target(domain: libvirt.virDomain, serial: str) -> str:
+    """The name of a disk's place; empty if the running instance has no such disk."""
+    disks = (disk for disk in _disks(domain) if disk.findtext("serial") == serial)
+    targets = (disk.find("target") for disk in disks)
+    return next((target.get("dev", "") for target in targets if target is not None), "")
+
+
 def mounted(connection: libvirt.virConnect, uuid: str) -> frozenset[str] | None:
     domain = find(connection, uuid)
     if domain is None:

@@ -170,6 +170,22 @@ class LibvirtHost(Caller):
             ("monitor", uuid),
         )
 
+    def copy_disk(self, uuid: str, serial: str, xml: str) -> None:
+        self._verb(
+            f"copy a disk of domain {uuid}",
+            lambda connection: devices.copy_disk(connection, uuid, serial, xml),
+            self._deadlines.quick,
+            ("monitor", uuid),
+        )
+
+    def end_disk_copy(self, uuid: str, serial: str, *, pivot: bool) -> None:
+        self._verb(
+            f"end the copy of a disk of domain {uuid}",
+            lambda connection: devices.end_disk_copy(connection, uuid, serial, pivot=pivot),
+            self._deadlines.quick,
+            ("monitor", uuid),
+        )
+
     def mounted(self, uuid: str) -> frozenset[str] | None:
         return self._asked(uuid, lambda connection: devices.mounted(connection, uuid))
 

@@ -33,6 +33,19 @@ class ImageData:
 
 
 @dataclass(frozen=True)
+class Target:
+    """An empty volume that a disk goes to while it is open."""
+
+    path: str
+    pool: str
+    volume: str
+    format: str
+    block: bool
+    needed: int
+    """Bytes that it takes at least."""
+
+
+@dataclass(frozen=True)
 class DiskData:
     """A disk that a VM can open."""
 
@@ -49,6 +62,8 @@ class DiskData:
     """True of a block device, false of a file."""
     instead_of: str = ""
     """The file that it has left: a definition with that one goes over to the volume."""
+    moves_to: Target | None = None
+    """Where whoever has it open has to copy it."""
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,14 @@ def raw_volume(name: str) -> str:
     return f'<volume><name>{name}</name><capacity>0</capacity><allocation>0</allocation><target><format type="raw"/></target></volume>'
 
 
+def disk_xml(path: str, serial: str) -> str:
+    """A qcow2 volume as a disk."""
+    return f"""
+<disk type="file" device="disk">
+  <driver name="qemu" type="qcow2"/><source file="{path}"/><target dev="vda" bus="virtio"/><serial>{serial}</serial>
+</disk>"""
+
+
 def overlay_volume(name: str, backing: str, capacity: int = 1 << 24) -> str:
     return f"""
 <volume>

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from agent.core.domain_xml import parse
 from agent.core.host import HostError
-from agent.core.identity import disk_volume
+from agent.core.identity import disk_volume, serial
 from agent.core.model import Key
 from tests.memory_host import Killed, MemoryHost, Volume
 from tests.memory_repository import MemoryRepository
@@ -245,10 +246,7 @@ def test_a_start_by_hand_makes_the_copy_worthless(with_machine: Rig) -> None:
     move(rig)
     rig.settle()
     assert written
-    assert rig.running()
-    assert source(rig).endswith(name(rig, 0))
-    rig.host.guest_poweroff(rig.uuid())
-    rig.settle()
+    assert rig.running()  # and so it moved while it ran
     assert rig.host.pools[VMS][name(rig, 1)].content == b"newer"
     assert source(rig).endswith(name(rig, 1))
 
@@ -376,6 +374,157 @@ def test_a_suspended_machine_keeps_its_definition_and_the_disk_waits(with_machin
     moved(rig)
 
 
+@pytest.fixture
+def running(made: Rig) -> Rig:
+    """The same with a machine that runs."""
+    made.push({"vm.yaml": off("AlwaysOn")})
+    made.settle()
+    assert made.running()
+    made.verbs()
+    return made
+
+
+def instance(rig: Rig) -> str:
+    return rig.memory(active=True).instance
+
+
+def active_source(rig: Rig) -> str:
+    raw = rig.host.read_domain(rig.uuid())
+    assert raw is not None
+    found = parse(raw.active_xml).find("devices/disk[@device='disk']/source")
+    assert found is not None
+    return str(found.get("file"))
+
+
+def go(rig: Rig, steps: int = 12) -> None:
+    rig.agent.reconciler.look_at_git()
+    for _ in range(steps):
+        rig.step()
+
+
+def test_the_disk_of_a_machine_that_runs_moves_under_it(running: Rig) -> None:
+    rig = running
+    before = instance(rig)
+    move(rig)
+    assert rig.settle().wrong == ()
+    moved(rig)
+    assert instance(rig) == before  # never restarted
+    assert active_source(rig) == source(rig)
+    assert source(rig).endswith(f"/{VMS}/{name(rig, 1)}")
+    assert condition(rig.vm(), "DriftDetected") == {}
+    assert "restartAwaitingChanges" not in rig.vm()["status"]
+    verbs = rig.verbs()
+    assert verbs == ["create_volume", "copy_disk", "end_disk_copy"]
+    rig.start()
+    rig.settle()
+    assert rig.verbs() == []
+
+
+def test_while_it_is_copied_the_disk_says_so_and_its_machine_runs(running: Rig) -> None:
+    rig = running
+    rig.host.copies_held = True
+    move(rig)
+    go(rig)
+    status = rig.document(PATH)["status"]
+    assert (status["phase"], status["storageClassName"]) == ("Migrating", "slow")
+    told = condition(rig.document(PATH), "Migrating")
+    assert (told["status"], told["reason"]) == ("True", "InProgress")
+    assert condition(rig.document(PATH), "Ready")["status"] == "True"
+    assert rig.vm()["status"]["phase"] == "Running"
+    rig.start()  # another agent goes on with it
+    go(rig)
+    assert rig.verbs() == ["create_volume", "copy_disk"]
+    rig.host.copies_complete(rig.uuid())
+    rig.settle()
+    moved(rig)
+
+
+def test_a_manifest_that_goes_back_ends_the_copy_of_an_open_disk(running: Rig) -> None:
+    rig = running
+    rig.host.copies_held = True
+    move(rig)
+    go(rig)
+    move(rig, "slow")
+    rig.settle()
+    status = rig.document(PATH)["status"]
+    assert (status["phase"], status["storageClassName"]) == ("Ready", "slow")
+    assert status["migrationState"]["result"] == "Failed"
+    assert rig.host.pools[VMS] == {}
+    assert active_source(rig).endswith(name(rig, 0))
+    assert trash(rig) == []
+    raw = rig.host.read_domain(rig.uuid())
+    assert raw is not None
+    assert "<mirror" not in raw.active_xml
+
+
+def test_a_machine_that_stops_meanwhile_moves_its_disk_off(running: Rig) -> None:
+    rig = running
+    rig.host.copies_held = True
+    move(rig)
+    go(rig)
+    rig.push({"vm.yaml": off("AlwaysOff")})
+    rig.settle()
+    assert not rig.running()
+    moved(rig)
+    assert source(rig).endswith(name(rig, 1))
+
+
+def test_a_copy_that_somebody_else_makes_is_left_and_waited_for(running: Rig) -> None:
+    rig = running
+    rig.host.copies_held = True
+    rig.host.pools[GITVIRT]["backup.qcow2"] = Volume("/backup.qcow2", 1)
+    theirs = "<disk type='file'><driver type='qcow2'/><source file='/backup.qcow2'/></disk>"
+    uid = rig.document(PATH)["metadata"]["uid"]
+    rig.host.copy_disk(rig.uuid(), serial(uid), theirs)
+    rig.verbs()
+    move(rig)
+    go(rig)
+    assert rig.verbs() == ["create_volume"]
+    rig.host.copies_held = False
+    rig.host.end_disk_copy(rig.uuid(), serial(uid), pivot=False)
+    rig.settle()
+    moved(rig)
+
+
+def test_a_target_that_is_full_is_told_and_the_machine_runs_on(running: Rig) -> None:
+    rig = running
+    free, rig.host.free = rig.host.free, 0
+    move(rig)
+    go(rig)
+    assert active_source(rig).endswith(name(rig, 0))
+    assert rig.running()
+    told = condition(rig.document(PATH), "Migrating")
+    assert "free space in it or enlarge it" in told["message"]
+    rig.host.free = free
+    rig.settle()
+    moved(rig)
+
+
+@pytest.mark.parametrize("phase", ["before", "after"])
+def test_an_agent_that_is_killed_anywhere_moves_an_open_disk_once(running: Rig, phase: str) -> None:
+    rig = running
+    before, deaths = instance(rig), 0
+
+    def kill(_verb: str, when: str) -> None:
+        nonlocal deaths
+        if when == phase and deaths < 8:
+            deaths += 1
+            raise Killed
+
+    rig.host.on_effect = kill
+    move(rig)
+    for _ in range(20):
+        try:
+            rig.settle()
+        except Killed:
+            rig.start()
+        else:
+            break
+    assert deaths >= 3
+    moved(rig)
+    assert instance(rig) == before
+
+
 def test_a_plan_says_that_the_disk_is_copied_or_why_it_is_not(with_machine: Rig) -> None:
     rig = with_machine
     disk = planned(rig, {"disk.yaml": in_class("fast")})["data"]
@@ -384,8 +533,9 @@ def test_a_plan_says_that_the_disk_is_copied_or_why_it_is_not(with_machine: Rig)
     assert not disk.reason
     rig.push({"vm.yaml": off("AlwaysOn")})
     rig.settle()
-    disk = planned(rig, {"disk.yaml": in_class("fast")})["data"]
-    assert "once domain default.vm is off" in disk.reason
+    found = planned(rig, {"disk.yaml": in_class("fast")})
+    assert found["data"].actions == ["CreateVolume"]
+    assert found["vm"].actions == ["BeginDiskCopy", "EndDiskCopy"]
     rig.push({"vm.yaml": off("AlwaysOff")})
     move(rig)
     rig.settle()

@@ -16,6 +16,7 @@ from agent.core import actions
 from agent.core.actions import (
     Action,
     AttachDevice,
+    BeginDiskCopy,
     CopyVolume,
     CreateVolume,
     DefineDomain,
@@ -26,6 +27,7 @@ from agent.core.actions import (
     DetachDevice,
     DiscardUpload,
     DropSnapshot,
+    EndDiskCopy,
     EraseVolume,
     GrowDisk,
     ImportImage,
@@ -194,6 +196,38 @@ def with_more(host: MemoryHost) -> None:
     host.attach_device(VM, DISK)
 
 
+def copying(host: MemoryHost) -> None:
+    host.define(definition().replace("</disk>", f"<serial>{SERIAL}</serial></disk>"))
+    host.start(VM)
+    host.pools[POOL][NEW] = Volume(f"{PATH}/{NEW}", 1 << 20, allocated=196_616, looks="qcow2")
+    host.copy_disk(VM, SERIAL, GOAL)
+
+
+def copied_to_nothing(host: MemoryHost) -> None:
+    copying(host)
+    host.end_disk_copy(VM, SERIAL, pivot=False)
+    del host.pools[POOL][NEW]
+
+
+def about_to_copy(host: MemoryHost) -> None:
+    copying(host)
+    host.end_disk_copy(VM, SERIAL, pivot=False)
+
+
+GOAL = (
+    f'<disk type="file"><driver name="qemu" type="qcow2"/><source file="{PATH}/{NEW}"/>'
+    f"<serial>{SERIAL}</serial></disk>"
+)
+
+
+def begin(instance: str = "one", needed: int = 0) -> BeginDiskCopy:
+    return BeginDiskCopy(HERE, VM, instance, SERIAL, POOL, NEW, GOAL, needed)
+
+
+def end(path: str = f"{PATH}/{NEW}", instance: str = "one", *, pivot: bool = True) -> EndDiskCopy:
+    return EndDiskCopy(HERE, VM, instance, SERIAL, path, pivot)
+
+
 def nothing(_host: MemoryHost) -> None:
     pass
 
@@ -270,6 +304,15 @@ CASES = (
     Case(with_more, lambda _: detach()),
     Case(with_more, lambda _: detach("two"), changes=False),
     Case(on, lambda _: detach(), changes=False),
+    Case(about_to_copy, lambda _: begin()),
+    Case(about_to_copy, lambda _: begin("two"), changes=False),
+    Case(copying, lambda _: begin(), changes=False),
+    Case(copied_to_nothing, lambda _: begin(), "VolumeNotFound", changes=False),
+    Case(copying, lambda _: end()),
+    Case(copying, lambda _: end(pivot=False)),
+    Case(copying, lambda _: end("/theirs.qcow2"), changes=False),
+    Case(copying, lambda _: end(instance="two"), changes=False),
+    Case(about_to_copy, lambda _: end(), changes=False),
     Case(rebooted, lambda _: ShutdownDomain(HERE, VM, "one")),
     Case(on, lambda _: ShutdownDomain(HERE, VM, "two"), changes=False),
     Case(off, lambda _: ShutdownDomain(HERE, VM, "one"), changes=False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from agent.core.facts import Decision, View
@@ -20,7 +21,7 @@ from agent.core.ledger import MOVE
 from agent.core.model import Condition, Json, Key, Object
 from agent.core.nodes import HOME
 from agent.core.quantity import format_bytes, to_bytes
-from agent.kinds.exports import DiskData
+from agent.kinds.exports import DiskData, Target
 from agent.kinds.local import Place, format_in, is_block, several, unknown
 from agent.kinds.storage_class import Storage, ready, storage
 from agent.kinds.virtual_disk.beginning import BLANK, Report, beginning
@@ -174,8 +175,7 @@ def _move(
     report: Report,
 ) -> None:
     opened = (vm for vm in users(disk.key, view) if view.read(ATTACHED, (disk.key, vm)))
-    user = str(next(opened, ""))
-    report.move = made = move(disk, of_disk, where, volume, user, view)
+    report.move = made = move(disk, of_disk, where, volume, next(opened, None), view)
     report.actions, report.wake = made.actions, made.wake
     report.waiting = bool(made.actions) or made.wake is not None
     if made.condition is not None:
@@ -185,12 +185,25 @@ def _move(
         job = view.job(disk.key)
         report.phase, report.export, report.waiting = MIGRATING, None, True
         report.progress = f"{job.progress}%"
+    elif made.open_to is not None and report.export is not None:
+        report.phase, report.waiting = MIGRATING, True
+        report.export = replace(report.export, moves_to=_target(made.open_to, where, volume, view))
     elif made.copied is not None:
         report.phase, report.waiting = MIGRATING, True
         report.export = _opened(location(disk, made.copied, view), view, volume.path)
     elif made.lies is not None:
         report.where = location(disk, made.lies, view)
         report.export, report.facts = _opened(report.where, view), {}
+
+
+def _target(to: Stored, where: Location, volume: RawVolume, view: View) -> Target | None:
+    assert where.at is not None  # noqa: S101  # it is open there
+    raw: RawVolume | None = view.read(VOLUME, (where.at.name, to.pool, to.name))
+    if raw is None:
+        return None
+    needed = volume.physical if where.volume.format == QCOW2 == to.format else 0
+    block = is_block(view, where.at.name, to.pool)
+    return Target(raw.path, to.pool, to.name, to.format, block, needed)
 
 
 def _needs(disk: Object, view: View, at: Place | None) -> dict[Fact, Any]:

@@ -1,5 +1,5 @@
-"""A disk whose class has changed goes to that class's pool: as a copy, as long as no machine has it
-open.
+"""A disk whose class has changed goes to that class's pool: as a copy while its machines are off;
+one that is open is copied by who has it open, who then goes on with the copy.
 
 Where it goes is written down before the copy begins, and what is there counts for nothing until the
 disk lies in it: a copy that was cut off, or whose end this agent has not seen, is made again, for
@@ -13,25 +13,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from agent.core.actions import Action, CopyVolume, EraseVolume
+from agent.core.actions import Action, CopyVolume, CreateVolume, EraseVolume
 from agent.core.domain_xml import parse
 from agent.core.facts import View
 from agent.core.host import RawDomain, RawVolume, version
 from agent.core.identity import disk_number, disk_volume, serial, unfinished
-from agent.core.jobs import held
+from agent.core.jobs import IDLE, held
 from agent.core.known import DOMAIN, VOLUME, WRITERS
 from agent.core.ledger import MOVE
 from agent.core.metadata import from_domain
-from agent.core.model import Condition, Json, Object
+from agent.core.model import Condition, Json, Key, Object
 from agent.core.status import timestamp
-from agent.core.volumes import lies_on
+from agent.core.volumes import lies_on, mentions
 from agent.kinds.local import format_in, nodes, unusable
 from agent.kinds.storage_class import Storage, storage
 from agent.kinds.virtual_disk.location import Location
 from agent.kinds.virtual_disk.volume import Stored, named_class
 
 MIGRATING = "Migrating"
-COPY, ERASE = "CopyVolume", "EraseVolume"
+LIVE = ("BeginDiskCopy", "EndDiskCopy")
+COPY, CREATE, ERASE = "CopyVolume", "CreateVolume", "EraseVolume"
 _GOES_OVER = "The disk is copied, and definitions go over to the copy."
 
 
@@ -66,6 +67,8 @@ class Move:
     """The volume that it lies in from now on."""
     its_class: str = ""
     """The class that it is in from now on; empty where that stays."""
+    open_to: Stored | None = None
+    """The empty volume that who has the disk open copies it to."""
     copied: Stored | None = None
     """The whole copy that definitions are to go over to."""
     closed: bool = False
@@ -90,11 +93,9 @@ def left_by_move(status: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
 
 
 def move(
-    disk: Object, of_disk: Storage, where: Location, volume: RawVolume, user: str, view: View
+    disk: Object, of_disk: Storage, where: Location, volume: RawVolume, user: Key | None, view: View
 ) -> Move:
-    """`volume` is the one that it has there; `user` the machine that has it open or is about to, in
-    words, empty for none.
-    """
+    """`volume` is the one that it has there; `user` the machine that has it open or is about to."""
     assert where.at is not None  # noqa: S101  # it has a volume there
     case = _Case(disk, where.volume, volume, where.at.name, user, view)
     going = recorded_move(view.previous(disk.key))
@@ -115,7 +116,7 @@ class _Case:
     has: Stored
     volume: RawVolume
     node: str
-    user: str
+    user: Key | None
     view: View
 
     def domains(self) -> list[RawDomain]:
@@ -150,6 +151,8 @@ class _Case:
         """No domain lies on the copy, and it is nobody's data: it is deleted."""
         state = going.told(self.volume)
         message = f"The copy in storage pool {going.target.pool} is given up."
+        if any(mentions(raw, going.target.name) for raw in self.domains()):
+            return Move(state, _said("WaitForTargetVolumeRelease", message))
         job = self.view.job(self.disk.key)
         left = tuple(self._erased(going.target))
         if not left and not job.busy:
@@ -173,6 +176,8 @@ class _Case:
             waits = Condition(MIGRATING, "True", "InProgress", _GOES_OVER)
             whole = Move(begun.told(self.volume), waits, copied=begun.target)
             return whole if self.domains() else self._ended(begun)
+        if self._runs_alone():
+            return self._live(begun)
         copying = COPY in self.view.job(self.disk.key).busy
         if not copying and (problem := self._hindrance()):
             return Move(state, _said("WaitForSourceVolumeRelease", problem))
@@ -208,6 +213,36 @@ class _Case:
         actions = () if job.busy else (*self._erased(target, mark=False), copy)
         return Move(state, progress, actions, closed=True)
 
+    def _runs_alone(self) -> bool:
+        """True if just one domain has the disk, which runs on the volume that the disk has."""
+        found = list(self._found())
+        if len(found) != 1:
+            return False
+        node, raw = found[0]
+        at_home = node == self.node and raw.active and not raw.starting
+        return at_home and not raw.unread and lies_on(raw, self.has.name)
+
+    def _live(self, going: Going) -> Move:
+        """The instance copies it to an empty volume, which is made first."""
+        state, target = going.told(self.volume), going.target
+        job = self.view.job(self.disk.key)
+        message = f"The disk is copied to storage pool {target.pool} while it is open."
+        progress = Condition(MIGRATING, "True", "InProgress", message)
+        if self._held(CREATE) or self._held(ERASE):
+            message = f"The disk cannot be copied to storage pool {target.pool}: {job.error}"
+            wake = job.retry_at if job.retry else None
+            return Move(state, _said("WaitForTargetReady", message), wake=wake)
+        if self.view.read(VOLUME, (self.node, target.pool, target.name)) is not None:
+            work = self.view.job(self.user) if self.user is not None else IDLE
+            if work.failed in LIVE:
+                progress = _said("WaitForTargetReady", work.error)
+            return Move(state, progress, open_to=target)
+        left = tuple(self._erased(target))
+        create = CreateVolume(
+            *(self.node, target.pool, target.name, self.volume.capacity), format=target.format
+        )
+        return Move(state, progress, () if job.busy else (*left, create))
+
     def _is_copied(self, going: Going) -> bool:
         """True if this agent has made a whole copy, and no domain was started since it began."""
         result, target = self.view.job(self.disk.key).result, going.target
@@ -222,9 +257,12 @@ class _Case:
         return ",".join(sorted(f"{raw.uuid}/{_instance(raw)}" for raw in self.domains()))
 
     def _erased(self, volume: Stored, *, mark: bool = True) -> Iterator[EraseVolume]:
-        for name in (volume.name, unfinished(volume.name) if mark else ""):
-            if name and self.view.read(VOLUME, (self.node, volume.pool, name)) is not None:
-                yield EraseVolume(self.node, volume.pool, name)
+        names = (volume.name, unfinished(volume.name))
+        there = [self.view.read(VOLUME, (self.node, volume.pool, name)) for name in names]
+        if any(raw is not None for raw in there):  # what has a mark is not seen
+            yield EraseVolume(self.node, volume.pool, volume.name)
+        if mark and there[1] is not None:
+            yield EraseVolume(self.node, volume.pool, names[1])
 
     def _held(self, verb: str) -> bool:
         job = self.view.job(self.disk.key)

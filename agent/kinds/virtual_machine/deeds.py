@@ -37,6 +37,7 @@ from agent.kinds.virtual_machine.elements.disks import Disk
 from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.growth import growth
 from agent.kinds.virtual_machine.intent import Intent, can_start
+from agent.kinds.virtual_machine.moving import moved
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.space import resumed
 from agent.kinds.virtual_machine.spec import machine_spec
@@ -73,10 +74,11 @@ def deeds(case: Situation, made: Intent, view: View) -> Deeds:
         return replace(end, actions=(*written, *end.actions))
     live = _live(case, made)
     plugs, retry = ((), None) if end.actions else _plugs(case, made, view)
+    copied = () if end.actions else moved(case)
     go_on, again = resumed(case, view)
     thaw, later = thawed(case)
     # alone, for a guest that cannot go on may still be asked to end
-    actions = (*written, *live, *plugs, *end.actions)
+    actions = (*written, *live, *plugs, *copied, *end.actions)
     actions = actions or go_on or thaw or _sweep(case, made, view)
     grow, anew = _in_turn(case, growth(case, view).actions)
     wakes = [wake for wake in (end.wake, again, later, retry, anew) if wake is not None]

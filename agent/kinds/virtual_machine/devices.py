@@ -56,6 +56,7 @@ def device(
         boot=boot,
         block=data.block,
         instead_of=data.instead_of,
+        moves_to=data.moves_to,
     )
     return disk, data.capacity
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from agent.core.domain_xml import parse
+from agent.core.domain_xml import Copy, copies, parse
 from agent.core.host import RawDomain
 from agent.core.metadata import DomainMetadata
 from agent.core.schema import Kind
@@ -23,6 +23,7 @@ class _Reading:
     facts: DomainFacts
     agent: bool
     block_job: bool
+    copies: Mapping[str, Copy]
     bases: Mapping[str, tuple[str, ...]]
 
 
@@ -30,7 +31,8 @@ class _Reading:
 def _read(xml: str, rules: Kind) -> _Reading:
     root = parse(xml)
     job = first(root, "devices", "disk", "mirror") is not None
-    return _Reading(_as_meant(read(root), rules), agent_connected(root), job, bases(root))
+    facts = _as_meant(read(root), rules)
+    return _Reading(facts, agent_connected(root), job, copies(root) if job else {}, bases(root))
 
 
 def _as_meant(facts: DomainFacts, rules: Kind) -> DomainFacts:
@@ -62,6 +64,8 @@ class Seen:
     """The definition that runs."""
     agent: bool = False
     """True if the running guest's agent has opened its channel."""
+    copies: Mapping[str, Copy] = field(default_factory=dict)
+    """Disks that are being copied, by serial number."""
     block_job: bool = False
     """True while a backup or copy of a disk is under way."""
     bases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -85,4 +89,6 @@ def seen(raw: RawDomain | None, rules: Kind) -> Seen:
     if not raw.active_xml:
         return Seen(raw, defined)
     active = _read(raw.active_xml, rules)
-    return Seen(raw, defined, active.facts, active.agent, active.block_job, active.bases)
+    return Seen(
+        raw, defined, active.facts, active.agent, active.copies, active.block_job, active.bases
+    )

@@ -8,6 +8,7 @@ from typing import Final
 
 from agent.core.host import RawNode
 from agent.core.metadata import DomainMetadata
+from agent.kinds.exports import Target
 from agent.kinds.virtual_machine.elements.address import Address
 from agent.kinds.virtual_machine.spec import MachineSpec
 from agent.kinds.virtual_machine_class import GuestCpu
@@ -31,6 +32,8 @@ class Device:
     """True of a block device, false of a file."""
     instead_of: str = ""
     """The file that it has left: a definition with that one goes over to the path."""
+    moves_to: Target | None = None
+    """Where the running instance has to copy it."""
     medium: bool = False
     """True for what a guest configures itself from, which no manifest lists."""
 

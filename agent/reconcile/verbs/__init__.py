@@ -11,6 +11,7 @@ from typing import Any
 from agent.core.actions import (
     Action,
     AttachDevice,
+    BeginDiskCopy,
     CopyVolume,
     CreateVolume,
     DefineDomain,
@@ -20,6 +21,7 @@ from agent.core.actions import (
     DetachDevice,
     DiscardUpload,
     DropSnapshot,
+    EndDiskCopy,
     EraseVolume,
     GrowDisk,
     ImportImage,
@@ -34,7 +36,7 @@ from agent.core.actions import (
     WriteSeed,
 )
 from agent.reconcile.news import NodeLanes, Submit
-from agent.reconcile.verbs import content, copying, device, domain, snapshot, volume
+from agent.reconcile.verbs import content, copying, device, domain, moving, snapshot, volume
 from agent.reconcile.verbs.verb import A, Verb
 
 VERBS: Mapping[type[Action], Verb[Any]] = {
@@ -56,6 +58,8 @@ VERBS: Mapping[type[Action], Verb[Any]] = {
     SetLiveMetadata: domain.WriteLiveMetadata(),
     AttachDevice: device.Attach(),
     DetachDevice: device.Detach(),
+    BeginDiskCopy: moving.Begin(),
+    EndDiskCopy: moving.End(),
     StartDomain: domain.Start(),
     ShutdownDomain: domain.Shutdown(),
     DestroyDomain: domain.Destroy(),
