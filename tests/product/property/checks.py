@@ -56,6 +56,22 @@ class Checks(MachineChecks):
                     uses = {ref["name"] for ref in disks_of(self.rig.vm(vm)["spec"])}
                     assert vm in mounted or name not in uses
 
+    def moments_are_kept(self) -> None:
+        """A snapshot is whole or not there; a whole one is never made anew."""
+        pool = self.host.pools[POOL]
+        assert not [name for name in pool if name.endswith(".unfinished")]
+        for name, plural in self.snapshots.items():
+            document = self.rig.document(f"namespaces/default/{plural}/{name}.yaml")
+            status = document["status"]
+            assert status["phase"] in ("Ready", "Failed", "Pending"), status
+            parts = status.get("virtualDiskSnapshotNames", [name])
+            for part in parts if status["phase"] == "Ready" else ():
+                path = f"namespaces/default/virtualdisksnapshots/{part}.yaml"
+                volume = self.rig.document(path)["status"]["volumeSnapshotName"]
+                if volume not in self.moments:
+                    self.moments[volume] = pool[volume].content = f"moment of {volume}".encode()
+                assert pool[volume].content == self.moments[volume], volume
+
     def trash_is_right(self) -> None:
         """What is not declared is kept by a machine, or in the trash with its uid."""
         if self.ledger_fault:

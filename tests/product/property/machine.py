@@ -54,6 +54,7 @@ class Product(AgentRules, NodeRules, Checks):
             self.turns_were_asked_for(name)
         self.strangers_are_untouched()
         self.data_is_kept()
+        self.moments_are_kept()
         self.trash_is_right()
         self.identities_are_kept()
         self.operations_have_one_target()

@@ -30,7 +30,7 @@ from tests.product.property.manifests import (
     with_spec,
 )
 from tests.product.property.story import DAY, Story
-from tests.rig import OPERATIONS, STATUS, operation
+from tests.rig import MAIN, OPERATIONS, STATUS, manifest, operation
 
 MOST_ABSENT_DISKS = 2
 """More at once would have to be confirmed."""
@@ -65,6 +65,28 @@ class GitRules(Story):
                 self.spoil(name, data.draw(st.sampled_from(sorted(SLIPS))))
             case "remove":
                 self.remove(name)
+
+    @rule(
+        of=st.sampled_from((*VMS, *DISKS)),
+        required=st.booleans(),
+        remove=st.sampled_from((False, False, True)),
+    )
+    def keep_a_moment(self, of: str, required: bool, remove: bool) -> None:
+        if remove or len(self.snapshots) >= MOST_ABSENT_DISKS:
+            gone = next(iter(self.snapshots), "")
+            self.snapshots.pop(gone, None)
+            self.world.push({f"{gone}.yaml": None} if gone else {}, MAIN)
+            return
+        self.snapped += 1
+        name = f"snap-{self.snapped}"
+        kind, field = (
+            ("VirtualMachineSnapshot", "virtualMachineName")
+            if of in VMS
+            else ("VirtualDiskSnapshot", "virtualDiskName")
+        )
+        self.snapshots[name] = f"{kind.lower()}s"
+        spec = {field: of, "requiredConsistency": required}
+        self.world.push({f"{name}.yaml": manifest(kind, name, spec)}, MAIN)
 
     def spoil(self, name: str, how: str) -> None:
         """A machine that nobody knows yet would hold the other one, which may be its former name."""

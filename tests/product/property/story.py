@@ -81,7 +81,8 @@ class Own:
 
     @property
     def volume(self) -> str:
-        return f"default_disk_default_{self.disk}_00000000-0000-4000-8000-000000000001.qcow2"
+        number = int(self.host.name.rpartition("-")[2])
+        return f"default_disk_default_{self.disk}_00000000-0000-4000-8000-{number:012}.qcow2"
 
 
 class Story(RuleBasedStateMachine):
@@ -110,6 +111,11 @@ class Story(RuleBasedStateMachine):
         """Volumes whose disk is declared since the last heal without a break."""
         self.gone_at: dict[str, float] = {}
         """When each disk's manifest was last removed."""
+        self.snapshots: dict[str, str] = {}
+        """Plurals of the snapshots that are wanted, by name."""
+        self.snapped = 0
+        self.moments: dict[str, bytes] = {}
+        """What is in each volume of a snapshot that is ready."""
         self.untracked: set[str] = set()
         """Volumes that no ledger may know any more, since it was lost or is an old one."""
         self.tainted: set[tuple[str, int]] = set()
