@@ -7,7 +7,9 @@ from tests.plans import planned
 from tests.product.property.check_machines import MachineChecks
 from tests.product.property.fields import disks_of
 from tests.product.property.host import POOL
+from tests.product.property.manifests import URLS
 from tests.product.property.story import STRANGE_VOLUMES
+from tests.product.property.surroundings import digest
 from tests.rig import condition
 
 
@@ -27,6 +29,15 @@ class Checks(MachineChecks):
                 assert not self.is_ready(name)
             else:
                 assert status["phase"] in ("Completed", "Failed", "Superseded"), (op, status)
+
+    def images_share_their_data(self) -> None:
+        """An image of an image that was ready stays so, whatever becomes of that one."""
+        documents = self.rig.documents()
+        if (path := "namespaces/default/virtualimages/again.yaml") in documents:
+            status = self.rig.document(path)["status"]
+            made = status.get("digest", "") == digest(URLS["again"])
+            assert (status["phase"] == "Ready") is made, status
+            assert made or "base" not in self.images, status
 
     # -- disks ----------------------------------------------------------------------------------
 

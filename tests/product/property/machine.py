@@ -55,6 +55,7 @@ class Product(AgentRules, NodeRules, Checks):
         self.strangers_are_untouched()
         self.data_is_kept()
         self.moments_are_kept()
+        self.images_share_their_data()
         self.trash_is_right()
         self.identities_are_kept()
         self.operations_have_one_target()
@@ -136,6 +137,7 @@ class Product(AgentRules, NodeRules, Checks):
         self.machines_are_right()
         self.own_machines_are_right(lost)
         self.data_is_kept()
+        self.images_share_their_data()
         assert lost._domains == before
         self.commit_is_accepted()
         self.heal()

@@ -167,10 +167,15 @@ URLS = {
     "base": "http://images.test/base.qcow2",
     "shared": "http://images.test/other.qcow2",
     "cd": "http://images.test/cd.iso",
+    "again": "http://images.test/base.qcow2",
 }
+"""Where each image's data comes from in the end: `again` is made from `base`, and shares its data."""
 
 
 def image(name: str) -> dict[str, Any]:
+    if name == "again":
+        base = {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": "base"}}
+        return manifest("VirtualImage", name, {"dataSource": base})
     source = {"dataSource": {"type": "HTTP", "http": {"url": URLS[name]}}}
     if name == "shared":
         return manifest("ClusterVirtualImage", name, source)
