@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 
 from agent.core.host import GuestInfo, HostError
 from agent.core.identity import POOL, disk_volume, image_prefix, image_volume
+from agent.core.image_sources import HttpSource
 from agent.core.model import Key
-from tests.memory_host import Killed
+from agent.images.pipeline import Prepared
+from agent.reconcile.sources import http
+from tests.memory_host import NODE, Killed, MemoryHost, Volume
 from tests.rig import Rig, condition, disk, machine, manifest
 
 DATA = b"what a guest has written"
@@ -323,3 +327,59 @@ def test_what_a_killed_agent_left_half_made_goes_where_nobody_wants_it_any_more(
         rig.now += 8 * 86_400  # longer than anything lies in the trash
     rig.settle()
     assert volumes(rig) == before
+
+
+def test_which_object_the_data_is_of_is_told_and_stays(rig: Rig) -> None:
+    rig.push({"image.yaml": image("golden", "VirtualDisk", "root")})
+    rig.settle()
+    uid = shown(rig, "root", "virtualdisks")["metadata"]["uid"]
+    assert shown(rig, "golden")["status"]["sourceUID"] == uid
+    made = of("VirtualDisk", "copy", "VirtualImage", "golden")
+    rig.push({"root.yaml": None, "copy.yaml": made})
+    rig.settle()
+    assert shown(rig, "golden")["status"]["sourceUID"] == uid
+    golden = shown(rig, "golden")["metadata"]["uid"]
+    assert shown(rig, "copy", "virtualdisks")["status"]["sourceUID"] == golden
+    for _ in range(3):
+        rig.now += 8 * 86_400  # longer than anything lies in the trash
+        rig.settle()
+    rig.push({"root.yaml": disk(size="2Gi")})
+    rig.settle()
+    assert shown(rig, "root", "virtualdisks")["metadata"]["uid"] != uid
+    assert shown(rig, "golden")["status"]["sourceUID"] == uid
+
+
+def test_a_node_has_image_data_from_another_node_and_not_from_the_network_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fetched(source: HttpSource, spool: Path, *_: object, **__: object) -> Prepared:
+        asked.append(source.url)
+        path = spool / "download"
+        path.write_bytes(DATA)
+        digest = hashlib.sha256(DATA).hexdigest()
+        return Prepared(path, "qcow2", 1 << 30, len(DATA), digest)
+
+    monkeypatch.setattr(http, "fetch", fetched)
+    first, second = (
+        MemoryHost(node=replace(NODE, name=name, uri=f"memory:///{name}", host=name))
+        for name in ("pt-1", "pt-2")
+    )
+    rig = Rig(tmp_path, host=first, others=(second,))
+    source = {"type": "HTTP", "http": {"url": "http://127.0.0.1/image"}}
+    rig.push({"image.yaml": manifest("VirtualImage", "golden", {"dataSource": source})})
+    rig.settle()
+    there = {name: [*host.pools[POOL]] for name, host in rig.hosts.items()}
+    assert there == {"pt-1": [stored(DATA)], "pt-2": []}
+    key = Key("VirtualDisk", "default", "root")
+    volume = disk_volume("default", key, "00000000-0000-4000-8000-000000000001")
+    second.pools[POOL][volume] = Volume(f"/var/lib/libvirt/{POOL}/{volume}", 1 << 30)
+    wants = machine(cpu={"cores": 1})
+    wants["spec"]["blockDeviceRefs"].append({"kind": "VirtualImage", "name": "golden"})
+    rig.push({"vm.yaml": [disk(), wants]})
+    second._tell("", "connected")
+    rig.settle()
+    assert second.pools[POOL][stored(DATA)].content == DATA
+    assert asked == ["http://127.0.0.1/image"]
+    assert rig.vm()["status"]["phase"] == "Running"

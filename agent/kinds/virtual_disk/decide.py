@@ -48,7 +48,7 @@ from agent.kinds.virtual_disk.volume import (
     present,
     recorded,
 )
-from agent.kinds.virtual_image import clearing, speed
+from agent.kinds.virtual_image import clearing, source_uid, speed
 
 UNUSED = "WaitForFirstConsumer"
 """Phase of a disk that is made once a machine refers to it."""
@@ -88,6 +88,7 @@ def decide(disk: Object, view: View) -> Decision:
         "capacity": format_bytes(volume.capacity) if volume else "",
         "progress": report.progress,
         **speed(disk, view),
+        **source_uid(disk, view),
         "attachedToVirtualMachines": attached,
         "target": {"persistentVolumeClaimName": volume.name} if volume else {},
         "import": report.facts,

@@ -5,7 +5,7 @@ from agent.kinds.record import KindRecord
 from agent.kinds.virtual_image.data import LOST, needed, needed_as, volumes
 from agent.kinds.virtual_image.decide import decide
 from agent.kinds.virtual_image.source import imported, speed
-from agent.kinds.virtual_image.sources import origin
+from agent.kinds.virtual_image.sources import origin, source_uid
 from agent.kinds.virtual_image.sources.upload import clearing
 from agent.kinds.virtual_image.spec import Container, Http, device_key
 from agent.kinds.virtual_image.validation import CHECKS
@@ -22,6 +22,7 @@ __all__ = [
     "imported",
     "needed_as",
     "origin",
+    "source_uid",
     "speed",
 ]
 

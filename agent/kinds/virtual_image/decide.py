@@ -14,7 +14,7 @@ from agent.kinds.local import NOT_READY, Place, missing, places, several, unknow
 from agent.kinds.protection import kept
 from agent.kinds.storage_class import ready, storage
 from agent.kinds.virtual_image.source import LOST, Imported, imported, speed
-from agent.kinds.virtual_image.sources import Origin, origin
+from agent.kinds.virtual_image.sources import Origin, origin, source_uid
 from agent.kinds.virtual_image.spec import image_spec
 
 _OF_ITS_NODE = frozenset(("Ready",))
@@ -46,7 +46,7 @@ def decide(image: Object, view: View) -> Decision:
         return Decision(status=unknown(previous, missing(view), _OF_ITS_NODE), ok=False)
     state = imported(image, source, known, view, wanted)
     status = _status(state, source, in_use=bool(users))
-    status |= speed(image, view)
+    status |= speed(image, view) | source_uid(image, view)
     claim = spec.get("persistentVolumeClaim", {})
     its_class = storage(claim.get("storageClassName", ""), view)
     status["conditions"] += ready(its_class, "StorageClassNotFound")

@@ -11,8 +11,9 @@ from agent.core.facts import View
 from agent.core.model import Object
 from agent.kinds.virtual_image.sources import container_image, http, object_ref, upload
 from agent.kinds.virtual_image.sources.coming import NOT_STARTED, Origin
+from agent.kinds.virtual_image.sources.object_ref import source_uid
 
-__all__ = ["NOT_STARTED", "Origin", "origin"]
+__all__ = ["NOT_STARTED", "Origin", "origin", "source_uid"]
 
 _ORIGINS: Mapping[str, Callable[[Object, Any, View], Origin]] = {
     "HTTP": http.origin,

@@ -6,7 +6,7 @@ from agent.core.facts import View
 from agent.core.identity import QCOW2, image_copy
 from agent.core.image_sources import VolumeSource, marked, object_identity
 from agent.core.known import ATTACHED, ELSEWHERE, LEAVING, USERS
-from agent.core.model import Condition, Key, Object
+from agent.core.model import Condition, Json, Key, Object
 from agent.kinds.exports import DiskData, ImageData, SnapshotData
 from agent.kinds.virtual_image.sources.coming import Origin
 from agent.kinds.virtual_image.spec import CLUSTER, ClusterObjectRef, device_key
@@ -22,8 +22,25 @@ LIES_ON = (
 COPYING = "The data of {} is being copied and hashed."
 
 
+def named(obj: Object, ref: ClusterObjectRef) -> Key:
+    return device_key(obj.key.namespace or ref.get("namespace", ""), ref["kind"], ref["name"])
+
+
+def source_uid(obj: Object, view: View) -> dict[str, Json]:
+    """The part of a status that says which object the data is of: once it is made, that stays."""
+    ref = obj.manifest.content["spec"].get("dataSource", {}).get("objectRef")
+    if ref is None:
+        return {}
+    previous = view.previous(obj.key)
+    uid: str = previous.get("sourceUID", "")
+    if not uid or previous.get("phase") != "Ready":
+        there = view.object(named(obj, ref))
+        uid = there.uid if there is not None else uid
+    return {"sourceUID": uid} if uid else {}
+
+
 def origin(obj: Object, ref: ClusterObjectRef, view: View) -> Origin:
-    key = device_key(obj.key.namespace or ref.get("namespace", ""), ref["kind"], ref["name"])
+    key = named(obj, ref)
     if ref["kind"] == "VirtualDisk":
         return _disk(obj, key, view)
     if ref["kind"] == "VirtualDiskSnapshot":
