@@ -136,6 +136,8 @@ GROWTH: Table[tuple[Key, Key], str] = Table("growth")
 """
 IMAGE_AT: Table[tuple[Key, Key], str] = Table("image-at")
 """The node on which a VM or a disk needs an image, by (image, whoever needs it)."""
+SNAPSHOTTING: Table[Key, Key] = Table("snapshotting")
+"""The snapshot of a VM that is being taken."""
 READ_BY: Table[Key, Key] = Table("read-by")
 """The image that a disk is being copied into: nobody may write to the disk meanwhile."""
 LEAVING: Table[Key, Key] = Table("leaving")

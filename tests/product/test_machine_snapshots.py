@@ -8,6 +8,8 @@ import pytest
 
 from agent.core.host import GuestInfo, HostError
 from agent.core.identity import POOL
+from agent.core.schema import Catalogue
+from agent.core.tables import table
 from tests.memory_host import Killed
 from tests.plans import planned
 from tests.product.test_attachments import attachment
@@ -328,3 +330,41 @@ def test_a_plan_says_what_becomes_of_a_snapshot(up: Rig) -> None:
     (item,) = planned(up).report.items
     assert (item.key.kind, item.operation) == ("VirtualMachineSnapshot", "delete")
     assert "trash" in item.reason
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("vmsnapshot", "snap"),
+        ("vmsnapshots", "snap"),
+        ("vdsnapshot", "root-"),
+        ("vdsnapshots", "root-"),
+    ],
+)
+def test_they_are_listed_with_phase_and_consistency(up: Rig, word: str, name: str) -> None:
+    up.push({"snap.yaml": snapshot()})
+    up.settle()
+    catalogue = Catalogue.load()
+    kind = catalogue.find(word)
+    folder = f"namespaces/default/{kind.plural}/"
+    objects = [up.document(path) for path in up.documents() if path.startswith(folder)]
+    shown_table = table(kind, objects, now=up.now)
+    assert shown_table.headers == ("NAME", "PHASE", "CONSISTENT", "AGE")
+    rows = [row for row in shown_table.rows if row[0].startswith(name)]
+    assert [row[1:3] for row in rows] == [("Ready", "true")]
+
+
+def test_the_machine_says_while_a_snapshot_of_it_is_taken(up: Rig) -> None:
+    seen = []
+
+    def look(verb: str, phase: str) -> None:
+        if (verb, phase) == ("begin_backup", "before"):
+            seen.append(condition(up.vm(), "Snapshotting"))
+
+    up.host.on_effect = look
+    up.push({"snap.yaml": snapshot()})
+    up.settle()
+    ((told),) = seen
+    assert (told["status"], told["reason"]) == ("True", "SnapshottingInProgress")
+    assert "VirtualMachineSnapshot default/snap" in told["message"]
+    assert condition(up.vm(), "Snapshotting") == {}

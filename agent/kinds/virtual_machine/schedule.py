@@ -14,7 +14,7 @@ from typing import Any
 from agent.core.acceptance import suspended
 from agent.core.annotations import SNAPSHOTS
 from agent.core.facts import Decide, Decision, View
-from agent.core.known import OWNED
+from agent.core.known import OWNED, SNAPSHOTTING
 from agent.core.model import Condition, Json, Key, Manifest, Object
 from agent.core.schedule import schedule
 from agent.core.status import conditioned, seconds, timestamp
@@ -30,7 +30,7 @@ def scheduling(decide: Decide) -> Decide:
     """The same decisions, with the snapshots that a machine's schedule asks for."""
 
     def decided(vm: Object, view: View) -> Decision:
-        decision = decide(vm, view)
+        decision = _taken_now(vm, decide(vm, view), view)
         text = vm.manifest.annotations.get(SNAPSHOTS)
         if text is None or vm.deleted or decision.status is None:
             return decision
@@ -40,6 +40,16 @@ def scheduling(decide: Decide) -> Decide:
         return _scheduled(vm, text, decision, decision.status, view)
 
     return decided
+
+
+def _taken_now(vm: Object, decision: Decision, view: View) -> Decision:
+    """The decision that tells of a snapshot, whoever has asked for it, as long as it is taken."""
+    snapshot = view.read(SNAPSHOTTING, vm.key)
+    if snapshot is None or decision.status is None:
+        return decision
+    message = f"{snapshot} is being taken."
+    told = Condition("Snapshotting", "True", "SnapshottingInProgress", message)
+    return replace(decision, status=conditioned(decision.status, told.type, told))
 
 
 @dataclass(frozen=True)

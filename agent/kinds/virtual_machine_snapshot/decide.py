@@ -10,7 +10,7 @@ from agent.core.actions import DropSnapshot, TakeSnapshot
 from agent.core.facts import Decision, View
 from agent.core.identity import made_uid, unfinished
 from agent.core.jobs import held
-from agent.core.known import READ_BY, VOLUME_AT, Fact
+from agent.core.known import READ_BY, SNAPSHOTTING, VOLUME_AT, Fact
 from agent.core.ledger import Record
 from agent.core.model import Condition, Json, Key, Manifest, Object
 from agent.core.nodes import HOME
@@ -125,10 +125,10 @@ def _take(snapshot: Object, vm: Object, parts: tuple[_Part, ...], view: View) ->
     if several(view):
         status[HOME] = now.node
     if job.busy:
-        going = _going_on(status, makes, ask, now)
-        read: dict[Fact, Any] = {}
+        going = _going_on(snapshot, status, makes, ask, now)
+        read: dict[Fact, Any] = dict(going.publish)
         if not now.uuid:
-            read = {(READ_BY, disk): snapshot.key for disk in disks}
+            read |= {(READ_BY, disk): snapshot.key for disk in disks}
         return replace(going, publish=read)  # no machine starts with them meanwhile
     if job.failed and job.reason in FINAL:
         told = Condition(READY, "False", FAILED, sentence(job.error))
@@ -140,7 +140,7 @@ def _take(snapshot: Object, vm: Object, parts: tuple[_Part, ...], view: View) ->
     if held(job, snapshot.generation, view.now):
         waits = _waits(_Said("WaitingForTheVirtualMachine", sentence(job.error), waiting=True))
         return replace(waits, wake=job.retry_at)
-    return _going_on(status, makes, ask, now)
+    return _going_on(snapshot, status, makes, ask, now)
 
 
 def _asked(snapshot: Object, moments: list[Moment]) -> TakeSnapshot:
@@ -172,7 +172,11 @@ def _waits(said: _Said) -> Decision:
 
 
 def _going_on(
-    status: Mapping[str, Any], makes: tuple[Manifest, ...], ask: TakeSnapshot, now: Moment
+    snapshot: Object,
+    status: Mapping[str, Any],
+    makes: tuple[Manifest, ...],
+    ask: TakeSnapshot,
+    now: Moment,
 ) -> Decision:
     reason, message = "Snapshotting", "What its disks hold is being copied."
     if now.uuid and not now.agent:
@@ -180,7 +184,9 @@ def _going_on(
     told = Condition(READY, "False", reason, message)
     status = {**status, "phase": "InProgress", "conditions": [_steady(), told]}
     actions = (ask,) if ask.disks else ()
-    return Decision(status=status, actions=actions, makes=makes, waiting=True, ok=False)
+    told_machine = SNAPSHOTTING.states(_machine(snapshot), snapshot.key)
+    going = Decision(status=status, actions=actions, makes=makes, waiting=True, ok=False)
+    return replace(going, publish=told_machine)
 
 
 def _steady() -> Condition:

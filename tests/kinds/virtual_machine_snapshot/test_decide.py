@@ -183,5 +183,6 @@ def test_a_deletion_ends_what_is_begun_then_lets_the_parts_go_then_itself() -> N
 
 def test_no_machine_starts_with_disks_that_are_being_copied() -> None:
     found = decided(decide, snapshot(), {**OFF, (known.JOB, KEY): Job(busy=("TakeSnapshot",))})
-    assert found.publish == {(known.READ_BY, key): KEY for key in DISKS.values()}
-    assert decided(decide, snapshot(), OFF).publish == {}
+    machine = {(known.SNAPSHOTTING, VM): KEY}
+    assert found.publish == {(known.READ_BY, key): KEY for key in DISKS.values()} | machine
+    assert decided(decide, snapshot(), OFF).publish == machine
