@@ -16,7 +16,7 @@ from agent.core.backup import NAMESPACE
 from tests.e2e.conftest import MakeStand
 from tests.e2e.stand import Stand, find
 from tests.images.server import serve
-from tests.rig import manifest
+from tests.rig import manifest, operation
 
 VM, KIND = "writer", "VirtualDiskSnapshot"
 SIZE = "32M"
@@ -136,6 +136,35 @@ def test_snapshots_have_what_disks_held_while_the_guest_was_frozen(
     assert len(found) < len(later)
     assert NAMESPACE not in stand.domain(VM).XMLDesc(0)
     assert stand.instances(VM) == 1
+
+
+def test_a_restored_machine_boots_with_what_its_disks_held(stand: Stand, tmp_path: Path) -> None:
+    whole = {"virtualMachineName": VM, "requiredConsistency": True, "keepIPAddress": "Always"}
+    stand.push({"then.yaml": manifest("VirtualMachineSnapshot", "then", whole)})
+    stand.wait_for_phase("VirtualMachineSnapshot", "then", "Ready")
+    _, data = stand.status("VirtualMachineSnapshot", "then")["virtualDiskSnapshotNames"]
+    found = at_rest(
+        stand, stand.status("VirtualDiskSnapshot", data)["volumeSnapshotName"], tmp_path
+    )
+    goes_on(stand)
+    old, booted = stand.disk("data").name, len(stand.boots(VM))
+
+    back = {"mode": "Strict", "virtualMachineSnapshotName": "then"}
+    stand.push({"back.yaml": operation("back", VM, "Restore", restore=back)})
+    stand.wait_for_phase("VirtualMachineOperation", "back", "Completed")
+    stand.wait_for(lambda: len(stand.boots(VM)) > booted, "a guest that boots again")
+    new = stand.status("VirtualDisk", "data")["target"]["persistentVolumeClaimName"]
+    assert new != old
+
+    def log(volume: str) -> list[int]:
+        return lines(flat(stand, volume, tmp_path))
+
+    stand.wait_for(lambda: len(log(new)) > len(found), "a guest that goes on writing")
+    # which begins to count anew at each boot
+    assert log(new)[: len(found) + 1] == [*found, 1]
+    assert log(old)[: len(found) + 1] == [*found, len(found) + 1]
+    assert stand.boots(VM)[-1] == stand.boots(VM)[0]
+    assert stand.status("VirtualMachine", VM)["phase"] == "Running"
 
 
 def test_a_guest_is_thawed_although_the_agent_is_killed_while_it_is_frozen(
