@@ -33,7 +33,7 @@ def restore(operation: Object, vm: Object, view: View) -> Decision:
     progress: Progress | None = view.read(PROGRESS, operation.uid)
     if progress is not None and progress.phase in ENDED:
         # what the machine says in the end: that it goes on, or why nothing came of it
-        return _ended(progress, view.previous(operation.key))
+        return _ended(operation, progress, view.previous(operation.key))
     if (early := _unready(snapshot, key, vm, view)) is not None:
         return Decision(status=status(early), waiting=early.phase == "Pending")
     assert snapshot is not None  # noqa: S101  # it is ready
@@ -125,13 +125,16 @@ def _reported(
     return Decision(status=_status(told, every, "Completed"))
 
 
-def _ended(progress: Progress, previous: Mapping[str, Any]) -> Decision:
-    state = "Completed" if progress.phase == "Completed" else "Failed"
+def _ended(operation: Object, progress: Progress, previous: Mapping[str, Any]) -> Decision:
+    done = progress.phase == "Completed"
+    state = "Completed" if done else "Failed"
     listed = [
         {**each, "status": state} if each["status"] == "InProgress" else each
         for each in previous.get("resources", ())
     ]
-    return Decision(status={**status(progress, _mode(previous, on=False)), "resources": listed})
+    report = {**status(progress, _mode(previous, on=False)), "resources": listed}
+    # what the machine answers to stays said until the answer is written down
+    return Decision(status=report, publish=RESTORE.states(operation.uid, done))
 
 
 def _mode(previous: Mapping[str, Any], *, on: bool) -> tuple[Condition, ...]:
