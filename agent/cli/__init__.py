@@ -36,6 +36,7 @@ COMMANDS = {
     "start": "operation",
     "stop": "operation",
     "restart": "operation",
+    "restore": "operation",
     "upload": "upload",
     "explain": "explain",
     "doctor": "doctor",

@@ -1,11 +1,13 @@
-"""`gitvirt start`, `stop`, `restart`: asks the agent for a VirtualMachineOperation through Git."""
+"""`gitvirt start`, `stop`, `restart`, `restore`: asks the agent through Git for a
+VirtualMachineOperation.
+"""
 
 from __future__ import annotations
 
 import argparse
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,18 +32,27 @@ ATTEMPTS = 8
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes' own for generated names: no vowels, nothing that looks like something else."""
 _LONGEST_NAME = 253
-_DOING = {"start": "starting", "stop": "stopping", "restart": "restarting"}
-_DONE = {"start": "started", "stop": "stopped", "restart": "restarted"}
+_DOING = {
+    "start": "starting",
+    "stop": "stopping",
+    "restart": "restarting",
+    "restore": "restoring",
+}
+_DONE = {"start": "started", "stop": "stopped", "restart": "restarted", "restore": "restored"}
 _WHAT = {
     "start": "start a virtual machine",
     "stop": "stop a virtual machine",
     "restart": "restart a virtual machine, which applies waiting changes",
+    "restore": "give a virtual machine's disks the data of a snapshot",
 }
+
+_NEEDS = {"restore": " --snapshot before-upgrade"}
+"""What a verb has to be told beside its machine, in examples."""
 
 _EPILOG = """\
 examples:
-  gitvirt {verb} linux-vm
-  gitvirt {verb} linux-vm.prod --wait -t 2m
+  gitvirt {verb} linux-vm{needs}
+  gitvirt {verb} linux-vm.prod{needs} --wait -t 2m
 
 An operation that the agent has not taken up within --timeout (default 5m) is never carried out.
 """
@@ -54,10 +65,12 @@ def add(subparsers: Subparsers) -> None:
             help=what,
             description=f"{what.capitalize()}. Commits a VirtualMachineOperation to the branch of "
             "operations and waits until the agent has taken it up.",
-            epilog=_EPILOG.format(verb=verb),
+            epilog=_EPILOG.format(verb=verb, needs=_NEEDS.get(verb, "")),
         )
         parser.add_argument("vm", metavar="VM", help="NAME, NAME.NAMESPACE or vm/NAME")
-        if verb != "start":
+        if verb == "restore":
+            _add_restore(parser)
+        elif verb != "start":
             parser.add_argument(
                 "-f",
                 "--force",
@@ -70,11 +83,26 @@ def add(subparsers: Subparsers) -> None:
         )
 
 
+def _add_restore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--snapshot", metavar="NAME", required=True, help="the VirtualMachineSnapshot to go back to"
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("DryRun", "Strict", "BestEffort"),
+        default="Strict",
+        help="DryRun: only say what would be done; Strict: all or nothing (default); BestEffort: "
+        "leave out what is missing",
+    )
+
+
 @dataclass(frozen=True)
 class Request:
     verb: str
     vm: Key
     operation: Key
+    dry: bool = False
+    """True if it is only to be said what would be done."""
 
     def __str__(self) -> str:
         return f"{_quoted(self.vm)} {_DOING[self.verb]}. {_quoted(self.operation)}"
@@ -94,8 +122,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         if silence:
             warn(silence)
         operation = Key("VirtualMachineOperation", vm.namespace, _name(vm.name))
-        request = Request(args.command, vm, operation)
-        document = manifest(request, force=bool(getattr(args, "force", False)), until=now + timeout)
+        dry = getattr(args, "mode", "") == "DryRun"
+        request = Request(args.command, vm, operation, dry)
+        document = manifest(request, _more(args), until=now + timeout)
         submit(repository, settings, request, document)
         if args.create_only:
             print(f"{_quoted(operation)} created.")
@@ -121,7 +150,15 @@ def machine(snapshot: Snapshot, word: str, namespace: str) -> Key:
     raise CommandError(f"there is no VirtualMachine {where}; `gitvirt get vm -A` lists them")
 
 
-def manifest(request: Request, *, force: bool, until: float) -> dict[str, Any]:
+def _more(args: argparse.Namespace) -> dict[str, Any]:
+    """What an operation says beside its type and its machine."""
+    if args.command == "restore":
+        how = {"mode": args.mode, "virtualMachineSnapshotName": args.snapshot}
+        return {"restore": how}
+    return {"force": True} if getattr(args, "force", False) else {}
+
+
+def manifest(request: Request, more: Mapping[str, Any], *, until: float) -> dict[str, Any]:
     """What is committed. `until` is when it is too late to begin, in seconds since the epoch."""
     spec = {"type": request.verb.capitalize(), "virtualMachineName": request.vm.name}
     return {
@@ -132,7 +169,7 @@ def manifest(request: Request, *, force: bool, until: float) -> dict[str, Any]:
             "namespace": request.operation.namespace,
             "annotations": {NOT_AFTER: timestamp(until)},
         },
-        "spec": {**spec, "force": True} if force else spec,
+        "spec": {**spec, **more},
     }
 
 
@@ -176,6 +213,9 @@ def _await(reader: Reader, request: Request, timeout: float, *, completed: bool)
                 if not completed:
                     return 0
             case "Completed":
+                if request.dry:
+                    print("\n".join(_foreseen(status)))
+                    return 0
                 done = _DONE[request.verb]
                 print(f"{_quoted(request.vm)} {done}. {_quoted(request.operation)} completed.")
                 return 0
@@ -187,6 +227,12 @@ def _await(reader: Reader, request: Request, timeout: float, *, completed: bool)
             f"on{_why(status)}"
         )
     raise CommandError(_too_late(snapshot, request, timeout))
+
+
+def _foreseen(status: Mapping[str, Any]) -> Iterator[str]:
+    """What would become of each object."""
+    for each in status.get("resources", ()):
+        yield printable(f"{each['kind']} {each['name']}: {each['message']}")
 
 
 def _why(status: Mapping[str, Any]) -> str:

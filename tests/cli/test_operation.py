@@ -103,6 +103,28 @@ def test_what_is_committed_is_a_valid_manifest(
     assert bool(found.spec.get("force")) == bool(argv[1:])
 
 
+def test_a_restore_says_to_what_and_how(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    assert gitvirt("restore", "linux-vm", "-c").code == 1
+    assert fleet.operations() == {}
+    assert gitvirt("restore", "linux-vm", "--snapshot", "then", "-c").code == 0
+    assert gitvirt("restore", "linux-vm", "--snapshot", "then", "--mode=DryRun", "-c").code == 0
+    read = [read_file(CATALOGUE, CHECKS, ledger.dump(each)) for each in fleet.operations().values()]
+    assert [each.problems for each in read] == [(), ()]
+    specs = [manifest.spec for each in read for manifest in each.manifests]
+    common = {"type": "Restore", "virtualMachineName": "linux-vm"}
+    for mode in ("Strict", "DryRun"):
+        how = {"mode": mode, "virtualMachineSnapshotName": "then"}
+        assert {**common, "restore": how} in specs
+
+
+def test_a_dry_run_prints_what_would_become_of_each_object(gitvirt: Gitvirt, agent: Play) -> None:
+    root = {"kind": "VirtualDisk", "name": "root", "message": "A new one is made."}
+    agent({"phase": "Completed", "resources": [root]})
+    result = gitvirt("restore", "linux-vm", "--snapshot=s", "--mode=DryRun", "-t", "20s")
+    assert (result.code, result.err) == (0, "")
+    assert result.out == "VirtualDisk root: A new one is made.\n"
+
+
 def test_only_what_ends_a_machine_can_be_forced(gitvirt: Gitvirt, fleet: Fleet) -> None:
     assert gitvirt("start", "linux-vm", "--force").code == 1
     assert fleet.operations() == {}

@@ -45,8 +45,7 @@ def happens(rig: Rig, deed: str, policy: str) -> None:
         case "deaf":
             rig.host.guest_obeys = not rig.host.guest_obeys
         case "cores":
-            spec = {"runPolicy": policy, "cpu": {"cores": 2}}
-            rig.push({"vm.yaml": machine(disks=DISKS, **spec)})
+            rig.push({"vm.yaml": machine(disks=DISKS, runPolicy=policy, cpu={"cores": 2})})
         case "withdrawn":
             rig.push({"back.yaml": None}, OPERATIONS)
 
