@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from agent.core.actions import Action, DefineDomain, ResumeDomain, StartDomain
+from collections.abc import Mapping
+
+from agent.core.actions import (
+    Action,
+    AttachDevice,
+    DefineDomain,
+    DetachDevice,
+    GrowDisk,
+    ResumeDomain,
+    StartDomain,
+)
 from agent.core.drift import brief
 from agent.core.facts import View
 from agent.kinds.virtual_machine import power
@@ -12,6 +22,12 @@ from agent.kinds.virtual_machine.report import ended
 from agent.kinds.virtual_machine.situation import Situation
 
 GONE = "its manifest is gone"
+_FOR_OTHERS: Mapping[type[Action], str] = {
+    AttachDevice: "for what is attached to it",
+    DetachDevice: "for what is attached to it",
+    GrowDisk: "for a disk that grows",
+}
+"""What other objects' manifests want of a VM."""
 
 
 def cause(case: Situation, made: Intent, actions: tuple[Action, ...], view: View) -> str:
@@ -31,13 +47,17 @@ def cause(case: Situation, made: Intent, actions: tuple[Action, ...], view: View
         return ended(case.seen.raw).lower()
     if made.drift.mended and any(isinstance(action, DefineDomain) for action in actions):
         return f"changed by hand: {brief(made.drift.mended)}"
+    for_others = {each for verb, each in _FOR_OTHERS.items() if verb in map(type, actions)}
+    if for_others:
+        return " and ".join(sorted(for_others))
+    return "" if _is_new(case) else "to remember what has happened"
+
+
+def _is_new(case: Situation) -> bool:
+    """True if the domain has not been told yet what its manifest says."""
     known = case.seen.memory
-    if known is not None and (known.generation, known.source) == (
-        case.vm.generation,
-        case.vm.source,
-    ):
-        return "to remember what has happened"
-    return ""
+    present = (case.vm.generation, case.vm.source)
+    return known is None or (known.generation, known.source) != present
 
 
 def _asked(case: Situation, made: Intent, view: View) -> str:

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from agent.core.actions import Action, DefineDomain, ResumeDomain, ShutdownDomain, StartDomain
+from agent.core.actions import (
+    Action,
+    AttachDevice,
+    DefineDomain,
+    DetachDevice,
+    GrowDisk,
+    ResumeDomain,
+    ShutdownDomain,
+    StartDomain,
+)
 from agent.core.changes import Change, Disposition
 from agent.core.drift import DEFINITION, Drift, Edit
 from agent.core.jobs import Job
@@ -27,6 +36,9 @@ AGAIN = StartDomain("node-1", "uuid", again=True)
 DEFINE = DefineDomain("node-1", "uuid", "", "<domain/>")
 RESUME = ResumeDomain("node-1", "uuid", "one")
 PRESS = ShutdownDomain("node-1", "uuid", "one")
+ATTACH = AttachDevice("node-1", "uuid", "one", "VirtualDisk data", "serial", "<disk/>")
+DETACH = DetachDevice("node-1", "uuid", "one", "VirtualDisk data", "serial")
+GROW = GrowDisk("node-1", "uuid", "one", "gitvirt", "data.qcow2", 1)
 OFF = {"state": "shutoff", "reason": "shutdown"}
 CORES = Change("replace", "cpu.cores", 1, 2, Disposition.RESTART)
 EDITED = Drift((Edit(DEFINITION, "cpu.cores", 1, 2, Disposition.IMMEDIATE),))
@@ -60,6 +72,8 @@ def under_way(kind: str, uid: str = "uid-nightly") -> DomainMetadata:
         (OFF, HELD, EDITED, (DEFINE, START), "changed by hand: cpu.cores 1 → 2"),
         (OFF, HELD, EDITED, (START,), TO_REMEMBER),
         (OFF, HELD, Drift(), (DEFINE,), TO_REMEMBER),
+        ({}, HELD, Drift(), (DEFINE, ATTACH), "for what is attached to it"),
+        ({}, HELD, Drift(), (DETACH, GROW), "for a disk that grows and for what is attached to it"),
         ({"vm": replace(VM, generation=2), **OFF}, HELD, Drift(), (DEFINE,), ""),
         ({"vm": replace(VM, source="a:b"), **OFF}, HELD, Drift(), (DEFINE,), ""),
     ],
