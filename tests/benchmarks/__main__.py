@@ -14,6 +14,8 @@ BENCHMARKS = {
     "push-to-running": "starting",
     "push-to-defined": "defining",
     "idle": "idle",
+    "attach": "devices",
+    "grow": "devices",
     "snapshot": "snapshots",
     "image": "images",
     "start": "planning",

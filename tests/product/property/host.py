@@ -102,6 +102,13 @@ class GuardedHost(WatchedHost):
         assert not self.open_in(name), f"{name} is resized while it is open"
         return super().resize_volume(pool, name, capacity)
 
+    def grow_disk(self, uuid: str, pool: str, name: str, capacity: int) -> RawVolume:
+        raw = self._domains[uuid]
+        assert self.open_in(name) == [raw.name], f"{name} grows in {raw.name}, which has it not"
+        before = self.pools[pool][name].capacity
+        assert capacity > before, f"{name} of {before} bytes is resized to {capacity}"
+        return super().grow_disk(uuid, pool, name, capacity)
+
     def referring(self, name: str) -> list[str]:
         """Whatever has a volume of that name in its definition, or lies on it."""
         path = f"{POOL_PATH}/{name}"
