@@ -36,6 +36,8 @@ from agent.reconcile.beats import DEFAULT_FLEET
 from agent.settings import Settings
 
 CHUNK = 1024 * 1024
+LOOK = 0.2
+"""Seconds in which Ctrl-C is noticed at the latest."""
 TAKEN = 300.0
 """Seconds to wait at most, with --wait, until the agent has taken it in."""
 WANTING = ("WaitForUserUpload", "ImageLost")
@@ -323,13 +325,35 @@ class Upload:
                 progress.show(done)
 
         try:
-            self.host.upload_volume(POOL, self.volume, chunks(), self.size, offset)
+            _attended(
+                lambda: self.host.upload_volume(POOL, self.volume, chunks(), self.size, offset)
+            )
         except HostError as error:
             message = f"{error}; the same command goes on with what has arrived"
             raise CommandError(message) from error
         finally:
             ended.set()
             progress.end()
+
+
+def _attended(work: Callable[[], object]) -> None:
+    """Do it in a thread, and see to Ctrl-C meanwhile: a signal that another thread gets does not
+    wake one that waits without an end.
+    """
+    failed: list[BaseException] = []
+
+    def done() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001  # it is raised again by who waits
+            failed.append(error)
+
+    thread = threading.Thread(target=done, name="upload", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(LOOK)
+    if failed:
+        raise failed[0]
 
 
 class _OtherError(Exception):
