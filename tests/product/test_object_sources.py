@@ -167,6 +167,8 @@ def test_a_machine_does_not_start_while_its_disk_is_copied(rig: Rig) -> None:
     rig.agent.reconciler.look_at_git()
     for _ in range(4):
         rig.step()
+    doing = condition(shown(rig, "golden"), "Ready")["message"]
+    assert doing == "The data of VirtualDisk default/root is being copied and hashed."
     rig.push({"vm.yaml": machine(runPolicy="AlwaysOn")})
     rig.agent.reconciler.look_at_git()
     for _ in range(4):
@@ -261,7 +263,8 @@ def test_a_copy_that_is_refused_is_told_and_tried_again(rig: Rig) -> None:
     rig.agent.reconciler.look_at_git()
     for _ in range(6):
         rig.step()
-    assert "qemu-img ended badly" in condition(shown(rig, "golden"), "Ready")["message"]
+    message = condition(shown(rig, "golden"), "Ready")["message"]
+    assert message == "The copy fails and is tried again: qemu-img ended badly"
     rig.settle()
     assert (phase(rig, "golden"), len(volumes(rig))) == ("Ready", 2)
 

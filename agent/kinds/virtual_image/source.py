@@ -52,7 +52,7 @@ class Imported:
 LOST = "ImageLost"
 GONE = "The data is gone from the host, and nothing else has it: upload it again by `{}`."
 SPREADING = "The data is being copied from another node."
-AGAIN = "The download fails and is tried again: {}"
+AGAIN = "The {} fails and is tried again: {}"
 FACTS = ("digest", "format", "storedBytes", "unpackedBytes", "resolvedImage")
 
 
@@ -124,7 +124,9 @@ def _imported(
     name = image_volume(view.fleet, data.digest, data.format)
     having = VolumeSource(next(iter(data.paths)), POOL, name, data.format, data.size)
     again = _import(having, lack[0], view, name, data.stored)
-    state = _fetching(obj, replace(origin, lacking="", doing=SPREADING), facts, view, again)
+    state = _fetching(
+        obj, replace(origin, lacking="", doing=SPREADING, copied=True), facts, view, again
+    )
     return replace(state, data=data, progress="100%")
 
 
@@ -145,7 +147,7 @@ def _fetching(
 ) -> Imported:
     job = view.job(obj.key)
     if action is not None and "ImportImage" in job.busy:
-        reason, message = _told(job, obj.generation, origin.doing)
+        reason, message = _told(job, obj.generation, origin, origin.doing)
         return Imported(
             known,
             action=action,  # it goes on as long as it is wanted
@@ -168,23 +170,28 @@ def _fetching(
         return Imported(
             known,
             reason=reason,
-            message=AGAIN.format(job.error) if job.retry else job.error,
+            message=AGAIN.format(_deed(origin), job.error) if job.retry else job.error,
             failed=not job.retry,
             wake=wake,
             waiting=job.retry,
         )
-    reason, message = _told(job, obj.generation, "The image is about to be downloaded.")
+    soon = f"The image is about to be {'copied' if origin.copied else 'downloaded'}."
+    reason, message = _told(job, obj.generation, origin, soon)
     return Imported(
         known, action=action, reason=reason, message=message, progress="0%", waiting=True
     )
 
 
-def _told(job: Job, generation: int, doing: str) -> tuple[str, str]:
+def _deed(origin: Origin) -> str:
+    return "copy" if origin.copied else "download"
+
+
+def _told(job: Job, generation: int, origin: Origin, doing: str) -> tuple[str, str]:
     """Reason and message while it goes on: what failed is told until it goes better."""
     failed = job.error if job.failed == "ImportImage" and job.generation == generation else ""
     trouble = job.trouble or ("" if job.progress else failed)
     if trouble:
-        return "ProvisioningFailed", AGAIN.format(trouble)
+        return "ProvisioningFailed", AGAIN.format(_deed(origin), trouble)
     return "Provisioning", doing
 
 

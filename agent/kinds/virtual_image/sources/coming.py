@@ -31,6 +31,8 @@ class Origin:
     """True if what is lacking comes by itself."""
     doing: str = "The image is being downloaded and checked."
     """What goes on while it is brought, in a sentence."""
+    copied: bool = False
+    """True if it is copied on or between nodes, and comes from no network."""
     shared: Mapping[str, Json] | None = None
     """What is known of data that is there already and is this object's, too: digest, format,
     storedBytes and unpackedBytes.

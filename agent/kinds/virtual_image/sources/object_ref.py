@@ -79,6 +79,7 @@ def _disk(obj: Object, key: Key, view: View) -> Origin:
         NOT_READY,
         Condition("DatasourceReady", "False", reason, problem) if problem else Origin.condition,
         doing=COPYING.format(key),
+        copied=True,
         near=near,
         reads=key,
     )
@@ -103,7 +104,7 @@ def _snapshot(obj: Object, key: Key, view: View) -> Origin:
     flat = data.format == QCOW2  # which it is already: a raw one would be read with all its zeros
     copy = "" if flat else image_copy(view.fleet, obj.uid, key, data.volume)
     source = VolumeSource(near[0], data.pool, data.volume, data.format, data.size, copy, str(key))
-    return Origin(source, doing=COPYING.format(key), near=near)
+    return Origin(source, doing=COPYING.format(key), copied=True, near=near)
 
 
 def _lacking(key: Key, reason: str, view: View) -> Origin:
