@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds the small guest: a disk image that boots in seconds and answers to cloud-init data, ACPI
-# and the QEMU guest agent.
+# Builds the small guest: a disk image that boots in seconds and answers to cloud-init data, ACPI,
+# the QEMU guest agent and ssh.
 #
 #   build.sh OUTPUT.qcow2
 #
@@ -50,15 +50,18 @@ kernel_parts() {
     apt-cache depends --recurse --important "$1" | grep -E '^linux-(image|modules)-[0-9]' | sort -u
 }
 
+# sftp-server needs no library beside libc, whatever the client in its package's dependencies does.
 library_packages() {
-    apt-cache depends --recurse --important qemu-guest-agent | grep '^lib' | grep -v perl | sort -u
+    apt-cache depends --recurse --important qemu-guest-agent dropbear-bin \
+        | grep -E '^(lib|zlib)' | grep -v perl | sort -u
 }
 
 fetch() {
     parts=$(kernel_parts "$(kernel_package)")
     [ -n "$parts" ] || fail "the kernel package names no image"
     # shellcheck disable=SC2046,SC2086  # lists of names
-    set -- $parts busybox-static qemu-guest-agent $(library_packages)
+    set -- $parts busybox-static qemu-guest-agent dropbear-bin openssh-sftp-server \
+        $(library_packages)
     mkdir -p "$cache/packages" "$work/empty"
     (cd "$work/empty" && apt-get -qq --print-uris download "$@") | cut -d' ' -f2 >"$work/names"
     # apt-get asks for nothing that is already in the folder at the right size and hash.
@@ -98,18 +101,21 @@ copy_modules() {
     [ -s "$root/lib/modules/order" ] || fail "no module of the kernel was found"
 }
 
-copy_agent() {
-    agent=$work/unpacked/usr/sbin/qemu-ga
+# Programs of the packages, each where it lies there, and the libraries that they need.
+copy_programs() {
     loader=$(find "$work/unpacked" -name 'ld-linux-x86-64.so.2' -type f | head -n 1)
     [ -n "$loader" ] || loader=$(find -L "$work/unpacked" -name 'ld-linux-x86-64.so.2' | head -n 1)
     paths=$work/unpacked/usr/lib/x86_64-linux-gnu:$work/unpacked/lib/x86_64-linux-gnu
-    "$loader" --library-path "$paths" --list "$agent" >"$work/libraries" \
-        || fail "the guest agent's libraries are not complete"
-    mkdir -p "$root/usr/sbin" "$root/lib64" "$root/lib/x86_64-linux-gnu"
-    cp "$agent" "$root/usr/sbin/qemu-ga"
+    mkdir -p "$root/lib64" "$root/lib/x86_64-linux-gnu"
     cp -L "$loader" "$root/lib64/ld-linux-x86-64.so.2"
-    awk '$2 == "=>" { print $3 }' "$work/libraries" | while read -r library; do
-        cp -L "$library" "$root/lib/x86_64-linux-gnu/"
+    for program; do
+        "$loader" --library-path "$paths" --list "$work/unpacked/$program" >"$work/libraries" \
+            || fail "the libraries of $program are not complete"
+        mkdir -p "$root/$(dirname "$program")"
+        cp "$work/unpacked/$program" "$root/$program"
+        awk '$2 == "=>" { print $3 }' "$work/libraries" | while read -r library; do
+            cp -L "$library" "$root/lib/x86_64-linux-gnu/"
+        done
     done
 }
 
@@ -134,7 +140,8 @@ initramfs() {
         ln -s shutdown "$root/sbin/$name"
     done
     copy_modules
-    copy_agent
+    copy_programs usr/sbin/qemu-ga usr/sbin/dropbear usr/bin/dropbearkey usr/lib/openssh/sftp-server
+    ln -s openssh/sftp-server "$root/usr/lib/sftp-server"  # where dropbear looks for it
     copy_busybox
     sed "s/@VERSION@/${inputs%"${inputs#????????????}"}/" "$here/root/etc/os-release" >"$root/etc/os-release"
     chmod 0600 "$root/etc/shadow"

@@ -282,12 +282,15 @@ users:
   - name: one
     groups: [a, b]
     ssh_authorized_keys:
-      - ssh-ed25519 AAAA
+      - ssh-ed25519 AAAA one@home
+      - 'ssh-ed25519 BBBB'  # at work
     passwd: "$6$a$b"
     lock_passwd: false
     shell: /bin/ash
   - {name: flow}
   - name: two
+    ssh_authorized_keys:
+    - "ssh-ed25519 CCCC"
 hostname: 'web'  # of the shop
 final_message: |
   first $UPTIME
@@ -298,6 +301,11 @@ final_message: |
     users = [line.split("\t") for line in (tmp_path / "users").read_text().splitlines()]
     assert ["one", "$6$a$b", "false", "/bin/ash"] in users
     assert ["two", "-", "true", "-"] in users
+    assert (tmp_path / "keys").read_text().splitlines() == [
+        "one\tssh-ed25519 AAAA one@home",
+        "one\tssh-ed25519 BBBB",
+        "two\tssh-ed25519 CCCC",
+    ]
     assert "flow" not in [user[0] for user in users]
     assert (tmp_path / "hostname").read_text() == "web\n"
     assert (tmp_path / "final_message").read_text() == "first $UPTIME\n\nsecond\n"

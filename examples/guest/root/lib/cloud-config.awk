@@ -2,6 +2,7 @@
 #
 #   hostname        one line
 #   users           a line each: name, password hash, "true" if locked, shell; tabs between
+#   keys            a line each: user, ssh_authorized_keys entry; a tab between
 #   runcmd          a shell script
 #   final_message   text
 #
@@ -64,6 +65,11 @@ function item() {
         add_word(substr(text, 2))
         return
     }
+    # What a user has a list of: keys, groups.
+    if (section == "users" && user > 0 && indent > item_indent) {
+        if (user_key == "ssh_authorized_keys") add_key(scalar(substr(text, 2)))
+        return
+    }
     if (section == "" || (item_indent >= 0 && indent != item_indent)) return
     item_indent = indent
     sub(/^-[ ]*/, "", text)
@@ -84,7 +90,13 @@ function item() {
 
 function user_field(text) {
     if (!entry(text)) return
+    user_key = key
     users[user, key] = value(rest, indent)
+}
+
+function add_key(text) {
+    gsub(/[\t\n]/, " ", text)
+    if (text != "") keys[++key_count] = user "\t" text
 }
 
 function add_word(text) { words[command, ++listed_count[command]] = scalar(text) }
@@ -176,13 +188,17 @@ function field(name,    text) {
     return text == "" ? "-" : text
 }
 
-function finish(    last, n, i, line) {
+function finish(    last, n, i, line, parts) {
     if (top["hostname"] != "") print top["hostname"] >"hostname"
     if (top["final_message"] != "") print top["final_message"] >"final_message"
     last = user
     for (user = 1; user <= last; user++) {
         # As cloud-init does, a user is locked unless the data says otherwise.
         locked = tolower(field("lock_passwd")) ~ /^(false|no|off)$/ ? "false" : "true"
+        for (n = 1; n <= key_count; n++) {
+            split(keys[n], parts, "\t")
+            if (parts[1] == user) print field("name") "\t" parts[2] >"keys"
+        }
         print field("name") "\t" field("passwd") "\t" locked "\t" field("shell") >"users"
     }
     for (n = 1; n <= command; n++) {
