@@ -1,5 +1,6 @@
 """The command line: one module a command. Builds the real adapters, prints, and says by the exit
-code how it went: 0 fine, 1 error; `plan` 2 for "there are changes"; 130 after Ctrl-C.
+code how it went: 0 fine, 1 error; `plan` 2 for "there are changes"; `ssh` and `scp` as OpenSSH's;
+130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -38,6 +39,13 @@ COMMANDS = {
     "restart": "operation",
     "restore": "operation",
     "upload": "upload",
+    "console": "console",
+    "vnc": "vnc",
+    "screenshot": "screenshot",
+    "ssh": "ssh",
+    "scp": "ssh",
+    "ssh-config": "ssh",
+    "port-forward": "port_forward",
     "explain": "explain",
     "doctor": "doctor",
     "completion": "completion",
@@ -94,7 +102,7 @@ def _main(argv: Sequence[str]) -> int:
         configuration.SettingsError,
     ) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return int(getattr(args, "failure", 1))
 
 
 def whole_parser() -> Parser:

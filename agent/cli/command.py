@@ -6,6 +6,7 @@ import argparse
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from agent.core.spelling import nearest
@@ -59,6 +60,10 @@ class Parser(argparse.ArgumentParser):
         """All that may stand behind the command."""
         return self._actions
 
+    @property
+    def _failure(self) -> int:
+        return int(self.get_default("failure") or 1)
+
     def format_help(self) -> str:
         return f"{super().format_help()}\n{_settings_help()}"
 
@@ -70,7 +75,7 @@ class Parser(argparse.ArgumentParser):
             message = f"there is no command {wrong[1]!r}: {hint}"
         else:
             message = f"{message}; see `{self.prog} --help`"
-        self.exit(1, f"error: {message}\n")
+        self.exit(self._failure, f"error: {message}\n")
 
     def refuse(self, words: Sequence[str]) -> NoReturn:
         """End with what is to be said of words that this parser knows nothing of."""
@@ -79,7 +84,8 @@ class Parser(argparse.ArgumentParser):
         meant = nearest(option, known) if option else None
         hint = f": did you mean {meant}?" if meant else ""
         self.exit(
-            1, f"error: unrecognized arguments: {' '.join(words)}{hint}; see `{self.prog} --help`\n"
+            self._failure,
+            f"error: unrecognized arguments: {' '.join(words)}{hint}; see `{self.prog} --help`\n",
         )
 
 
@@ -128,6 +134,14 @@ def given_settings(args: argparse.Namespace) -> dict[str, str]:
         for name, value in vars(args).items()
         if name.startswith("setting:")
     }
+
+
+def program() -> Sequence[str]:
+    """The words that start this very program anew, from anywhere."""
+    started = Path(sys.argv[0]).absolute()
+    if started.name == "gitvirt":
+        return (str(started),)
+    return (sys.executable, "-m", "agent")
 
 
 def warn(message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from agent.cli import nodes
+from agent.cli.command import CommandError
 from agent.cli.snapshot import Entry, Snapshot
 from agent.core.schema import Kind
 
@@ -34,3 +35,18 @@ def meanings(kind: Kind, namespace: str, word: str) -> list[tuple[str, str]]:
     name, dot, last = word.rpartition(".")
     ending = [(last, name)] if kind.namespaced and dot and name and last else []
     return [(namespace, word), *ending]
+
+
+def virtual_machine(snapshot: Snapshot, word: str, namespace: str) -> Entry:
+    """NAME, NAME.NAMESPACE or vm/NAME; CommandError if the status branch knows none such."""
+    what, slash, name = word.rpartition("/")
+    kind = snapshot.reader.catalogue.machine
+    words = (kind.singular, kind.plural, *kind.short_names)
+    if slash and what.lower().partition(".")[0] not in words:
+        raise CommandError(f"{word!r} is no virtual machine: write NAME or vm/NAME")
+    found = named(snapshot, kind, namespace, name)
+    if found is not None:
+        return found
+    tried = meanings(kind, namespace, name)
+    where = " or ".join(f"{candidate!r} in namespace {space}" for space, candidate in tried)
+    raise CommandError(f"there is no VirtualMachine {where}; `gitvirt get vm -A` lists them")

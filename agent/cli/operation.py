@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.cli.command import CommandError, Subparsers, warn
 from agent.cli.follow import follow
-from agent.cli.objects import meanings, named
+from agent.cli.objects import virtual_machine
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Reader, Snapshot
 from agent.core import human, ledger
@@ -117,7 +117,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     with opened(settings) as repository:
         reader = Reader(repository, settings, catalogue)
         snapshot = reader.now()
-        vm = machine(snapshot, args.vm, settings.namespace)
+        found = virtual_machine(snapshot, args.vm, settings.namespace)
+        vm = Key(found.kind.name, found.namespace, found.name)
         silence = snapshot.silence(now)
         if silence:
             warn(silence)
@@ -130,24 +131,6 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             print(f"{_quoted(operation)} created.")
             return 0
         return _await(reader, request, timeout, completed=args.wait)
-
-
-def machine(snapshot: Snapshot, word: str, namespace: str) -> Key:
-    """The VM that is meant; CommandError if the status branch knows none such."""
-    what, slash, name = word.rpartition("/")
-    kind = snapshot.reader.catalogue.machine
-    if slash and what.lower().partition(".")[0] not in (
-        kind.singular,
-        kind.plural,
-        *kind.short_names,
-    ):
-        raise CommandError(f"{word!r} is no virtual machine: write NAME or vm/NAME")
-    entry = named(snapshot, kind, namespace, name)
-    if entry is not None:
-        return Key(kind.name, entry.namespace, entry.name)
-    tried = meanings(kind, namespace, name)
-    where = " or ".join(f"{candidate!r} in namespace {space}" for space, candidate in tried)
-    raise CommandError(f"there is no VirtualMachine {where}; `gitvirt get vm -A` lists them")
 
 
 def _more(args: argparse.Namespace) -> dict[str, Any]:

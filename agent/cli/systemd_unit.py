@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from agent.cli.command import Subparsers, given_settings
+from agent.cli.command import Subparsers, given_settings, program
 from agent.settings import Settings
 
 _EPILOG = """\
@@ -68,7 +66,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace, _: Settings) -> int:
-    print(unit(_program(), given_settings(args), user=args.user), end="")
+    print(unit(program(), given_settings(args), user=args.user), end="")
     return 0
 
 
@@ -83,13 +81,6 @@ def unit(program: Sequence[str], flags: Mapping[str, str], *, user: bool) -> str
         more="" if user else _SYSTEM,
         target="default.target" if user else "multi-user.target",
     )
-
-
-def _program() -> Sequence[str]:
-    started = Path(sys.argv[0]).absolute()
-    if started.name == "gitvirt":
-        return (str(started),)
-    return (sys.executable, "-m", "agent")
 
 
 def _word(text: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import libvirt
+import libvirt_qemu
 import watchfiles
 
 from agent.core import ledger
@@ -255,6 +256,11 @@ class Stand:
 
     def qemu_pid(self, name: str) -> int:
         return self.session.qemu_pid(domain_name(key("VirtualMachine", name)))
+
+    def monitor(self, name: str, command: str) -> str:
+        """What QEMU's own monitor answers, as people read it."""
+        human = libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP
+        return str(libvirt_qemu.qemuMonitorCommand(self.domain(name), command, human))
 
     def crash(self, name: str) -> None:
         """Kill a VM's QEMU."""

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,12 +48,15 @@ def make_key(path: Path, *, passphrase: str = "") -> Path:
 
 
 class SshServer:
-    """Lets in who has the key `folder/key`. `command` is how to reach it, `host` its alias."""
+    """Lets in who has the key `folder/key`. `command` is how to reach it, `host` its alias;
+    `variables` are those of its shells.
+    """
 
     host = "git-host"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, variables: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self._variables = variables or {}
         folder.mkdir()
         self.user = pwd.getpwuid(os.geteuid()).pw_name
         make_key(folder / "host")
@@ -102,6 +106,11 @@ class SshServer:
             "UsePAM": "no",
             "AcceptEnv": "GIT_PROTOCOL",
             "MaxStartups": "100",
+            **(
+                {"SetEnv": " ".join(map("=".join, self._variables.items()))}
+                if self._variables
+                else {}
+            ),
             **{name: path for name, path in helpers.items() if path.exists()},
         }
         file = self.folder / "sshd_config"

@@ -1,0 +1,168 @@
+"""A person, or a pipe, at the console of a guest."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import select
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from agent.access.sequences import Filter, words
+from agent.access.terminal import ESCAPE, raw, signals
+from agent.core.host import HostError
+
+TAIL = 4096
+"""Bytes of the log that whoever comes is shown."""
+MISSED = 1 << 20
+"""Bytes of the log that whoever stays is shown of what came while the console was away."""
+AGAIN = 1.0
+"""Seconds between two looks for a machine that has gone."""
+PARTING = 2.0
+"""Seconds that are left to give the console back."""
+_KEYS = 4096
+_WAITING = 256
+
+
+class Line(Protocol):
+    """An open console. Everything may raise HostError."""
+
+    def recv(self) -> bytes:
+        """What the guest says; empty once the instance has ended."""
+
+    def send(self, data: bytes) -> None:
+        """Type it."""
+
+    def log(self, since: int, longest: int) -> tuple[bytes, int]:
+        """The console's log from there on, at most the last so many bytes, and its length."""
+
+    def close(self) -> None:
+        """Give the console back; wakes whoever reads."""
+
+
+Again = Callable[[], Line | None]
+"""A new line in the place of one that has ended: None while there is none yet. What it raises, but
+for a HostError that says to try again, ends all.
+"""
+
+
+class Session:
+    """From the first line to Ctrl+] in the input, or to its own end. `say` tells the person
+    something beside what the guest says.
+    """
+
+    def __init__(self, again: Again, say: Callable[[str], None], keys: int, output: int) -> None:
+        self._again, self._say = again, say
+        self._keys, self._output = keys, output
+        self._terminal = os.isatty(keys)
+        self._filter = Filter() if os.isatty(output) else None
+        self._line: Line | None = None
+        self._typed: queue.Queue[bytes] = queue.Queue(_WAITING)
+        self._over = threading.Event()
+        self._failure: BaseException | None = None
+        self._woken, self._wake = os.pipe()
+
+    def run(self, line: Line, name: str) -> None:
+        """Until the person leaves; raises what ended it else. Libvirt is waited for by threads
+        alone: whatever it does, keys and signals are heard, and the terminal is put back.
+        """
+        with signals():
+            try:
+                with raw(self._keys) if self._terminal else contextlib.nullcontext():
+                    for work in (lambda: self._carry(line, name), self._type):
+                        threading.Thread(target=work, daemon=True).start()
+                    self._listen()
+            finally:
+                self._over.set()
+                parting = threading.Thread(target=self._part, daemon=True)
+                parting.start()
+                parting.join(PARTING)
+        if self._failure is not None:
+            raise self._failure
+
+    def _listen(self) -> None:
+        """Take keys until Ctrl+], or until there is nothing to type them to."""
+        sources = [self._keys, self._woken]
+        while True:
+            ready, _, _ = select.select(sources, (), ())
+            if self._woken in ready:
+                return
+            try:
+                data = os.read(self._keys, _KEYS)
+            except OSError:  # the window is gone
+                data = b""
+            if not data and self._terminal:
+                return
+            if not data:  # what a pipe had to type is typed; the guest's answers go on
+                sources.remove(self._keys)
+                continue
+            before, leave, _ = data.partition(ESCAPE) if self._terminal else (data, b"", b"")
+            # a person's keys are lost where nobody takes them, and Ctrl+] is heard all the same
+            with contextlib.suppress(queue.Full):
+                self._typed.put(before, block=not self._terminal)
+            if leave:
+                return
+
+    def _type(self) -> None:
+        while not self._over.is_set():
+            data = self._typed.get()
+            line = self._line
+            if line is not None:
+                with contextlib.suppress(HostError):  # whoever reads is told the same
+                    line.send(data)
+
+    def _carry(self, line: Line | None, name: str) -> None:
+        """Show what one line after the other says."""
+        try:
+            since, longest = 0, TAIL
+            while line is not None and not self._over.is_set():
+                self._line = line
+                said, length = line.log(since, longest)
+                self._show(said if self._filter is None else words(said))
+                since, longest = length + self._until_it_ends(line), MISSED
+                self._line = None
+                line.close()
+                if not self._over.is_set():
+                    self._say(f"{name} is off, or out of reach; waiting for it. Ctrl+] leaves")
+                line = self._wait()
+        except Exception as error:  # noqa: BLE001  # the main thread raises it
+            self._failure = error
+        finally:
+            os.write(self._wake, b"x")
+
+    def _until_it_ends(self, line: Line) -> int:
+        """The number of bytes that came."""
+        count = 0
+        try:
+            while data := line.recv():
+                count += len(data)
+                self._show(data if self._filter is None else self._filter.feed(data))
+        except HostError as error:
+            if not error.retry and not self._over.is_set():
+                raise
+        return count
+
+    def _wait(self) -> Line | None:
+        while not self._over.wait(AGAIN):
+            try:
+                line = self._again()
+            except HostError as error:
+                if not error.retry:
+                    raise
+                line = None
+            if line is not None:
+                self._say("it is there again")
+                return line
+        return None
+
+    def _show(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._output, view) :]
+
+    def _part(self) -> None:
+        line = self._line
+        if line is not None:
+            line.close()

@@ -1,0 +1,216 @@
+"""A session on lines that the test holds; real ones are tried in tests/e2e."""
+
+from __future__ import annotations
+
+import os
+import pty
+import queue
+import termios
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from agent.access import console
+from agent.access.console import Line, Session
+from agent.core.host import HostError
+
+LEAVE = b"\x1d"
+
+
+class Script:
+    """A line that says what the test puts into it: bytes, an error, or b"" for its end."""
+
+    def __init__(self, *said: bytes | HostError, log: bytes = b"") -> None:
+        self.says: queue.SimpleQueue[bytes | HostError] = queue.SimpleQueue()
+        for each in said:
+            self.says.put(each)
+        self.typed: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self.kept = log
+        self.asked: list[tuple[int, int]] = []
+        self.closed = threading.Event()
+
+    def recv(self) -> bytes:
+        said = self.says.get()
+        if isinstance(said, HostError):
+            raise said
+        return said
+
+    def send(self, data: bytes) -> None:
+        self.typed.put(data)
+
+    def log(self, since: int, longest: int) -> tuple[bytes, int]:
+        self.asked.append((since, longest))
+        return self.kept[since:][-longest:], len(self.kept)
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class Desk:
+    """A terminal, or pipes, with a session at it."""
+
+    def __init__(self, *, terminal: bool = True) -> None:
+        if terminal:
+            self.ours, self.theirs = pty.openpty()
+            self.keys, self.read, self.output = self.theirs, self.ours, self.theirs
+            self.modes = termios.tcgetattr(self.theirs)
+        else:
+            self.theirs, self.ours = os.pipe()
+            self.read, self.output = os.pipe()
+            self.keys = self.theirs
+        self.said: list[str] = []
+        self.lines: list[Line | HostError | None] = []
+
+    def again(self) -> Line | None:
+        found = self.lines.pop(0) if self.lines else None
+        if isinstance(found, HostError):
+            raise found
+        return found
+
+    def run(self, line: Script, meanwhile: Callable[[], object]) -> None:
+        """The session, with somebody at work beside it."""
+        thread = threading.Thread(target=meanwhile)
+        thread.start()
+        try:
+            Session(self.again, self.said.append, self.keys, self.output).run(line, "vm")
+        finally:
+            thread.join()
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.ours, keys)
+
+    def until(self, wanted: bytes) -> bytes:
+        """What is on the screen up to these words."""
+        seen = b""
+        while wanted not in seen:
+            seen += os.read(self.read, 4096)
+        return seen
+
+    def close(self) -> None:
+        for each in {self.ours, self.theirs, self.read, self.output}:
+            os.close(each)
+
+
+@pytest.fixture
+def desk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setattr(console, "AGAIN", 0.01)
+    monkeypatch.setattr(console, "PARTING", 0.2)
+    made = Desk()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pipes() -> Iterator[Desk]:
+    made = Desk(terminal=False)
+    yield made
+    made.close()
+
+
+def test_keys_go_to_the_guest_until_one_leaves(desk: Desk) -> None:
+    line = Script(b"login: ")
+
+    def person() -> None:
+        desk.until(b"login: ")
+        assert termios.tcgetattr(desk.theirs) != desk.modes
+        desk.type(b"me\x03\x04" + LEAVE + b"not for the guest")
+
+    desk.run(line, person)
+    assert line.typed.get() == b"me\x03\x04"
+    assert line.closed.wait(60)
+    assert termios.tcgetattr(desk.theirs) == desk.modes
+    assert desk.said == []
+
+
+def test_the_logs_tail_comes_first_and_is_bare_text(desk: Desk) -> None:
+    line = Script(b"live", log=b"x" * 9000 + b"\x1b[6n\x1b]0;t\x07said before\r\n")
+
+    def person() -> None:
+        seen = desk.until(b"live")
+        assert b"said before\r\nlive" in seen
+        assert b"\x1b" not in seen
+        desk.type(LEAVE)
+
+    desk.run(line, person)
+    assert line.asked == [(0, console.TAIL)]
+
+
+def test_one_leaves_whatever_libvirt_does(desk: Desk) -> None:
+    """It answers nothing any more, neither to what reads nor to what closes."""
+    line = Script()
+    hangs = threading.Event()
+    line.close = lambda: bool(hangs.wait(60))  # type: ignore[method-assign,assignment]
+    desk.run(line, lambda: desk.type(LEAVE))
+    assert termios.tcgetattr(desk.theirs) == desk.modes
+    hangs.set()
+
+
+def test_a_line_that_ends_is_opened_anew_and_nothing_said_meanwhile_is_lost(desk: Desk) -> None:
+    first = Script(b"12345", b"", log=b"tail")
+    second = Script(b"live", log=b"tail12345missed")
+    desk.lines = [None, HostError("HostUnreachable", "no"), second]
+
+    def person() -> None:
+        assert desk.until(b"live").endswith(b"tail12345missedlive")
+        desk.type(LEAVE)
+
+    desk.run(first, person)
+    assert second.asked == [(9, console.MISSED)]
+    assert desk.said == [
+        "vm is off, or out of reach; waiting for it. Ctrl+] leaves",
+        "it is there again",
+    ]
+    assert first.closed.is_set()
+
+
+def test_a_connection_that_is_lost_is_waited_for_and_left_like_any_other(desk: Desk) -> None:
+    line = Script(HostError("HostUnreachable", "gone"))
+
+    def person() -> None:
+        assert line.closed.wait(60)
+        desk.type(LEAVE)
+
+    desk.run(line, person)
+    assert len(desk.said) == 1
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_what_is_for_good_ends_it_and_the_terminal_is_put_back(desk: Desk, later: bool) -> None:
+    taken = HostError("ConsoleTaken", "taken over", retry=False)
+    line = Script(b"" if later else taken)
+    desk.lines = [taken]
+    with pytest.raises(HostError, match="taken over"):
+        desk.run(line, lambda: None)
+    assert termios.tcgetattr(desk.theirs) == desk.modes
+
+
+def test_what_reaches_further_than_the_screen_is_kept_from_a_terminal(desk: Desk) -> None:
+    def person() -> None:
+        assert desk.until(b"end").endswith(b"\x1b[1mbold\x18end")
+        desk.type(LEAVE)
+
+    desk.run(Script(b"\x1b[1mbold\x1b]52;c;", b"cm0=\x07end"), person)
+
+
+def test_a_pipe_gets_every_byte_and_its_end_is_not_the_guests(pipes: Desk) -> None:
+    line = Script(log=b"\x1b[6n")
+
+    def program() -> None:
+        pipes.type(b"a" + LEAVE + b"b")
+        os.close(pipes.ours)
+        assert line.typed.get() == b"a" + LEAVE + b"b"
+        line.says.put(b"\x1b]0;t\x07answer")
+        assert pipes.until(b"answer") == b"\x1b[6n\x1b]0;t\x07answer"
+        line.says.put(HostError("ConsoleTaken", "taken over", retry=False))
+
+    with pytest.raises(HostError, match="taken over"):
+        pipes.run(line, program)
+    pipes.ours = pipes.theirs
+
+
+def test_who_reads_no_more_ends_it(pipes: Desk) -> None:
+    os.close(pipes.read)
+    pipes.read = pipes.output
+    with pytest.raises(BrokenPipeError):
+        pipes.run(Script(b"nobody reads this"), lambda: None)

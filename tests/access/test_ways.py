@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+
+from agent.access.ways import ClosedError, address
+from agent.hypervisor.visit import Networking
+
+NET = Networking("", ("192.168.122.7",))
+USER = Networking("hostnet0", ())
+
+
+def test_what_the_host_gave_goes_before_what_the_guest_says() -> None:
+    assert address(NET, "10.9.9.9") == "192.168.122.7"
+    assert address(Networking("", ()), "10.9.9.9") == "10.9.9.9"
+
+
+def test_on_qemus_own_network_the_status_knows_better_than_the_default() -> None:
+    assert address(USER, "10.66.10.2") == "10.66.10.2"
+    assert address(USER, "") == ""
+    assert address(USER, "fd00::1") == ""
+
+
+@pytest.mark.parametrize(
+    "claimed",
+    ["127.0.0.1", "169.254.169.254", "::1", "224.0.0.1", "0.0.0.0", "fe80::1", "pt-1", "-x"],
+)
+def test_an_address_that_no_machine_of_a_network_has_is_not_believed(claimed: str) -> None:
+    with pytest.raises(ClosedError):
+        address(Networking("", ()), claimed)
+    assert address(USER, claimed) == ""
