@@ -57,6 +57,7 @@ class Stand:
         self.folder, self.session, self.fleet = folder, session, fleet
         self.repository = bare(repository)
         self.address = address or str(repository)
+        self.config = Path(os.devnull)
         self.files: dict[str, Any] = {}
         self.images = Faulty()
         self.host: LibvirtHost = session.open()
@@ -94,7 +95,7 @@ class Stand:
             **{name: value for name, value in os.environ.items() if name not in settings},
             "PYTHONPATH": str(_TREE),
             "PYTHONFAULTHANDLER": "1",
-            "GITVIRT_CONFIG": os.devnull,  # and no file of the machine's
+            "GITVIRT_CONFIG": str(self.config),  # and no file of the machine's
             "GITVIRT_REPO": self.address,
             "GITVIRT_FLEET": self.fleet,
             "GITVIRT_DATA_DIR": str(self.folder / "data"),

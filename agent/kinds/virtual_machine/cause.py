@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from agent.core.actions import (
     Action,
     AttachDevice,
+    BeginDiskCopy,
     DefineDomain,
     DetachDevice,
+    EndDiskCopy,
     GrowDisk,
     ResumeDomain,
     StartDomain,
@@ -38,6 +40,8 @@ def cause(case: Situation, made: Intent, actions: tuple[Action, ...], view: View
         return GONE
     if any(isinstance(action, ResumeDomain) for action in actions):
         return "there is space again"
+    if any(isinstance(action, BeginDiskCopy | EndDiskCopy) for action in actions):
+        return "a disk goes where its storage class says"
     asked = _asked(case, made, view)
     if asked:
         return asked

@@ -13,6 +13,7 @@ from agent.core.actions import (
     AttachDevice,
     DefineDomain,
     DetachDevice,
+    EndDiskCopy,
     GrowDisk,
     ResumeDomain,
     ShutdownDomain,
@@ -35,6 +36,7 @@ START = StartDomain("node-1", "uuid")
 AGAIN = StartDomain("node-1", "uuid", again=True)
 DEFINE = DefineDomain("node-1", "uuid", "", "<domain/>")
 RESUME = ResumeDomain("node-1", "uuid", "one")
+PIVOT = EndDiskCopy("node-1", "uuid", "one", "serial", "/pool/there", pivot=True)
 PRESS = ShutdownDomain("node-1", "uuid", "one")
 ATTACH = AttachDevice("node-1", "uuid", "one", "VirtualDisk data", "serial", "<disk/>")
 DETACH = DetachDevice("node-1", "uuid", "one", "VirtualDisk data", "serial")
@@ -61,6 +63,7 @@ def under_way(kind: str, uid: str = "uid-nightly") -> DomainMetadata:
         ({"vm": DELETED}, HELD, Drift(), (), ""),
         ({"vm": DELETED}, HELD, Drift(), (PRESS, RESUME), GONE),
         ({}, under_way("Stop"), Drift(), (RESUME,), "there is space again"),
+        ({}, HELD, Drift(), (PIVOT,), "a disk goes where its storage class says"),
         ({}, under_way("Stop"), Drift(), (PRESS,), "operation nightly (Stop)"),
         ({}, under_way("Stop", "lost"), Drift(), (PRESS,), "operation lost (Stop)"),
         ({"running": None}, under_way("Stop"), Drift(), (PRESS,), TO_REMEMBER),
