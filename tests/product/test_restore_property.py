@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.product.test_restore import NEW, OLD, ask, outcome, volume, volumes, with_snapshot
@@ -53,6 +53,8 @@ def happens(rig: Rig, deed: str, policy: str) -> None:
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
+@example("AlwaysOn", ["ended by hand"])
+@example("AlwaysOn", ["pass", "pass", "pass", "pass", "started by hand"])
 @given(policy=st.sampled_from(POLICIES), deeds=st.lists(st.sampled_from(DEEDS), max_size=12))
 def test_disks_hold_all_of_one_moment(policy: str, deeds: list[str]) -> None:
     with TemporaryDirectory() as folder:

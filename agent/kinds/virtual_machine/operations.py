@@ -154,7 +154,8 @@ def advance(
         memory, running, {operation.uid for operation in operations} | completed, now
     )
     for uid, done in restoring.items():
-        memory = made(memory, uid) if done else memory
+        # what somebody has started meanwhile runs with disks as they were: it ends first
+        memory = made(memory, uid) if done and not running.on else memory
     progress: dict[str, Progress] = {}
     wake: float | None = None
     for operation in operations:
