@@ -198,7 +198,9 @@ def _asked(snapshot: Object, now: Moment) -> tuple[Action, ...]:
 def _delete(snapshot: Object, previous: Mapping[str, Json], volume: Stored, view: View) -> Decision:
     """What is whole goes to the trash. What is not is cleared away first."""
     if makers := _making(snapshot.key, view):
-        return _terminating(previous, kept("snapshot", makers))
+        there = found(volume, view)
+        data = _ready(snapshot, previous, volume, there, view).export if there else None
+        return replace(_terminating(previous, kept("snapshot", makers)), export=data)
     home = previous.get(HOME, "")
     if home and (why := away(view, home)):
         return _terminating(previous, why)
