@@ -292,3 +292,21 @@ def test_a_plan_says_what_is_replaced_and_what_stays_different(taken: Rig, live:
     assert found["back"].reason == SAME
     assert found["vm"].actions == ["DefineDomain", "ShutdownDomain", "StartDomain"]
     assert taken.verbs() == []
+
+
+def test_one_whose_snapshot_is_deleted_meanwhile_ends_well(taken: Rig) -> None:
+    taken.host.free = 0
+    ask(taken)
+    for _ in range(40):
+        taken.step()
+        taken.now += 1
+    taken.push({"snap.yaml": None})
+    for _ in range(5):
+        taken.step()
+        taken.now += 31
+    assert outcome(taken) == ("InProgress", "RestoreInProgress")
+    taken.host.free = 1 << 40
+    taken.settle()
+    assert outcome(taken) == ("Completed", "OperationCompleted")
+    assert restored(taken)
+    assert taken.running()

@@ -55,6 +55,7 @@ def happens(rig: Rig, deed: str, policy: str) -> None:
 )
 @example("AlwaysOn", ["ended by hand"])
 @example("AlwaysOn", ["pass", "pass", "pass", "pass", "started by hand"])
+@example("AlwaysOn", ["pass", "pass", "pass", "started by hand", "withdrawn"])
 @given(policy=st.sampled_from(POLICIES), deeds=st.lists(st.sampled_from(DEEDS), max_size=12))
 def test_disks_hold_all_of_one_moment(policy: str, deeds: list[str]) -> None:
     with TemporaryDirectory() as folder:

@@ -62,7 +62,11 @@ def open_operations(vm: Key, view: View) -> list[Object]:
     """Operations on the VM that have not ended, oldest first."""
     operations = [view.object(key) for key in view.read(OPERATIONS, vm) or ()]
     live = [
-        operation for operation in operations if operation is not None and not operation.deleted
+        operation
+        for operation in operations
+        if operation is not None
+        # one whose disks have begun anew goes on to its end
+        and (not operation.deleted or view.read(RESTORE, operation.uid) is not None)
     ]
     return [
         operation for operation in live if view.previous(operation.key).get("phase") not in ENDED

@@ -11,7 +11,7 @@ from agent.core.known import PROGRESS
 from agent.core.model import Condition, Key, Object
 from agent.core.overview import ENDED
 from agent.core.progress import Progress
-from agent.kinds.virtual_machine_operation.restore import restore
+from agent.kinds.virtual_machine_operation.restore import begun, restore
 from agent.kinds.virtual_machine_operation.said import status
 from agent.kinds.virtual_machine_operation.spec import operation_spec
 
@@ -31,7 +31,7 @@ LOST: Mapping[str, Any] = {
 
 def decide(operation: Object, view: View) -> Decision:
     previous = view.previous(operation.key)
-    if operation.deleted:
+    if operation.deleted and (previous.get("phase") in ENDED or not begun(operation, view)):
         return Decision(status=None, gone=True)
     if previous.get("phase") in ENDED:
         return Decision()

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from agent.core.facts import Decision, View
+from agent.core.identity import made_uid
 from agent.core.known import MAINTENANCE, PROGRESS, RESTORE
-from agent.core.model import Condition, Key, Object
+from agent.core.model import Condition, Json, Key, Object
 from agent.core.overview import ENDED
 from agent.core.progress import Progress
 from agent.kinds.exports import DiskData
@@ -34,6 +35,9 @@ def restore(operation: Object, vm: Object, view: View) -> Decision:
     if progress is not None and progress.phase in ENDED:
         # what the machine says in the end: that it goes on, or why nothing came of it
         return _ended(operation, progress, view.previous(operation.key))
+    renewed = begun(operation, view)
+    if renewed and (snapshot is None or snapshot.deleted):  # it stays until they are made
+        return _making(operation, renewed, view.previous(operation.key)["resources"], view)
     if (early := _unready(snapshot, key, vm, view)) is not None:
         return Decision(status=status(early), waiting=early.phase == "Pending")
     assert snapshot is not None  # noqa: S101  # it is ready
@@ -41,7 +45,7 @@ def restore(operation: Object, vm: Object, view: View) -> Decision:
     replaced = [fate for fate in every if fate.renewal is not None]
     made = [fate.key for fate in every if fate.renewed]
     if made and not replaced:
-        return _making(operation, made, every, progress, view)
+        return _making(operation, made, [each.listed("InProgress") for each in every], view)
     hindered = _hindered(every, replaced, wanted["mode"])
     if wanted["mode"] == DRY_RUN:
         return _reported(operation, vm, every, hindered, view)
@@ -63,6 +67,16 @@ def restore(operation: Object, vm: Object, view: View) -> Decision:
     )
     renews = tuple(fate.renewal for fate in replaced if fate.renewal is not None)
     return Decision(status=report, publish=asked, renews=renews, waiting=True)
+
+
+def begun(operation: Object, view: View) -> list[Key]:
+    """Disks that have begun anew for an operation: from then on it is not called off any more."""
+    listed = view.previous(operation.key).get("resources", ())
+    names = [each["name"] for each in listed if each["kind"] == "VirtualDisk"]
+    keys = [Key("VirtualDisk", operation.key.namespace, name) for name in names]
+    objects = [view.object(key) for key in keys]
+    uids = {obj.key: obj.uid for obj in objects if obj is not None}
+    return [key for key, uid in uids.items() if uid == made_uid(operation.uid, key)]
 
 
 def _unready(snapshot: Object | None, key: Key, vm: Object, view: View) -> Progress | None:
@@ -93,11 +107,11 @@ def _hindered(every: Iterable[Fate], replaced: list[Fate], mode: str) -> str:
 def _making(
     operation: Object,
     made: list[Key],
-    every: Iterable[Fate],
-    progress: Progress | None,
+    listed: list[dict[str, Json]],
     view: View,
 ) -> Decision:
     """What is to be replaced has been: it is waited for."""
+    progress: Progress | None = view.read(PROGRESS, operation.uid)
     lacking = [key for key in made if view.export(DiskData, key) is None]
     told = progress or _PENDING
     if lacking:
@@ -107,7 +121,7 @@ def _making(
         )
     off: bool | None = view.read(MAINTENANCE, operation.uid)
     known = view.previous(operation.key)
-    report = _status(told, every, mode=_mode(known, on=bool(off)))
+    report = {**status(told, _mode(known, on=bool(off))), "resources": listed}
     return Decision(status=report, publish=RESTORE.states(operation.uid, not lacking), waiting=True)
 
 
