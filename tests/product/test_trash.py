@@ -383,7 +383,7 @@ def imported(rig: Rig, kind: str) -> str:
         if job is not None and job.busy:
             (download,) = reconciler._acting.busy.pop(key)[1].actions
             assert isinstance(download, ImportImage)
-            result = {**facts, "source": download.source}
+            result = {**facts, "source": download.source.mark}
             reconciler._engine.put(JOB, key, replace(job, busy=(), result=result))
     rig._tasks.clear()
     rig.downloads = None

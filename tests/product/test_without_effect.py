@@ -22,7 +22,6 @@ def in_class(size: str, name: str) -> dict[str, Any]:
     return {"persistentVolumeClaim": {"size": size, "storageClassName": name}}
 
 
-COPY = {"type": "ObjectRef", "objectRef": {"kind": "VirtualDisk", "name": "root"}}
 WITHOUT_EFFECT = {
     "namespaces/default/virtualmachines/vm.yaml": (
         machine(liveMigrationPolicy="AlwaysSafe"),
@@ -39,23 +38,6 @@ WITHOUT_EFFECT = {
     "cluster/nodes/cordoned.yaml": (
         other("v1", "Node", "cordoned", spec={"unschedulable": True}),
         "spec.unschedulable",
-    ),
-    "namespaces/default/virtualimages/image.yaml": (
-        manifest("VirtualImage", "image", {"storage": "ContainerRegistry", "dataSource": COPY}),
-        "spec.dataSource.type",
-    ),
-    "cluster/clustervirtualimages/image.yaml": (
-        manifest(
-            "ClusterVirtualImage",
-            "image",
-            {
-                "dataSource": {
-                    **COPY,
-                    "objectRef": {**COPY["objectRef"], "namespace": "default"},  # type: ignore[dict-item]
-                }
-            },
-        ),
-        "spec.dataSource.type",
     ),
 }
 
