@@ -154,7 +154,8 @@ def _hindrance(vm: Object, moments: list[Moment], view: View) -> _Said | None:
     phase = view.previous(vm.key).get("phase", "")
     if phase not in STEADY:
         message = f"{vm.key} is in phase {phase or 'Pending'}: it has to be running or stopped."
-        return _Said("WaitingForTheVirtualMachine", message, waiting=True, machine=True)
+        under_way = view.under_way(vm.key)
+        return _Said("WaitingForTheVirtualMachine", message, waiting=under_way, machine=True)
     for each in moments:
         if each.why or each.source is None:
             return _Said("BlockDevicesNotReady", each.why, each.waiting)
