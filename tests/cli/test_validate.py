@@ -98,15 +98,13 @@ def test_what_hides_manifests_is_a_problem(gitvirt: Gitvirt, folder: Path, tmp_p
 
 
 def test_a_kind_that_is_not_supported_yet_is_a_note(gitvirt: Gitvirt, folder: Path) -> None:
-    (folder / "a.yaml").write_text(
-        GOOD.replace("kind: VirtualMachine", "kind: VirtualMachineSnapshot")
-    )
+    (folder / "a.yaml").write_text(GOOD.replace("kind: VirtualMachine", "kind: VirtualMachinePool"))
     result = gitvirt("validate", str(folder))
     assert result.code == 0
-    assert "VirtualMachineSnapshot: this kind is not supported yet" in result.out
+    assert "VirtualMachinePool: this kind is not supported yet" in result.out
     whole = json.loads(gitvirt("validate", str(folder), "-o", "json").out)
     assert whole["problems"] == []
-    assert [each["resource"] for each in whole["ignored"]] == ["VirtualMachineSnapshot linux-vm"]
+    assert [each["resource"] for each in whole["ignored"]] == ["VirtualMachinePool linux-vm"]
 
 
 def test_a_slip_is_a_problem_that_says_what_was_meant(gitvirt: Gitvirt, folder: Path) -> None:
