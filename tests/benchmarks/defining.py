@@ -1,4 +1,6 @@
-"""Many new machines at once, against a bare loop over the same volumes and definitions."""
+"""Many new machines at once, against a bare loop over the same volumes and definitions. The loop has
+libvirt look at each definition, as the agent does: that takes two thirds of what defining costs.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ def push_to_defined() -> Iterator[Figure]:
         host.close()
     ours, loop = (statistics.median(times) for times in zip(*rounds, strict=True))
     times = statistics.median(agent_time / loop_time for agent_time, loop_time in rounds)
-    yield Figure(f"bare loop: {MACHINES} blank volumes and definitions", loop, "s")
+    yield Figure(f"bare loop: {MACHINES} blank volumes and validated definitions", loop, "s")
     yield Figure(f"push to defined, {MACHINES} machines with a blank disk each", ours, "s")
     yield Figure("push to defined, against the bare loop", times, "times", 1.2)
 
@@ -94,4 +96,4 @@ def by_hand(twins: list[tuple[str, str]]) -> None:
         pool = connection.storagePoolLookupByName(POOL)
         for name, xml in twins:
             pool.createXML(volume_xml(name, "qcow2", 1 << 30), 0)
-            connection.defineXML(xml)
+            connection.defineXMLFlags(xml, libvirt.VIR_DOMAIN_DEFINE_VALIDATE)
