@@ -286,3 +286,34 @@ def test_a_plan_says_what_would_be_done(on: Rig, live: bool) -> None:
 @pytest.mark.parametrize("live", [False, True])
 def test_there_is_nothing_to_do_where_it_is_attached(plugged: Rig, live: bool) -> None:
     assert planned(plugged, live=live).report.empty
+
+
+def test_what_the_spec_lists_by_now_stays_without_its_attachment(plugged: Rig) -> None:
+    uid = number(plugged)
+    plugged.push({"vm.yaml": [disk(), machine(disks=("root", "data"))], "plug.yaml": None})
+    plugged.settle()
+    assert uid in units(plugged)
+    assert "detach_disk" not in plugged.verbs()
+    assert not [path for path in plugged.documents() if "attachments" in path]
+    items = plugged.vm()["status"]["blockDeviceRefs"]
+    assert [(item["name"], item["attached"]) for item in items] == [("root", True), ("data", True)]
+    assert "hotplugged" not in items[1]
+    plugged.push({"vm.yaml": [disk(), machine()]})
+    plugged.settle()
+    assert uid not in units(plugged), "nobody asks for it any more"
+
+
+def test_a_machine_that_is_to_lose_its_bus_keeps_the_disk_until_it_is_restarted(
+    plugged: Rig,
+) -> None:
+    uid = number(plugged)
+    plugged.push({"vm.yaml": [disk(), machine(enableParavirtualization=False)]})
+    plugged.settle()
+    assert phase(plugged) == "Attached"
+    assert "next restart" in condition(told(plugged), "Attached")["message"]
+    assert uid in units(plugged)
+    assert uid not in units(plugged, live=False)
+    plugged.host.crash(plugged.uuid())
+    plugged.settle()
+    assert phase(plugged) == "Failed"
+    assert uid not in units(plugged)

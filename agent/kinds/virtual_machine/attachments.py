@@ -4,7 +4,7 @@ what is done to bring both together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agent.core.annotations import FORCE_DETACH
@@ -31,6 +31,7 @@ BY_FORCE = (
     "away all the same."
 )
 DISK = "VirtualDisk"
+NEVER = "It goes at the next restart: the VirtualMachine has no place for it from then on."
 LATER = "It is attached at the next start: the running instance has no place for it."
 
 
@@ -92,8 +93,6 @@ NONE = Attachments()
 
 
 def attachments(vm: Object, view: View, at: Place, shown: Seen) -> Attachments:
-    if not can_be_plugged(machine_spec(vm.spec)):
-        return NONE
     asked = tuple(
         _asked(vm, name, wish.device, view, at, shown)
         for name in view.read(ATTACHMENTS, vm.key) or ()
@@ -110,6 +109,8 @@ def attachments(vm: Object, view: View, at: Place, shown: Seen) -> Attachments:
 
 
 def _asked(vm: Object, name: Key, key: Key, view: View, at: Place, shown: Seen) -> Asked:
+    if not can_be_plugged(machine_spec(vm.spec)):
+        return Asked(name, key, problem=NEVER)
     found = device(vm, machine_spec(vm.spec), key, 0, view, at)
     if isinstance(found, Missing):
         return Asked(name, key, problem=found.problem)
@@ -159,19 +160,29 @@ def has(shown: Seen, entry: Attachment) -> bool:
 
 
 def plugged(
-    vm: Object, found: Attachments, shown: Seen, job: Job, view: View
+    vm: Object, found: Attachments, shown: Seen, job: Job, view: View, listed: Container[str]
 ) -> dict[Key, Plugged]:
-    """What is to be said of each attachment that names the VM."""
+    """What is to be said of each attachment that names the VM. `listed` are the serial numbers of
+    the devices of its spec: what is not asked for any more and is one of these is the VM's own.
+    """
     on = shown.active is not None and shown.raw is not None and not shown.raw.starting
     entries = {entry.name: entry for entry in _recorded(shown)}
     asked = {each.name: each for each in found.asked}
     told = {}
     for key in view.read(ATTACHMENTS, vm.key) or ():
-        each = asked.get(key.name)
-        entry = each.entry if each is not None and each.device else entries.get(key.name)
+        each, entry = asked.get(key.name), entries.get(key.name)
+        if each is not None and each.device is not None:
+            entry = each.entry
+        elif entry is not None and (_other(each, entry) or (not each and entry.serial in listed)):
+            entry = None
         present = on and entry is not None and has(shown, entry)
         told[key] = Plugged(present, on, _hindrance(each, entry, found, shown, job))
     return told
+
+
+def _other(each: Asked | None, entry: Attachment) -> bool:
+    """True for what was recorded of another attachment that had that name."""
+    return each is not None and (each.key.kind, each.key.name) != (entry.kind, entry.device)
 
 
 def _hindrance(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agent.core.metadata import Attachment
 from agent.core.model import Json
 from agent.core.quantity import format_bytes
 from agent.kinds.virtual_machine.attachments import Asked
@@ -43,30 +42,25 @@ def _listed(case: Situation, there: dict[str, Disk]) -> Iterator[dict[str, Json]
 
 
 def _beside(case: Situation, there: dict[str, Disk]) -> Iterator[dict[str, Json]]:
-    """What is being detached stands here until it is gone."""
-    asked = {each.name: each for each in case.attachments.asked}
-    memory = case.seen.running
-    entries = {entry.name: entry for entry in (memory.attachments if memory else ())}
-    for name in sorted(asked.keys() | entries.keys()):
-        entry = entries.get(name)
+    """What is being detached stands here until it is gone, and what the spec lists by now above."""
+    memory, own = case.seen.running, {device.serial for device in case.needs.devices}
+    entries = [e for e in (memory.attachments if memory else ()) if e.serial not in own]
+    asked = {(each.name, each.key.kind, each.key.name): each for each in case.attachments.asked}
+    recorded = {(entry.name, entry.kind, entry.device): entry for entry in entries}
+    for name, kind, device in sorted(asked.keys() | recorded.keys()):
+        entry = recorded.get((name, kind, device))
         disk = there.get(entry.serial) if entry else None
         item: dict[str, Json] = {
             "attached": disk is not None,
             "hotplugged": True,
             "virtualMachineBlockDeviceAttachmentName": name,
-            **_device(asked.get(name), entry),
-            "size": _size(name, asked.get(name), case),
+            "kind": kind,
+            "name": device,
+            "size": _size(name, asked.get((name, kind, device)), case),
         }
         if disk is not None:
             item["target"] = disk.target
         yield item
-
-
-def _device(asked: Asked | None, entry: Attachment | None) -> dict[str, Json]:
-    if asked is not None:
-        return {"kind": asked.key.kind, "name": asked.key.name}
-    assert entry is not None  # noqa: S101  # it is one of both
-    return {"kind": entry.kind, "name": entry.device}
 
 
 def _size(name: str, asked: Asked | None, case: Situation) -> str:

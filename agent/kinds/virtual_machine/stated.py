@@ -51,7 +51,8 @@ def published(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
         facts |= GROWTH.states((disk, case.vm.key), hindrance)
     if off_for := _off_for(case, made):
         facts |= MAINTENANCE.states(off_for, True)
-    plugs = plugged(case.vm, case.attachments, case.seen, case.job, view)
+    listed = {device.serial for device in case.needs.devices}
+    plugs = plugged(case.vm, case.attachments, case.seen, case.job, view, listed)
     facts |= {(PLUGGED, key): state for key, state in plugs.items()}
     for disk in _held(case, made):
         facts |= ATTACHED.states((disk, case.vm.key), True)

@@ -107,6 +107,8 @@ def _refused(case: _Case, view: View) -> tuple[str, str] | None:
     if case.device in _listed(case.machine):
         message = f"{case.vm} lists {case.device} in its spec.blockDeviceRefs: it has it already."
         return "Conflict", message
+    if case.present:
+        return None  # the instance goes on as it was started
     spec = case.machine.spec
     if not spec.get("enableParavirtualization", True) or spec.get("osType") == "Legacy":
         return "NotAttached", NO_BUS.format(case.vm)
