@@ -36,6 +36,10 @@ users:
 """
 
 
+AGAIN = 10.0
+"""Seconds after which somebody types once more what got lost."""
+
+
 class Person:
     """A command in a terminal of its own, and who sits before it."""
 
@@ -56,10 +60,26 @@ class Person:
         os.write(self.ours, keys.encode())
 
     def expect(self, pattern: str) -> str:
-        end = time.monotonic() + PATIENCE
+        found = self._look_for(pattern, PATIENCE)
+        assert found is not None, f"no {pattern!r} came, but:\n{self._text}"
+        return found
+
+    def answer(self, keys: str, pattern: str) -> None:
+        """Type something until it is heard: busybox throws away what is typed while it sets up the
+        terminal to read it.
+        """
+        for _ in range(int(PATIENCE / AGAIN)):
+            self.type(keys)
+            if self._look_for(pattern, AGAIN) is not None:
+                return
+        raise AssertionError(f"no {pattern!r} came, but:\n{self._text}")
+
+    def _look_for(self, pattern: str, seconds: float) -> str | None:
+        end = time.monotonic() + seconds
         while (match := re.search(pattern, self._text)) is None:
             ready, _, _ = select.select((self.ours,), (), (), max(0.0, end - time.monotonic()))
-            assert ready, f"no {pattern!r} came, but:\n{self._text}"
+            if not ready:
+                return None
             self._text += os.read(self.ours, 4096).decode(errors="replace")
         self._text = self._text[match.end() :]
         return match.group()
@@ -291,12 +311,9 @@ def test_the_console_shows_what_was_said_and_takes_what_is_typed(stand: Stand) -
         )
         one.expect("linux-vm login: ")
         assert not one.sane
-        one.type("cloud\r")
-        one.expect("Password: ")
-        one.type("cloud\r")
-        one.expect(r"\$ ")
-        one.type("nproc\r")
-        one.expect(r"nproc\r\n1\r\n")
+        one.answer("cloud\r", "Password: ")
+        one.answer("cloud\r", r"\$ ")
+        one.answer("nproc\r", r"nproc\r\n1\r\n")
         one.expect(r"\$ ")
         one.type("exit\r")
         one.expect("linux-vm login: ")

@@ -19,6 +19,7 @@ import yaml
 from lxml import etree
 
 from agent.core.identity import disk_volume
+from agent.core.quantity import to_bytes
 from tests.e2e.conftest import MakeStand
 from tests.e2e.stand import Stand, find, key
 from tests.images.server import serve
@@ -59,6 +60,10 @@ class Machine:
 
     def status(self) -> dict[str, Any]:
         return self.stand.status("VirtualMachine", self.name)
+
+    def size(self) -> int:
+        """Bytes of its disk."""
+        return to_bytes(self.stand.status("VirtualDisk", f"{self.name}-root")["capacity"])
 
     def pending(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.status().get("restartAwaitingChanges", [])
@@ -165,14 +170,15 @@ def test_a_person_logs_in_at_the_console(vm: Machine) -> None:
         terminal.type(
             "for unit in 0 16; do cat /sys/class/scsi_device/*:$unit/device/block/*/size; done"
         )
-        terminal.expect(r"40960\n2048\n")  # sectors: the root disk first, then a medium of 1 MiB
+        # sectors: the root disk first, then a medium of 1 MiB
+        terminal.expect(rf"{vm.size() // 512}\n2048\n")
         terminal.type("echo cpus=$(nproc)")
         terminal.expect(r"cpus=1\n")
         terminal.type("exit")
         terminal.expect("login: ")
     disks = dict(re.findall(r"disk: (sd.) (\S+ r[wo])", vm.stand.console(vm.name)))
     assert set(disks) == {"sda", "sdb"}
-    assert sorted(disks.values()) == ["1M ro", "20M rw"]
+    assert sorted(disks.values()) == ["1M ro", f"{vm.size() >> 20}M rw"]
 
 
 @pytest.mark.promise("S104")
