@@ -181,7 +181,8 @@ def end(connection: libvirt.virConnect, uuid: str, of: str) -> None:
             return
         stats: Json = domain.jobStats(0)
         if mark.begun and stats.get("operation") == libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP:
-            domain.abortJob()
+            with _unless_off():  # or ended in this moment: the mark goes all the same
+                domain.abortJob()
         if mark.frozen:
             domain.fsThaw()
         _write(domain, None)
