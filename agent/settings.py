@@ -301,6 +301,11 @@ def load(
     return settings
 
 
+def own_environment() -> Mapping[str, str]:
+    """The environment of this process, for what looks for a program of this user's."""
+    return os.environ
+
+
 def user_folders(environment: Mapping[str, str] | None = None) -> dict[str, Path]:
     """The folders in which libvirt keeps what belongs to a user's session, by the variable that
     moves them.

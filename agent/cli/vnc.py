@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import socket
 import threading
 
@@ -12,7 +11,7 @@ from agent.access.screen import Screen, start, viewer
 from agent.access.ways import NoWayError
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.visits import reached, say
-from agent.settings import Settings
+from agent.settings import Settings, own_environment
 
 _EPILOG = """\
 examples:
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         print(f"vnc://127.0.0.1:{port}", flush=True)
         serving = threading.Thread(target=screen.serve, args=(listener,), daemon=True)
         serving.start()
-        command = None if args.proxy_only else viewer(port, os.environ)
+        command = None if args.proxy_only else viewer(port, own_environment())
         if command is not None:
             start(command).wait()
             return 0
