@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from lxml import etree
 from agent.core.metadata import DomainMetadata, to_xml
 from agent.core.xml import Element, every
 
+_AGENT_CONNECTED = re.compile(r"name=.org\.qemu\.guest_agent\.0. state=.connected.")
 _PARSER = etree.XMLParser(
     resolve_entities=False,
     no_network=True,
@@ -56,6 +58,13 @@ def with_metadata_xml(xml: str, metadata: str) -> str:
     else:
         parent.replace(old, new)
     return etree.tostring(root, encoding="unicode")
+
+
+def has_agent(xml: str) -> bool:
+    """True if the agent of a running guest has opened its channel. Found without parsing, for many
+    domains are asked at every read.
+    """
+    return _AGENT_CONNECTED.search(xml) is not None
 
 
 def has_disk(xml: str, serial: str) -> bool:

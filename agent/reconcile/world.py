@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
 from typing import TypeVar
 
+from agent.core.domain_xml import has_agent
 from agent.core.facts import Engine
 from agent.core.host import GuestInfo, RawDomain, RawVolume, Reading
 from agent.core.identity import (
@@ -44,9 +44,6 @@ from agent.core.known import (
 from agent.core.volumes import written_by
 
 N = TypeVar("N", bound=str | tuple[str, str])
-
-_AGENT_CONNECTED = re.compile(r"name=.org\.qemu\.guest_agent\.0. state=.connected.")
-"""Found without parsing: this is asked of every domain at every read."""
 
 
 class Observation:
@@ -328,4 +325,4 @@ class World:
 
 def wants_guest(raw: RawDomain) -> bool:
     """True if the running guest's agent has opened its channel."""
-    return raw.active and _AGENT_CONNECTED.search(raw.active_xml) is not None
+    return raw.active and has_agent(raw.active_xml)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from lxml import etree
 
 from agent.core.domain_xml import parse
 from agent.core.identity import serial
@@ -125,6 +126,26 @@ def test_a_mounted_disk_is_not_taken_from_its_guest(plugged: Rig) -> None:
     assert "is mounted in the guest" in condition(told(plugged), "Terminating")["message"]
     assert phase(plugged, "other") == "Attached"
     plugged.host.mounts.clear()
+    plugged.now += 400
+    plugged.settle()
+    assert uid not in units(plugged)
+
+
+def test_a_disk_stays_while_the_guests_agent_does_not_say_whether_it_is_mounted(
+    plugged: Rig,
+) -> None:
+    uid = number(plugged)
+
+    def connected(root: etree._Element) -> None:
+        (target,) = root.findall("devices/channel/target[@name='org.qemu.guest_agent.0']")
+        target.set("state", "connected")
+
+    plugged.host.edit(plugged.uuid(), connected, live=True)
+    plugged.push({"plug.yaml": None})
+    plugged.settle(steps=30)
+    assert uid in units(plugged)
+    assert "does not say whether" in condition(told(plugged), "Terminating")["message"]
+    plugged.host.mounts[plugged.uuid()] = frozenset()
     plugged.now += 400
     plugged.settle()
     assert uid not in units(plugged)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from agent.core.actions import SnapshotSource
-from agent.core.domain_xml import parse
+from agent.core.domain_xml import has_agent, parse
 from agent.core.facts import View
 from agent.core.host import RawDomain
 from agent.core.identity import domain_uuid, serial, snapshot_volume
@@ -17,8 +16,6 @@ from agent.core.model import Key
 from agent.core.volumes import opened_by
 from agent.kinds.local import away
 from agent.kinds.virtual_disk import DiskData, users
-
-_AGENT = re.compile(r"name=.org\.qemu\.guest_agent\.0. state=.connected.")
 
 FINAL = frozenset(("ConsistencyNotPossible", "NoSpace", "SnapshotFailed"))
 """Reasons of a failure after which nothing is tried again: somebody asked for this moment, and it
@@ -79,7 +76,7 @@ def moment(disk: Key, snapshot: Key, uid: str, view: View) -> Moment:
         node=node,
         uuid=raw.uuid,
         instance=memory.instance,
-        agent=_AGENT.search(raw.active_xml) is not None,
+        agent=has_agent(raw.active_xml),
         source=source,
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from agent.core.actions import AttachDevice, DetachDevice
-from agent.core.domain_xml import has_disk, with_disk, without_disk
-from agent.core.host import MOUNTED, HostError
+from agent.core.domain_xml import has_agent, has_disk, with_disk, without_disk
+from agent.core.host import MOUNTED, Host, HostError
 from agent.reconcile.verbs.domain import OnDomain, became, unchanged
 from agent.reconcile.verbs.facts import Facts
 from agent.reconcile.verbs.running import runs
@@ -22,11 +24,8 @@ class Attach(OnDomain[AttachDevice]):
         return not _has(sight, action.uuid, action.serial)
 
     def perform(self, action: AttachDevice, site: Site) -> Done:
-        try:
+        with _told(f"{action.what} cannot be attached"):
             site.node.attach_device(action.uuid, action.xml)
-        except HostError as error:
-            message = f"{action.what} cannot be attached: {error}"
-            raise HostError(error.reason, message, retry=error.retry) from error
         return Done()
 
     def simulate(self, action: AttachDevice, facts: Facts) -> Done:
@@ -46,14 +45,10 @@ class Detach(OnDomain[DetachDevice]):
         return there and _has(sight, action.uuid, action.serial)
 
     def perform(self, action: DetachDevice, site: Site) -> Done:
-        if not action.force and action.serial in (site.node.mounted(action.uuid) or ()):
-            message = f"{action.what} is mounted in the guest: unmount it there"
-            raise HostError(MOUNTED, message)
-        try:
+        if not action.force:
+            _let_go(action, site.node)
+        with _told(f"{action.what} cannot be detached"):
             site.node.detach_disk(action.uuid, action.serial)
-        except HostError as error:
-            message = f"{action.what} cannot be detached: {error}"
-            raise HostError(error.reason, message, retry=error.retry) from error
         return Done()
 
     def simulate(self, action: DetachDevice, facts: Facts) -> Done:
@@ -61,6 +56,30 @@ class Detach(OnDomain[DetachDevice]):
         if raw is None or not raw.active_xml:
             return Done()
         return became(replace(raw, active_xml=without_disk(raw.active_xml, action.serial)), facts)
+
+
+def _let_go(action: DetachDevice, node: Host) -> None:
+    """Fails if the guest has it mounted, or if nobody can tell although its agent is there. A guest
+    without an agent is not asked.
+    """
+    mounted = node.mounted(action.uuid)
+    if mounted is None:
+        raw = node.read_domain(action.uuid)
+        if raw is not None and has_agent(raw.active_xml):
+            message = f"the guest's agent does not say whether {action.what} is mounted"
+            raise HostError(MOUNTED, message)
+    elif action.serial in mounted:
+        message = f"{action.what} is mounted in the guest: unmount it there"
+        raise HostError(MOUNTED, message)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Says of an error what it is about: a machine has many devices."""
+    try:
+        yield
+    except HostError as error:
+        raise HostError(error.reason, f"{what}: {error}", retry=error.retry) from error
 
 
 def _has(sight: Sight, uuid: str, serial: str) -> bool:
