@@ -338,3 +338,17 @@ def test_a_machine_that_is_to_lose_its_bus_keeps_the_disk_until_it_is_restarted(
     plugged.settle()
     assert phase(plugged) == "Failed"
     assert uid not in units(plugged)
+
+
+def test_another_attachment_of_the_same_name_keeps_nothing_of_the_older_one(plugged: Rig) -> None:
+    uid = number(plugged)
+    plugged.push({"vm.yaml": [disk(), machine(disks=("root", "data"))], "plug.yaml": None})
+    plugged.settle()
+    plugged.push({"more.yaml": [disk("more"), attachment(device="more")]})
+    plugged.settle()
+    assert phase(plugged) == "Attached"
+    assert {uid, number(plugged, "more")} <= units(plugged).keys()
+    plugged.push({"vm.yaml": [disk(), machine()]})
+    plugged.settle()
+    assert uid not in units(plugged)
+    assert number(plugged, "more") in units(plugged)

@@ -4,7 +4,7 @@ what is done to bring both together.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from agent.core.annotations import FORCE_DETACH
@@ -67,10 +67,11 @@ class Attachments:
     def ready(self) -> tuple[Asked, ...]:
         return tuple(each for each in self.asked if each.device is not None)
 
-    @property
-    def names(self) -> frozenset[str]:
-        """Of all that is asked for, ready or not."""
-        return frozenset(each.name for each in self.asked)
+    def asks_for(self, entry: Attachment) -> bool:
+        """True if the device of an entry is asked for, ready or not."""
+        return any(
+            (each.key.kind, each.key.name) == (entry.kind, entry.device) for each in self.asked
+        )
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -122,16 +123,11 @@ def _asked(vm: Object, name: Key, key: Key, view: View, at: Place, shown: Seen) 
     return Asked(name, key, drive, size)
 
 
-def keys(vm: Object, memory: DomainMetadata) -> Iterator[Key]:
-    """Disks and images that are attached to a domain beside those of its spec."""
-    for entry in memory.attachments:
-        yield device_key(vm.key.namespace, entry.kind, entry.device)
-
-
 def all_disks(vm: Object, memory: DomainMetadata) -> tuple[Key, ...]:
     """The disks that a domain has, by what it remembers."""
-    beside = (key for key in keys(vm, memory) if key.kind == DISK)
-    return (*disks(vm, memory.spec), *beside)
+    beside = (entry for entry in memory.attachments if entry.kind == DISK)
+    keys = (device_key(vm.key.namespace, DISK, entry.device) for entry in beside)
+    return (*disks(vm, memory.spec), *keys)
 
 
 def running(

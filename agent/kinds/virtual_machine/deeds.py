@@ -187,10 +187,11 @@ def _attach(
 def _detach(case: Situation, active: DomainMetadata) -> Iterator[DetachDevice]:
     """What nobody asks for any more. What the spec lists by now stays."""
     stays = case.attachments.serials | {device.serial for device in case.needs.devices}
-    stays |= {entry.serial for entry in active.attachments if entry.name in case.attachments.names}
     forced = case.vm.manifest.annotations.get(FORCE_DETACH)
     for entry in active.attachments:
-        if entry.serial not in stays and attachments.has(case.seen, entry):
+        if entry.serial in stays or case.attachments.asks_for(entry):
+            continue
+        if attachments.has(case.seen, entry):
             yield DetachDevice(
                 case.at.name,
                 case.uuid,
