@@ -63,8 +63,8 @@ def test_a_disk_of_a_running_machine_is_kept_while_its_guest_is_frozen(up: Rig) 
         "create_volume",
         "create_volume",
         "begin_backup",
-        "delete_volume",
         "end_backup",
+        "delete_volume",
     ]
 
 

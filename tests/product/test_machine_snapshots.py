@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agent.core.backup import mark_of
 from agent.core.host import GuestInfo, HostError
 from agent.core.identity import POOL
 from agent.core.schema import Catalogue
@@ -267,6 +268,9 @@ def test_the_agent_is_killed_at_each_effect(up: Rig, phase: str) -> None:
         assert status(up, name)["phase"] == "Ready"
         assert len(kept(up)) == 2 * number
         assert set(kept(up).values()) == {b"whole"}
+        raw = up.host.read_domain(up.uuid())
+        assert raw is not None
+        assert mark_of(raw.active_xml) is None, "its disks would never grow again"
 
 
 def test_disks_that_were_attached_meanwhile_are_kept_too(up: Rig) -> None:

@@ -355,6 +355,13 @@ CASES = (
     Case(nothing, lambda _: take()),
     Case(with_writer, lambda _: take(), "DiskInUse", changes=False),
     Case(with_half_copy, lambda _: DropSnapshot(HERE, "snap", ((POOL, NEW),))),
+    Case(with_copy, lambda _: DropSnapshot(HERE, "snap", ((POOL, NEW),)), changes=False),
+    Case(
+        with_used_half_copy,
+        lambda _: DropSnapshot(HERE, "snap", ((POOL, NEW),)),
+        "VolumeInUse",
+        changes=False,
+    ),
     Case(frozen, lambda _: ThawGuest(HERE, VM, "one")),
     Case(frozen, lambda _: ThawGuest(HERE, VM, "two"), changes=False),
     Case(on, lambda _: ThawGuest(HERE, VM, "one"), changes=False),

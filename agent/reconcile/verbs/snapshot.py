@@ -11,12 +11,13 @@ from agent.core.backup import Backup, Source, mark_of, without_mark
 from agent.core.host import Host, HostError, RawVolume, Reading
 from agent.core.identity import unfinished
 from agent.core.quantity import format_bytes
-from agent.core.volumes import opened_by, volume_xml
+from agent.core.volumes import opened_by, users_of, volume_xml
 from agent.reconcile.verbs.copying import MARK
 from agent.reconcile.verbs.facts import Facts
 from agent.reconcile.verbs.running import runs
 from agent.reconcile.verbs.site import Site
 from agent.reconcile.verbs.verb import Done, OutdatedError, Sight, Verb
+from agent.reconcile.verbs.volume import refuse
 from agent.reconcile.world import DomainRead, Observation, VolumeRead
 
 LOOK = 10.0
@@ -54,10 +55,10 @@ class Take(Verb[TakeSnapshot]):
         if _whole(action.disks, _volumes(action.disks, site.node)):
             return _seen(action.disks, site, {})
         consistent = _backed_up(action, site) if action.uuid else _copied(action, site)
+        if action.uuid:  # first, for who finds whole volumes does not come here again
+            site.node.end_backup(action.uuid, action.uid)
         for disk in action.disks:
             site.node.delete_volume(disk.pool, unfinished(disk.target))
-        if action.uuid:
-            site.node.end_backup(action.uuid, action.uid)
         return _seen(action.disks, site, {CONSISTENT: consistent})
 
     def simulate(self, action: TakeSnapshot, facts: Facts) -> Done:
@@ -73,7 +74,16 @@ class Take(Verb[TakeSnapshot]):
 
 
 class Drop(Verb[DropSnapshot]):
-    """Nothing refers to what never was whole."""
+    """Of what is whole by now nothing is dropped, nor what anything refers to."""
+
+    def stands(self, action: DropSnapshot, sight: Sight) -> bool:
+        half = False
+        for pool, name in action.volumes:
+            for node in sight.sharing(pool):
+                seen = node.read(frozenset({pool}))
+                refuse(users_of(name, seen.domains.values(), seen.volumes.values()))
+                half = half or (pool, unfinished(name)) in seen.volumes
+        return half
 
     def perform(self, action: DropSnapshot, site: Site) -> Done:
         for uuid, raw in site.node.read(frozenset()).domains.items():
@@ -182,7 +192,8 @@ def _copied(action: TakeSnapshot, site: Site) -> bool:
         xml = volume_xml(disk.target, disk.format, disk.capacity)
         try:
             host.copy_volume(disk.pool, xml, disk.pool, disk.volume, disk.format)
-            _refuse_open(action, host.read(frozenset()))
+            for node in site.sharing(disk.pool):
+                _refuse_open(action, node.read(frozenset()))
         except HostError:
             _give_up(action, host)
             raise
