@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.core.host import GuestInfo
-from agent.core.identity import POOL, snapshot_volume
+from agent.core.identity import POOL, serial, snapshot_volume
 from agent.core.model import Key
-from tests.memory_host import Killed
+from agent.places import Pools
+from tests.memory_host import NODE, Killed, MemoryHost
 from tests.memory_repository import MemoryRepository
 from tests.rig import STATUS, Rig, condition, disk, machine, manifest
 
+THEIRS = "33333333-3333-4333-8333-333333333333"
 READY = "VirtualDiskSnapshotReady"
 BEFORE = "VirtualDiskReady"
 
@@ -332,3 +336,36 @@ def test_a_copy_that_is_cut_off_by_a_kill_is_made_anew(rig: Rig, verb: str) -> N
         assert shown(rig, name)["status"]["phase"] == "Ready"
         assert kept(rig)[volume(rig, name)] == b"data"
     assert not [name for name in kept(rig) if name.endswith("unfinished")]
+
+
+def test_a_disk_that_another_node_opens_meanwhile_is_not_kept(tmp_path: Path) -> None:
+    """With a pool that both have, which only the other one shows."""
+    other = MemoryHost(node=replace(NODE, name="pt-2", host="another host"))
+    rig = Rig(tmp_path, others=(other,), pools=Pools(shared=frozenset({POOL})))
+    other.pools = rig.host.pools
+    rig.push({"disk.yaml": disk()})
+    rig.settle()
+    (name,) = (each for each in rig.host.pools[POOL] if "_disk_" in each)
+    number = serial(rig.document("namespaces/default/virtualdisks/root.yaml")["metadata"]["uid"])
+    path = rig.host.pools[POOL][name].path
+    theirs = (
+        f"<domain><name>theirs</name><uuid>{THEIRS}</uuid><devices><disk type='file' device='disk'>"
+        f"<source file='{path}'/><target dev='sda'/><serial>{number}</serial></disk></devices></domain>"
+    )
+
+    def opened(verb: str, when: str) -> None:
+        if (verb, when) == ("copy_volume", "middle"):
+            for host in rig.hosts.values():
+                host.on_effect = lambda _verb, _when: None
+            other.define(theirs)
+            other.start(THEIRS)
+
+    for host in rig.hosts.values():
+        host.on_effect = opened
+    rig.push({"snap.yaml": snapshot()})
+    rig.agent.reconciler.look_at_git()
+    for _ in range(20):
+        rig.step()
+    assert other.read_domain(THEIRS) is not None
+    assert shown(rig)["status"]["phase"] == "Pending"
+    assert kept(rig) == {}
