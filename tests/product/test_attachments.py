@@ -352,3 +352,21 @@ def test_another_attachment_of_the_same_name_keeps_nothing_of_the_older_one(plug
     plugged.settle()
     assert uid not in units(plugged)
     assert number(plugged, "more") in units(plugged)
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_nobody_waits_for_a_machine_that_is_suspended(on: Rig, attached: bool) -> None:
+    if attached:
+        on.push({"plug.yaml": attachment()})
+        on.settle()
+    still = machine()
+    still["metadata"]["annotations"] = {"gitvirt.io/reconcile": "disabled"}
+    on.push({"vm.yaml": [disk(), still], "plug.yaml": None if attached else attachment()})
+    on.settle()
+    assert (number(on) in units(on)) is attached
+    assert phase(on) == ("Terminating" if attached else "InProgress")
+    told_why = condition(told(on), "Terminating" if attached else "Attached")["message"]
+    assert "is suspended" in told_why
+    on.push({"vm.yaml": [disk(), machine()]})
+    on.settle()
+    assert (number(on) in units(on)) is not attached

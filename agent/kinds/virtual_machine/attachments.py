@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
+from agent.core.acceptance import suspended
 from agent.core.annotations import FORCE_DETACH
 from agent.core.facts import View
 from agent.core.host import MOUNTED
@@ -31,6 +32,7 @@ BY_FORCE = (
     "away all the same."
 )
 DISK = "VirtualDisk"
+STILL = "{} is suspended, so that nothing is attached to it or detached."
 NEVER = "It goes at the next restart: the VirtualMachine has no place for it from then on."
 LATER = "It is attached at the next start: the running instance has no place for it."
 
@@ -172,7 +174,10 @@ def plugged(
         elif entry is not None and (_other(each, entry) or (not each and entry.serial in listed)):
             entry = None
         present = on and entry is not None and has(shown, entry)
-        told[key] = Plugged(present, on, _hindrance(each, entry, found, shown, job))
+        why = _hindrance(each, entry, found, shown, job)
+        if not why and present != (each is not None) and suspended(vm.manifest):
+            why = STILL.format(vm.key)
+        told[key] = Plugged(present, on, why)
     return told
 
 
