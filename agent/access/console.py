@@ -64,12 +64,15 @@ class Session:
         self._failure: BaseException | None = None
         self._woken, self._wake = os.pipe()
 
-    def run(self, line: Line, name: str) -> None:
+    def run(self, line: Line, name: str, greet: Callable[[], None] = lambda: None) -> None:
         """Until the person leaves; raises what ended it else. Libvirt is waited for by threads
-        alone: whatever it does, keys and signals are heard, and the terminal is put back.
+        alone: whatever it does, keys and signals are heard, and the terminal is put back. `greet`
+        comes first, once whoever hears it may end it all by a signal.
         """
         with signals():
+            self._line = line
             try:
+                greet()
                 with raw(self._keys) if self._terminal else contextlib.nullcontext():
                     for work in (lambda: self._carry(line, name), self._type):
                         threading.Thread(target=work, daemon=True).start()

@@ -77,9 +77,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         line = ConsoleLine(visit, _open(visit, one, force=args.force))
         tell = _telling(sys.stdout.isatty())
         banner = f"Successfully connected to {one.name} console. The escape sequence is ^]"
-        print(
-            banner, end="\n\n", file=sys.stdout if sys.stdout.isatty() else sys.stderr, flush=True
-        )
+        output = sys.stdout if sys.stdout.isatty() else sys.stderr
+
+        def greet() -> None:
+            print(banner, end="\n\n", file=output, flush=True)
 
         def again() -> Line | None:
             """The same machine, wherever it runs by now."""
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             return None if visit is None else ConsoleLine(visit, visit.console(force=False))
 
         try:
-            Session(again, tell, sys.stdin.fileno(), sys.stdout.fileno()).run(line, one.name)
+            Session(again, tell, sys.stdin.fileno(), sys.stdout.fileno()).run(line, one.name, greet)
         except Ended as ended:
             return ended.code
     return 0

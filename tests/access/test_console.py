@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import queue
+import signal
 import termios
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from agent.access import console
 from agent.access.console import Line, Session
+from agent.access.terminal import Ended
 from agent.core.host import HostError
 
 LEAVE = b"\x1d"
@@ -214,3 +216,16 @@ def test_who_reads_no_more_ends_it(pipes: Desk) -> None:
     pipes.read = pipes.output
     with pytest.raises(BrokenPipeError):
         pipes.run(Script(b"nobody reads this"), lambda: None)
+
+
+def test_a_signal_that_comes_with_the_greeting_gives_the_console_back(desk: Desk) -> None:
+    line = Script()
+
+    def greet() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Ended) as ended:
+        Session(lambda: None, desk.said.append, desk.keys, desk.output).run(line, "vm", greet)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert line.closed.is_set()
+    assert termios.tcgetattr(desk.theirs) == desk.modes

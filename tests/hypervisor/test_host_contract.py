@@ -334,13 +334,7 @@ def test_an_upload_goes_on_behind_what_is_there(full_rig: Rig) -> None:
     host.create_volume("gitvirt", volume_xml("u", "raw", 0))
     content = bytes(range(256)) * 2000
 
-    def cut() -> Iterator[bytes]:
-        yield content[:1000]
-        raise ConnectionError
-
-    with pytest.raises((HostError, ConnectionError)):
-        host.upload_volume("gitvirt", "u", cut(), len(content))
-    there = host.read_volumes("gitvirt")["gitvirt", "u"].physical
+    there = host.upload_volume("gitvirt", "u", iter([content[:1000]]), 1000).physical
     assert there == 1000
     volume = host.upload_volume("gitvirt", "u", iter([content[there:]]), len(content), there)
     assert volume.physical == len(content)
