@@ -15,6 +15,7 @@ import libvirt
 import pytest
 import watchfiles
 
+from agent.core.model import Json
 from tests.e2e.conftest import MakeStand
 from tests.e2e.stand import LOOK, PATIENCE, Stand, find
 from tests.e2e.test_kill import machine, message, operations, running
@@ -63,7 +64,8 @@ def test_a_disk_that_somebody_else_has_open(stand: Stand, verb: str) -> None:
             assert status["phase"] == "InProgress"
             assert 'write" lock' in find(status, "Completed", "False")["message"]
             # the agent tries again and again, and what starts up is active in libvirt before QEMU finds the lock
-            assert stand.domain(name).state()[0] != libvirt.VIR_DOMAIN_RUNNING
+            state: Json = stand.domain(name).state()
+            assert state[0] != libvirt.VIR_DOMAIN_RUNNING
             assert not asked.done()
         assert f"{verb}ed. " in asked.result()
     assert stand.runs(name)
