@@ -16,6 +16,8 @@ from agent.core.domain_xml import copies, with_copy, without_copy
 from agent.core.domain_xml import parse as parse_domain
 from agent.core.host import GuestInfo, HostError, HostEvent, RawDomain, RawNode, RawVolume, Reading
 from agent.core.metadata import NAMESPACE
+from agent.core.network import NetworkReading
+from tests.memory_networks import DEFAULT, MemoryNetworks, network
 
 _METADATA = f"{{{NAMESPACE}}}"
 _UNITS = {"bytes": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
@@ -72,7 +74,7 @@ class Job:
 
 
 @dataclass
-class MemoryHost:
+class MemoryHost(MemoryNetworks):
     """Implements `Host`. What the tests turn and pull stands below the fields.
 
     `on_effect(verb, phase)` is called with phase "before" and "after" around every verb that changes something; whatever it
@@ -118,11 +120,15 @@ class MemoryHost:
     guest_lets_go: bool = True
     """False while a disk that is detached stays where it is."""
 
+    networks: dict[str, NetworkReading] = field(default_factory=dict)
+    """libvirt's networks; those that `node` says are active are as libvirt's own one."""
     mute: set[str] = field(default_factory=set)
     """Domains that cannot be read: their QEMU process does not answer."""
 
     def __post_init__(self) -> None:
         self.name = self.node.name
+        for name in self.node.networks:
+            self.networks.setdefault(name, NetworkReading(network(name, DEFAULT)))
         self._lock = threading.RLock()
         self._domains: dict[str, RawDomain] = {}
         self._uuids: dict[str, str] = {}
@@ -141,7 +147,7 @@ class MemoryHost:
             paths = {pool: self._path(pool) for pool in pools if pool in self.pools}
             types = dict.fromkeys(self.groups.keys() & paths.keys(), "logical")
             domains = {uuid: self._shown(domain) for uuid, domain in self._domains.items()}
-            return Reading(self.node, domains, volumes, paths, types)
+            return Reading(self.node, domains, volumes, paths, types, dict(self.networks))
 
     def read_domain(self, uuid: str) -> RawDomain | None:
         self._reach()
@@ -668,9 +674,9 @@ class MemoryHost:
         if not self.reachable:
             raise HostError("HostUnreachable", f"no connection to {self.node.uri}; trying again")
 
-    def _tell(self, uuid: str, what: str) -> None:
+    def _tell(self, uuid: str, what: str, network: str = "") -> None:
         for callback in tuple(self._subscribers):
-            callback(HostEvent(self.name, uuid, what))
+            callback(HostEvent(self.name, uuid, what, network))
 
     def _get(self, uuid: str) -> RawDomain:
         domain = self._domains.get(uuid)

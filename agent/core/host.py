@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.core.backup import Backup, Source
+from agent.core.network import NetworkReading
 
 
 @dataclass(frozen=True)
@@ -148,18 +149,22 @@ class Reading:
     """Target path of each active pool that was asked for, by its name."""
     types: Mapping[str, str] = field(default_factory=dict)
     """libvirt's type of each of them that is no plain directory (`dir`): netfs, logical, …"""
+    networks: Mapping[str, NetworkReading] = field(default_factory=dict)
+    """All of libvirt's networks, by name."""
 
 
 @dataclass(frozen=True)
 class HostEvent:
-    """Something happened on a host. `uuid` is empty when all of the host must be read again
-    (reconnected).
+    """Something happened on a host. `uuid` is that of the domain; where it is empty, and no
+    `network` is named, all of the host must be read again (reconnected).
     """
 
     node: str
     uuid: str
     what: str
     """lifecycle, reboot, agent, device, metadata, block-job, connected, disconnected, …"""
+    network: str = ""
+    """Of the network that it happened to."""
 
 
 class HostError(Exception):
@@ -194,6 +199,9 @@ class Host(Protocol):
 
     def read_volumes(self, pool: str) -> Mapping[tuple[str, str], RawVolume]:
         """Refresh and read one pool."""
+
+    def read_network(self, name: str) -> NetworkReading | None:
+        """Read one of libvirt's networks; None if there is none."""
 
     def read_bases(self) -> Mapping[str, str]:
         """What every volume of the host's active directory pools, whosever they are, is based on,

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from agent.core.host import GuestInfo, RawDomain, RawNode, RawVolume
 from agent.core.jobs import Job
 from agent.core.model import Json, Key, Object
+from agent.core.network import Held, RawNetwork
 from agent.core.progress import Plugged, Progress
 
 K = TypeVar("K", bound=Hashable)
@@ -113,6 +114,11 @@ DOMAIN_NAME: Table[tuple[str, str], str] = Table("domain-name")
 """UUID of a domain, by (node, name)."""
 WRITERS: Table[tuple[str, str], tuple[str, ...]] = Table("writers")
 """UUIDs of the domains that may write to a disk, by (node, serial of the disk)."""
+NETWORK: Table[tuple[str, str], RawNetwork] = Table("network")
+"""One of libvirt's networks, by (node, its name)."""
+HELD: Table[str, tuple[tuple[str, Held], ...]] = Table("held")
+"""What libvirt's networks hold, each with its node, by each of its address, its MAC and its name.
+"""
 GUEST: Table[tuple[str, str], GuestInfo] = Table("guest")
 """What the guest agent of a running domain says, by (node, UUID)."""
 

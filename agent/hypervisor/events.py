@@ -31,13 +31,13 @@ _STOPPED_BY = {
 
 class Watch:
     """Remembers of each domain what only events tell, and calls `notify(uuid, what)` for every
-    event.
+    event of a domain, `changed(name)` for every one of a network.
 
     What it remembers is of one connection: with events lost in between it would be a guess.
     """
 
-    def __init__(self, notify: Callable[[str, str], None]) -> None:
-        self._notify = notify
+    def __init__(self, notify: Callable[[str, str], None], changed: Callable[[str], None]) -> None:
+        self._notify, self._changed = notify, changed
         self._lock = threading.Lock()
         self._stopped_by: dict[str, str] = {}
         self._rebooted: dict[str, float] = {}
@@ -57,6 +57,13 @@ class Watch:
             except libvirt.libvirtError as error:
                 if not unsupported(error):  # an older libvirtd lacks the newer events
                     raise
+        try:
+            connection.networkEventRegisterAny(
+                None, libvirt.VIR_NETWORK_EVENT_ID_LIFECYCLE, self._kept(self._network), None
+            )
+        except libvirt.libvirtError as error:
+            if not unsupported(error):  # a host without any networks
+                raise
 
     def stopped_by(self, uuid: str) -> str:
         return self._stopped_by.get(uuid, "")
@@ -109,3 +116,8 @@ class Watch:
         self, _connection: libvirt.virConnect, domain: libvirt.virDomain, *details: object
     ) -> None:
         self._notify(domain.UUIDString(), str(details[-1]))
+
+    def _network(
+        self, _connection: libvirt.virConnect, network: libvirt.virNetwork, *_details: object
+    ) -> None:
+        self._changed(network.name())

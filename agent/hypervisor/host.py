@@ -20,16 +20,17 @@ from agent.hypervisor import (
     storage,
     verbs,
 )
-from agent.hypervisor.caller import Caller
 from agent.hypervisor.deadlines import Deadlines
 from agent.hypervisor.events import Watch
+from agent.hypervisor.network_verbs import NetworkVerbs
+from agent.hypervisor.networks import NetworkReader
 from agent.hypervisor.node import NodeReader
 from agent.hypervisor.reading import DomainReader
 
 SYSTEM_POOLS = "/var/lib/libvirt"
 
 
-class LibvirtHost(Caller):
+class LibvirtHost(NetworkVerbs):
     """A libvirt host by its URI; without one, as virsh chooses. Without a name it bears the one
     that libvirt knows it by.
 
@@ -52,9 +53,10 @@ class LibvirtHost(Caller):
         self._uri = uri
         self._data_home = data_home or Path("~/.local/share").expanduser()
         self._subscribers: list[Callable[[HostEvent], None]] = []
-        self._watch = Watch(self._notify)
+        self._watch = Watch(self._notify, lambda name: self._notify("", "network", name))
         self._domains = DomainReader(self._watch, event_loop.drain)
         self._volumes = storage.VolumeReader()
+        self._networks = NetworkReader()
         self._node = NodeReader(name)
         super().__init__(
             uri, self._watch.register, lambda what: self._notify("", what), deadlines or Deadlines()
@@ -362,7 +364,8 @@ class LibvirtHost(Caller):
                 volumes.update(found)
                 if kind != storage.DIRECTORY:
                     types[pool] = kind
-        return Reading(node, domains, volumes, paths, types)
+        networks = self._networks.read_all(connection)
+        return Reading(node, domains, volumes, paths, types, networks)
 
     def _pools_home(self, connection: libvirt.virConnect) -> str | None:
         """Where libvirt's own default pool would stand; None for a session on another machine."""
@@ -371,7 +374,7 @@ class LibvirtHost(Caller):
             return SYSTEM_POOLS
         return None if uri.hostname else str(self._data_home / "libvirt")
 
-    def _notify(self, uuid: str, what: str) -> None:
-        event = HostEvent(self.name, uuid, what)
+    def _notify(self, uuid: str, what: str, network: str = "") -> None:
+        event = HostEvent(self.name, uuid, what, network)
         for callback in tuple(self._subscribers):
             callback(event)

@@ -18,6 +18,7 @@ from agent.reconcile.world import (
     DomainRead,
     FullRead,
     GuestRead,
+    NetworkRead,
     NodeLost,
     Observation,
     Part,
@@ -47,7 +48,7 @@ that restarts is back sooner.
 """
 
 
-_PARTS = {SpaceRead: Part.SPACE, UploadsRead: Part.UPLOADS}
+_PARTS = {SpaceRead: Part.SPACE, UploadsRead: Part.UPLOADS, NetworkRead: Part.NETWORK}
 """What is read by itself and gives rise to nothing more."""
 
 
@@ -80,6 +81,8 @@ class HostSide:
         self._read_at = 0.0
         self._changed: set[str] = set()
         """UUIDs of domains to be read."""
+        self._networks: set[str] = set()
+        """Names of networks to be read."""
         self._starting: dict[str, float] = {}
         """When each domain that starts up is to be read again, by UUID."""
         self._starved: set[str] = set()
@@ -126,6 +129,8 @@ class HostSide:
                 self._read_at = min(self._read_at, now + RETRY)
             case _ if event.uuid:
                 self._changed.add(event.uuid)
+            case _ if event.network:
+                self._networks.add(event.network)
             case _:
                 self._read_at = 0.0
 
@@ -143,6 +148,9 @@ class HostSide:
             self._starting.pop(uuid, None)
             self._lanes.reads(self._read_one(uuid))
         self._changed = set()
+        for name in self._networks:
+            self._lanes.reads(self._read_network(name))
+        self._networks = set()
         if self._starved and now >= self._space_at:
             self._space_at = now + SPACE_EVERY
             self._lanes.reads(self._read_space())
@@ -204,7 +212,7 @@ class HostSide:
     def _misread(self, news: ReadFailed, now: float) -> None:
         """Told with the node, which is there all the same; and a domain is read with all others."""
         self._mistakes[news.part] = f"{news.part.value} cannot be read: {news.message}"
-        if news.part is Part.DOMAIN:
+        if news.part in (Part.DOMAIN, Part.NETWORK):
             self._read_at = min(self._read_at, now + RETRY)
 
     def _failed(self, part: Part) -> Callable[[str], ReadFailed]:
@@ -230,6 +238,16 @@ class HostSide:
                 return HostEvent(self.name, "", "unreadable")
 
         return reported(self._post, read, self._failed(Part.DOMAIN))
+
+    def _read_network(self, name: str) -> Task:
+        def read() -> NetworkRead | HostEvent:
+            number = self._numbers.next()
+            try:
+                return NetworkRead(number, self.name, name, self._host.read_network(name))
+            except HostError:
+                return HostEvent(self.name, "", "unreadable")
+
+        return reported(self._post, read, self._failed(Part.NETWORK))
 
     def _look_for_space(self, uuid: str, *, starved: bool) -> None:
         """What was free before a guest found no space says nothing."""

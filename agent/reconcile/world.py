@@ -41,7 +41,9 @@ from agent.core.known import (
     K,
     Table,
 )
+from agent.core.network import NetworkReading
 from agent.core.volumes import written_by
+from agent.reconcile.networks import Networks
 
 N = TypeVar("N", bound=str | tuple[str, str])
 
@@ -58,6 +60,16 @@ class DomainRead(Observation):
     node: str
     uuid: str
     raw: RawDomain | None
+
+
+@dataclass(frozen=True)
+class NetworkRead(Observation):
+    """One of libvirt's networks. `number` orders reads by their start."""
+
+    number: int
+    node: str
+    name: str
+    reading: NetworkReading | None
 
 
 @dataclass(frozen=True)
@@ -106,6 +118,7 @@ class Part(Enum):
     """What is read of a node beside all of it."""
 
     DOMAIN = "a domain"
+    NETWORK = "a network"
     SPACE = "its free space"
     GUEST = "a guest agent's answer"
     UPLOADS = "what is uploaded to it"
@@ -120,7 +133,16 @@ class ReadFailed(Observation):
     message: str
 
 
-Detail = DomainRead | VolumeRead | GuestRead | SpaceRead | UploadsRead | NodeLost | ReadFailed
+Detail = (
+    DomainRead
+    | VolumeRead
+    | GuestRead
+    | NetworkRead
+    | SpaceRead
+    | UploadsRead
+    | NodeLost
+    | ReadFailed
+)
 """All but a full read."""
 
 
@@ -140,6 +162,7 @@ class World:
         """Number of the last full read of a node."""
         self._volumes: dict[str, dict[tuple[str, str], RawVolume]] = {}
         """By node, and pool and name."""
+        self._networks = Networks(engine)
         self._pools: dict[str, frozenset[str]] = {}
         """Names of the active pools of a node."""
         self.image_data: set[tuple[str, str]] = set()
@@ -163,6 +186,8 @@ class World:
                 self._volume(seen.node, seen.pool, seen.name, seen.volume)
             case GuestRead():
                 self._engine.put(GUEST, (seen.node, seen.uuid), seen.info)
+            case NetworkRead():
+                self._networks.read(seen.number, seen.node, seen.name, seen.reading)
             case SpaceRead():
                 for pool, free in seen.free.items():
                     self._engine.put(FREE, (seen.node, pool), free)
@@ -186,6 +211,7 @@ class World:
     def _reading(self, number: int, reading: Reading) -> None:
         node = reading.node.name
         self._engine.put(NODE, node, reading.node)
+        self._networks.read_all(number, node, reading.networks)
         for pool in self._pools.get(node, frozenset()) - reading.pools.keys():
             self._engine.put(POOL_PATH, (node, pool), None)
         for pool, path in reading.pools.items():

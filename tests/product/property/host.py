@@ -53,9 +53,9 @@ class GuardedHost(WatchedHost):
         below = self.written_below(domain.uuid)
         assert not below, f"a guest writes to a file below {below}"
 
-    def _tell(self, uuid: str, what: str) -> None:
+    def _tell(self, uuid: str, what: str, network: str = "") -> None:
         if self.reachable or what == "disconnected":
-            super()._tell(uuid, what)
+            super()._tell(uuid, what, network)
 
     def define(self, xml: str) -> None:
         uuid = etree.fromstring(xml).findtext("uuid", "")
