@@ -22,6 +22,7 @@ BENCHMARKS = {
     "restart": "planning",
     "plan": "planning",
     "one-away": "nodes",
+    "placing": "placing",
     "endurance": "endurance",
     "commands": "commands",
     "differences": "differences",

@@ -1,0 +1,71 @@
+"""Nodes and machines, as placement sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent.core.model import Key
+from agent.core.placement.labels import Labels
+from agent.core.placement.rules import ANYWHERE, Rules, Taint
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a node has for machines."""
+
+    name: str
+    labels: Labels = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+    unschedulable: bool = False
+    ready: bool = True
+    memory: int = 0
+    """Bytes that machines may have together; 0 where nobody counts them."""
+    taken: int = 0
+    """Bytes that others than machines of this fleet have of it."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A machine wants a node."""
+
+    barred: Mapping[str, str] = field(default_factory=dict)
+    """Nodes that cannot have it, and why, in the words that are counted."""
+    handy: frozenset[str] = frozenset()
+    """Nodes that have already what it is made from."""
+    only: str = ""
+    """The one node that it may go to by itself; the others are looked at to tell of them."""
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """One machine."""
+
+    key: Key
+    labels: Labels
+    memory: int
+    rules: Rules = ANYWHERE
+    priority: int = 0
+    created: str = ""
+    at: str = ""
+    """The node that it is on, or belongs to; empty where none has been chosen."""
+    on: bool = False
+    """True while it takes its node's memory and its neighbours mind it: it runs, or is to start."""
+    ask: Ask | None = None
+
+    @property
+    def rank(self) -> tuple[int, str, Key]:
+        """The order in which machines are placed."""
+        return (-self.priority, self.created, self.key)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of an ask."""
+
+    node: str = ""
+    """Empty where none fits."""
+    message: str = ""
+    """Why none does, as Kubernetes says it."""
+    elsewhere: str = ""
+    """Where it might go that may go to one node only, and does not fit there."""
