@@ -35,6 +35,18 @@ def with_metadata(xml: str, metadata: DomainMetadata) -> str:
     return with_metadata_xml(xml, to_xml(metadata))
 
 
+def with_drivers(xml: str, drivers: Mapping[str, Mapping[str, str]]) -> str:
+    """A domain's XML with other attributes of how disks are read and written, by serial number."""
+    root = parse(xml)
+    for serial, attributes in drivers.items():
+        disk = _disk(root, serial)
+        driver = disk.find("driver") if disk is not None else None
+        if driver is not None:
+            for name, value in attributes.items():
+                driver.set(name, value)
+    return etree.tostring(root, encoding="unicode")
+
+
 def bare(name: str, uuid: str, metadata: DomainMetadata) -> str:
     """The XML of a domain of which no more is known than what it remembers."""
     root = etree.Element("domain")

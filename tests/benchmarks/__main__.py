@@ -16,6 +16,7 @@ BENCHMARKS = {
     "idle": "idle",
     "attach": "devices",
     "grow": "devices",
+    "disk": "disks",
     "snapshot": "snapshots",
     "image": "images",
     "start": "planning",

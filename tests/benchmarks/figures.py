@@ -19,9 +19,14 @@ class Figure:
     unit: str
     target: float | None = None
     """At most so much; None where no target is set."""
+    least: float | None = None
+    """The same, at least."""
 
     def __str__(self) -> str:
         shown = f"{self.value:10.3f} {self.unit:<6} {self.what}"
+        if self.least is not None:
+            verdict = "ok" if self.value >= self.least else "BELOW"
+            return f"{shown}   [{verdict}: at least {self.least:g}]"
         if self.target is None:
             return shown
         verdict = "ok" if self.value <= self.target else "ABOVE"

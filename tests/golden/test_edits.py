@@ -67,7 +67,7 @@ def variants(part: Any) -> Iterator[tuple[str, Any]]:
         case Disks() | Interfaces():
             return
         case _:
-            for field in fields(part):
+            for field in (each for each in fields(part) if each.compare):
                 name = field.name
                 yield name, replace(part, **{name: changed(getattr(part, name))})
 

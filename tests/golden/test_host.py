@@ -16,7 +16,9 @@ from agent.core.identity import POOL
 from agent.core.volumes import volume_xml
 from agent.hypervisor.host import LibvirtHost
 from agent.images.request import Reach
-from agent.kinds.virtual_machine.definition import DomainFacts, read
+from agent.kinds.virtual_machine.definition import DomainFacts, read, render
+from agent.kinds.virtual_machine.elements.disks import Disks
+from agent.kinds.virtual_machine.wanted import Tuning
 from agent.reconcile.execute import Executor, Ticket
 from agent.reconcile.supply import Source
 from agent.reconcile.world import VolumeRead
@@ -25,6 +27,11 @@ from tests.golden.test_addresses import addresses
 from tests.golden.test_golden import GOLDEN
 
 UPLOADED = 1 << 20
+TUNINGS = (
+    Tuning(detect_zeroes="unmap"),
+    Tuning(cache="none", detect_zeroes="unmap"),
+    Tuning(cache="none", io="native"),
+)
 
 
 @pytest.mark.parametrize("name", names())
@@ -33,6 +40,17 @@ def test_libvirt_keeps_what_is_defined(name: str, session_host: LibvirtHost) -> 
     facts = read(parse(xml))
     session_host.define(xml)
     assert read(parse(shown(session_host, facts.uuid).inactive_xml)) == facts
+
+
+@pytest.mark.parametrize("tuning", TUNINGS)
+def test_libvirt_keeps_how_disks_are_read_and_written(
+    tuning: Tuning, session_host: LibvirtHost
+) -> None:
+    facts = read(parse((CASES / "three-disks" / GOLDEN).read_text()))
+    disks = tuple(replace(disk, tuning=tuning) for disk in facts.disks.disks)
+    session_host.define(render(replace(facts, disks=Disks(disks))))
+    made = read(parse(shown(session_host, facts.uuid).inactive_xml))
+    assert {disk.tuning for disk in made.disks.disks} == {tuning}
 
 
 @pytest.mark.parametrize("name", names())

@@ -21,7 +21,7 @@ from agent.core.actions import (
 )
 from agent.core.annotations import FORCE_DETACH
 from agent.core.changes import applied
-from agent.core.domain_xml import with_metadata
+from agent.core.domain_xml import with_drivers, with_metadata
 from agent.core.drift import brief
 from agent.core.facts import View
 from agent.core.host import version
@@ -97,12 +97,21 @@ def _definition(case: Situation, made: Intent, view: View) -> tuple[Action, ...]
 
 
 def _xml(case: Situation, facts: DomainFacts) -> str:
-    """The definition as XML. Where only the metadata changes, the rest stays as it stands."""
+    """The definition as XML. Where only the metadata changes, the rest stays as it stands,
+    but for how disks are read and written.
+    """
     known, raw = case.seen.defined, case.seen.raw
     assert facts.metadata is not None  # noqa: S101  # what we define always has it
     if known is None or raw is None or replace(facts, metadata=known.metadata) != known:
         return render(facts)
-    return with_metadata(raw.inactive_xml, facts.metadata)
+    written = {disk.serial: disk.tuning for disk in known.disks.disks}
+    drivers = {
+        disk.serial: dict(disk.driver)
+        for disk in facts.disks.disks
+        if disk.tuning != written.get(disk.serial)
+    }
+    xml = with_metadata(raw.inactive_xml, facts.metadata)
+    return with_drivers(xml, drivers) if drivers else xml
 
 
 def _media(case: Situation, view: View) -> tuple[Action, ...]:

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from agent.core.facts import View
 from agent.core.identity import serial
-from agent.core.known import ATTACHED, ELSEWHERE, READ_BY
+from agent.core.known import ATTACHED, ELSEWHERE, READ_BY, SHARED
 from agent.core.model import Key, Object
 from agent.kinds.local import Place
 from agent.kinds.virtual_disk import DiskData, users
 from agent.kinds.virtual_image import ImageData
 from agent.kinds.virtual_machine.spec import MachineSpec
-from agent.kinds.virtual_machine.wanted import Device, can_be_read_only
+from agent.kinds.virtual_machine.wanted import Device, Tuning, can_be_read_only
 
 
 class Missing(NamedTuple):
@@ -57,8 +57,20 @@ def device(
         block=data.block,
         instead_of=data.instead_of,
         moves_to=data.moves_to,
+        tuning=_tuning(data, view),
     )
     return disk, data.capacity
+
+
+def _tuning(data: DiskData, view: View) -> Tuning:
+    """By what its pool can do. What several hosts have is never in the memory of one, so that a
+    machine can go from one to the other; and a block device needs no detour through it. In a file,
+    zeros that a guest writes become holes.
+    """
+    if data.block:
+        return Tuning(cache="none", io="native")
+    shared = data.pool in (view.read(SHARED, None) or ())
+    return Tuning(cache="none" if shared else "", detect_zeroes="unmap")
 
 
 def _taken(vm: Object, key: Key, view: View) -> Missing | None:

@@ -67,7 +67,9 @@ def keep(wanted: Disks, there: Mapping[str, Disk], left: Mapping[str, str] = {})
 def _kept(disk: Disk, there: Disk | None, left: str) -> Disk:
     if there is None or disk.readonly or disk.serial in MEDIA or not there.path:
         return disk
-    return disk if there.path == left else on(disk, there)
+    if there.path == left:
+        return disk
+    return replace(on(disk, there), tuning=disk.tuning.beside(there.tuning))
 
 
 def writable(facts: DomainFacts | None) -> bool:

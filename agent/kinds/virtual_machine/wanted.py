@@ -18,6 +18,27 @@ LEGACY: Final = "Legacy"
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """How a host reads and writes a disk, by what its storage pool can do: in libvirt's words,
+    empty for QEMU's own choice.
+    """
+
+    cache: str = ""
+    io: str = ""
+    detect_zeroes: str = ""
+
+    def beside(self, said: Tuning) -> Tuning:
+        """The same where a definition says something of it already: that stays. `io` is as good as
+        the `cache` that it stands with.
+        """
+        own = said if said.cache or said.io else self
+        return Tuning(own.cache, own.io, said.detect_zeroes or self.detect_zeroes)
+
+
+UNTUNED: Final = Tuning()
+
+
+@dataclass(frozen=True)
 class Device:
     """One block device, found and ready."""
 
@@ -34,6 +55,7 @@ class Device:
     """The file that it has left: a definition with that one goes over to the path."""
     moves_to: Target | None = None
     """Where the running instance has to copy it."""
+    tuning: Tuning = UNTUNED
     medium: bool = False
     """True for what a guest configures itself from, which no manifest lists."""
 

@@ -32,7 +32,7 @@ from agent.kinds.virtual_machine.dependencies import (
     dependencies,
     disks,
 )
-from agent.kinds.virtual_machine.wanted import Device
+from agent.kinds.virtual_machine.wanted import Device, Tuning
 from agent.kinds.virtual_machine_class import ClassData, GuestCpu
 from tests.golden.case import NODE as HOST
 from tests.kinds.deciding import READY, made, place_of, view_of
@@ -89,6 +89,8 @@ def told(found: Dependencies, name: str) -> Condition:
 def device(key: Key, boot: int, **what: Any) -> Device:
     data = EXPORTS[key]
     image_format = data.driver if isinstance(data, ImageData) else "qcow2"
+    if isinstance(data, DiskData):
+        what["tuning"] = Tuning(detect_zeroes="unmap")
     return Device(data.paths[NAME], image_format, serial(f"uid-{key.name}"), boot=boot, **what)
 
 

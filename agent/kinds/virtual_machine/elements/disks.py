@@ -6,7 +6,7 @@ IDE in their place, and CD-ROMs always on IDE.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, fields
 from itertools import count
 from string import ascii_lowercase
 
@@ -21,7 +21,7 @@ from agent.kinds.virtual_machine.elements.chipset import (
 from agent.kinds.virtual_machine.elements.plain import by_name
 from agent.kinds.virtual_machine.elements.xml import attribute, hexadecimal, number, text
 from agent.kinds.virtual_machine.spec import MachineSpec
-from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted
+from agent.kinds.virtual_machine.wanted import LEGACY, UNTUNED, Device, Tuning, Wanted
 
 SATA_PORTS = 6
 SCSI = "scsi"
@@ -34,6 +34,10 @@ a manifest can list; on SATA it is the last one of the controller that every mac
 """
 _ROOM = {"scsi": 256, "sata": 3 * SATA_PORTS, "virtio": VIRTIO_DISKS, "ide": 2 * _CHANNEL}
 """How many positions there are on each bus of ours."""
+
+_TUNING = tuple(each.name for each in fields(Tuning))
+_DRIVER = ("name", "type", "cache", "io", "discard", "detect_zeroes")
+"""As libvirt orders them."""
 
 SOURCE = "source"
 FILE, BLOCK = "file", "block"
@@ -60,6 +64,10 @@ class Disk:
     type: str = FILE
     """Of its source: file; somebody may have moved it to a block device, or to what libvirt knows
     else (network, volume, …).
+    """
+    tuning: Tuning = field(default=UNTUNED, compare=False)
+    """Never a difference: an instance keeps what it has, and definitions that were written before
+    get it when they are written the next time.
     """
     dev: str = ""
     """Its target's name, where it has no serial number to be told by: it is none of ours."""
@@ -93,9 +101,11 @@ class Disk:
         return self.serial or self.target
 
     @property
-    def discard(self) -> str:
-        """What becomes of blocks that the guest no longer needs; empty where it cannot say so."""
-        return "unmap" if self.device == "disk" and not self.readonly else ""
+    def driver(self) -> Address:
+        """How the host reads and writes it. Blocks that its guest needs no more are given back."""
+        discard = "unmap" if self.device == "disk" and not self.readonly else ""
+        named = {"name": "qemu", "type": self.format, "discard": discard, **asdict(self.tuning)}
+        return tuple((name, named[name]) for name in _DRIVER if named[name])
 
 
 @dataclass(frozen=True)
@@ -185,6 +195,7 @@ def _wanted(device: Device, bus: str, position: int) -> Disk:
         unit=unit,
         boot=device.boot,
         type=BLOCK if device.block else FILE,
+        tuning=device.tuning,
     )
 
 
@@ -237,6 +248,7 @@ def _disk(element: Element) -> Disk:
         unit=_unit(element, bus),
         boot=max(number(attribute(element, "boot", "order")), 0),
         type=source,
+        tuning=Tuning(*(attribute(element, "driver", name) for name in _TUNING)),
         dev="" if serial else attribute(element, "target", "dev"),
     )
 
