@@ -17,6 +17,8 @@ from typing import TextIO
 
 from agent.core.facts import Engine
 from agent.core.host import Host
+from agent.core.known import NETWORKS
+from agent.core.networks import Link
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import Repository
 from agent.images.partial import sweep
@@ -71,6 +73,8 @@ class Setup:
     reach: Reach = field(default_factory=Reach)
     """Where images may come from."""
     pools: Pools = field(default_factory=Pools)
+    networks: Mapping[str, Link] = field(default_factory=dict)
+    """What each network that machines may name is on a host."""
 
 
 @contextmanager
@@ -162,9 +166,11 @@ class Agent:
             self.git.may_act,
             lambda node, pool: setup.pools.sharing(hosts, node, pool),
         )
+        engine = Engine(ORDER, decisions(catalogue))
+        engine.put(NETWORKS, None, setup.networks)
         self.reconciler = Reconciler(
             catalogue=catalogue,
-            engine=Engine(ORDER, decisions(catalogue)),
+            engine=engine,
             git=self.git,
             status=status,
             hosts=hosts,

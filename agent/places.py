@@ -1,5 +1,6 @@
-"""Where a fleet's hosts are, and the storage pools that its disks lie in: the settings `nodes` and
-`pools`. They stand in a configuration file alone, never in the repository.
+"""Where a fleet's hosts are, the storage pools that its disks lie in, and what its networks are on
+each host: the settings `nodes`, `pools` and `networks`. They stand in a configuration file alone,
+never in the repository.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ from typing import Any
 
 from agent.core.identity import POOL
 from agent.core.model import Json
+from agent.core.networks import OPEN_VSWITCH, Link
 from agent.core.sentences import shown
 from agent.core.spelling import nearest
 
 _NODE = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _POOL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_LIBVIRT_POOL = re.compile(r"[^\s/\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,127}")
+_NETWORK = _NODE
+_BRIDGE = re.compile(r"(?!\.\.?\Z)[^\s/:\x00-\x1f\x7f]{1,15}", re.ASCII)
+"""A network interface of Linux."""
+_VLANS = range(1, 4095)
+_LIBVIRT_NAME = re.compile(r"[^\s/\x00-\x1f\x7f][^/\x00-\x1f\x7f]{0,127}")
 _CONNECT = re.compile(r"[a-z]+(\+[a-z0-9]+)?:\S+")
 _PEER = re.compile(r"[a-z]+\+[a-z0-9]+://[^\s/]+/\S+")
 _MIGRATE = re.compile(r"(tcp|rdma)://[^\s/]+")
@@ -101,7 +107,7 @@ def pools(value: Json) -> Mapping[str, PoolSettings]:
         if not _POOL.fullmatch(name):
             raise PlaceError((name,), "is no pool's name: use lower-case letters, digits and -")
         fields = _fields((name,), content, ("pool", "shared"))
-        pool = _text((name,), fields, "pool", _LIBVIRT_POOL, "gitvirt")
+        pool = _text((name,), fields, "pool", _LIBVIRT_NAME, "gitvirt")
         if not pool:
             raise PlaceError((name,), "must say with pool what libvirt calls it")
         shared = fields.get("shared", False)
@@ -112,7 +118,51 @@ def pools(value: Json) -> Mapping[str, PoolSettings]:
     return settings
 
 
-PLACES: Mapping[str, Callable[[Json], Any]] = {"nodes": nodes, "pools": pools}
+def networks(value: Json) -> Mapping[str, Link]:
+    """The setting `networks`, in its order. Raises PlaceError."""
+    settings: dict[str, Link] = {}
+    for name, content in _named(value, "main: {network: default}"):
+        if not _NETWORK.fullmatch(name):
+            raise PlaceError(
+                (name,), "is no network's name: use lower-case letters, digits, - and ."
+            )
+        known = ("network", "bridge", "portgroup", "vlan", "virtualport", "filter")
+        fields = _fields((name,), content, known)
+        network = _text((name,), fields, "network", _LIBVIRT_NAME, "default")
+        bridge = _text((name,), fields, "bridge", _BRIDGE, "br0")
+        if bool(network) == bool(bridge):
+            message = (
+                "must say either with network what libvirt calls it, or with bridge its bridge"
+            )
+            raise PlaceError((name,), message)
+        for only, other in (("portgroup", bridge), ("vlan", network), ("virtualport", network)):
+            if fields.get(only) is not None and other:
+                what = "libvirt network" if only == "portgroup" else "bridge"
+                raise PlaceError((name, only), f"can only be said of a {what}: take it out")
+        settings[name] = Link(
+            network,
+            _text((name,), fields, "portgroup", _LIBVIRT_NAME, "vlan-20"),
+            bridge,
+            _vlan((name, "vlan"), fields.get("vlan")),
+            _text((name,), fields, "virtualport", re.compile(OPEN_VSWITCH), OPEN_VSWITCH),
+            _text((name,), fields, "filter", _LIBVIRT_NAME, "clean-traffic"),
+        )
+    return settings
+
+
+def _vlan(path: tuple[str, str], value: Json) -> int:
+    if value is None:
+        return 0
+    if not isinstance(value, int) or isinstance(value, bool) or value not in _VLANS:
+        raise PlaceError(path, f"must be a whole number from 1 to 4094, not {shown(value)}")
+    return value
+
+
+PLACES: Mapping[str, Callable[[Json], Any]] = {
+    "nodes": nodes,
+    "pools": pools,
+    "networks": networks,
+}
 """The settings that only a file has, for they are more than one value, and what reads each."""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from agent.core import quantity
 from agent.core.documents import Document
 from agent.core.model import Json
+from agent.core.networks import Link
 from agent.core.parsing import parse
 from agent.core.proxies import Proxies
 from agent.core.sentences import shown
@@ -232,6 +233,7 @@ class Settings:
     nodes: Mapping[str, NodeSettings] = field(default_factory=dict)
     """By name, in their order; empty for the one host of `connect`."""
     pools: Mapping[str, PoolSettings] = field(default_factory=dict)
+    networks: Mapping[str, Link] = field(default_factory=dict)
     fleet: str = "default"
     interval: float = 30.0
     status_branch: str = "status"

@@ -17,6 +17,7 @@ from agent.core.identity import domain_uuid
 from agent.core.ledger import load
 from agent.core.metadata import DomainMetadata, from_domain
 from agent.core.model import Key
+from agent.core.networks import Link
 from agent.gitrepo.repository import Repository
 from agent.images.hosts import ImageHosts
 from agent.images.request import Reach
@@ -90,6 +91,7 @@ class Rig:
     others: tuple[MemoryHost, ...] = ()
     """More hosts of the fleet."""
     pools: Pools = field(default_factory=Pools)
+    networks: Mapping[str, Link] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for host in self.hosts.values():
@@ -123,6 +125,7 @@ class Rig:
             *(self.fleet, self.branches, self.folder, 30.0, self.status_interval, 10 * GIB),
             reach=Reach(ImageHosts.parse("127.0.0.1")),
             pools=self.pools,
+            networks=self.networks,
         )
         self.agent = Agent(
             setup,

@@ -1,4 +1,4 @@
-"""The settings `nodes` and `pools`: what they say, and what is said where they do not hold."""
+"""The settings `nodes`, `pools` and `networks`: what they say, and what is said where they do not hold."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent import settings
+from agent.core.networks import Link
 from agent.places import NodeSettings, Pools, PoolSettings
 from agent.settings import Settings, SettingsError
 
@@ -20,6 +21,12 @@ nodes:
 pools:
   local: {pool: gitvirt}
   nfs: {pool: vms, shared: true}
+networks:
+  main: {network: default, filter: clean-traffic}
+  lan: {bridge: br0}
+  office.2: {bridge: br-office, vlan: 20}
+  ovs: {bridge: ovsbr0, vlan: 4094, virtualport: openvswitch}
+  fast: {network: storage, portgroup: gold}
 """
 
 
@@ -44,6 +51,13 @@ def test_nodes_and_pools_are_read_in_their_order(tmp_path: Path) -> None:
         ("local", PoolSettings("gitvirt")),
         ("nfs", PoolSettings("vms", shared=True)),
     ]
+    assert list(found.networks.items()) == [
+        ("main", Link(network="default", filter="clean-traffic")),
+        ("lan", Link(bridge="br0")),
+        ("office.2", Link(bridge="br-office", vlan=20)),
+        ("ovs", Link(bridge="ovsbr0", vlan=4094, virtualport="openvswitch")),
+        ("fast", Link(network="storage", portgroup="gold")),
+    ]
 
 
 def test_a_manifest_names_pools_by_the_settings_and_always_the_one_of_most() -> None:
@@ -57,6 +71,7 @@ def test_a_manifest_names_pools_by_the_settings_and_always_the_one_of_most() -> 
 def test_without_them_there_is_the_one_host_of_connect(tmp_path: Path) -> None:
     found = load(tmp_path, "branch: main\n", connect="qemu:///system")
     assert (found.nodes, found.pools, found.connect) == ({}, {}, "qemu:///system")
+    assert found.networks == {}
 
 
 @pytest.mark.parametrize(
@@ -88,11 +103,30 @@ def test_without_them_there_is_the_one_host_of_connect(tmp_path: Path) -> None:
         ("pools:\n  a: {pool: /srv}\n", 'pools.a.pool must look like gitvirt, not "/srv"'),
         ("pools:\n  a: {pool: x, shared: 'yes'}\n", "pools.a.shared must be true or false"),
         ("pools:\n  a: {pool: x}\n  b: {pool: x, shared: true}\n", "pools.b.pool is that of a, too"),
+        ("networks: {}\n", "networks must be a mapping, such as main: {network: default}"),
+        ("networks:\n  Lan: {bridge: br0}\n", "config.yaml:2: networks.Lan is no network's name"),
+        ("networks:\n  a: br0\n", "config.yaml:2: networks.a must be a mapping with network"),
+        ("networks:\n  a: {}\n", "networks.a must say either with network .* or with bridge"),
+        ("networks:\n  a: {bridge: b, network: n}\n", "networks.a must say either with network"),
+        ("networks:\n  a: {bridge: a b}\n", 'networks.a.bridge must look like br0, not "a b"'),
+        ("networks:\n  a: {bridge: ..}\n", "networks.a.bridge must look like br0"),
+        ("networks:\n  a: {bridge: sixteen-letters-}\n", "networks.a.bridge must look like br0"),
+        ("networks:\n  a: {network: n/}\n", "networks.a.network must look like default"),
+        ("networks:\n  a: {bridge: b, vlan: 4095}\n", "networks.a.vlan must be a whole .* 4094, not 40"),
+        ("networks:\n  a: {bridge: b, vlan: 0}\n", "networks.a.vlan must be a whole number from 1"),
+        ("networks:\n  a: {bridge: b, vlan: '2'}\n", "networks.a.vlan must be a whole number from 1"),
+        ("networks:\n  a: {bridge: b, vlan: true}\n", "networks.a.vlan must be a whole number from 1"),
+        ("networks:\n  a: {network: n, vlan: 2}\n", "networks.a.vlan can only be said of a bridge"),
+        ("networks:\n  a: {bridge: b, portgroup: g}\n", "networks.a.portgroup can only be said of a l"),
+        ("networks:\n  a: {network: n, virtualport: openvswitch}\n", "virtualport can only be said of a b"),
+        ("networks:\n  a: {bridge: b, virtualport: midonet}\n", "virtualport must look like openvswitch"),
+        ("networks:\n  a: {bridge: b, filter: 'a/b'}\n", "networks.a.filter must look like clean-traffic"),
         (
             "connect: qemu:///system\nnodes:\n  a: {connect: 'qemu:///system'}\n",
             "connect and nodes both say where the hosts are",
         ),
         ("node: {}\n", "config.yaml:1: node is no setting: did you mean nodes?"),
+        ("network: {}\n", "network is no setting: did you mean networks?"),
     ],
 )  # fmt: skip
 def test_what_does_not_hold_is_said_with_its_line_and_path(

@@ -114,6 +114,7 @@ def _setup(settings: Settings, *, local: bool) -> Setup:
         trash_retention=settings.trash_retention,
         reach=Reach(settings.image_hosts, settings.proxies),
         pools=hosts.pools(settings),
+        networks=settings.networks,
     )
 
 

@@ -35,9 +35,13 @@ def domain_name(key: Key) -> str:
     return f"{key.namespace}.{key.name}"
 
 
-def mac_address(fleet: str, key: Key) -> str:
-    """A locally administered unicast address with 40 derived bits."""
-    digest = hashlib.sha256(f"{fleet}/{key.kind}/{key.namespace}/{key.name}".encode()).digest()
+def mac_address(fleet: str, key: Key, network: str = "", number: int = 1) -> str:
+    """A locally administered unicast address with 40 derived bits, of a machine's interface to a
+    network; without a name that of Main.
+    """
+    interface = f"/{network}/{number}" if network else ""
+    text = f"{fleet}/{key.kind}/{key.namespace}/{key.name}{interface}"
+    digest = hashlib.sha256(text.encode()).digest()
     return ":".join(["52", *(f"{byte:02x}" for byte in digest[:5])])
 
 

@@ -11,6 +11,7 @@ from agent.core.host import GuestInfo, RawDomain, RawNode, RawVolume
 from agent.core.jobs import Job
 from agent.core.model import Json, Key, Object
 from agent.core.network import Held, RawNetwork
+from agent.core.networks import Link
 from agent.core.progress import Plugged, Progress
 
 K = TypeVar("K", bound=Hashable)
@@ -47,6 +48,10 @@ SHARED: Table[None, frozenset[str]] = Table("shared")
 POOLS: Table[None, Mapping[str, str]] = Table("pools")
 """What libvirt calls each storage pool that classes may name. Where it is not stated, as in a plan
 of somebody who has no settings, every name is libvirt's own.
+"""
+NETWORKS: Table[None, Mapping[str, Link]] = Table("networks")
+"""What each network that machines may name is on a host, and `main` where the settings say it.
+Where it is not stated, as in a plan of somebody who has no settings, every network is there.
 """
 ANY_NODE: Table[None, bool] = Table("any-node")
 """True where a plan asks no host: a node may be able to do anything."""

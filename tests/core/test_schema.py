@@ -236,10 +236,10 @@ def test_metadata_is_ruled_alike(each: Kind) -> None:
 def test_each_field_of_a_vm_says_how_a_change_applies() -> None:
     immediate = {
         *("runPolicy", "liveMigrationPolicy", "disruptions", "terminationGracePeriodSeconds"),
-        *("priorityClassName", "affinity", "nodeSelector", "tolerations"),
+        *("priorityClassName", "affinity", "nodeSelector", "tolerations", "networks"),
     }
     without_effect = {
-        *("networks", "usbDevices", "gpus"),
+        *("usbDevices", "gpus"),
         *("topologySpreadConstraints", "virtualMachineIPAddressName"),
     }
     rules = dict(kind("VirtualMachine").fields())
@@ -610,14 +610,14 @@ def test_fields_without_effect_are_named() -> None:
         "bootloader": "EFI",
         "cpu": {"cores": 1, "coreFraction": "Auto"},
         "nodeSelector": {"a": "b"},
-        "networks": [{"type": "Main"}, {"type": "Network", "name": "n"}],
+        "networks": [{"type": "Main"}, {"type": "Network", "name": "n", "ipAddressName": "n"}],
     }
     notes = CATALOGUE.notes(vm, {"spec": spec})
     assert [note.split()[0] for note in notes] == [
         *(
             "spec.cpu.coreFraction",
             "spec.nodeSelector",
-            "spec.networks.1.type",
+            "spec.networks.1.ipAddressName",
         ),
     ]
     assert 'spec.cpu.coreFraction "Auto" automatic shares are not supported yet' in notes[0]

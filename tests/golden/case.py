@@ -16,6 +16,7 @@ from agent.core.identity import POOL, disk_volume, domain_uuid, image_volume
 from agent.core.known import K, Table, V
 from agent.core.manifests import read_file
 from agent.core.model import Key, Manifest, Object
+from agent.core.networks import Link
 from agent.core.quantity import to_bytes
 from agent.core.schema import Catalogue
 from agent.core.status import stamp
@@ -51,6 +52,13 @@ NODE = RawNode(
     legacy_machine="pc-i440fx-7.2",
     cpu_features=frozenset({"aes", "avx", "sse4.2"}),
 )
+LINKS = {
+    "lan": Link(bridge="br0"),
+    "office": Link(bridge="ovsbr0", vlan=20, virtualport="openvswitch"),
+    "storage": Link(network="fast", portgroup="disks"),
+    "guests": Link(bridge="br0", filter="clean-traffic"),
+    **{f"lan-{number}": Link(bridge="br1") for number in range(20)},
+}
 SYSTEM_POOL = "/var/lib/libvirt/gitvirt"
 
 
@@ -88,6 +96,7 @@ class Case:
         self.engine = Engine(ORDER, decisions(CATALOGUE))
         self._put(known.FLEET, None, self.fleet)
         self._put(known.NODES, None, (self.node.name,))
+        self._put(known.NETWORKS, None, LINKS)
         self._put(known.NODE, self.node.name, self.node)
         self._put(known.POOL_PATH, (self.node.name, POOL), self.pool)
         found = {each.key: each for each in (*CLASSES, *self.manifests)}

@@ -12,6 +12,7 @@ from lxml import etree
 
 from agent.core.domain_xml import parse
 from agent.core.metadata import KEPT_OPERATIONS, DomainMetadata, Power, Recorded
+from agent.core.networks import USER, Link
 from agent.core.xml import Element
 from agent.kinds.virtual_machine.definition import (
     differing,
@@ -28,8 +29,8 @@ from agent.kinds.virtual_machine.elements.address import pci
 from agent.kinds.virtual_machine.elements.chipset import VIRTIO_DISKS
 from agent.kinds.virtual_machine.spec import machine_spec
 from agent.kinds.virtual_machine.topology import MAX_CORES, problem
-from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
-from agent.kinds.virtual_machine.wanted import Device, Slots, Wanted
+from agent.kinds.virtual_machine.validation import LEGACY_DEVICES, LEGACY_INTERFACES
+from agent.kinds.virtual_machine.wanted import Device, Slots, Wanted, Wire
 from agent.kinds.virtual_machine_class.cpu import GuestCpu
 from tests.golden.case import CREATED, NODE
 
@@ -75,6 +76,31 @@ DEVICES = st.lists(
     unique_by=lambda device: device.serial,
 ).map(tuple)
 MACS = st.binary(min_size=5, max_size=5).map(lambda octets: "52:" + octets.hex(":"))
+NETWORK_NAMES = st.sampled_from(("default", "lan", "it's <lan>"))
+FILTERS = st.sampled_from(("", "clean-traffic"))
+LINKS = st.one_of(
+    st.just(USER),
+    st.builds(Link, network=NETWORK_NAMES, portgroup=st.sampled_from(("", "fast")), filter=FILTERS),
+    st.builds(
+        Link,
+        bridge=st.sampled_from(("br0", "br-lan")),
+        vlan=st.sampled_from((0, 1, 4094)),
+        virtualport=st.sampled_from(("", "openvswitch")),
+        filter=FILTERS,
+    ),
+)
+
+
+@st.composite
+def wire(draw: st.DrawFn) -> Wire:
+    link = draw(LINKS)
+    ip = draw(st.sampled_from(("", "10.66.10.2"))) if link.filter else ""
+    return Wire(draw(MACS), link, ip=ip)
+
+
+WIRES = st.tuples(
+    st.lists(wire(), min_size=1, max_size=16, unique_by=lambda wire: wire.mac), st.booleans()
+).map(lambda drawn: (replace(drawn[0][0], main=drawn[1]), *drawn[0][1:]))
 METADATA = st.builds(
     DomainMetadata,
     fleet=NAMES,
@@ -117,12 +143,12 @@ ADDRESSES = st.just(()) | st.builds(pci, st.integers(0, 16), st.integers(0, 31))
 
 
 @st.composite
-def slots(draw: st.DrawFn, devices: tuple[Device, ...], mac: str) -> Slots:
+def slots(draw: st.DrawFn, devices: tuple[Device, ...], wires: tuple[Wire, ...]) -> Slots:
     """Where people may have put what the VM has, and what it no longer has."""
     serials = st.sampled_from([*(device.serial for device in devices), "gone"])
     return Slots(
         draw(st.dictionaries(serials, POSITIONS)),
-        draw(st.dictionaries(st.sampled_from((mac, "52:00:00:00:00:01")), ADDRESSES)),
+        draw(st.dictionaries(st.sampled_from([*(wire.mac for wire in wires), "gone"]), ADDRESSES)),
     )
 
 
@@ -149,7 +175,8 @@ def wanted(draw: st.DrawFn) -> Wanted:
         "osType": os_type,
         "enableParavirtualization": draw(st.booleans()),
     }
-    devices, mac = fitting(spec, draw(DEVICES)), draw(MACS)
+    devices = fitting(spec, draw(DEVICES))
+    wires = draw(WIRES)[: LEGACY_INTERFACES if os_type == "Legacy" else None]
     return Wanted(
         name=draw(NAMES),
         uuid=str(draw(st.uuids())),
@@ -158,10 +185,10 @@ def wanted(draw: st.DrawFn) -> Wanted:
         node=draw(NODES),
         cpu=draw(CPUS),
         devices=devices,
-        mac=mac,
+        wires=wires,
         console_log=draw(PATHS),
         machine=draw(st.sampled_from(machines)),
-        slots=draw(slots(devices, mac)),
+        slots=draw(slots(devices, wires)),
     )
 
 
@@ -207,19 +234,25 @@ def test_no_two_disks_are_in_one_place(each: Wanted) -> None:
     assert len({(disk.bus, disk.target) for disk in disks}) == len(each.devices)
 
 
-@given(wanted(), st.randoms(use_true_random=False), DEVICES)
+@given(wanted(), st.randoms(use_true_random=False), DEVICES, WIRES)
 @settings(max_examples=300, deadline=None)
 def test_what_is_there_stays_in_its_place_whatever_comes_and_goes(
-    before: Wanted, order: Random, coming: tuple[Device, ...]
+    before: Wanted, order: Random, coming: tuple[Device, ...], more: tuple[Wire, ...]
 ) -> None:
     known = {device.serial for device in before.devices}
     left = [device for device in before.devices if order.random() < 0.5]
     new = [device for device in coming if device.serial not in known]
+    known_wires = {each.mac for each in before.wires}
+    new_wires = [replace(each, main=False) for each in more if each.mac not in known_wires]
     devices = left + new
     order.shuffle(devices)
     first = expect(before)
     fits = fitting(dict(before.spec), tuple(devices))
-    after = expect(replace(before, devices=fits, slots=slots_of([first])))
+    wires = [each for each in before.wires if order.random() < 0.7] + new_wires
+    order.shuffle(wires)
+    wires = wires[: len(before.wires)]
+    wired = {each.mac for each in wires}
+    after = expect(replace(before, devices=fits, wires=tuple(wires), slots=slots_of([first])))
     staying = {device.serial for device in left if device in fits}
     assert {
         disk.serial: (disk.bus, disk.position)
@@ -230,6 +263,14 @@ def test_what_is_there_stays_in_its_place_whatever_comes_and_goes(
         for disk in first.disks.disks
         if disk.serial in staying
     }
-    assert [each.address for each in after.interfaces.interfaces] == [
-        each.address for each in first.interfaces.interfaces
-    ]
+    assert {
+        each.mac: each.address for each in after.interfaces.interfaces if each.mac in known_wires
+    } == {each.mac: each.address for each in first.interfaces.interfaces if each.mac in wired}
+
+
+@given(wanted())
+@settings(max_examples=100, deadline=None)
+def test_no_two_interfaces_are_in_one_place(each: Wanted) -> None:
+    interfaces = expect(each).interfaces.interfaces
+    assert {interface.mac for interface in interfaces} == {wire.mac for wire in each.wires}
+    assert len({interface.address for interface in interfaces}) == len(each.wires)

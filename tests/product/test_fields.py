@@ -190,7 +190,7 @@ CASES: dict[str, Case] = {
     ),
     "priorityClassName": Case({}, {"priorityClassName": "high"}),
     "virtualMachineIPAddressName": Case({}, {"virtualMachineIPAddressName": "mine"}),
-    "networks": Case({}, {"networks": [{"type": "Main"}, {"type": "Network", "name": "lan"}]}),
+    "networks": Case({}, {"networks": [{"type": "Main", "virtualMachineMACAddressName": "mine"}]}),
     "usbDevices": Case({}, {"usbDevices": [{"name": "stick"}]}),
     "gpus": Case({}, {"gpus": [{"gpuClassName": "big"}]}),
 }

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from agent.core.model import Json, Key, Manifest
-from agent.kinds.virtual_machine.spec import machine_spec
+from agent.kinds.virtual_machine.spec import MAIN, machine_spec, numbered
 from agent.kinds.virtual_machine_class import (
     FULL,
     KIND,
@@ -39,6 +39,9 @@ def complete(
         policies = class_spec(its_class.spec).get("sizingPolicies", ()) if its_class else ()
         fraction = kept or default_core_fraction(policies, cpu["cores"]) or FULL
         spec["cpu"] = {**cpu, "coreFraction": fraction}
+    named = written.get("networks", ())
+    if any(network["type"] != MAIN for network in named):
+        spec["networks"] = list(numbered(named, before.get("networks", ())))
     return replace(manifest, content={**manifest.content, "spec": spec})
 
 

@@ -95,14 +95,16 @@ def render(facts: DomainFacts) -> str:
         name=facts.name,
         uuid=facts.uuid,
         metadata=Markup(to_xml(facts.metadata)),  # noqa: S704  # made by lxml
-        hardware=_hardware(facts.firmware.i440fx, facts.disks.sata_controllers),
+        hardware=_hardware(
+            facts.firmware.i440fx, facts.disks.sata_controllers, facts.interfaces.more_ports
+        ),
         **{name: getattr(facts, name) for name in NAMES},
     )
 
 
 @lru_cache(maxsize=8)  # half of each definition, and the same for all machines of a chipset
-def _hardware(i440fx: bool, sata: int) -> Markup:
-    hardware = chipset.hardware(i440fx=i440fx, sata=sata)
+def _hardware(i440fx: bool, sata: int, more_ports: bool) -> Markup:
+    hardware = chipset.hardware(i440fx=i440fx, sata=sata, more_ports=more_ports)
     return Markup(_print("hardware", hardware=hardware))  # noqa: S704  # made by a template
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from agent.core.changes import Disposition
 from agent.core.drift import DEFINITION, INSTANCE, Drift, Edit
-from agent.core.identity import console_log, domain_name, mac_address
+from agent.core.identity import console_log, domain_name
 from agent.core.metadata import DomainMetadata
 from agent.kinds.virtual_machine import files
 from agent.kinds.virtual_machine.defaults import CLASS
@@ -123,7 +123,7 @@ def _facts(
             node=case.at.node,
             cpu=case.needs.cpu,
             devices=(*case.needs.devices, medium) if medium else case.needs.devices,
-            mac=mac_address(case.fleet, case.vm.key),
+            wires=case.cabling.wires(spec),
             console_log=case.at.path(console_log(case.fleet, case.vm.uid)),
             machine=machine(
                 spec["osType"] == LEGACY,

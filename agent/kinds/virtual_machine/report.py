@@ -23,7 +23,7 @@ from agent.kinds.virtual_machine.intent import Intent
 from agent.kinds.virtual_machine.phase import SAVED
 from agent.kinds.virtual_machine.resources import resources
 from agent.kinds.virtual_machine.situation import Situation
-from agent.kinds.virtual_machine.spec import machine_spec
+from agent.kinds.virtual_machine.spec import machine_spec, networks
 from agent.kinds.virtual_machine.wanted import LEGACY
 from agent.kinds.virtual_machine_class import FULL
 
@@ -156,11 +156,22 @@ class Report:
         return resources(shown["cpu"], shown["memory"]["size"])
 
     def _networks(self) -> list[dict[str, Json]]:
-        if self.seen_active is None:
+        """The interfaces of the running instance, in the order of its specification."""
+        facts = self.seen_active
+        if facts is None:
             return []
+        memory = facts.metadata
+        spec = memory.spec if memory is not None and memory.spec else self.vm.spec
+        there = {interface.mac for interface in facts.interfaces.interfaces}
         return [
-            {"id": 1, "type": "Main", "macAddress": interface.mac}
-            for interface in self.seen_active.interfaces.interfaces[:1]
+            {
+                "id": network["id"],
+                "type": network["type"],
+                **({"name": network["name"]} if "name" in network else {}),
+                "macAddress": mac,
+            }
+            for network in networks(spec)
+            if (mac := self.case.cabling.mac(network)) in there
         ]
 
     # -- conditions --------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from agent.kinds.virtual_machine.dependencies import (
 )
 from agent.kinds.virtual_machine.files import hindrance, keeps_back
 from agent.kinds.virtual_machine.location import Location
+from agent.kinds.virtual_machine.networks import Cabling, cabling
 from agent.kinds.virtual_machine.power import Running
 from agent.kinds.virtual_machine.seen import Seen
 from agent.kinds.virtual_machine.spec import RunPolicy, machine_spec
@@ -77,6 +78,8 @@ class Situation:
     """
     sealed: Mapping[str, object]
     """The wanted spec as metadata holds it."""
+    cabling: Cabling
+    """Where its interfaces lead."""
     pools: tuple[str, ...]
     """Storage pools that its disks lie in and take space from."""
     job: Job
@@ -145,6 +148,7 @@ def situation(
         attachments=attached,
         as_defined=needs.ready or _as_defined(vm, shown, view, at),
         sealed=_sealed(rules, vm, shown.memory),
+        cabling=cabling(vm, view, at),
         pools=_pools(vm, view),
         job=view.job(vm.key),
         previous=view.previous(vm.key),

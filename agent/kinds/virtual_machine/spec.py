@@ -5,7 +5,8 @@ defaults, and completed (see defaults). A field that no rule reads needs no line
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NotRequired, TypedDict, cast
+from itertools import count
+from typing import Final, Literal, NotRequired, TypedDict, cast
 
 RunPolicy = Literal["AlwaysOn", "AlwaysOff", "Manual", "AlwaysOnUnlessStoppedManually"]
 
@@ -38,6 +39,15 @@ class Provisioning(TypedDict):
     sysprepRef: NotRequired[SecretRef]
 
 
+class NetworkRef(TypedDict):
+    """`name` is there unless it is Main."""
+
+    id: NotRequired[int]
+    type: Literal["Main", "Network", "ClusterNetwork"]
+    name: NotRequired[str]
+    virtualMachineMACAddressName: NotRequired[str]
+
+
 class Disruptions(TypedDict):
     restartApprovalMode: Literal["Manual", "Automatic"]
 
@@ -54,6 +64,48 @@ class MachineSpec(TypedDict):
     bootloader: Literal["BIOS", "EFI", "EFIWithSecureBoot"]
     osType: Literal["Windows", "Generic", "Legacy"]
     enableParavirtualization: bool
+    networks: NotRequired[Sequence[NetworkRef]]
+
+
+MAIN: Final = "Main"
+_ONLY_MAIN: Final[tuple[NetworkRef, ...]] = ({"id": 1, "type": MAIN},)
+
+
+def networks(spec: Mapping[str, object]) -> tuple[NetworkRef, ...]:
+    """The networks of a machine in their order, each with its id: Main where none is named."""
+    listed = machine_spec(spec).get("networks")
+    return numbered(listed) if listed else _ONLY_MAIN
+
+
+def has_main(spec: Mapping[str, object]) -> bool:
+    return any(network["type"] == MAIN for network in networks(spec))
+
+
+def numbered(
+    listed: Sequence[NetworkRef], earlier: Sequence[NetworkRef] = ()
+) -> tuple[NetworkRef, ...]:
+    """The same networks with an id each: the one that is written, else the one that it had earlier,
+    else the lowest that is free. Main has 1.
+    """
+    had = {_network(network): network["id"] for network in earlier if "id" in network}
+    ids: dict[int, int] = {}
+    for at, network in enumerate(listed):
+        written = 1 if network["type"] == MAIN else network.get("id")
+        if written is not None:
+            ids[at] = written
+    for at, network in enumerate(listed):
+        before = had.get(_network(network))
+        if at not in ids and before is not None and before not in ids.values():
+            ids[at] = before
+    free = (number for number in count(2) if number not in ids.values())
+    for at in range(len(listed)):
+        if at not in ids:
+            ids[at] = next(free)
+    return tuple({**network, "id": ids[at]} for at, network in enumerate(listed))
+
+
+def _network(network: NetworkRef) -> tuple[str, str]:
+    return network["type"], network.get("name", "")
 
 
 def machine_spec(spec: Mapping[str, object]) -> MachineSpec:

@@ -10,12 +10,15 @@ from agent.core.model import Json
 from agent.core.quantity import parse
 from agent.kinds.cloud_config import notes as cloud_config_notes
 from agent.kinds.content import at, integer, items, mapping, repeated, text
+from agent.kinds.virtual_machine.spec import MAIN
 from agent.kinds.virtual_machine.topology import problem
 
 USER_DATA_BYTES = 2048
-MAIN = "Main"
+
 LEGACY_DEVICES = 4
 """Places on IDE."""
+INTERFACES, LEGACY_INTERFACES = 16, 9
+"""The most that a machine can have."""
 
 Problems = Iterable[tuple[Path, str]]
 Content = Mapping[str, Json]

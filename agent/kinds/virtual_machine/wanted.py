@@ -8,6 +8,7 @@ from typing import Final
 
 from agent.core.host import RawNode
 from agent.core.metadata import DomainMetadata
+from agent.core.networks import Link
 from agent.kinds.exports import Target
 from agent.kinds.virtual_machine.elements.address import Address
 from agent.kinds.virtual_machine.spec import MachineSpec
@@ -61,6 +62,17 @@ class Device:
 
 
 @dataclass(frozen=True)
+class Wire:
+    """One network interface, found and ready."""
+
+    mac: str
+    link: Link
+    main: bool = False
+    ip: str = ""
+    """The address that it is held to, where its network has a filter; empty while none is known."""
+
+
+@dataclass(frozen=True)
 class Slots:
     """Where devices are that the VM has already: they stay there."""
 
@@ -93,7 +105,8 @@ class Wanted:
     node: RawNode
     cpu: GuestCpu
     devices: tuple[Device, ...]
-    mac: str
+    wires: tuple[Wire, ...]
+    """In the order of their places, as far as those are not taken yet."""
     console_log: str
     """Path of the serial console's log on the host."""
     machine: str

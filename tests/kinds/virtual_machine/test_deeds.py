@@ -33,6 +33,7 @@ from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.elements.disks import Disk, Disks
 from agent.kinds.virtual_machine.intent import Intent
 from agent.kinds.virtual_machine.location import Location
+from agent.kinds.virtual_machine.networks import Cabling
 from agent.kinds.virtual_machine.power import Running
 from agent.kinds.virtual_machine.provisioning import Medium
 from agent.kinds.virtual_machine.seen import Seen
@@ -89,6 +90,7 @@ def situation(
         "now": NOW,
         "as_defined": True,
         "sealed": SPEC,
+        "cabling": Cabling(KEY, "default", NODE, {}),
         "pools": (POOL,),
         "job": IDLE,
         "needs": NEEDS,

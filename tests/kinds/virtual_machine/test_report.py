@@ -14,6 +14,7 @@ from agent.core.facts import Decision
 from agent.core.host import GuestInfo, RawDomain
 from agent.core.jobs import Job
 from agent.core.model import Condition, Object
+from agent.core.networks import USER
 from agent.kinds.local import NOT_READY
 from agent.kinds.virtual_machine import power, space
 from agent.kinds.virtual_machine.elements.disks import Disks
@@ -27,7 +28,7 @@ from agent.kinds.virtual_machine.report import (
     ended,
     unreachable,
 )
-from agent.kinds.virtual_machine.spec import BlockDeviceRef
+from agent.kinds.virtual_machine.spec import BlockDeviceRef, machine_spec, networks, numbered
 from agent.kinds.virtual_machine.wanted import Device
 from tests.golden.case import NODE
 from tests.kinds.deciding import condition, place_of, said, types
@@ -200,11 +201,16 @@ def test_devices_are_told_as_the_running_instance_has_them(
     assert found.status()["blockDeviceRefs"] == devices
 
 
-def test_the_first_interface_is_the_main_one() -> None:
-    found = [Interface(f"52:{n}", "", "virtio", ()) for n in (1, 2)]
-    active = replace(facts(KNOWN), interfaces=Interfaces(tuple(found)))
-    networks = report(seen={"active": active}).status()["networks"]
-    assert networks == [{"id": 1, "type": "Main", "macAddress": "52:1"}]
+def test_interfaces_are_told_in_the_order_of_the_specification_that_runs() -> None:
+    listed = [{"type": "Main"}, {"type": "Network", "name": "b"}, {"type": "Network", "name": "a"}]
+    spec = {**SPEC, "networks": [*numbered(machine_spec({"networks": listed})["networks"])]}
+    macs = [situation().cabling.mac(network) for network in networks(spec)]
+    there = [Interface(mac, USER, "virtio", ()) for mac in (macs[2], "52:by:hand", macs[0])]
+    active = replace(facts(replace(KNOWN, spec=spec)), interfaces=Interfaces(tuple(there)))
+    assert report(seen={"active": active}).status()["networks"] == [
+        {"id": 1, "type": "Main", "macAddress": macs[0]},
+        {"id": 3, "type": "Network", "name": "a", "macAddress": macs[2]},
+    ]
 
 
 @pytest.mark.parametrize("kept", ["", "Its disk lies elsewhere."])

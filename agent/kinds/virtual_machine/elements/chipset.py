@@ -10,11 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agent.kinds.virtual_machine.elements.address import Address, pci, usb
+from agent.kinds.virtual_machine.elements.xml import hexadecimal
 
 _FUNCTIONS = 8
 """Of one PCI slot."""
 _ROOT_PORTS = 16
 """Each is a bus of its own, numbered from 1, for one device. The first eight are taken:"""
+_MORE_PORTS = 8
+"""What there are beyond these in a machine with more interfaces than they have room for."""
 _INTERFACE, _SCSI, _SERIAL, _USB, _BALLOON, _RNG, _SATA = 1, 2, 3, 4, 5, 6, 7
 _FREE_PORT = 9
 """The first port for what is plugged in while the machine runs."""
@@ -48,16 +51,22 @@ class Hardware:
     """Whether a guest can say that it has crashed."""
 
 
-def hardware(*, i440fx: bool, sata: int) -> Hardware:
+def hardware(*, i440fx: bool, sata: int, more_ports: bool = False) -> Hardware:
     """`sata` controllers are needed beside the one that q35 has."""
-    return _conventional() if i440fx else _express(sata)
+    return _conventional() if i440fx else _express(sata, more_ports=more_ports)
 
 
 def interface_slots(*, i440fx: bool) -> tuple[Address, ...]:
     """Where interfaces can be, the main one's place first."""
     if i440fx:
         return (pci(0, 3), *(pci(0, slot) for slot in range(_FREE_SLOT, _SLOTS)))
-    return (pci(_INTERFACE, 0), *(pci(bus, 0) for bus in range(_FREE_PORT, _ROOT_PORTS + 1)))
+    ports = range(_FREE_PORT, _ROOT_PORTS + _MORE_PORTS + 1)
+    return (pci(_INTERFACE, 0), *(pci(bus, 0) for bus in ports))
+
+
+def beyond_ports(address: Address) -> bool:
+    """True of a place behind the root ports that every machine has."""
+    return hexadecimal(dict(address).get("bus", "")) > _ROOT_PORTS
 
 
 def virtio_disk(position: int) -> Address:
@@ -68,13 +77,13 @@ def virtio_disk_position(slot: int) -> int:
     return slot - _VIRTIO_DISK
 
 
-def _express(sata: int) -> Hardware:
+def _express(sata: int, *, more_ports: bool) -> Hardware:
     return Hardware(
         controllers=(
             Controller("pci", 0, "pcie-root", ()),
             *(
                 Controller("pci", 1 + port, "pcie-root-port", _port(port))
-                for port in range(_ROOT_PORTS)
+                for port in range(_ROOT_PORTS + _MORE_PORTS * more_ports)
             ),
             Controller("scsi", 0, "virtio-scsi", pci(_SCSI, 0)),
             Controller("virtio-serial", 0, "", pci(_SERIAL, 0)),

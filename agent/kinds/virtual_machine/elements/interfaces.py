@@ -1,47 +1,73 @@
-"""`<interface>`: the main network."""
+"""`<interface>`: each network of a machine, told apart by MAC address."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.core.model import Json
-from agent.core.xml import Element, every
+from agent.core.networks import Link
+from agent.core.xml import Element, every, first
 from agent.kinds.virtual_machine.elements.address import Address, read_pci, told
-from agent.kinds.virtual_machine.elements.chipset import interface_slots
+from agent.kinds.virtual_machine.elements.chipset import beyond_ports, interface_slots
 from agent.kinds.virtual_machine.elements.firmware import i440fx
 from agent.kinds.virtual_machine.elements.plain import by_name
-from agent.kinds.virtual_machine.elements.xml import attribute
+from agent.kinds.virtual_machine.elements.xml import attribute, number
 from agent.kinds.virtual_machine.spec import MachineSpec
-from agent.kinds.virtual_machine.wanted import LEGACY, Wanted
+from agent.kinds.virtual_machine.wanted import LEGACY, Wanted, Wire
 
-NETWORK = "default"
+ADDRESS = "IP"
+"""What libvirt's filters call the address that they hold an interface to."""
+
+_TYPES = ("network", "bridge", "user")
+"""libvirt's types of what an interface is connected to here."""
 
 
 @dataclass(frozen=True)
 class Interface:
     mac: str
-    network: str
-    """A libvirt network, or empty for user-mode networking."""
+    link: Link
     model: str
     address: Address
     """Empty where somebody gave it a place that is not on PCI."""
+    ip: str = ""
+    """The address that a filter holds it to; empty for whichever it uses first."""
+    other: str = ""
+    """libvirt's type of an interface that somebody connected to something else."""
 
     @property
     def type(self) -> str:
-        return "network" if self.network else "user"
+        if self.other:
+            return self.other
+        if self.link.bridge:
+            return "bridge"
+        return "network" if self.link.network else "user"
 
 
 @dataclass(frozen=True)
 class Interfaces:
     interfaces: tuple[Interface, ...]
+    """By place."""
+
+    @property
+    def more_ports(self) -> bool:
+        """True if some are in places that most machines have not."""
+        return any(beyond_ports(interface.address) for interface in self.interfaces)
 
 
 def expect(wanted: Wanted) -> Interfaces:
-    shared = not wanted.node.session and NETWORK in wanted.node.networks
-    network = NETWORK if shared else ""
-    slot = _slot(wanted.mac, wanted.slots.interfaces, wanted.machine)
-    return Interfaces((Interface(wanted.mac, network, _model(wanted.spec), slot),))
+    return connected(wanted.wires, wanted.spec, wanted.machine, wanted.slots.interfaces)
+
+
+def connected(
+    wires: Sequence[Wire], spec: MachineSpec, machine: str, present: Mapping[str, Address]
+) -> Interfaces:
+    """An interface for each wire. One that is present stays where it is."""
+    places = _places(wires, present, interface_slots(i440fx=i440fx(machine)))
+    model = _model(spec)
+    return Interfaces(
+        _ordered(Interface(wire.mac, wire.link, model, places[wire.mac], wire.ip) for wire in wires)
+    )
 
 
 def slots(interfaces: Interfaces) -> Mapping[str, Address]:
@@ -49,11 +75,27 @@ def slots(interfaces: Interfaces) -> Mapping[str, Address]:
     return {interface.mac: interface.address for interface in interfaces.interfaces}
 
 
-def _slot(mac: str, present: Mapping[str, Address], machine: str) -> Address:
-    """An interface keeps the place that it has, on the chipset that it is on."""
-    possible = interface_slots(i440fx=i440fx(machine))
-    kept = present.get(mac, ())
-    return kept if kept in possible else possible[0]
+def _places(
+    wires: Sequence[Wire], present: Mapping[str, Address], possible: tuple[Address, ...]
+) -> dict[str, Address]:
+    """The place of each by MAC address. It keeps the one that it has, on the chipset that it is on;
+    of two in one place the first one does.
+    """
+    places: dict[str, Address] = {}
+    for wire in wires:
+        there = present.get(wire.mac, ())
+        if there in possible and there not in places.values():
+            places[wire.mac] = there
+    main, *others = possible
+    for wire in wires:
+        if wire.mac not in places:
+            order = (main, *others) if wire.main else (*others, main)
+            places[wire.mac] = next(place for place in order if place not in places.values())
+    return places
+
+
+def _ordered(interfaces: Iterable[Interface]) -> tuple[Interface, ...]:
+    return tuple(sorted(interfaces, key=lambda interface: (interface.address, interface.mac)))
 
 
 def _model(spec: MachineSpec) -> str:
@@ -65,28 +107,64 @@ def _model(spec: MachineSpec) -> str:
 
 def read(root: Element) -> Interfaces:
     return Interfaces(
-        tuple(
+        _ordered(
             Interface(
                 mac=attribute(element, "mac", "address"),
-                network=attribute(element, "source", "network"),
+                link=_link(element),
                 model=attribute(element, "model", "type"),
                 address=read_pci(element),
+                ip=next(_parameters(element, ADDRESS), ""),
+                other=_other(element),
             )
             for element in every(root, "devices", "interface")
         )
     )
 
 
+def _link(element: Element) -> Link:
+    """What it is connected to. Of a running instance libvirt also says which bridge a network has:
+    that is the network's own.
+    """
+    network = attribute(element, "source", "network")
+    return Link(
+        network=network,
+        portgroup=attribute(element, "source", "portgroup"),
+        bridge="" if network else attribute(element, "source", "bridge"),
+        vlan=max(number(attribute(element, "vlan/tag", "id")), 0),
+        virtualport=attribute(element, "virtualport", "type"),
+        filter=attribute(element, "filterref", "filter"),
+    )
+
+
+def _other(element: Element) -> str:
+    kind = element.get("type", "")
+    return "" if kind in _TYPES else kind
+
+
+def _parameters(element: Element, name: str) -> Iterator[str]:
+    """Values of a filter's parameter."""
+    reference = first(element, "filterref")
+    for parameter in () if reference is None else every(reference, "parameter"):
+        if parameter.get("name") == name:
+            yield parameter.get("value", "")
+
+
 def plain(interfaces: Interfaces) -> dict[str, Json]:
     """By MAC address."""
-    return by_name(
-        (
-            interface.mac,
-            {
-                "network": interface.network or None,
-                "model": interface.model or None,
-                "address": told(interface.address) or None,
-            },
-        )
-        for interface in interfaces.interfaces
-    )
+    return by_name((interface.mac, _plain(interface)) for interface in interfaces.interfaces)
+
+
+def _plain(interface: Interface) -> dict[str, Json]:
+    link = interface.link
+    return {
+        "type": interface.other or None,
+        "network": link.network or None,
+        "portgroup": link.portgroup or None,
+        "bridge": link.bridge or None,
+        "vlan": link.vlan or None,
+        "virtualport": link.virtualport or None,
+        "filter": link.filter or None,
+        "filter.ip": interface.ip or None,
+        "model": interface.model or None,
+        "address": told(interface.address) or None,
+    }
