@@ -18,7 +18,7 @@ from typing import TextIO
 from agent.core.facts import Engine
 from agent.core.host import Host
 from agent.core.known import NETWORKS
-from agent.core.networks import Link
+from agent.core.links import Link
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import Repository
 from agent.images.partial import sweep

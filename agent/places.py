@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.core.identity import POOL
+from agent.core.links import OPEN_VSWITCH, Link
 from agent.core.model import Json
-from agent.core.networks import OPEN_VSWITCH, Link
 from agent.core.sentences import shown
 from agent.core.spelling import nearest
 

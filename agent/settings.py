@@ -11,8 +11,8 @@ from typing import Any
 
 from agent.core import quantity
 from agent.core.documents import Document
+from agent.core.links import Link
 from agent.core.model import Json
-from agent.core.networks import Link
 from agent.core.parsing import parse
 from agent.core.proxies import Proxies
 from agent.core.sentences import shown

@@ -15,9 +15,9 @@ from agent.assemble import Agent, Setup
 from agent.core.domain_xml import parse
 from agent.core.identity import domain_uuid
 from agent.core.ledger import load
+from agent.core.links import Link
 from agent.core.metadata import DomainMetadata, from_domain
 from agent.core.model import Key
-from agent.core.networks import Link
 from agent.gitrepo.repository import Repository
 from agent.images.hosts import ImageHosts
 from agent.images.request import Reach

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent import settings
-from agent.core.networks import Link
+from agent.core.links import Link
 from agent.places import NodeSettings, Pools, PoolSettings
 from agent.settings import Settings, SettingsError
 

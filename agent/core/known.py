@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 
 from agent.core.host import GuestInfo, RawDomain, RawNode, RawVolume
 from agent.core.jobs import Job
+from agent.core.links import Link
 from agent.core.model import Json, Key, Object
 from agent.core.network import Held, RawNetwork
-from agent.core.networks import Link
 from agent.core.progress import Plugged, Progress
 
 K = TypeVar("K", bound=Hashable)

@@ -14,9 +14,9 @@ from agent.core.facts import Decision, Engine
 from agent.core.host import RawDomain, RawNode, RawVolume
 from agent.core.identity import POOL, disk_volume, domain_uuid, image_volume
 from agent.core.known import K, Table, V
+from agent.core.links import Link
 from agent.core.manifests import read_file
 from agent.core.model import Key, Manifest, Object
-from agent.core.networks import Link
 from agent.core.quantity import to_bytes
 from agent.core.schema import Catalogue
 from agent.core.status import stamp

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from agent.core.changes import Disposition
 from agent.core.drift import DEFINITION, Edit
-from agent.core.networks import Link
+from agent.core.links import Link
 from agent.kinds.virtual_machine.definition import NAMES, DomainFacts, differing, expect, plain
 from agent.kinds.virtual_machine.edits import edits
 from agent.kinds.virtual_machine.elements.disks import Disks

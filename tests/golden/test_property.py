@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from agent.core.domain_xml import parse
+from agent.core.links import USER, Link
 from agent.core.metadata import KEPT_OPERATIONS, DomainMetadata, Power, Recorded
-from agent.core.networks import USER, Link
 from agent.core.xml import Element
 from agent.kinds.virtual_machine.definition import (
     differing,

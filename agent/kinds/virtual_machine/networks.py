@@ -9,9 +9,9 @@ from agent.core.facts import View
 from agent.core.host import RawNode
 from agent.core.identity import mac_address
 from agent.core.known import NETWORKS
+from agent.core.links import MAIN as MAIN_NETWORK
+from agent.core.links import USER, Link
 from agent.core.model import Key, Object
-from agent.core.networks import MAIN as MAIN_NETWORK
-from agent.core.networks import USER, Link
 from agent.kinds.local import Place
 from agent.kinds.virtual_machine.spec import MAIN, NetworkRef, networks
 from agent.kinds.virtual_machine.wanted import Wire

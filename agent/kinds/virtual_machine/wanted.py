@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from agent.core.host import RawNode
+from agent.core.links import Link
 from agent.core.metadata import DomainMetadata
-from agent.core.networks import Link
 from agent.kinds.exports import Target
 from agent.kinds.virtual_machine.elements.address import Address
 from agent.kinds.virtual_machine.spec import MachineSpec

@@ -13,8 +13,8 @@ from agent.core.drift import DEFINITION, Drift, Edit
 from agent.core.facts import Decision
 from agent.core.host import GuestInfo, RawDomain
 from agent.core.jobs import Job
+from agent.core.links import USER
 from agent.core.model import Condition, Object
-from agent.core.networks import USER
 from agent.kinds.local import NOT_READY
 from agent.kinds.virtual_machine import power, space
 from agent.kinds.virtual_machine.elements.disks import Disks

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from agent.core.links import Link
 from agent.core.model import Json
-from agent.core.networks import Link
 from agent.core.xml import Element, every, first
 from agent.kinds.virtual_machine.elements.address import Address, read_pci, told
 from agent.kinds.virtual_machine.elements.chipset import beyond_ports, interface_slots
