@@ -94,6 +94,8 @@ class Decision:
     """Objects that are to be there for this one, and belong to it."""
     drops: frozenset[Key] = frozenset()
     """Those of them that are not to be there any more."""
+    becomes: Manifest | None = None
+    """What an object that the agent made says from now on."""
     renews: tuple[Renewal, ...] = ()
     """Objects that begin anew, with other data than they had."""
     gone: bool = False
@@ -264,6 +266,7 @@ class Engine:
                 status=_told(view.previous(obj.key), error),
                 actions=(),
                 drops=frozenset(),
+                becomes=None,
                 wake=view.now + AGAIN,
                 gone=False,
                 waiting=False,

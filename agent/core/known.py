@@ -76,6 +76,14 @@ ATTACHMENTS: Table[Key, tuple[Key, ...]] = Table("attachments")
 """Attachments that name a VM, the oldest first."""
 OWNED: Table[Key, tuple[Key, ...]] = Table("owned")
 """Objects that the agent made for an object, the oldest first."""
+LOCKS: Table[Key, tuple[Key, ...]] = Table("locks")
+"""Locks whose names differ behind their last dash alone, by kind and what stands before it."""
+WRITTEN: Table[Key, int] = Table("written")
+"""Generation of a lock that the status branch shows."""
+CLAIM: Table[Key, Key] = Table("claim")
+"""Whoever wants a lock, by the lock: nobody else may take it meanwhile."""
+RELEASED: Table[Key, Key] = Table("released")
+"""A lock that was released, by the VM that had what it stands for; stated by locks."""
 EXPORT: Table[Key, Any] = Table("export")
 """What an object's decision lets later kinds know: a value of its kind's own class."""
 UNDER_WAY: Table[Key, bool] = Table("under-way")
@@ -124,6 +132,10 @@ NETWORK: Table[tuple[str, str], RawNetwork] = Table("network")
 HELD: Table[str, tuple[tuple[str, Held], ...]] = Table("held")
 """What libvirt's networks hold, each with its node, by each of its address, its MAC and its name.
 """
+RESERVED: Table[Key, str] = Table("reserved")
+"""What domains of this fleet remember of an object that reserves an address: the address."""
+USED_BY: Table[tuple[str, str], tuple[str, ...]] = Table("used-by")
+"""Objects whose address some domain remembers, as people name them, by (kind, address)."""
 GUEST: Table[tuple[str, str], GuestInfo] = Table("guest")
 """What the guest agent of a running domain says, by (node, UUID)."""
 
@@ -133,6 +145,10 @@ PROGRESS: Table[str, Progress] = Table("progress")
 """How far an operation is, by its uid."""
 MAINTENANCE: Table[str, bool] = Table("maintenance")
 """True where a VM is off and stays off for an operation, by the operation's uid."""
+HELD_BY: Table[Key, Key] = Table("held-by")
+"""The VM whose domain has a reserved address, by the object that reserves it."""
+MADE_FOR: Table[Key, Key] = Table("made-for")
+"""The VM that goes by an address without naming it, by the object that reserves it."""
 ATTACHED: Table[tuple[Key, Key], bool] = Table("attached")
 """True where an instance has a disk open or the next one will, by (disk, VM)."""
 MACHINE_OF: Table[Key, Key] = Table("machine-of")

@@ -31,6 +31,11 @@ class Key(NamedTuple):
         )
 
 
+def block(lock: Key) -> Key:
+    """What locks have in common whose names differ behind their last dash alone."""
+    return lock._replace(name=lock.name.rpartition("-")[0])
+
+
 class Meant(NamedTuple):
     """What a document may mean that does not count. None stands for any."""
 

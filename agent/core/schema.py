@@ -116,6 +116,10 @@ class Kind:
     """Many are not deleted at once without a confirmation."""
     irreversible: bool = False
     """A deletion begins at once, and is not taken back by a manifest that comes back."""
+    lock: bool = False
+    """An object says who has what its name says. Agents alone make it, for whoever takes it, and it
+    stays for a while once it is released.
+    """
     keeps_data: bool = False
     """A deleted object goes to the trash, with its data."""
     stateless: bool = False

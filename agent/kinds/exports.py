@@ -1,11 +1,15 @@
-"""What decisions about stored data let other kinds know, whichever of them is decided first."""
+"""What decisions about stored data and addresses let other kinds know, whichever of them is decided
+first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 
 from agent.core.identity import POOL, QCOW2
+from agent.core.model import Key
 
 
 @dataclass(frozen=True)
@@ -78,3 +82,31 @@ class SnapshotData:
     """Bytes that a guest sees."""
     format: str
     """qcow2 or raw."""
+
+
+@dataclass(frozen=True)
+class AddressRanges:
+    """What machines' addresses are taken from."""
+
+    networks: tuple[IPv4Network, ...] = ()
+
+    def of(self, address: str) -> IPv4Network | None:
+        """The range that an IPv4 address is in."""
+        known = IPv4Address(address)
+        return next((network for network in self.networks if known in network), None)
+
+
+@dataclass(frozen=True)
+class AddressData:
+    """An IPv4 or MAC address that is reserved for a VM."""
+
+    address: str = ""
+    """Empty while there is none."""
+    prefix: int = 0
+    """Of the range that an IPv4 address came from."""
+    ready: bool = False
+    """True once it is bound, and Git says so: before, nobody may use it."""
+    said: str = ""
+    """Why it is not ready, in a sentence."""
+    machine: Key | None = None
+    """The VM that it is for; None while there is none."""

@@ -22,6 +22,8 @@ from agent.kinds import (
     virtual_machine,
     virtual_machine_block_device_attachment,
     virtual_machine_class,
+    virtual_machine_ip_address,
+    virtual_machine_ip_address_lease,
     virtual_machine_operation,
     virtual_machine_snapshot,
 )
@@ -40,6 +42,8 @@ RECORDS: Mapping[str, KindRecord] = {
     "VirtualImage": virtual_image.RECORD,
     "VirtualDisk": virtual_disk.RECORD,
     "VirtualMachineBlockDeviceAttachment": virtual_machine_block_device_attachment.RECORD,
+    "VirtualMachineIPAddressLease": virtual_machine_ip_address_lease.RECORD,
+    "VirtualMachineIPAddress": virtual_machine_ip_address.RECORD,
     "VirtualMachine": virtual_machine.RECORD,
     "VirtualDiskSnapshot": virtual_disk_snapshot.RECORD,
     "VirtualMachineSnapshot": virtual_machine_snapshot.RECORD,

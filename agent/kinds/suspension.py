@@ -39,6 +39,7 @@ def _still(decision: Decision, now: float) -> Decision:
         actions=(),
         makes=(),
         drops=frozenset(),
+        becomes=None,
         waiting=False,
         wake=decision.wake if decision.wake is not None and decision.wake > now else None,
     )

@@ -27,14 +27,18 @@ class Belongings:
             return
         named = Owner(key.kind, key.name, owner.obj.uid)
         for manifest in decision.makes:
+            uid = made_uid(owner.obj.uid, manifest.key)
             known = self._book.records.get(manifest.key)
             if known is None:
-                uid = made_uid(owner.obj.uid, manifest.key)
+                belongs_to = None if manifest.key in self._book.locks else named
                 source, created = owner.obj.source, timestamp(now)
-                made = Object(manifest, uid, 1, created, source, owner=named)
-                self._book.keep(made)
-            elif known.obj.owner == named and known.obj.deleted:
-                self._book.keep(replace(known.obj, deleted=""))
+                self._book.keep(Object(manifest, uid, 1, created, source, owner=belongs_to))
+            elif known.obj.deleted and (known.obj.owner == named or known.obj.uid == uid):
+                # one that somebody had declared, and does not any more, was made for it as well
+                self._book.keep(replace(known.obj, deleted="", owner=named))
+        if decision.becomes is not None and decision.becomes != owner.obj.manifest:
+            generation = owner.obj.generation + 1
+            self._book.keep(replace(owner.obj, manifest=decision.becomes, generation=generation))
         for other in sorted(decision.drops):
             self._drop(self._book.records.get(other), named, now)
 

@@ -25,7 +25,8 @@ from agent.core.model import BUILT_IN, Desired, Json, Key, Manifest, Object, Pro
 from agent.core.schema import Catalogue, Kind
 from agent.core.status import stamp, timestamp
 from agent.kinds.registry import BUILT_INS, RECORDS, complete, completed
-from agent.reconcile.indexes import Index, indexed
+from agent.reconcile.indexes import Indexes
+from agent.reconcile.locks import Locks
 from agent.reconcile.message import Event, by, updated
 from agent.reconcile.origins import Origins
 from agent.reconcile.outbox import Outbox
@@ -56,7 +57,8 @@ class Book:
         self.operations: set[Key] = set()
         """Keys of the operations among the records."""
         self.owned: set[Key] = set()
-        """Keys of what the agent made by itself."""
+        """Keys of what the agent made by itself for an object."""
+        self.locks = Locks(engine, catalogue)
         self.outbox = Outbox()
         self.trash = Trash(self.outbox)
         self._world = world
@@ -70,10 +72,7 @@ class Book:
         """True once the ledger has been held against what domains remember."""
         self._taken: dict[Key, Manifest] = {}
         """What each record was accepted from."""
-        self._indexes: dict[tuple[Index, Key], set[Key]] = {}
-        """Objects by (index, target)."""
-        self._unstated: set[tuple[Index, Key]] = set()
-        """Indexes that have changed since the engine was told."""
+        self._indexes = Indexes(engine, catalogue, self._age)
 
     def load(self, ledger: Ledger) -> None:
         """Start from a ledger; whatever was not saved is forgotten, and work under way goes on."""
@@ -91,9 +90,10 @@ class Book:
         for key, job in jobs.items():
             if key in self.records or (job and job.busy):
                 self._engine.put(JOB, key, job)
-        saved = {key: record.identity for key, record in self.records.items()}
+        saved = {key: self._identity(record) for key, record in self.records.items()}
         self.outbox.load(saved, ledger.trash)
-        self._state_indexes()
+        self.locks.load(self.records[key].obj for key in self.locks.keys)
+        self._indexes.state()
 
     # -- acceptance --------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class Book:
         self.held = pruning.held
         self.problems = (*desired.problems, *problems)
         self._fresh = self._fresh and bool(unread)
-        self._state_indexes()
+        self._indexes.state()
 
     def _last_good(self, invalid: Iterable[Key]) -> dict[Key, Manifest]:
         """What counts of objects whose manifest does not hold."""
@@ -268,7 +268,7 @@ class Book:
         if self.records.keys() <= manifests.keys():
             return Pruning()
         asked = self.operations
-        apart = asked | self.owned
+        apart = asked | self.owned | self.locks.keys
         lasting = {key: record for key, record in self.records.items() if key not in apart}
         pruning = prune(self._catalogue, desired, manifests, lasting, confirmed, others)
         if desired.broken:
@@ -291,7 +291,15 @@ class Book:
         self.records[obj.key] = record
         self._put(known.obj if known else None, obj)
         if known is None or not self._same_file(known, record):
-            self.outbox.change(obj.key, record.identity)
+            self.outbox.change(obj.key, self._identity(record))
+            self.locks.changed(obj)
+
+    def _identity(self, record: Record) -> str:
+        """What has to be written down of an object before anybody relies on it: of a lock also who
+        holds it.
+        """
+        obj = record.obj
+        return f"{record.identity} {obj.generation}" if obj.key in self.locks else record.identity
 
     def _same_file(self, known: Record, new: Record) -> bool:
         """True if the status branch has the same to say of both; of secrets it says nothing."""
@@ -304,26 +312,8 @@ class Book:
         if self._catalogue.kinds[obj.key.kind].request:
             self.operations.add(obj.key)
         (self.owned.add if obj.owner else self.owned.discard)(obj.key)
-        before = set(indexed(self._catalogue, old)) if old else set()
-        after = set(indexed(self._catalogue, obj))
-        for table, target in before - after:
-            self._index(table, target, obj.key, add=False)
-        for table, target in after - before:
-            self._index(table, target, obj.key, add=True)
-
-    def _index(self, table: Index, target: Key, key: Key, *, add: bool) -> None:
-        keys = self._indexes.setdefault((table, target), set())
-        (keys.add if add else keys.discard)(key)
-        self._unstated.add((table, target))
-
-    def _state_indexes(self) -> None:
-        """Once for all changes: a class may have thousands of users."""
-        for table, target in self._unstated:
-            keys = self._indexes[table, target]
-            self._engine.put(table, target, tuple(sorted(keys, key=self._age)) or None)
-            if not keys:
-                del self._indexes[table, target]
-        self._unstated = set()
+        self.locks.put(obj.key)
+        self._indexes.put(obj.key, old, obj)
 
     def _age(self, key: Key) -> tuple[str, str]:
         record = self.records.get(key)
@@ -335,8 +325,8 @@ class Book:
             return
         self.operations.discard(key)
         self.owned.discard(key)
-        for table, target in indexed(self._catalogue, record.obj):
-            self._index(table, target, key, add=False)
+        self.locks.forget(key)
+        self._indexes.put(key, record.obj, None)
         self._engine.put(OBJECT, key, None)
         self._engine.put(STATUS, key, None)
         self._engine.put(JOB, key, None)
@@ -353,7 +343,7 @@ class Book:
             self.trash.remove(back.obj.uid)
             obj = replace(obj, uid=back.obj.uid, created=back.obj.created)
         self._change(obj, back.status if back else begins)
-        self._state_indexes()
+        self._indexes.state()
 
     def remove(self, key: Key, now: float, *, at_once: bool = False) -> None:
         """An object has gone for good; a kind that keeps data goes to the trash, to be erased
@@ -363,7 +353,7 @@ class Book:
         if self._catalogue.kinds[key.kind].keeps_data:
             self.trash.put(record, now, at_once=at_once)
         self._forget(key)
-        self._state_indexes()
+        self._indexes.state()
         self.outbox.remove(key)
         self.outbox.tell(Event(key, (record.status.get("phase", ""),), gone=True))
 
@@ -388,7 +378,7 @@ class Book:
         self.outbox.tell(Event(key, (before, after), update=said))
         self.records[key] = Record(record.obj, status)
         self._engine.put(STATUS, key, status)
-        self.outbox.change(key, self.records[key].identity)
+        self.outbox.change(key, self._identity(self.records[key]))
 
     def ledger(self) -> Ledger:
         """A copy of what is in force by now."""
@@ -397,4 +387,9 @@ class Book:
     def is_saved(self, key: Key) -> bool:
         """True if the status branch knows the object by this uid, and on this node."""
         record = self.records.get(key)
-        return record is not None and self.outbox.is_saved(key, record.identity)
+        return record is not None and self.outbox.is_saved(key, self._identity(record))
+
+    def written(self) -> None:
+        """What was to be written last stands in Git."""
+        self.outbox.written()
+        self.locks.written(self.is_saved)

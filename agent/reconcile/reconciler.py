@@ -241,7 +241,7 @@ class Reconciler:
 
     def _pushed(self, news: Pushed, now: float) -> None:
         if self._repository.pushed(news, now):
-            self._book.outbox.written()
+            self._book.written()
             self._housekeeping.wake()
         else:
             self._writing.failed()
@@ -287,7 +287,7 @@ class Reconciler:
                 self._book.remove(key, now, at_once=self._belongings.outlived(record))
                 self._accepted = False  # its manifest may be back
             return
-        if decision.makes or decision.drops:
+        if decision.makes or decision.drops or decision.becomes:
             self._belongings.decided(key, decision, now)
         if decision.status is not None:
             self._book.report(key, decision.status, now, decision.retired)
@@ -319,7 +319,8 @@ class Reconciler:
         agent = self._agent(now)
         if not self._writing.differs(agent):
             return
-        urgent = any(not self._book.is_saved(key) for key in self._acting.ready)
+        book = self._book
+        urgent = book.locks.taking or any(not book.is_saved(key) for key in self._acting.ready)
         if not urgent and (now < self._repository.push_at or self._writing.calm(agent, now)):
             self._deferred = True
             return

@@ -369,7 +369,7 @@ def test_a_misspelt_kind_or_version_keeps_the_object_that_is_meant(
 
 
 @pytest.mark.parametrize(
-    "name", ["VirtualMachineIPAddress", "VirtualMachinePool", "NodeUSBDevice", "USBDevice"]
+    "name", ["VirtualMachineRestore", "VirtualMachinePool", "NodeUSBDevice", "USBDevice"]
 )
 def test_a_kind_that_is_left_to_later_is_a_note_that_holds_nothing_up(name: str) -> None:
     head = "apiVersion: virtualization.deckhouse.io/v1alpha2\n"

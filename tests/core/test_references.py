@@ -31,14 +31,15 @@ def test_a_machine_uses_its_class_and_devices_and_reads_secrets() -> None:
             {"kind": "ClusterVirtualImage", "name": "cd"},
         ],
         "provisioning": {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "cloud"}},
-        "virtualMachineIPAddressName": "of a kind that is not served",
-        "usbDevices": [{"name": "key"}],
+        "virtualMachineIPAddressName": "ours",
+        "usbDevices": [{"name": "of a kind that is not served"}],
     }
     assert named("VirtualMachine", spec) == {
         "VirtualMachineClass host": True,
         "VirtualDisk prod/root": True,
         "ClusterVirtualImage cd": True,
         "Secret prod/cloud": False,
+        "VirtualMachineIPAddress prod/ours": True,
     }
 
 

@@ -360,7 +360,7 @@ def test_a_slip_in_the_head_is_a_problem_and_holds_the_object(
         ("cdi.kubevirt.io/v1beta1", "DataVolume"),
         ("external-secrets.io/v1", "ExternalSecret"),
         ("virtualization.kubesphere.io/v1alpha1", "DiskVolume"),
-        (OWN, "VirtualMachineIPAddress"),
+        (OWN, "VirtualMachineRestore"),
         (OWN, "VirtualMachinePool"),
     ],
 )

@@ -29,6 +29,7 @@ from agent.kinds.virtual_image.spec import ImageSpec, NamespacedImageSpec
 from agent.kinds.virtual_machine.spec import MachineSpec
 from agent.kinds.virtual_machine_block_device_attachment.spec import AttachmentSpec
 from agent.kinds.virtual_machine_class.spec import ClassSpec
+from agent.kinds.virtual_machine_ip_address.spec import AddressSpec
 from agent.kinds.virtual_machine_operation.spec import OperationSpec
 from agent.kinds.virtual_machine_snapshot.spec import MachineSnapshotSpec
 
@@ -43,6 +44,7 @@ VIEWS: Mapping[str, type] = {
     "ClusterVirtualImage": ImageSpec,
     "StorageClass": StorageClassSpec,
     "VirtualMachineBlockDeviceAttachment": AttachmentSpec,
+    "VirtualMachineIPAddress": AddressSpec,
 }
 CATALOGUE = Catalogue.load()
 KINDS = Path(__file__).parents[2] / "agent" / "kinds"

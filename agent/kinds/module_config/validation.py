@@ -13,6 +13,9 @@ from agent.kinds.content import items
 MAX_RANGES = 256
 """More are not looked at, because each is compared with all before it; the schema refuses them."""
 
+SMALLEST = 30
+"""The longest prefix of a range with addresses for machines."""
+
 
 def address_ranges(content: Mapping[str, Json]) -> Iterable[tuple[Path, str]]:
     known: list[ipaddress.IPv4Network] = []
@@ -25,6 +28,9 @@ def address_ranges(content: Mapping[str, Json]) -> Iterable[tuple[Path, str]]:
             network = ipaddress.IPv4Network(text)
         except ValueError:
             yield path, "must be a range of IPv4 addresses such as 10.66.10.0/24, without host bits"
+            continue
+        if network.prefixlen > SMALLEST:
+            yield path, f"must be /{SMALLEST} or larger: a range without its ends has no address"
             continue
         if any(network.overlaps(other) for other in known):
             yield path, "must not overlap a range before it"
