@@ -43,7 +43,7 @@ LOCAL_INTERVAL = 0.2
 """Least seconds between two writes to a repository on disk, unless something waits for one: each
 flushes a dozen files, and many outcomes fit into one.
 """
-THREADS = {"reads": 2, "actions": 8, "volumes": 4, "imports": 4, "guests": 4}
+THREADS = {"reads": 2, "actions": 8, "volumes": 4, "imports": 4, "guests": 4, "networks": 1}
 """At most, of each node's lanes."""
 
 

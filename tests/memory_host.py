@@ -667,6 +667,10 @@ class MemoryHost(MemoryNetworks):
                 self._drop(uuid)
             return True
 
+    def _used(self, name: str) -> bool:
+        running = (domain.active_xml for domain in self._domains.values() if domain.active)
+        return any(f'network="{name}"' in xml for xml in running)
+
     def _effect(self, verb: str, subject: str, event: str = "") -> _Effect:
         return _Effect(self, verb, subject, event)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.core.backup import Backup, Source
-from agent.core.network import NetworkReading
+from agent.core.network import Held, NatNetwork, NetworkReading
 
 
 @dataclass(frozen=True)
@@ -265,6 +265,26 @@ class Host(Protocol):
         """Serial numbers of the disks that the guest says it has mounted; None if its agent does
         not answer.
         """
+
+    def make_network(self, network: NatNetwork) -> None:
+        """Have a definition of that network, with DHCP in all of its subnets. Of one that is there
+        nothing is taken away, and one that runs goes on as it is. Fails with `NetworkForeign` where
+        somebody else has made it.
+        """
+
+    def start_network(self, name: str) -> None:
+        """Start a network, now and with the host. One that runs and is defined with more subnets
+        than it serves is started anew; while anybody uses it this fails with `NetworkInUse`.
+        """
+
+    def hold_address(self, held: Held) -> None:
+        """Have a network give a network card this address, now and after it is started anew, and no
+        other one to what goes by that name. Fails with `AddressTaken` where it is held for somebody
+        else, or another one for that card.
+        """
+
+    def release_address(self, held: Held) -> None:
+        """Have a network not hold just this any more. Fine if it does not."""
 
     def set_live_metadata(self, uuid: str, xml: str) -> None:
         """Replace the running instance's metadata element of gitvirt's namespace."""

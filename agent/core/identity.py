@@ -13,6 +13,7 @@ from agent.core.model import Json, Key
 
 _ROOT = uuid.UUID("3a9c8f1e-6f55-4d0e-9f0d-7f6c1c4be0a2")
 POOL = "gitvirt"
+_FLEET = "default"
 LONGEST_NAME = 64
 UID_LENGTH = 36
 QCOW2, RAW = "qcow2", "raw"
@@ -43,6 +44,34 @@ def mac_address(fleet: str, key: Key, network: str = "", number: int = 1) -> str
     text = f"{fleet}/{key.kind}/{key.namespace}/{key.name}{interface}"
     digest = hashlib.sha256(text.encode()).digest()
     return ":".join(["52", *(f"{byte:02x}" for byte in digest[:5])])
+
+
+def network_name(fleet: str) -> str:
+    """What libvirt calls the network that the agent makes by itself. A fleet of another name has
+    one of its own.
+    """
+    return POOL if fleet == _FLEET else f"{POOL}-{fleet}"
+
+
+def bridge_name(fleet: str) -> str:
+    """The bridge of that network, as Linux bears it."""
+    if fleet == _FLEET:
+        return f"virbr-{POOL}"
+    return f"virbr-{hashlib.sha256(fleet.encode()).hexdigest()[:8]}"
+
+
+def bridge_mac(fleet: str) -> str:
+    """Of that bridge: the same on each node."""
+    digest = hashlib.sha256(f"{fleet}/network".encode()).digest()
+    return ":".join(["52", *(f"{byte:02x}" for byte in digest[:5])])
+
+
+def entry_name(fleet: str, key: Key) -> str:
+    """The name of a VM in the DHCP of a network. The guest sees what stands before its first dot;
+    the rest says whose it is, and libvirt wants a letter first.
+    """
+    letter = "" if key.name[0].isalpha() else "vm-"
+    return f"{letter}{key.name}.{key.namespace}.{fleet}.{POOL}"
 
 
 def operation_uid(fleet: str, key: Key, spec: Mapping[str, Json]) -> str:

@@ -23,6 +23,8 @@ class RawNetwork:
     """The host's own on that bridge, each with the subnet that it is for; IPv4 only."""
     served: tuple[IPv4Network, ...] = ()
     """The subnets in which libvirt's DHCP server answers whoever it holds an address for."""
+    serves_later: tuple[IPv4Network, ...] = ()
+    """The same once it is started anew: by its definition."""
     fleet: str = ""
     """Whose agent made it; empty for one that somebody else did."""
     lasting: bool = True
@@ -32,6 +34,21 @@ class RawNetwork:
     def covers(self, address: IPv4Address | str) -> bool:
         """True where an address is in a subnet in which the network hands out addresses."""
         return any(IPv4Address(address) in subnet for subnet in self.served)
+
+
+@dataclass(frozen=True)
+class NatNetwork:
+    """A network that the agent makes by itself: its guests reach the world by the host's
+    addresses.
+    """
+
+    name: str
+    fleet: str
+    bridge: str
+    mac: str
+    """Of the bridge: the same on each node, so that guests go on when they move."""
+    addresses: tuple[IPv4Interface, ...]
+    """The host's own, each with its subnet."""
 
 
 @dataclass(frozen=True, order=True)

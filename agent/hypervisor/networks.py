@@ -15,6 +15,7 @@ from agent.hypervisor.errors import unsupported
 from agent.hypervisor.xml import parse
 
 DNSMASQ = "http://libvirt.org/schemas/network/dnsmasq/1.0"
+MARK = f"{{{NAMESPACE}}}network"
 _RANGE = "dhcp-range="
 _STATIC = "static"
 
@@ -70,16 +71,16 @@ def find(connection: libvirt.virConnect, name: str) -> libvirt.virNetwork | None
 def _read(network: libvirt.virNetwork) -> NetworkReading:
     active, lasting = bool(network.isActive()), bool(network.isPersistent())
     now = parse(network.XMLDesc(0))
-    later = _definition(network, now) if active and lasting else now
+    later = definition(network, now) if active and lasting else now
     name = network.name()
     entries = tuple(_entries(name, now, later))
     leases = _leases(network) if active and first(now, "ip", "dhcp") is not None else ()
     same = {(each.mac, each.address) for each in entries}
     held = (*entries, *(each for each in leases if (each.mac, each.address) not in same))
-    return NetworkReading(_described(network, now, active=active, lasting=lasting), held)
+    return NetworkReading(_described(network, now, later, active=active, lasting=lasting), held)
 
 
-def _definition(network: libvirt.virNetwork, now: Element) -> Element:
+def definition(network: libvirt.virNetwork, now: Element) -> Element:
     """What the network is once it is started again."""
     try:
         return parse(network.XMLDesc(libvirt.VIR_NETWORK_XML_INACTIVE))
@@ -90,10 +91,9 @@ def _definition(network: libvirt.virNetwork, now: Element) -> Element:
 
 
 def _described(
-    network: libvirt.virNetwork, xml: Element, *, active: bool, lasting: bool
+    network: libvirt.virNetwork, xml: Element, later: Element, *, active: bool, lasting: bool
 ) -> RawNetwork:
     forward, bridge = first(xml, "forward"), first(xml, "bridge")
-    mark = first(xml, "metadata", f"{{{NAMESPACE}}}network")
     return RawNetwork(
         name=network.name(),
         uuid=network.UUIDString(),
@@ -101,11 +101,18 @@ def _described(
         forward="" if forward is None else forward.get("mode", "nat"),
         bridge="" if bridge is None else bridge.get("name", ""),
         addresses=tuple(interface for _, interface in _addresses(xml)),
-        served=tuple(_served(xml)),
-        fleet="" if mark is None else mark.get("fleet", ""),
+        served=tuple(served(xml)),
+        serves_later=tuple(served(later)),
+        fleet=fleet_of(xml),
         lasting=lasting,
         port_groups=frozenset(group.get("name", "") for group in every(xml, "portgroup")),
     )
+
+
+def fleet_of(xml: Element) -> str:
+    """Whose agent made a network; empty for others."""
+    mark = first(xml, "metadata", MARK)
+    return "" if mark is None else mark.get("fleet", "")
 
 
 def _addresses(xml: Element) -> Iterator[tuple[Element, IPv4Interface]]:
@@ -115,7 +122,7 @@ def _addresses(xml: Element) -> Iterator[tuple[Element, IPv4Interface]]:
             yield ip, IPv4Interface(f"{ip.get('address', '')}/{length}")
 
 
-def _served(xml: Element) -> Iterator[IPv4Network]:
+def served(xml: Element) -> Iterator[IPv4Network]:
     """DHCP is for one subnet, the first one where none has an entry yet; an option for dnsmasq adds
     others.
     """
@@ -123,12 +130,17 @@ def _served(xml: Element) -> Iterator[IPv4Network]:
     own = [interface for ip, interface in every_ip if first(ip, "dhcp") is not None]
     yield from (interface.network for interface in own or [ip for _, ip in every_ip[:1]])
     for option in every(xml, f"{{{DNSMASQ}}}options", f"{{{DNSMASQ}}}option"):
-        subnet = _static_range(option.get("value", ""))
+        subnet = _subnet(option.get("value", ""))
         if subnet is not None:
             yield subnet
 
 
-def _static_range(option: str) -> IPv4Network | None:
+def static_range(address: IPv4Interface) -> str:
+    """The option by which dnsmasq answers in a subnet."""
+    return f"{_RANGE}{address.ip},{_STATIC},{address.netmask}"
+
+
+def _subnet(option: str) -> IPv4Network | None:
     """The subnet of `dhcp-range=10.66.20.1,static,255.255.255.0`; None for everything else."""
     parts = option.removeprefix(_RANGE).split(",")
     if not option.startswith(_RANGE) or _STATIC not in parts[:-1]:
@@ -142,7 +154,7 @@ def _static_range(option: str) -> IPv4Network | None:
 
 def _entries(network: str, now: Element, later: Element) -> Iterator[Held]:
     """What both say stands for good; what only one says is told as half of it."""
-    running, defined = dict(_hosts(now)), dict(_hosts(later))
+    running, defined = dict(hosts(now)), dict(hosts(later))
     for key in sorted(running.keys() | defined.keys()):
         mac, address = key
         name = running.get(key, defined.get(key, ""))
@@ -150,7 +162,8 @@ def _entries(network: str, now: Element, later: Element) -> Iterator[Held]:
         yield Held(network, mac, address, name, half=half)
 
 
-def _hosts(xml: Element) -> Iterator[tuple[tuple[str, str], str]]:
+def hosts(xml: Element) -> Iterator[tuple[tuple[str, str], str]]:
+    """MAC and address of each entry, and its name."""
     for host in every(xml, "ip", "dhcp", "host"):
         address = host.get("ip", "")
         try:

@@ -16,7 +16,7 @@ from agent.reconcile.supply import Source, Supplier
 from agent.reconcile.verbs import verb_of
 from agent.reconcile.verbs.site import Locks, Sharing, Site
 from agent.reconcile.verbs.verb import OutdatedError
-from agent.reconcile.world import DomainRead, Observation
+from agent.reconcile.world import DomainRead, NetworkRead, Observation
 
 log = logging.getLogger("gitvirt")
 
@@ -84,6 +84,7 @@ class Executor:
             for action in ticket.actions
             for uuid in verb_of(action).touches(action)
         }
+        networks = {(each.node, verb_of(each).changes(each)) for each in ticket.actions}
         for action in ticket.actions:
             outcome.failed, outcome.about = action.verb, action.about
             try:
@@ -102,6 +103,7 @@ class Executor:
             outcome.done.append(action.verb)
             outcome.failed = ""
         outcome.seen += self._look(touched)
+        outcome.seen += self._look_at_networks(networks)
         return outcome
 
     def _carry_out(self, action: Action, ticket: Ticket, outcome: Outcome) -> None:
@@ -146,6 +148,18 @@ class Executor:
             try:
                 if host is not None:
                     seen.append(DomainRead(number, node, uuid, host.read_domain(uuid)))
+            except HostError:
+                continue  # the next full read sees it
+        return seen
+
+    def _look_at_networks(self, networks: Iterable[tuple[str, str]]) -> list[NetworkRead]:
+        """Read every network that was changed."""
+        seen = []
+        for node, name in sorted(networks):
+            number, host = self._number(), self._hosts.get(node)
+            try:
+                if host is not None and name:
+                    seen.append(NetworkRead(number, node, name, host.read_network(name)))
             except HostError:
                 continue  # the next full read sees it
         return seen

@@ -23,6 +23,10 @@ class Networks:
         self._full_at: dict[str, int] = {}
         """Number of the last full read of a node."""
 
+    def known(self, node: str) -> Mapping[str, NetworkReading]:
+        """Every network of a node as last read, by name."""
+        return self._known.get(node, {})
+
     def read_all(self, number: int, node: str, readings: Mapping[str, NetworkReading]) -> None:
         """All of a node's have been read."""
         gone = self._known.get(node, {}).keys() - readings.keys()

@@ -38,6 +38,8 @@ class NodeLanes:
     imports: Submit
     guests: Submit
     """Questions to guest agents."""
+    networks: Submit
+    """What changes libvirt's networks: one at a time."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def _now(task: Task) -> None:
     task()
 
 
-_NOWHERE = NodeLanes(_now, _now, _now, _now, _now)
+_NOWHERE = NodeLanes(_now, _now, _now, _now, _now, _now)
 
 
 def reported(post: Post, work: Callable[[], object], failed: Callable[[str], object]) -> Task:

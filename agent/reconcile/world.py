@@ -162,7 +162,7 @@ class World:
         """Number of the last full read of a node."""
         self._volumes: dict[str, dict[tuple[str, str], RawVolume]] = {}
         """By node, and pool and name."""
-        self._networks = Networks(engine)
+        self.networks = Networks(engine)
         self._pools: dict[str, frozenset[str]] = {}
         """Names of the active pools of a node."""
         self.image_data: set[tuple[str, str]] = set()
@@ -187,7 +187,7 @@ class World:
             case GuestRead():
                 self._engine.put(GUEST, (seen.node, seen.uuid), seen.info)
             case NetworkRead():
-                self._networks.read(seen.number, seen.node, seen.name, seen.reading)
+                self.networks.read(seen.number, seen.node, seen.name, seen.reading)
             case SpaceRead():
                 for pool, free in seen.free.items():
                     self._engine.put(FREE, (seen.node, pool), free)
@@ -211,7 +211,7 @@ class World:
     def _reading(self, number: int, reading: Reading) -> None:
         node = reading.node.name
         self._engine.put(NODE, node, reading.node)
-        self._networks.read_all(number, node, reading.networks)
+        self.networks.read_all(number, node, reading.networks)
         for pool in self._pools.get(node, frozenset()) - reading.pools.keys():
             self._engine.put(POOL_PATH, (node, pool), None)
         for pool, path in reading.pools.items():

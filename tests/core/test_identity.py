@@ -96,3 +96,21 @@ def test_a_serial_number_has_a_volume_of_its_own(
 )
 def test_image_data_is_known_by_its_name(name: str, ours: bool) -> None:
     assert identity.is_image_data("f", name) is ours
+
+
+def test_a_networks_entry_says_whose_it_is_and_begins_with_a_letter() -> None:
+    web, digit = (Key("VirtualMachine", "shop", name) for name in ("web", "9lives"))
+    assert identity.entry_name("blue", web) == "web.shop.blue.gitvirt"
+    assert identity.entry_name("blue", digit) == "vm-9lives.shop.blue.gitvirt"
+
+
+def test_each_fleet_has_a_network_and_a_bridge_of_its_own() -> None:
+    fleets = ("default", "blue", "a-fleet-with-a-name-too-long-for-a-bridge-of-linux")
+    names = [
+        (identity.network_name(fleet), identity.bridge_name(fleet), identity.bridge_mac(fleet))
+        for fleet in fleets
+    ]
+    assert names[0] == ("gitvirt", "virbr-gitvirt", "52:a0:74:58:2d:48")
+    assert names[1][0] == "gitvirt-blue"
+    assert all(len(set(column)) == 3 for column in zip(*names, strict=True))
+    assert all(len(bridge) <= 15 for _, bridge, _ in names)

@@ -67,6 +67,7 @@ def test_a_network_shows_what_it_is(test_driver_host: LibvirtHost, define: Defin
         bridge="virbr-office",
         addresses=(IPv4Interface("10.66.10.1/24"), IPv4Interface("10.66.20.1/24")),
         served=(IPv4Network("10.66.10.0/24"),),
+        serves_later=(IPv4Network("10.66.10.0/24"),),
         fleet="blue",
     )
     made.create()

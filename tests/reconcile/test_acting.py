@@ -95,7 +95,7 @@ def bench() -> Bench:
     def lane(name: str) -> Callable[[Callable[[], None]], None]:
         return lanes.setdefault(name, []).append
 
-    of = NodeLanes(*map(lane, ("reads", "actions", "volumes", "imports", "guests")))
+    of = NodeLanes(*map(lane, ("reads", "actions", "volumes", "imports", "guests", "networks")))
     news: list[object] = []
     work: Any = Work()
     every = Lanes(lane("git"), lane("plans"), {NODE: of})

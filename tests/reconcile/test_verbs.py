@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Interface
 from pathlib import Path
 from threading import Semaphore
 
@@ -30,13 +31,17 @@ from agent.core.actions import (
     EndDiskCopy,
     EraseVolume,
     GrowDisk,
+    HoldAddress,
     ImportImage,
+    MakeNetwork,
+    ReleaseAddress,
     ResizeVolume,
     ResumeDomain,
     SetLiveMetadata,
     ShutdownDomain,
     SnapshotSource,
     StartDomain,
+    StartNetwork,
     TakeSnapshot,
     ThawGuest,
     UndefineDomain,
@@ -49,6 +54,7 @@ from agent.core.identity import POOL, unfinished
 from agent.core.image_sources import HttpSource
 from agent.core.metadata import DomainMetadata, Power, to_xml
 from agent.core.model import Key
+from agent.core.network import Held, NatNetwork, NetworkReading
 from agent.images.pipeline import Prepared
 from agent.images.request import Reach
 from agent.reconcile.execute import Executor, Outcome, Ticket, by_itself
@@ -228,6 +234,34 @@ def end(path: str = f"{PATH}/{NEW}", instance: str = "one", *, pivot: bool = Tru
     return EndDiskCopy(HERE, VM, instance, SERIAL, path, pivot)
 
 
+def net(fleet: str = "default", *addresses: str) -> NatNetwork:
+    interfaces = tuple(map(IPv4Interface, addresses or ("10.66.10.1/24",)))
+    return NatNetwork("gitvirt", fleet, "virbr-gitvirt", "52:00:00:00:00:01", interfaces)
+
+
+WEB = Held("gitvirt", "52:00:00:00:00:0a", "10.66.10.5", "web.default.default.gitvirt")
+DB = Held("gitvirt", "52:00:00:00:00:0b", "10.66.10.6", "db.default.default.gitvirt")
+
+
+def networked(host: MemoryHost) -> None:
+    host.make_network(net())
+
+
+def connected(host: MemoryHost) -> None:
+    networked(host)
+    host.start_network("gitvirt")
+
+
+def holding(host: MemoryHost) -> None:
+    connected(host)
+    host.hold_address(WEB)
+
+
+def with_more_to_serve(host: MemoryHost) -> None:
+    connected(host)
+    host.make_network(net("default", "10.66.10.1/24", "10.66.20.1/24"))
+
+
 def nothing(_host: MemoryHost) -> None:
     pass
 
@@ -365,6 +399,31 @@ CASES = (
     Case(frozen, lambda _: ThawGuest(HERE, VM, "one")),
     Case(frozen, lambda _: ThawGuest(HERE, VM, "two"), changes=False),
     Case(on, lambda _: ThawGuest(HERE, VM, "one"), changes=False),
+    Case(nothing, lambda _: MakeNetwork(HERE, net())),
+    Case(networked, lambda _: MakeNetwork(HERE, net()), changes=False),
+    Case(networked, lambda _: MakeNetwork(HERE, net("green")), "NetworkForeign", changes=False),
+    Case(networked, lambda _: MakeNetwork(HERE, net("default", "10.66.30.1/24"))),
+    Case(holding, lambda _: MakeNetwork(HERE, net("default", "10.66.30.1/24"))),
+    Case(networked, lambda _: StartNetwork(HERE, "gitvirt")),
+    Case(connected, lambda _: StartNetwork(HERE, "gitvirt"), changes=False),
+    Case(with_more_to_serve, lambda _: StartNetwork(HERE, "gitvirt")),
+    Case(nothing, lambda _: StartNetwork(HERE, "gitvirt"), "NetworkNotFound", changes=False),
+    Case(networked, lambda _: HoldAddress(HERE, WEB)),
+    Case(holding, lambda _: HoldAddress(HERE, DB)),
+    Case(holding, lambda _: HoldAddress(HERE, WEB), changes=False),
+    Case(holding, lambda _: HoldAddress(HERE, replace(WEB, address="10.66.10.9"))),
+    Case(
+        *(holding, lambda _: HoldAddress(HERE, replace(DB, address=WEB.address)), "AddressTaken"),
+        changes=False,
+    ),
+    Case(
+        *(holding, lambda _: HoldAddress(HERE, replace(DB, mac=WEB.mac)), "AddressTaken"),
+        changes=False,
+    ),
+    Case(nothing, lambda _: HoldAddress(HERE, WEB), "NetworkNotFound", changes=False),
+    Case(holding, lambda _: ReleaseAddress(HERE, WEB)),
+    Case(holding, lambda _: ReleaseAddress(HERE, DB), changes=False),
+    Case(nothing, lambda _: ReleaseAddress(HERE, WEB), changes=False),
     Case(nothing, lambda _: seed()),
     Case(with_seed, lambda _: seed()),
     Case(with_whole_seed, lambda _: seed(), changes=False),
@@ -410,6 +469,18 @@ class Known:
         """A plan does not know how large an empty overlay is."""
         known = self.world.volumes(self.host.name)
         return {key: replace(each, physical=each.physical > 0) for key, each in known.items()}
+
+    @property
+    def networks(self) -> dict[str, NetworkReading]:
+        known = self.world.networks.known(self.host.name)
+        return {
+            name: replace(each, network=replace(each.network, uuid=""))
+            for name, each in known.items()
+        }
+
+    @property
+    def everything(self) -> tuple[object, ...]:
+        return self.domains, self.volumes, self.networks
 
 
 def comparable(raw: RawDomain) -> RawDomain:
@@ -464,10 +535,9 @@ def test_what_is_done_is_seen_and_a_plan_takes_just_that_for_done(
     assert (outcome.reason, reason) == (case.fails, case.fails)
     assert outcome.outdated == outdated
     assert outcome.done == ([] if case.fails else [action.verb])
-    assert (seen.domains, seen.volumes) == (real.domains, real.volumes)
-    assert (planned.domains, planned.volumes) == (real.domains, real.volumes)
-    changed = (before.domains, before.volumes) != (real.domains, real.volumes)
-    assert changed == case.changes
+    assert seen.everything == real.everything
+    assert planned.everything == real.everything
+    assert (before.everything != real.everything) == case.changes
 
 
 def imported(tmp_path: Path, patch: pytest.MonkeyPatch) -> ImportImage:

@@ -24,19 +24,32 @@ from agent.core.actions import (
     EndDiskCopy,
     EraseVolume,
     GrowDisk,
+    HoldAddress,
     ImportImage,
+    MakeNetwork,
+    ReleaseAddress,
     ResizeVolume,
     ResumeDomain,
     SetLiveMetadata,
     ShutdownDomain,
     StartDomain,
+    StartNetwork,
     TakeSnapshot,
     ThawGuest,
     UndefineDomain,
     WriteSeed,
 )
 from agent.reconcile.news import NodeLanes, Submit
-from agent.reconcile.verbs import content, copying, device, domain, moving, snapshot, volume
+from agent.reconcile.verbs import (
+    content,
+    copying,
+    device,
+    domain,
+    moving,
+    network,
+    snapshot,
+    volume,
+)
 from agent.reconcile.verbs.verb import A, Verb
 
 VERBS: Mapping[type[Action], Verb[Any]] = {
@@ -64,6 +77,10 @@ VERBS: Mapping[type[Action], Verb[Any]] = {
     ShutdownDomain: domain.Shutdown(),
     DestroyDomain: domain.Destroy(),
     ResumeDomain: domain.Resume(),
+    MakeNetwork: network.Make(),
+    StartNetwork: network.Start(),
+    HoldAddress: network.Hold(),
+    ReleaseAddress: network.Release(),
 }
 
 
@@ -76,4 +93,6 @@ def lane(actions: Iterable[Action], lanes: NodeLanes) -> Submit:
     verbs = [verb_of(action) for action in actions]
     if any(verb.long for verb in verbs):
         return lanes.imports
+    if all(verb.networks for verb in verbs):
+        return lanes.networks
     return lanes.volumes if all(verb.queues for verb in verbs) else lanes.actions

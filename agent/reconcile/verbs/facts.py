@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from agent.core.facts import Engine
 from agent.core.host import HostError, RawDomain, RawVolume, Reading
 from agent.core.known import NODE, POOL_PATH
+from agent.core.network import NetworkReading
 from agent.reconcile.world import World
 
 
@@ -29,6 +30,9 @@ class Facts:
 
     def read_domain(self, uuid: str) -> RawDomain | None:
         return self._world.domains(self.name).get(uuid)
+
+    def read_network(self, name: str) -> NetworkReading | None:
+        return self._world.networks.known(self.name).get(name)
 
     def read(self, pools: frozenset[str]) -> Reading:
         raw = self._engine.get(NODE, self.name)

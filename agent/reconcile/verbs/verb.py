@@ -74,6 +74,9 @@ class Verb(ABC, Generic[A]):
     queues: ClassVar[bool] = False
     """True for what waits for its turn at a pool, and for nothing else."""
 
+    networks: ClassVar[bool] = False
+    """True for what waits for its turn at a node's networks, and for nothing else."""
+
     def alone(self, action: A, site: Site) -> AbstractContextManager[object]:
         """Held from the look at what it relies on to the end of the deed."""
         return nullcontext()
@@ -95,3 +98,9 @@ class Verb(ABC, Generic[A]):
     def touches(self, action: A) -> tuple[str, ...]:
         """UUIDs of domains to be read again once the object's sequence has ended, well or not."""
         return ()
+
+    def changes(self, action: A) -> str:
+        """The network to be read again once the object's sequence has ended, well or not; empty for
+        none.
+        """
+        return ""
