@@ -12,6 +12,20 @@ from tests.gitrepo.sshd import SshServer
 pytest_plugins = ("tests.hosts", "tests.golden.rewriting")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a real host: `tests/run.sh` runs nothing else beside that."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "session" in _asked(item):
+            item.add_marker("host")
+
+
+def _asked(item: pytest.Function) -> set[str]:
+    """What a test asks for: its fixtures, and what they are told to be."""
+    call = getattr(item, "callspec", None)
+    told = call.params.values() if call is not None else ()
+    return {*item.fixturenames, *(each for each in told if isinstance(each, str))}
+
+
 @pytest.fixture(scope="session")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
     """A real ssh server that this user can log in to."""

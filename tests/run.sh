@@ -70,7 +70,13 @@ if [ "$arguments" -eq 0 ]; then
     step "scripts" gitvirt_as_user shellcheck -S warning -x -P SCRIPTDIR \
         .ci/run examples/*.sh examples/guest/build.sh tests/*.sh
 fi
-[ -z "$as_user" ] || step "tests" tests_as_user "$@"
+if [ "$arguments" -eq 0 ]; then
+    # Guests that boot want the whole machine, and all other tests share it.
+    step "tests" tests_as_user -m "not host" -n auto --dist worksteal
+    step "tests on hosts" tests_as_user -m host
+elif [ -n "$as_user" ]; then
+    step "tests" tests_as_user "$@"
+fi
 case $as_root in
     '') ;;
     .) step "system tests" tests_as_root "$@" ;;
