@@ -115,7 +115,7 @@ class WriteSeed(Action):
     hostname: str
     sysprep: bool
     files: Mapping[str, bytes] = field(repr=False)
-    """`user-data`, or the answer files by name."""
+    """`user-data` and what else cloud-init reads beside it, or the answer files, by name."""
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,16 @@ UNSET_DIGITS = b"0000000000000000\0"
 META_KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
-def nocloud(meta_data: Mapping[str, str], user_data: str | bytes) -> bytes:
+NOTHING_MORE: Mapping[str, bytes] = {}
+
+
+def nocloud(
+    meta_data: Mapping[str, str],
+    user_data: str | bytes,
+    more: Mapping[str, bytes] = NOTHING_MORE,
+) -> bytes:
     """A NoCloud medium of 1 MiB, or as many whole MiB as it takes: equal content gives equal bytes.
+    `more` are its other files by name: network-config, vendor-data.
 
     `user-data` holds `user_data` byte for byte (UTF-8). `meta-data` has one line `key: "value"`
     a key, which is YAML. Linux reads the names by Rock Ridge, Windows by Joliet.
@@ -38,6 +46,7 @@ def nocloud(meta_data: Mapping[str, str], user_data: str | bytes) -> bytes:
     files = {
         "meta-data": _meta_data(meta_data),
         "user-data": user_data.encode() if isinstance(user_data, str) else user_data,
+        **more,
     }
     return _medium(NOCLOUD_LABEL, files)
 

@@ -63,5 +63,6 @@ class Supplier:
             data = sysprep(action.files)
         else:
             meta = {"instance-id": action.instance_id, "local-hostname": action.hostname}
-            data = nocloud(meta, action.files["user-data"])
+            files = dict(action.files)
+            data = nocloud(meta, files.pop("user-data"), files)
         return Content(len(data), iter([data]))

@@ -20,8 +20,11 @@ from typing import Any
 import pycdlib
 import pytest
 
+from agent.kinds.virtual_machine.network_config import NETWORK_CONFIG, user_mode
+
 GUEST = Path(__file__).parents[2] / "examples" / "guest"
 PASSWORD = "guest-password"
+CARD = "52:00:00:00:00:01"
 DEADLINE = 60.0  # seconds without a byte from the guest: far above what the slowest machine needs
 
 
@@ -116,11 +119,14 @@ def boot(image: Path, seed: Path, *devices: str) -> Iterator[Machine]:
         yield Machine(process, console, agent, monitor)
 
 
-def write_seed(path: Path, user_data: bytes) -> Path:
+def write_seed(path: Path, user_data: bytes, **more: bytes) -> Path:
+    """`more` are its other files: `network_config` is called network-config."""
     meta_data = b"instance-id: guest-test\nlocal-hostname: from-meta-data\n"
     iso = pycdlib.PyCdlib()
     iso.new(interchange_level=3, rock_ridge="1.09", vol_ident="cidata")
-    for name, content in (("user-data", user_data), ("meta-data", meta_data)):
+    others = {name.replace("_", "-"): content for name, content in more.items()}
+    files = {"user-data": user_data, "meta-data": meta_data, **others}
+    for name, content in files.items():
         plain = f"/{name.replace('-', '').upper()}.;1"
         iso.add_fp(io.BytesIO(content), len(content), plain, rr_name=name)
     iso.write(str(path))
@@ -164,7 +170,10 @@ final_message: "up after $UPTIME seconds"
         file.truncate(3 << 20)
     data = ["-drive", f"if=none,id=data,format=raw,readonly=on,file={data_disk}"]
     data += ["-device", "virtio-blk-pci,drive=data,serial=data-1"]
-    seed = write_seed(tmp_path / "seed.iso", user_data.encode())
+    data += ["-netdev", "user,id=more,restrict=on"]
+    data += ["-device", f"virtio-net-pci,netdev=more,mac={CARD}"]
+    network = user_mode(CARD, "10.66.10.2")[NETWORK_CONFIG]
+    seed = write_seed(tmp_path / "seed.iso", user_data.encode(), network_config=network)
     with boot(image, seed, *data) as machine:
         console = machine.console
         console.expect(r"cloud data: /dev/sr0 instance-id=guest-test\b")
@@ -173,6 +182,7 @@ final_message: "up after $UPTIME seconds"
         console.expect(r"gitvirt guest: 2 CPUs, \d+ MiB, up \d+\.\d s")
         # The network comes up beside the rest: its line stands anywhere.
         console.seen(r"network: eth0 10\.0\.2\.15\r")
+        console.seen(r"network: eth1 10\.66\.10\.2\r")
         console.expect(r"as a list: it's\r")
         console.expect(r"as text by root\r")
         console.expect(r"up after \d+\.\d+ seconds\r")
@@ -189,6 +199,8 @@ final_message: "up after $UPTIME seconds"
         console.expect(r"\$ ")
         console.send("id -un; pwd")
         console.expect(r"cloud\r\n/home/cloud\r\n")
+        console.send("ip route show dev eth1")
+        console.expect(r"default via 10\.0\.2\.2 dev eth1 *\r\n10\.0\.2\.2 dev eth1 scope link")
 
         assert machine.agent.ask("guest-ping") == {}
         assert machine.agent.ask("guest-get-osinfo")["id"] == "gitvirt-guest"
