@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from agent.core.changes import SENSITIVE
@@ -17,6 +17,7 @@ from agent.core.identity import seed_volume
 from agent.core.model import Condition, Key, Object
 from agent.kinds.secret import CLOUD_INIT
 from agent.kinds.secret import USER_DATA as USER_DATA_KEYS
+from agent.kinds.virtual_machine import network_config
 from agent.kinds.virtual_machine.spec import Provisioning, machine_spec
 
 READY = "ProvisioningReady"
@@ -39,6 +40,9 @@ class Medium:
     sysprep: bool
     files: Mapping[str, bytes] = field(repr=False)
     digest: str = ""
+    """Of what people or their Secret say."""
+    network: str = ""
+    """Digest of what it says of the network; empty where it says nothing."""
 
     @property
     def known(self) -> bool:
@@ -50,7 +54,7 @@ class Medium:
         return MEDIA[self.sysprep]
 
     def volume(self, fleet: str, uid: str) -> str:
-        return seed_volume(fleet, uid, self.digest)
+        return seed_volume(fleet, uid, "-".join(filter(None, (self.digest, self.network))))
 
 
 def provisioning(vm: Object, view: View) -> tuple[Medium | None, Condition]:
@@ -66,6 +70,17 @@ def provisioning(vm: Object, view: View) -> tuple[Medium | None, Condition]:
     if isinstance(medium, str):
         return None, Condition(READY, "False", "ProvisioningNotReady", medium)
     return medium, ready
+
+
+def with_network(vm: Object, medium: Medium | None, files: Mapping[str, bytes]) -> Medium | None:
+    """The medium with what it says of the network. A machine that has none gets one for that alone;
+    on one with answer files for Windows nobody would read it, and one whose content is not known
+    stays as it is.
+    """
+    if not files or (medium is not None and (medium.sysprep or not medium.known)):
+        return medium
+    known = medium or _medium(vm, {USER_DATA: network_config.USER_DATA})
+    return replace(known, files={**known.files, **files}, network=network_config.digest(files))
 
 
 def _from_secret(vm: Object, wanted: Provisioning, view: View) -> Medium | str:
