@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from typing import Any
 
 from agent.core.identity import POOL
-from agent.core.links import OPEN_VSWITCH, Link
+from agent.core.links import MAIN, OPEN_VSWITCH, Link
 from agent.core.model import Json
 from agent.core.sentences import shown
 from agent.core.spelling import nearest
@@ -126,7 +127,7 @@ def networks(value: Json) -> Mapping[str, Link]:
             raise PlaceError(
                 (name,), "is no network's name: use lower-case letters, digits, - and ."
             )
-        known = ("network", "bridge", "portgroup", "vlan", "virtualport", "filter")
+        known = ("network", "bridge", "portgroup", "vlan", "virtualport", "filter", *_OF_MAIN)
         fields = _fields((name,), content, known)
         network = _text((name,), fields, "network", _LIBVIRT_NAME, "default")
         bridge = _text((name,), fields, "bridge", _BRIDGE, "br0")
@@ -146,8 +147,29 @@ def networks(value: Json) -> Mapping[str, Link]:
             _vlan((name, "vlan"), fields.get("vlan")),
             _text((name,), fields, "virtualport", re.compile(OPEN_VSWITCH), OPEN_VSWITCH),
             _text((name,), fields, "filter", _LIBVIRT_NAME, "clean-traffic"),
+            *(_addresses(name, each, fields.get(each)) for each in _OF_MAIN),
         )
     return settings
+
+
+_OF_MAIN = ("gateway", "nameservers")
+"""What guests are told by their medium, of the network that their addresses are in."""
+
+
+def _addresses(name: str, field: str, value: Json) -> tuple[str, ...]:
+    """One address, or several."""
+    if value is None:
+        return ()
+    if name != MAIN:
+        raise PlaceError((name, field), f"can only be said of {MAIN}: take it out")
+    listed = value if isinstance(value, list) else [value]
+    for each in listed:
+        try:
+            IPv4Address(each if isinstance(each, str) else "")
+        except ValueError:
+            message = f"must be an address such as 10.66.10.1, or a list of them, not {shown(each)}"
+            raise PlaceError((name, field), message) from None
+    return tuple(listed)
 
 
 def _vlan(path: tuple[str, str], value: Json) -> int:

@@ -120,6 +120,9 @@ def test_without_them_there_is_the_one_host_of_connect(tmp_path: Path) -> None:
         ("networks:\n  a: {bridge: b, portgroup: g}\n", "networks.a.portgroup can only be said of a l"),
         ("networks:\n  a: {network: n, virtualport: openvswitch}\n", "virtualport can only be said of a b"),
         ("networks:\n  a: {bridge: b, virtualport: midonet}\n", "virtualport must look like openvswitch"),
+        ("networks:\n  a: {bridge: b, gateway: 10.0.0.1}\n", "networks.a.gateway can only be said of main"),
+        ("networks:\n  main: {bridge: b, gateway: 10.0.0.1/8}\n", "networks.main.gateway must be an address"),
+        ("networks:\n  main: {bridge: b, nameservers: [1]}\n", "networks.main.nameservers must be .* not 1"),
         ("networks:\n  a: {bridge: b, filter: 'a/b'}\n", "networks.a.filter must look like clean-traffic"),
         (
             "connect: qemu:///system\nnodes:\n  a: {connect: 'qemu:///system'}\n",
@@ -134,3 +137,10 @@ def test_what_does_not_hold_is_said_with_its_line_and_path(
 ) -> None:
     with pytest.raises(SettingsError, match=said):
         load(tmp_path, text)
+
+
+def test_main_says_how_guests_on_its_bridge_reach_the_world(tmp_path: Path) -> None:
+    text = "networks:\n  main: {bridge: b, gateway: [10.0.1.1, 10.0.2.1], nameservers: 10.0.0.53}\n"
+    main = load(tmp_path, text).networks["main"]
+    assert (main.gateways, main.nameservers) == (("10.0.1.1", "10.0.2.1"), ("10.0.0.53",))
+    assert load(tmp_path, WHOLE).networks["main"].gateways == ()

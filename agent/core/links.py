@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MAIN = "main"
 """What the settings call the network of every machine that names none."""
@@ -23,6 +23,11 @@ class Link:
     """`openvswitch` where the bridge is one of Open vSwitch; empty for one of Linux."""
     filter: str = ""
     """libvirt's filter for what goes through the interface; empty for none."""
+    gateways: tuple[str, ...] = field(default=(), compare=False)
+    """Addresses by which guests reach the world that get theirs from their medium; one for each
+    range. As the name servers, the interface itself does not show them.
+    """
+    nameservers: tuple[str, ...] = field(default=(), compare=False)
 
 
 USER = Link()
