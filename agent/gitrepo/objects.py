@@ -168,10 +168,11 @@ class ObjectRepository(ABC):
         *,
         parentless: bool = False,
         author: str = "",
+        beside: str | None = None,
     ) -> str:
         if not is_ref(ref):
             raise RepositoryError("InvalidRef", f"{ref!r} is no full name of a ref", retry=False)
-        parent = None if parentless else expected
+        parent = None if parentless else expected or beside
         base = None if parent is None else self._base(ref, parent)
         tree, objects = self._trees.rewrite(base, changes)
         made = Commit()

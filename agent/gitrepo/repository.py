@@ -110,12 +110,14 @@ class Repository(Protocol):
         *,
         parentless: bool = False,
         author: str = "",
+        beside: str | None = None,
     ) -> str:
         """Add one commit on top of `expected` (None: the ref must not exist) and move `ref` to it,
         as a true compare-and-swap, also at the remote. `changes`: path -> content, None removes;
         all else of the tree stays as it is at `expected`. Returns the new commit's id. Raises
         StaleTip, with nothing changed, if the ref has moved. With `parentless` the commit has no
         parent and its tree holds just `changes`. `author` is `Name <address>`; empty for gitvirt.
+        A ref that must not exist begins at the commit `beside`, where there is one.
         """
 
     def sweep(self, refs: Iterable[str]) -> None:

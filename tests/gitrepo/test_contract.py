@@ -213,3 +213,18 @@ def test_messages_survive_whatever_they_hold(repository: ObjectRepository) -> No
     first = repository.commit(STATUS, None, {"a": b"1"}, "größer \ud800\n\nBody: x\n\nlast\n")
     info = repository.commit_info(first)
     assert (info.subject, info.body) == ("größer ?", "Body: x\n\nlast")
+
+
+def test_a_branch_begins_beside_another_one_and_just_once(repository: ObjectRepository) -> None:
+    main = repository.commit(MAIN, None, {"a": b"1", "n/b": b"2"}, "1")
+    aside = "refs/heads/clone/default/vm"
+    repository.fetch()
+    first = repository.commit(aside, None, {"n/c": b"3"}, "2", beside=main)
+    assert repository.fetch() == {MAIN: main, aside: first}
+    assert repository.commit_info(first).parents == (main,)
+    assert content(repository, first) == {"a": b"1", "n/b": b"2", "n/c": b"3"}
+    with pytest.raises(StaleTip):
+        repository.commit(aside, None, {"n/d": b"4"}, "3", beside=main)
+    assert repository.fetch() == {MAIN: main, aside: first}
+    second = repository.commit(aside, first, {"n/d": b"4"}, "4", beside=main)
+    assert repository.commit_info(second).parents == (first,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from agent.core.host import HostError
 from agent.gitrepo.repository import RepositoryError
@@ -22,13 +23,11 @@ class Unwritable(MemoryRepository):
         expected: str | None,
         changes: Mapping[str, bytes | None],
         message: str,
-        *,
-        parentless: bool = False,
-        author: str = "",
+        **how: Any,
     ) -> str:
         if self.shut and ref == STATUS:
             raise RepositoryError("Refused", "the server says no")
-        return super().commit(ref, expected, changes, message, parentless=parentless, author=author)
+        return super().commit(ref, expected, changes, message, **how)
 
 
 def test_nothing_is_done_for_an_object_that_the_status_branch_does_not_know(
