@@ -27,6 +27,11 @@ class MemoryRepository(ObjectRepository):
     def close(self) -> None:
         pass
 
+    def lose(self, commit: str) -> None:
+        """A commit that nothing leads to any more is cleared away, as by `git gc`."""
+        del self.objects[commit]
+        self._commits.drop(commit)
+
     def _load(self, identity: str) -> tuple[int, bytes]:
         return self.objects[identity]
 

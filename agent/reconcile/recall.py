@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from agent.core.ledger import Record, is_redacted, same_content
 from agent.core.schema import Catalogue
-from agent.gitrepo.repository import Repository, TreeFile
+from agent.gitrepo.repository import Repository, RepositoryError, TreeFile
 from agent.kinds.registry import complete
 from agent.reconcile.desired import ManifestReader
 from agent.reconcile.status_branch import Ledger
@@ -31,7 +31,7 @@ def _recalled(
     known: Record, repository: Repository, catalogue: Catalogue, reader: ManifestReader
 ) -> Record:
     commit, _, path = known.obj.source.partition(":")
-    data = repository.read_path(commit, path) if len(commit) == COMMIT_ID else None
+    data = content_at(repository, known.obj.source)
     if data is None:
         return known
     header = b"blob %d\0" % len(data)
@@ -44,6 +44,19 @@ def _recalled(
     if manifest is None or not same_content(kind, manifest, known.obj.manifest):
         return known
     return replace(known, obj=replace(known.obj, manifest=manifest))
+
+
+def content_at(repository: Repository, source: str) -> bytes | None:
+    """What stands at `<commit>:<path>`; None where nothing does, or the commit is gone by now, as
+    after history was rewritten.
+    """
+    commit, _, path = source.partition(":")
+    try:
+        return repository.read_path(commit, path) if len(commit) == COMMIT_ID else None
+    except RepositoryError as error:
+        if error.reason != "ObjectMissing":
+            raise
+        return None
 
 
 @dataclass(frozen=True)

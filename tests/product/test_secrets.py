@@ -11,6 +11,7 @@ import pytest
 
 from agent.core.actions import DefineDomain, WriteSeed
 from agent.kinds.virtual_machine.spec import machine_spec
+from tests.memory_repository import MemoryRepository
 from tests.rig import MAIN, OPERATIONS, Rig, disk, machine, operation
 
 MARKER = "correct-horse-battery-staple"
@@ -187,3 +188,20 @@ def test_what_wraps_base64_is_let_through_on_the_way_to_the_guest(rig: Rig) -> N
     assert rig.running()
     (seed,) = [each for name, each in rig.host.pools["gitvirt"].items() if "_seed_" in name]
     assert text.encode() in seed.content
+
+
+def test_a_ledger_is_read_though_the_commits_are_gone_that_its_secrets_stand_in(rig: Rig) -> None:
+    """History was rewritten, and Git has cleared away what it was."""
+    files = {"vm.yaml": [disk(), machine(**user_data(MARKER)), secret(THIRD)]}
+    first = rig.push(files)
+    rig.settle()
+    assert isinstance(rig.repo, MemoryRepository)
+    del rig.repo.refs[MAIN]
+    second = rig.push({**files, "more.yaml": disk("more")})
+    rig.repo.lose(first)
+    rig.start()
+    summary = rig.settle()
+    assert summary.git_error == ""
+    assert rig.running()
+    sources = {rig.vm()["metadata"]["annotations"]["gitvirt.io/source"]}
+    assert sources == {f"{second}:vm.yaml"}
