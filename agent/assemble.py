@@ -32,9 +32,10 @@ from agent.reconcile.git import HEADS, Branches, GitWorker
 from agent.reconcile.lease import uptime
 from agent.reconcile.news import Lanes, NodeLanes
 from agent.reconcile.plans.open_branches import OpenBranches
-from agent.reconcile.reconciler import Identity, Reconciler, Timing
+from agent.reconcile.reconciler import Reconciler
 from agent.reconcile.status_branch import StatusBranch
 from agent.reconcile.supply import Source
+from agent.reconcile.terms import Identity, Timing
 from agent.reconcile.workers import Workers
 
 LAST_WORK = 5.0

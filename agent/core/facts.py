@@ -32,6 +32,7 @@ from agent.core.known import (
 )
 from agent.core.mistakes import INTERNAL, mistake
 from agent.core.model import Condition, Json, Key, Manifest, Object
+from agent.core.proposals import Proposal
 from agent.core.status import still
 
 E = TypeVar("E")
@@ -98,6 +99,8 @@ class Decision:
     """What an object that the agent made says from now on."""
     renews: tuple[Renewal, ...] = ()
     """Objects that begin anew, with other data than they had."""
+    proposes: Proposal | None = None
+    """Manifests for people to merge; what becomes of them is a fact in time."""
     gone: bool = False
     """True if nothing of a deleted object is left: it leaves the ledger."""
     waiting: bool = False

@@ -4,7 +4,7 @@ manifest. See `agent.core.schema` for the keywords.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -192,3 +192,32 @@ def references(node: Field, value: Json) -> Iterator[tuple[Ref, Json]]:
     elif isinstance(value, list) and node.items is not None:
         for item in value:
             yield from references(node.items, item)
+
+
+def rewritten(node: Field, value: Json, change: Callable[[Ref, Json, bool], Json]) -> Json:
+    """The value with what names another object as `change` gives it, which is told whether that is
+    an item of a list. A field or item that it gives None for is left out. The argument is not
+    changed.
+    """
+    if not node.referring:
+        return value
+    if isinstance(value, Mapping):
+        pairs = ((name, _changed(node.step(name), item, change)) for name, item in value.items())
+        return {name: item for name, item in pairs if item is not None}
+    if isinstance(value, list) and node.items is not None:
+        items = (_changed(node.items, item, change, listed=True) for item in value)
+        return [item for item in items if item is not None]
+    return value
+
+
+def _changed(
+    node: Field | None,
+    value: Json,
+    change: Callable[[Ref, Json, bool], Json],
+    *,
+    listed: bool = False,
+) -> Json:
+    if node is None:
+        return value
+    ref = node.rule.ref
+    return rewritten(node, value, change) if ref is None else change(ref, value, listed)

@@ -13,6 +13,7 @@ from agent.core.links import Link
 from agent.core.model import Json, Key, Object
 from agent.core.network import Held, RawNetwork
 from agent.core.progress import Plugged, Progress
+from agent.core.proposals import Proposed
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -90,6 +91,13 @@ UNDER_WAY: Table[Key, bool] = Table("under-way")
 """True of an object that gets somewhere by itself."""
 JOB: Table[Key, Job] = Table("job")
 """What is being done for an object, and how its last work ended; stated by whoever acts."""
+
+# -- the repository: stated once a commit is accepted ----------------------------------------------
+
+CLONE_BRANCHES: Table[None, frozenset[str]] = Table("clone-branches")
+"""Full names of the branches with clones that are there."""
+PROPOSED: Table[str, Proposed] = Table("proposed")
+"""What has become of the manifests that an operation proposes, by its uid."""
 
 # -- hosts: stated by the world, as last read ------------------------------------------------------
 

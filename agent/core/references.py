@@ -13,7 +13,7 @@ from agent.core.schema import Catalogue
 def references(catalogue: Catalogue, manifest: Manifest) -> Iterator[tuple[Ref, Key]]:
     """Each reference to an object of a kind of ours, with what it means."""
     for ref, value in catalogue.kinds[manifest.key.kind].references(manifest.content):
-        target = _target(catalogue, manifest.key.namespace, ref, value)
+        target = target_of(catalogue, manifest.key.namespace, ref, value)
         if target is not None:
             yield ref, target
     for annotation, kind in catalogue.named_by.items():
@@ -23,8 +23,10 @@ def references(catalogue: Catalogue, manifest: Manifest) -> Iterator[tuple[Ref, 
             yield Ref(kind), Key(kind, within, name)
 
 
-def _target(catalogue: Catalogue, namespace: str, ref: Ref, value: Json) -> Key | None:
-    """None where nothing is named, or an object of a kind that is not served."""
+def target_of(catalogue: Catalogue, namespace: str, ref: Ref, value: Json) -> Key | None:
+    """What a reference, as it is written in a namespace, names; None where that is nothing, or an
+    object of a kind that is not served.
+    """
     fields = value if isinstance(value, Mapping) else {"name": value}
     kind = catalogue.kinds.get(ref.kind or fields.get("kind", ""))
     if kind is None or not fields.get("name"):

@@ -18,7 +18,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -35,6 +35,7 @@ from agent.core.fields import (
     inherited,
     notes,
     references,
+    rewritten,
     walk,
 )
 from agent.core.model import Json, Key
@@ -188,6 +189,13 @@ class Kind:
     def references(self, content: Mapping[str, Json]) -> Iterator[tuple[Ref, Json]]:
         """Whatever in the content names another object, as it is written: see core.references."""
         yield from references(self._tree, content)
+
+    def rewritten(
+        self, content: Mapping[str, Json], change: Callable[[Ref, Json, bool], Json]
+    ) -> dict[str, Json]:
+        """The content with its references changed: see core.fields."""
+        whole: dict[str, Json] = rewritten(self._tree, content, change)
+        return whole
 
     @cached_property
     def _tree(self) -> Field:

@@ -40,6 +40,7 @@ def _still(decision: Decision, now: float) -> Decision:
         makes=(),
         drops=frozenset(),
         becomes=None,
+        proposes=None,
         waiting=False,
         wake=decision.wake if decision.wake is not None and decision.wake > now else None,
     )

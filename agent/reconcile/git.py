@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from agent.core.human import count
 from agent.core.model import Desired, Key
+from agent.core.proposals import Proposal, Proposed
 from agent.core.schema import Catalogue
 from agent.gitrepo.history import authors
 from agent.gitrepo.repository import Repository, RepositoryError, StaleTip
@@ -16,6 +17,7 @@ from agent.gitrepo.worktree import CommitSource
 from agent.reconcile.beats import OWN, Beat
 from agent.reconcile.desired import ManifestReader, together
 from agent.reconcile.lease import BEAT, Lease, uptime
+from agent.reconcile.proposing import propose
 from agent.reconcile.recall import recall
 from agent.reconcile.status_branch import Ledger, StatusBranch
 from agent.reconcile.withdrawal import withdrawal
@@ -71,6 +73,14 @@ class Withdrawn:
     """The end of an attempt to remove files of the operations branch."""
 
     files: int = 0
+    error: RepositoryError | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What has become of a proposal; None where the repository keeps one from telling."""
+
+    proposed: Proposed | None = None
     error: RepositoryError | None = None
 
 
@@ -185,6 +195,27 @@ class GitWorker:
             return Withdrawn(error=error)
         return Withdrawn(gone)
 
+    def propose(self, proposal: Proposal) -> Answer:
+        """Write manifests to a branch of their own, which begins at main's tip, or look what would
+        become of them.
+        """
+        if not self.may_act():
+            return Answer(error=_lost())
+        try:
+            refs = self._repository.fetch()
+            main = refs.get(f"{HEADS}{self._branches.main}")
+            if main is None:
+                raise self._no_main()
+            folder = self._branches.folder
+            source = CommitSource(self._repository, main, folder)
+            desired = self._reader.follow(source, "main")
+            proposed = propose(
+                *(self._repository, self._catalogue, proposal, refs, desired, folder)
+            )
+        except RepositoryError as error:
+            return Answer(error=error)
+        return Answer(proposed)
+
     def _sweep(self) -> None:
         """A lock that a killed writer left would stop people's pushes for ever."""
         if self._clock() >= self._sweep_at:
@@ -207,10 +238,7 @@ class GitWorker:
         if self._seen == (main, operations):
             return None
         if main is None:
-            message = (
-                f"branch {self._branches.main} is not there: push it, or name another with --branch"
-            )
-            raise RepositoryError("BranchNotFound", message)
+            raise self._no_main()
         source = CommitSource(self._repository, main, self._branches.folder)
         try:
             wanted = self._reader.follow(source, "main")
@@ -224,6 +252,12 @@ class GitWorker:
             wanted = replace(together(self._catalogue, wanted, asked), authors=made)
         self._seen = (main, operations)
         return wanted
+
+    def _no_main(self) -> RepositoryError:
+        message = (
+            f"branch {self._branches.main} is not there: push it, or name another with --branch"
+        )
+        return RepositoryError("BranchNotFound", message)
 
     def _authors(self, tip: str, asked: Desired) -> dict[Key, str]:
         """Who asked for each operation that has come since the last look."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from agent.core import nodes
 from agent.core.facts import Engine
@@ -20,18 +20,20 @@ from agent.reconcile.acting import REPEATED, Acting
 from agent.reconcile.belongings import Belongings
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome
-from agent.reconcile.git import Branches, GitWorker, Pushed, Synced, Withdrawn
+from agent.reconcile.git import Answer, GitWorker, Pushed, Synced, Withdrawn
 from agent.reconcile.hosts import Hosts
 from agent.reconcile.housekeeping import VOLUME, Housekeeping
 from agent.reconcile.news import Lanes, ProgressNews
 from agent.reconcile.plans.branches import BranchPlans
 from agent.reconcile.plans.open_branches import OpenBranches, Surveyed
 from agent.reconcile.plans.process import Planned, plan_branch
+from agent.reconcile.proposals import Proposals
 from agent.reconcile.repository import RepositorySide
 from agent.reconcile.standing import Standing
 from agent.reconcile.status_branch import Ledger, StatusBranch
 from agent.reconcile.summary import Summary
 from agent.reconcile.telling import Telling
+from agent.reconcile.terms import Identity, Timing
 from agent.reconcile.workers import Counter
 from agent.reconcile.world import Observation, World
 from agent.reconcile.writing import DETAILS_EVERY, Writing
@@ -40,29 +42,6 @@ log = logging.getLogger("gitvirt")
 
 LONGEST_WAIT = 300.0
 SETTLE_ROUNDS = 10
-
-
-@dataclass(frozen=True)
-class Identity:
-    """Who the agent is, as agent.yaml says it."""
-
-    fleet: str
-    version: str
-    branches: Branches
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Clock in seconds since the epoch; `jitter` from 0 to 1; intervals in seconds.
-
-    `trash_retention`: for how long what was deleted can come back.
-    """
-
-    clock: Callable[[], float]
-    jitter: Callable[[], float]
-    poll: float
-    status_interval: float
-    trash_retention: float
 
 
 class Reconciler:
@@ -129,6 +108,7 @@ class Reconciler:
             self.post,
             self._book.outbox,
         )
+        self._proposals = Proposals(engine, self._repository)
         self._telling = Telling()
         self._loaded = False
         """True once the ledger has been read."""
@@ -138,6 +118,8 @@ class Reconciler:
         """True while there is something to write that can wait a moment."""
         self._applied: Mapping[str, Json] = {}
         self._standing = Standing()
+        self._heads: Mapping[str, str] = {}
+        """The other branches that there are."""
 
     # -- from outside, from any thread ---------------------------------------------------------
 
@@ -169,6 +151,7 @@ class Reconciler:
             self._hosts.expect(uploads=bool(self._standing.expecting))
             self._acting.act(now)
             self._clear_away(now)
+            self._proposals.ask(now)
             self._plan_branches(now)
             self._write(now)
         self._repository.ask(now, self._timing.clock)
@@ -188,12 +171,8 @@ class Reconciler:
 
     def _receive(self, news: object, now: float) -> None:
         match news:
-            case Synced():
-                self._synced(news, now)
-            case Pushed():
-                self._pushed(news, now)
-            case Withdrawn():
-                self._repository.withdrawn(news)
+            case Synced() | Pushed() | Withdrawn() | Answer():
+                self._of_git(news, now)
             case Outcome():
                 self._ended(news, now)
             case Surveyed():
@@ -206,6 +185,17 @@ class Reconciler:
                 self._hosts.happened(news, now)
             case Observation():
                 self._seen(news, now)
+
+    def _of_git(self, news: Synced | Pushed | Withdrawn | Answer, now: float) -> None:
+        match news:
+            case Synced():
+                self._synced(news, now)
+            case Pushed():
+                self._pushed(news, now)
+            case Withdrawn():
+                self._repository.withdrawn(news)
+            case Answer():
+                self._proposals.answered(news, now)
 
     def _ended(self, outcome: Outcome, now: float) -> None:
         for seen in outcome.seen:
@@ -226,6 +216,7 @@ class Reconciler:
             return
         if news.error is None and news.unreadable is None:
             self._plans.seen(news.revision, news.heads)
+            self._heads = news.heads
         if news.ledger is not None:
             self._hosts.remember(news.ledger.agent)
             self._plans.load(news.ledger.plans)
@@ -253,6 +244,8 @@ class Reconciler:
             self._accepted = True
             problems = (*book.problems, *book.held)
             self._telling.accepted(book.records, problems, self._hosts.found())
+        if self._accepted:  # what was merged is known by now
+            self._proposals.branches(self._heads)
 
     def _acceptable(self, now: float) -> Desired | None:
         """What is to be accepted. Objects need the ledger, a commit, and one look at the hosts:
@@ -281,6 +274,7 @@ class Reconciler:
         gone = decision is None or decision.gone
         self._acting.decided(key, None if gone else decision)
         self._standing.decided(key, None if gone else decision)
+        self._proposals.decided(key, None if gone else decision)
         if decision is None or gone:
             if (record := self._book.records.get(key)) is not None:
                 self._belongings.orphaned(record, now)
@@ -356,6 +350,8 @@ class Reconciler:
             return min(due)
         if (wake := self._engine.next_wake()) is not None:
             due.append(wake)
+        if not self._repository.pushing:
+            due.append(self._proposals.due(now))
         if self._accepted:
             due.append(self._plans.due())
         if self._acceptable(now) is not None:

@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping
 from agent.core.human import count
 from agent.core.mistakes import INTERNAL
 from agent.core.model import Desired, Json, Key
+from agent.core.proposals import Proposal
 from agent.core.status import timestamp
 from agent.gitrepo.repository import RepositoryError, StaleTip
-from agent.reconcile.git import GitWorker, Pushed, Synced, Withdrawn
+from agent.reconcile.git import Answer, GitWorker, Pushed, Synced, Withdrawn
 from agent.reconcile.lease import TERM
 from agent.reconcile.news import Post, Submit, reported
 
 log = logging.getLogger("gitvirt")
 
+News = Synced | Pushed | Withdrawn | Answer
 FETCH_AGAIN = 5.0
 """Seconds until a repository that failed is asked again."""
 
@@ -99,12 +101,23 @@ class RepositorySide:
         self.pushing = self._wrote = True
         self._start(lambda: self._git.withdraw(finished, kept), Withdrawn)
 
-    def _start(self, work: Callable[[], object], news: type[Synced | Pushed | Withdrawn]) -> None:
-        def failed(message: str) -> Synced | Pushed | Withdrawn:
+    def propose(self, proposal: Proposal) -> None:
+        """Have manifests written to a branch of their own, or looked at."""
+        self.pushing = self._wrote = True
+        self._start(lambda: self._git.propose(proposal), Answer)
+
+    def _start(self, work: Callable[[], object], news: type[News]) -> None:
+        def failed(message: str) -> News:
             self._git.reload()  # what was read on the way is lost
             return news(error=RepositoryError(INTERNAL, message))
 
         self._lane(reported(self._post, work, failed))
+
+    def answered(self, news: Answer) -> None:
+        """A branch that is new is a branch to plan for."""
+        self.pushing = False
+        written = news.proposed is not None and bool(news.proposed.commit)
+        self.wanted = self.wanted or written or isinstance(news.error, StaleTip)
 
     def withdrawn(self, news: Withdrawn) -> None:
         self.pushing = False

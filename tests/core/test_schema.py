@@ -634,7 +634,6 @@ def test_fields_without_effect_are_named() -> None:
         ("VirtualMachine", {"gpus": []}, "spec.gpus"),
         ("VirtualMachine", {"virtualMachineIPAddressName": "a"}, "spec.virtualMachineIPAddressName"),
         ("VirtualMachineOperation", {"type": "Evict"}, "spec.type"),
-        ("VirtualMachineOperation", {"type": "Clone"}, "spec.type"),
         ("ModuleConfig", {"settings": {"logLevel": "debug"}}, "spec.settings.logLevel"),
     ],
 )  # fmt: skip

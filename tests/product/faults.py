@@ -9,6 +9,7 @@ from dulwich.objects import ShaFile
 
 from agent.core.domain_xml import parse
 from agent.core.metadata import from_domain
+from agent.core.proposals import CLONES
 from tests.memory_host import MemoryHost
 from tests.memory_repository import MemoryRepository
 from tests.rig import STATUS
@@ -32,19 +33,19 @@ class Effects:
 
 
 class FragileRepository(MemoryRepository):
-    """Tells of every write to the status branch before it is made and once it stands."""
+    """Tells of every write to the status branch, and to one with a clone, before it is made and once it stands."""
 
     effects: Callable[[str, str], None] = staticmethod(lambda _what, _phase: None)
 
     def _publish(
         self, ref: str, expected: str | None, commit: str, objects: Sequence[ShaFile]
     ) -> None:
-        agents = ref == STATUS
-        if agents:
-            self.effects("push", "before")
+        what = {STATUS: "push"}.get(ref, "propose" if ref.startswith(CLONES) else "")
+        if what:
+            self.effects(what, "before")
         super()._publish(ref, expected, commit, objects)
-        if agents:
-            self.effects("push", "after")
+        if what:
+            self.effects(what, "after")
 
 
 @dataclass(frozen=True)

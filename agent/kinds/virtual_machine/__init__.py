@@ -3,7 +3,6 @@
 from agent.kinds.record import KindRecord, Machines
 from agent.kinds.virtual_machine.decide import Planner
 from agent.kinds.virtual_machine.defaults import awaits_class, complete
-from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.farewell import farewell
 from agent.kinds.virtual_machine.intent import by_itself
 from agent.kinds.virtual_machine.phase import ON
@@ -11,7 +10,7 @@ from agent.kinds.virtual_machine.remembered import domain, has_domain, is_saved,
 from agent.kinds.virtual_machine.schedule import scheduling
 from agent.kinds.virtual_machine.validation import CHECKS
 
-__all__ = ["RECORD", "disks"]
+__all__ = ["RECORD"]
 
 RECORD = KindRecord(
     decide=lambda rules: scheduling(Planner(rules).decide),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
-from agent.core.annotations import NOT_AFTER
 from agent.core.facts import View
 from agent.core.host import RawDomain
 from agent.core.known import OPERATIONS, RESTORE
@@ -13,7 +12,7 @@ from agent.core.metadata import DomainMetadata, Power, Recorded
 from agent.core.model import Key, Object
 from agent.core.overview import ENDED
 from agent.core.progress import Progress
-from agent.core.status import seconds
+from agent.kinds.requests import expired, expiry
 from agent.kinds.virtual_machine.power import (
     Running,
     accept,
@@ -23,6 +22,7 @@ from agent.kinds.virtual_machine.power import (
     unfinished,
 )
 from agent.kinds.virtual_machine_operation import (
+    BY_ITSELF,
     SUPPORTED,
     against_policy,
     operation_spec,
@@ -65,6 +65,7 @@ def open_operations(vm: Key, view: View) -> list[Object]:
         operation
         for operation in operations
         if operation is not None
+        and operation_spec(operation.spec)["type"] not in BY_ITSELF
         # one whose disks have begun anew goes on to its end
         and (not operation.deleted or view.read(RESTORE, operation.uid) is not None)
     ]
@@ -101,12 +102,12 @@ def without_domain(
     wake: float | None = None
     off_for = ""
     for operation in operations:
-        expiry = _expiry(operation)
-        if expiry is not None and expiry <= now:
-            progress[operation.uid] = _expired(operation)
+        until = expiry(operation)
+        if until is not None and until <= now:
+            progress[operation.uid] = expired(operation)
             continue
-        if expiry is not None:
-            wake = expiry if wake is None else min(wake, expiry)
+        if until is not None:
+            wake = until if wake is None else min(wake, until)
         spec = operation_spec(operation.spec)
         problem = refused(spec, policy, phase)
         if problem is None and spec["type"] == "Stop":
@@ -167,17 +168,17 @@ def advance(
         if known is None and _by_itself(operation, restoring, progress):
             continue
         if known is None:
-            expiry = _expiry(operation)
-            if expiry is not None and expiry <= now:
-                progress[operation.uid] = _expired(operation)
+            until = expiry(operation)
+            if until is not None and until <= now:
+                progress[operation.uid] = expired(operation)
                 continue
             memory, state = _consider(
                 operation, memory, running, policy, phase, progress, names, ready=ready, now=now
             )
             if state is not None:
                 progress[operation.uid] = state
-                if state.phase == "Pending" and expiry is not None:
-                    wake = expiry if wake is None else min(wake, expiry)
+                if state.phase == "Pending" and until is not None:
+                    wake = until if wake is None else min(wake, until)
                 continue
         overruled = _overruled(operation, memory, running, policy, deleted=deleted)
         if overruled is not None:
@@ -323,16 +324,3 @@ def _cancelled(
         if not finished(entry, memory, running):
             memory = cancel(memory, running, entry.uid, now)
     return memory
-
-
-def _expired(operation: Object) -> Progress:
-    message = f"Nothing could act on it before {operation.manifest.annotations[NOT_AFTER]}."
-    return Progress("Failed", "Expired", message)
-
-
-def _expiry(operation: Object) -> float | None:
-    text = operation.manifest.annotations.get(NOT_AFTER, "")
-    try:
-        return seconds(text) if text else None
-    except ValueError:
-        return None

@@ -4,6 +4,7 @@ decision.
 
 from agent.kinds.record import KindRecord
 from agent.kinds.virtual_machine_operation.applicable import (
+    BY_ITSELF,
     SUPPORTED,
     against_policy,
     refused,
@@ -14,6 +15,14 @@ from agent.kinds.virtual_machine_operation.retention import outlived
 from agent.kinds.virtual_machine_operation.spec import operation_spec
 from agent.kinds.virtual_machine_operation.validation import CHECKS
 
-__all__ = ["RECORD", "SUPPORTED", "against_policy", "operation_spec", "refused", "supersedes"]
+__all__ = [
+    "BY_ITSELF",
+    "RECORD",
+    "SUPPORTED",
+    "against_policy",
+    "operation_spec",
+    "refused",
+    "supersedes",
+]
 
 RECORD = KindRecord(decide=lambda _: decide, checks=CHECKS, lost=LOST, outlived=outlived)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from agent.core.progress import Progress
 from agent.kinds.virtual_machine_operation.spec import OperationSpec
 
-SUPPORTED = ("Start", "Stop", "Restart", "Restore")
+SUPPORTED = ("Start", "Stop", "Restart", "Restore", "Clone")
+BY_ITSELF = ("Clone",)
+"""Types that ask nothing of their machine."""
 _EVERY = frozenset({"Manual", "AlwaysOnUnlessStoppedManually", "AlwaysOn", "AlwaysOff"})
 
 _POLICIES: Mapping[str, frozenset[str]] = {
@@ -15,12 +17,14 @@ _POLICIES: Mapping[str, frozenset[str]] = {
     "Stop": frozenset({"Manual", "AlwaysOnUnlessStoppedManually"}),
     "Restart": frozenset({"Manual", "AlwaysOnUnlessStoppedManually", "AlwaysOn"}),
     "Restore": _EVERY,
+    "Clone": _EVERY,
 }
 _PHASES: Mapping[str, frozenset[str]] = {
     "Start": frozenset({"Stopped", "Stopping"}),
     "Stop": frozenset({"Running", "Degraded", "Starting", "Pause", "Pending"}),
     "Restart": frozenset({"Running", "Degraded", "Starting", "Pause"}),
     "Restore": frozenset({"Stopped", "Running", "Pending"}),
+    "Clone": frozenset({"Stopped", "Running"}),
 }
 _STOPPING_BY_FORCE = frozenset({"Stop", "Restart"})
 

@@ -11,8 +11,9 @@ from agent.core.known import PROGRESS
 from agent.core.model import Condition, Key, Object
 from agent.core.overview import ENDED
 from agent.core.progress import Progress
+from agent.kinds.requests import status
+from agent.kinds.virtual_machine_operation.clone import cleared, clone
 from agent.kinds.virtual_machine_operation.restore import begun, restore
-from agent.kinds.virtual_machine_operation.said import status
 from agent.kinds.virtual_machine_operation.spec import operation_spec
 
 LOST: Mapping[str, Any] = {
@@ -33,9 +34,11 @@ def decide(operation: Object, view: View) -> Decision:
     previous = view.previous(operation.key)
     if operation.deleted and (previous.get("phase") in ENDED or not begun(operation, view)):
         return Decision(status=None, gone=True)
-    if previous.get("phase") in ENDED:
-        return Decision()
     spec = operation_spec(operation.spec)
+    if previous.get("phase") in ENDED:
+        return cleared(operation, view) if spec["type"] == "Clone" else Decision()
+    if spec["type"] == "Clone":
+        return clone(operation, view)
     vm = Key("VirtualMachine", operation.key.namespace, spec["virtualMachineName"])
     target = view.object(vm)
     if target is not None and spec["type"] == "Restore" and not suspended(target.manifest):

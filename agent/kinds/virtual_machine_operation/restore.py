@@ -15,9 +15,9 @@ from agent.core.model import Condition, Json, Key, Object
 from agent.core.overview import ENDED
 from agent.core.progress import Progress
 from agent.kinds.exports import DiskData
+from agent.kinds.requests import status
 from agent.kinds.virtual_machine_operation.applicable import refused
 from agent.kinds.virtual_machine_operation.restored import Fate, busy, fates
-from agent.kinds.virtual_machine_operation.said import status
 from agent.kinds.virtual_machine_operation.spec import operation_spec
 
 DRY_RUN, STRICT, BEST_EFFORT = "DryRun", "Strict", "BestEffort"

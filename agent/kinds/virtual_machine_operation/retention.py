@@ -9,6 +9,7 @@ from agent.core.ledger import Record
 from agent.core.model import Key
 from agent.core.overview import ENDED
 from agent.core.status import seconds
+from agent.kinds.requests import COMPLETED_AT
 from agent.kinds.virtual_machine_operation.spec import operation_spec
 
 KEPT_FOR = 24 * 3600.0
@@ -39,6 +40,8 @@ def _end(record: Record) -> float | None:
     """When the operation ended; None while it has not."""
     if record.status.get("phase") not in ENDED:
         return None
+    if at := record.status.get(COMPLETED_AT):
+        return seconds(at)
     for condition in record.status.get("conditions", ()):
         if condition["type"] == "Completed":
             return seconds(condition["lastTransitionTime"])

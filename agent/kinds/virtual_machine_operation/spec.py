@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NotRequired, TypedDict, cast
 
+from agent.kinds.cloning import Naming
+
 
 class Restoration(TypedDict):
     mode: Literal["DryRun", "Strict", "BestEffort"]
@@ -18,6 +20,7 @@ class OperationSpec(TypedDict):
     virtualMachineName: str
     force: NotRequired[bool]
     restore: NotRequired[Restoration]
+    clone: NotRequired[Naming]
 
 
 def operation_spec(spec: Mapping[str, object]) -> OperationSpec:

@@ -3,8 +3,9 @@ VirtualDiskSnapshot of its own, and where the manifests stand that the machine w
 """
 
 from agent.kinds.record import KindRecord
-from agent.kinds.virtual_machine_snapshot.decide import decide, farewell
+from agent.kinds.virtual_machine_snapshot.captured import disks_of, resources
+from agent.kinds.virtual_machine_snapshot.decide import NAMES, READY, decide, farewell
 
-__all__ = ["RECORD"]
+__all__ = ["NAMES", "READY", "RECORD", "disks_of", "resources"]
 
 RECORD = KindRecord(decide=lambda _: decide, farewell=farewell)

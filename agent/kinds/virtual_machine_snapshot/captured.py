@@ -14,7 +14,6 @@ from agent.core.known import ATTACHMENTS, DOMAIN, DOMAIN_AT
 from agent.core.metadata import DomainMetadata, from_domain
 from agent.core.model import Json, Key, Object
 from agent.kinds.virtual_disk import users
-from agent.kinds.virtual_machine import disks
 
 DISK = "VirtualDisk"
 API = "virtualization.deckhouse.io/v1alpha2"
@@ -35,7 +34,7 @@ def disks_of(vm: Object, view: View) -> tuple[Key, ...]:
     meanwhile among them.
     """
     instance = running(vm, view)
-    listed = list(disks(vm, instance.spec if instance else vm.spec))
+    listed = list(_disks(vm, instance.spec if instance else vm.spec))
     for each in view.previous(vm.key).get("blockDeviceRefs", ()):
         key = Key(DISK, vm.key.namespace, each["name"])
         if each["kind"] == DISK and each.get("attached") and vm.key in users(key, view):
@@ -56,6 +55,13 @@ def resources(vm: Object, of: tuple[Key, ...], view: View) -> list[Mapping[str, 
         _resource(API, vm.key, instance.source if instance else vm.source),
         *(_resource(version, obj.key, obj.source) for version, obj in objects if obj is not None),
     ]
+
+
+def _disks(vm: Object, spec: Mapping[str, Any]) -> Iterator[Key]:
+    """Those that a spec of the machine lists."""
+    for ref in spec.get("blockDeviceRefs") or ():
+        if ref["kind"] == DISK:
+            yield Key(DISK, vm.key.namespace, ref["name"])
 
 
 def _secrets(vm: Object, spec: Mapping[str, Any]) -> Iterator[Key]:

@@ -47,7 +47,7 @@ EDITED = Drift((Edit(DEFINITION, "cpu.cores", 1, 2, Disposition.IMMEDIATE),))
 OPERATION = Key("VirtualMachineOperation", "default", "nightly")
 KNOWN: Mapping[Fact, Any] = {
     (OPERATIONS, KEY): (OPERATION,),
-    (OBJECT, OPERATION): accepted(OPERATION, {}),
+    (OBJECT, OPERATION): accepted(OPERATION, {"type": "Stop"}),
 }
 TO_REMEMBER = "to remember what has happened"
 

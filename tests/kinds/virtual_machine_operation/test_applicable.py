@@ -21,6 +21,7 @@ PHASES = {*ON, "Stopping", "Stopped", "Pending", "Terminating", "Migrating"}
         ("Stop", True, BY_HAND, {*ON, "Pending", "Stopping"}),
         ("Restart", False, (*BY_HAND, "AlwaysOn"), ON),
         ("Restart", True, (*BY_HAND, "AlwaysOn"), {*ON, "Stopping"}),
+        ("Clone", False, (*BY_HAND, "AlwaysOn", "AlwaysOff"), {"Running", "Stopped"}),
     ],
 )
 def test_an_operation_fits_policy_and_phase(
@@ -41,7 +42,7 @@ def test_an_operation_fits_policy_and_phase(
                 assert found is None
 
 
-@pytest.mark.parametrize("kind", ["Migrate", "Evict", "Clone"])
+@pytest.mark.parametrize("kind", ["Migrate", "Evict"])
 def test_what_is_not_built_fails(kind: str) -> None:
     found = refused(operation_spec({"type": kind}), "Manual", "Running")
     assert found
