@@ -64,6 +64,21 @@ def machine(
     return manifest("VirtualMachine", name, {**whole, **spec}, **metadata)
 
 
+def settings(*cidrs: str) -> dict[str, Any]:
+    """The fleet's settings, with these ranges of addresses."""
+    return {
+        "apiVersion": "deckhouse.io/v1alpha1",
+        "kind": "ModuleConfig",
+        "metadata": {"name": "virtualization"},
+        "spec": {"version": 1, "settings": {"virtualMachineCIDRs": list(cidrs)}},
+    }
+
+
+def static(address: str, name: str = "custom", **metadata: Any) -> dict[str, Any]:
+    spec = {"type": "Static", "staticIP": address}
+    return manifest("VirtualMachineIPAddress", name, spec, **metadata)
+
+
 def operation(name: str, vm: str, kind: str, **spec: Any) -> dict[str, Any]:
     return manifest(
         "VirtualMachineOperation", name, {"virtualMachineName": vm, "type": kind, **spec}

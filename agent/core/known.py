@@ -140,8 +140,10 @@ NETWORK: Table[tuple[str, str], RawNetwork] = Table("network")
 HELD: Table[str, tuple[tuple[str, Held], ...]] = Table("held")
 """What libvirt's networks hold, each with its node, by each of its address, its MAC and its name.
 """
-RESERVED: Table[Key, str] = Table("reserved")
-"""What domains of this fleet remember of an object that reserves an address: the address."""
+RESERVED: Table[Key, tuple[tuple[str, str], ...]] = Table("reserved")
+"""What domains of this fleet remember of an object that reserves an address: the address, and the
+name of the VM in its namespace that has it.
+"""
 USED_BY: Table[tuple[str, str], tuple[str, ...]] = Table("used-by")
 """Objects whose address some domain remembers, as people name them, by (kind, address)."""
 GUEST: Table[tuple[str, str], GuestInfo] = Table("guest")
@@ -153,8 +155,6 @@ PROGRESS: Table[str, Progress] = Table("progress")
 """How far an operation is, by its uid."""
 MAINTENANCE: Table[str, bool] = Table("maintenance")
 """True where a VM is off and stays off for an operation, by the operation's uid."""
-HELD_BY: Table[Key, Key] = Table("held-by")
-"""The VM whose domain has a reserved address, by the object that reserves it."""
 MADE_FOR: Table[Key, Key] = Table("made-for")
 """The VM that goes by an address without naming it, by the object that reserves it."""
 ATTACHED: Table[tuple[Key, Key], bool] = Table("attached")

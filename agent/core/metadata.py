@@ -8,6 +8,7 @@ running copy names the one that runs.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -22,6 +23,10 @@ PREFIX = "gitvirt"
 _TAG = f"{{{NAMESPACE}}}"
 KEPT_OPERATIONS = 16
 _OF_ATTACHMENTS = ("name", "kind", "device", "serial")
+_OF_ADDRESSES = ("kind", "name", "address")
+_ADDRESS = re.compile(rf"<{PREFIX}:address ([^>]*)/>")
+_MACHINE = re.compile(rf"<{PREFIX}:vm ([^>]*)>")
+_PAIR = re.compile(r"""([a-z]+)=["']([^"']*)["']""")
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,16 @@ class Attachment:
     serial: str
 
 
+@dataclass(frozen=True, order=True)
+class Reserved:
+    """An address that is reserved for the machine."""
+
+    kind: str
+    name: str
+    """Of the object that reserves it, in the VM's namespace."""
+    address: str
+
+
 @dataclass(frozen=True)
 class DomainMetadata:
     """The element `<gitvirt:vm>` of a domain."""
@@ -92,6 +107,8 @@ class DomainMetadata:
     """Oldest first, the last 16."""
     attachments: tuple[Attachment, ...] = ()
     """By name. Of a running instance: what it has, and what it is about to get."""
+    addresses: tuple[Reserved, ...] = ()
+    """Those that the instance has, sorted."""
     nvram: str = ""
     """The firmware that the domain's NVRAM was made for; empty while there is none."""
 
@@ -118,10 +135,8 @@ def to_xml(metadata: DomainMetadata) -> str:
     power.set("instance", metadata.power.instance)
     for name in ("labels", "annotations", "spec"):
         etree.SubElement(root, _TAG + name).text = _text(getattr(metadata, name))
-    for attachment in metadata.attachments:
-        item = etree.SubElement(root, _TAG + "attachment")
-        for name in _OF_ATTACHMENTS:
-            item.set(name, getattr(attachment, name))
+    _list(root, "attachment", metadata.attachments, _OF_ATTACHMENTS)
+    _list(root, "address", metadata.addresses, _OF_ADDRESSES)
     for entry in metadata.operations:
         item = etree.SubElement(root, _TAG + "operation")
         for name in ("uid", "type", "target"):
@@ -131,6 +146,16 @@ def to_xml(metadata: DomainMetadata) -> str:
             if getattr(entry, flag):
                 item.set(flag, "yes")
     return etree.tostring(root, encoding="unicode")
+
+
+def _list(
+    root: etree._Element, tag: str, entries: tuple[object, ...], names: tuple[str, ...]
+) -> None:
+    """An element each, with these of its fields as attributes."""
+    for entry in entries:
+        item = etree.SubElement(root, _TAG + tag)
+        for name in names:
+            item.set(name, getattr(entry, name))
 
 
 def from_domain(root: etree._Element) -> DomainMetadata | None:
@@ -179,9 +204,42 @@ def from_element(element: etree._Element) -> DomainMetadata | None:
                 Attachment(**{name: _attribute(item, name) for name in _OF_ATTACHMENTS})
                 for item in every(element, _TAG + "attachment")
             ),
+            addresses=tuple(
+                Reserved(**{name: _attribute(item, name) for name in _OF_ADDRESSES})
+                for item in every(element, _TAG + "address")
+            ),
         )
     except (KeyError, TypeError, ValueError):
         return None  # edited by hand: as if it had none
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """An address that some domain has, and the machine whose domain that is."""
+
+    fleet: str
+    namespace: str
+    machine: str
+    reserved: Reserved
+
+
+def addresses(xml: str) -> frozenset[Remembered]:
+    """The addresses that a domain's XML says are reserved for it. Found without parsing: most
+    domains are read again and again, and have the same.
+    """
+    found = [Reserved(**pairs) for text in _ADDRESS.findall(xml) if (pairs := _pairs(text))]
+    machine = _MACHINE.search(xml) if found else None
+    if machine is None:
+        return frozenset()
+    of = dict(_PAIR.findall(machine[1]))
+    named = (of.get("fleet", ""), of.get("namespace", ""), of.get("name", ""))
+    return frozenset(Remembered(*named, each) for each in found)
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """The attributes of an address; empty where they are not whole."""
+    pairs = dict(_PAIR.findall(text))
+    return pairs if sorted(pairs) == sorted(_OF_ADDRESSES) else {}
 
 
 def _text(value: Mapping[str, Json]) -> str:

@@ -10,7 +10,7 @@ from enum import Enum
 
 from agent.core.documents import Path
 from agent.core.facts import Decide, Decision, View
-from agent.core.known import CLAIM, RELEASED, STATUS, WRITTEN
+from agent.core.known import CLAIM, RELEASED, STATUS, WRITTEN, Fact
 from agent.core.manifests import Check
 from agent.core.model import Condition, Json, Key, Manifest, Object
 from agent.core.status import seconds
@@ -121,7 +121,8 @@ def deciding(sort: Sort) -> Decide:
             address = str(view.previous(asker.key).get("address", ""))
             machine = lease.manifest.annotations.get(MACHINE, "")
             becomes = sort.held(asker, address, machine if asker.owner else "")
-            return Decision(becomes=becomes if becomes.key == lease.key else None)
+            taken = becomes if becomes.key == lease.key else None
+            return Decision(becomes=taken, publish=_free(sort, lease))
         return _released(sort, lease, view)
 
     return decide
@@ -147,15 +148,20 @@ def _released(sort: Sort, lease: Object, view: View) -> Decision:
     told = Condition(BOUND, "False", RELEASE)
     free = {**lease.manifest.content, "spec": {sort.ref: {**ref, "name": ""}}}
     manifest = Manifest(lease.key, {}, lease.manifest.annotations, free)
-    machine = lease.manifest.annotations.get(MACHINE)
-    vm = Key(VM, ref["namespace"], machine) if machine else None
     return Decision(
         status={"phase": RELEASE, "conditions": [told]},
         becomes=manifest,
-        publish=RELEASED.states(vm, lease.key) if vm else {},
+        publish=_free(sort, lease),
         wake=until,
         gone=view.now >= until,
     )
+
+
+def _free(sort: Sort, lease: Object) -> dict[Fact, Key]:
+    """That the machine which an address was made for finds it."""
+    machine = lease.manifest.annotations.get(MACHINE)
+    vm = _holder(sort, lease)._replace(kind=VM, name=machine or "")
+    return RELEASED.states(vm, lease.key) if machine else {}
 
 
 def _since(previous: Mapping[str, Json], now: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agent.core.facts import View
-from agent.core.known import HELD_BY, MADE_FOR, USERS
+from agent.core.known import MADE_FOR, RESERVED, USERS
 from agent.core.model import Condition, Key, Object
 from agent.kinds.leases import VM
 
@@ -17,7 +17,7 @@ def machine_of(address: Object, view: View) -> Key | None:
     """The machine that has it: the one whose domain has it, else the one that it was made for, else
     the oldest that names it.
     """
-    holder = view.read(HELD_BY, address.key)
+    holder = _holder(address, view)
     if holder is not None:
         return holder
     owner = address.owner
@@ -33,9 +33,15 @@ def machine_of(address: Object, view: View) -> Key | None:
 def users(address: Object, machine: Key | None, view: View) -> list[Key]:
     """Machines that keep a deleted one."""
     if address.owner is not None:
-        holder = view.read(HELD_BY, address.key)
+        holder = _holder(address, view)
         return [holder] if holder is not None else []
     return [machine] if machine is not None else []
+
+
+def _holder(address: Object, view: View) -> Key | None:
+    """The machine whose domain has it."""
+    known = view.read(RESERVED, address.key)
+    return Key(VM, address.key.namespace, known[0][1]) if known else None
 
 
 def _goes(machine: Key, view: View) -> bool:

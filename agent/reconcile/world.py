@@ -43,6 +43,7 @@ from agent.core.known import (
 )
 from agent.core.network import NetworkReading
 from agent.core.volumes import written_by
+from agent.reconcile.addresses import Addresses
 from agent.reconcile.networks import Networks
 
 N = TypeVar("N", bound=str | tuple[str, str])
@@ -163,6 +164,7 @@ class World:
         self._volumes: dict[str, dict[tuple[str, str], RawVolume]] = {}
         """By node, and pool and name."""
         self.networks = Networks(engine)
+        self._addresses = Addresses(engine, fleet)
         self._pools: dict[str, frozenset[str]] = {}
         """Names of the active pools of a node."""
         self.image_data: set[tuple[str, str]] = set()
@@ -265,6 +267,8 @@ class World:
         if (old is None) != (raw is None):
             self._amend(DOMAIN_AT, uuid, node, there=raw is not None)
         self._writes(key, old, raw)
+        if old is not raw:
+            self._addresses.read(old, raw)
         self._engine.put(DOMAIN, key, raw)
 
     def _writes(self, key: tuple[str, str], old: RawDomain | None, new: RawDomain | None) -> None:

@@ -238,10 +238,7 @@ def test_each_field_of_a_vm_says_how_a_change_applies() -> None:
         *("runPolicy", "liveMigrationPolicy", "disruptions", "terminationGracePeriodSeconds"),
         *("priorityClassName", "affinity", "nodeSelector", "tolerations", "networks"),
     }
-    without_effect = {
-        *("usbDevices", "gpus"),
-        *("topologySpreadConstraints", "virtualMachineIPAddressName"),
-    }
+    without_effect = {"usbDevices", "gpus", "topologySpreadConstraints"}
     rules = dict(kind("VirtualMachine").fields())
     spec = {path: rule for path, rule in rules.items() if path[0] == "spec"}
     for path, rule in spec.items():
@@ -632,7 +629,6 @@ def test_fields_without_effect_are_named() -> None:
         ("VirtualMachine", {"priorityClassName": "a"}, "spec.priorityClassName"),
         ("VirtualMachine", {"usbDevices": []}, "spec.usbDevices"),
         ("VirtualMachine", {"gpus": []}, "spec.gpus"),
-        ("VirtualMachine", {"virtualMachineIPAddressName": "a"}, "spec.virtualMachineIPAddressName"),
         ("VirtualMachineOperation", {"type": "Evict"}, "spec.type"),
         ("ModuleConfig", {"settings": {"logLevel": "debug"}}, "spec.settings.logLevel"),
     ],

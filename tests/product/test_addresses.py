@@ -6,23 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.rig import Rig, condition, manifest
+from agent.core.metadata import Reserved
+from tests.rig import Rig, condition, disk, machine, manifest, operation, settings, static
 
 MINUTES = 60.0
-
-
-def settings(*cidrs: str, **metadata: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "deckhouse.io/v1alpha1",
-        "kind": "ModuleConfig",
-        "metadata": {"name": "virtualization", **metadata},
-        "spec": {"version": 1, "settings": {"virtualMachineCIDRs": list(cidrs)}},
-    }
-
-
-def static(address: str, name: str = "custom", **metadata: Any) -> dict[str, Any]:
-    spec = {"type": "Static", "staticIP": address}
-    return manifest("VirtualMachineIPAddress", name, spec, **metadata)
 
 
 def auto(name: str = "some", **metadata: Any) -> dict[str, Any]:
@@ -110,3 +97,182 @@ def test_automatic_ones_get_different_addresses_of_the_pool(pool: Rig) -> None:
     assert len(set(got)) == 200
     assert {address.rpartition(".")[0] for address in got} == {"10.66.10", "10.66.20"}
     assert not {address for address in got if address.endswith((".0", ".255"))}
+
+
+def own(rig: Rig, name: str = "vm") -> str:
+    """Name of the address that was made for a machine."""
+    found: str = rig.vm(name)["status"]["virtualMachineIPAddressName"]
+    return found
+
+
+def test_a_machine_gets_an_address_of_the_pool_by_itself(pool: Rig) -> None:
+    pool.push({"vm.yaml": [machine(), disk()]})
+    pool.settle()
+    said = pool.vm()["status"]
+    assert said["phase"] == "Running"
+    assert own(pool).startswith("vm-")
+    assert len(own(pool)) == len("vm-7prpx")
+    made = vmip(pool, own(pool))
+    assert made["spec"] == {"type": "Auto"}
+    assert made["metadata"]["ownerReferences"][0]["name"] == "vm"
+    assert made["status"]["phase"] == "Attached"
+    assert made["status"]["virtualMachineName"] == "vm"
+    assert said["ipAddress"] == made["status"]["address"]
+    assert condition(pool.vm(), "VirtualMachineIPAddressReady")["status"] == "True"
+    kept = (Reserved("VirtualMachineIPAddress", own(pool), said["ipAddress"]),)
+    assert pool.memory().addresses == kept
+    assert pool.memory(active=True).addresses == kept
+    assert lease(pool, said["ipAddress"])["status"]["phase"] == "Bound"
+
+
+def test_nothing_is_defined_before_git_shows_the_lease(pool: Rig) -> None:
+    pool.push({"vm.yaml": [machine(), disk()]})
+    shown: list[bool] = []
+    define = pool.host.define
+
+    def seen(xml: str) -> Any:
+        shown.append(len(leases(pool)) == 1)
+        return define(xml)
+
+    pool.host.define = seen  # type: ignore[method-assign]
+    pool.settle()
+    assert shown
+    assert all(shown)
+
+
+def test_it_keeps_its_address_off_and_on_and_loses_it_with_its_manifest(pool: Rig) -> None:
+    pool.push({"vm.yaml": [machine(), disk()], "other.yaml": disk("other")})
+    pool.settle()
+    before, name = pool.vm()["status"]["ipAddress"], own(pool)
+    pool.push({"vm.yaml": [machine(runPolicy="AlwaysOff"), disk()]})
+    pool.settle()
+    assert pool.vm()["status"]["ipAddress"] == before
+    pool.push({"vm.yaml": [machine(runPolicy="AlwaysOn"), disk()]})
+    pool.settle()
+    assert pool.vm()["status"]["ipAddress"] == before
+    pool.push({"vm.yaml": disk()})
+    pool.settle()
+    assert f"namespaces/default/virtualmachineipaddresses/{name}.yaml" not in pool.documents()
+    assert lease(pool, before)["status"]["phase"] == "Released"
+    pool.push({"vm.yaml": [machine(), disk()]})
+    pool.settle()
+    assert own(pool) != name
+    assert pool.vm()["status"]["ipAddress"] == before, "one of its name takes it back"
+
+
+def test_whoever_declares_an_automatic_address_has_it(pool: Rig) -> None:
+    pool.push({"vm.yaml": [machine(), disk()], "other.yaml": disk("other")})
+    pool.settle()
+    before, name = pool.vm()["status"]["ipAddress"], own(pool)
+    uid = vmip(pool, name)["metadata"]["uid"]
+    pool.push({"ip.yaml": auto(name)})
+    pool.settle()
+    assert "ownerReferences" not in vmip(pool, name)["metadata"]
+    assert vmip(pool, name)["metadata"]["uid"] == uid
+    assert vmip(pool, name)["status"]["phase"] == "Attached"
+    pool.push({"vm.yaml": disk()})
+    pool.settle()
+    assert vmip(pool, name)["status"]["phase"] == "Bound"
+    assert lease(pool, before)["status"]["phase"] == "Bound"
+    pool.push({"vm.yaml": [machine("new", virtualMachineIPAddressName=name), disk()]})
+    pool.settle()
+    assert pool.vm("new")["status"]["ipAddress"] == before
+    assert vmip(pool, name)["status"]["virtualMachineName"] == "new"
+
+
+def test_one_that_is_not_declared_any_more_is_the_machines_again(pool: Rig) -> None:
+    pool.push({"vm.yaml": [machine(), disk()]})
+    pool.settle()
+    before, name = pool.vm()["status"]["ipAddress"], own(pool)
+    pool.push({"ip.yaml": auto(name)})
+    pool.settle()
+    pool.push({"ip.yaml": None})
+    pool.settle()
+    assert vmip(pool, name)["metadata"]["ownerReferences"][0]["name"] == "vm"
+    assert "deletionTimestamp" not in vmip(pool, name)["metadata"]
+    assert pool.vm()["status"]["ipAddress"] == before
+    assert pool.running()
+
+
+def test_another_address_waits_for_the_restart_of_a_running_machine(pool: Rig) -> None:
+    pool.push({"vm.yaml": [machine(), disk()]})
+    pool.settle()
+    before, name = pool.vm()["status"]["ipAddress"], own(pool)
+    named = machine(virtualMachineIPAddressName="custom")
+    pool.push({"vm.yaml": [named, disk()], "ip.yaml": static("10.66.20.77")})
+    pool.settle()
+    said = pool.vm()["status"]
+    assert [each["path"] for each in said["restartAwaitingChanges"]] == [
+        "virtualMachineIPAddressName"
+    ]
+    assert (said["ipAddress"], said["virtualMachineIPAddressName"]) == (before, name)
+    assert vmip(pool, name)["status"]["phase"] == "Attached"
+    assert pool.memory().addresses[0].address == "10.66.20.77"
+    pool.push({"op.yaml": operation("again", "vm", "Restart")}, "refs/heads/operations")
+    pool.settle()
+    said = pool.vm()["status"]
+    assert (said["ipAddress"], said["virtualMachineIPAddressName"]) == ("10.66.20.77", "custom")
+    assert f"namespaces/default/virtualmachineipaddresses/{name}.yaml" not in pool.documents()
+    assert lease(pool, before)["status"]["phase"] == "Released"
+
+
+def test_of_two_machines_that_name_one_address_one_has_it(pool: Rig) -> None:
+    pool.push(
+        {
+            "a.yaml": [machine(virtualMachineIPAddressName="custom"), disk()],
+            "ip.yaml": static("10.66.20.77"),
+        }
+    )
+    pool.settle()
+    late = machine("late", disks=("second",), virtualMachineIPAddressName="custom")
+    pool.push({"b.yaml": [late, disk("second")]})
+    pool.settle()
+    assert pool.vm("late")["status"]["phase"] == "Pending"
+    told = condition(pool.vm("late"), "VirtualMachineIPAddressReady")
+    assert told["reason"] == "VirtualMachineIPAddressNotAvailable"
+    assert "VirtualMachine default/vm" in told["message"]
+    pool.push({"a.yaml": disk()})
+    pool.settle()
+    assert pool.vm("late")["status"]["ipAddress"] == "10.66.20.77"
+
+
+def test_an_address_in_use_stays_though_its_manifest_is_gone(pool: Rig) -> None:
+    named = machine(virtualMachineIPAddressName="custom")
+    pool.push({"a.yaml": [named, disk()], "ip.yaml": static("10.66.20.77")})
+    pool.settle()
+    pool.push({"ip.yaml": None})
+    pool.settle()
+    assert "kept while VirtualMachine default/vm" in condition(vmip(pool), "Terminating")["message"]
+    assert lease(pool, "10.66.20.77")["status"]["phase"] == "Bound"
+    pool.push({"a.yaml": disk()})
+    pool.settle()
+    assert lease(pool, "10.66.20.77")["status"]["phase"] == "Released"
+
+
+def test_a_machine_whose_address_is_not_there_waits_and_says_so(pool: Rig) -> None:
+    pool.push({"a.yaml": [machine(virtualMachineIPAddressName="custom"), disk()]})
+    pool.settle()
+    told = condition(pool.vm(), "VirtualMachineIPAddressReady")
+    assert told["reason"] == "VirtualMachineIPAddressNotReady"
+    assert "is not there: create it" in told["message"]
+    pool.push({"ip.yaml": static("10.66.20.77")})
+    pool.settle()
+    assert pool.vm()["status"]["ipAddress"] == "10.66.20.77"
+
+
+def test_without_a_pool_nothing_is_different(rig: Rig) -> None:
+    rig.push({"vm.yaml": [machine(), disk()]})
+    rig.settle()
+    assert rig.running()
+    assert "virtualMachineIPAddressName" not in rig.vm()["status"]
+    assert rig.memory().addresses == ()
+    assert not [path for path in rig.documents() if "ipaddress" in path]
+
+
+def test_an_address_without_a_pool_says_what_to_do(rig: Rig) -> None:
+    rig.push({"ip.yaml": static("10.66.20.77")})
+    rig.settle()
+    assert "virtualMachineCIDRs" in condition(vmip(rig), "Bound")["message"]
+    rig.push({"config.yaml": settings("10.66.20.0/24")})
+    rig.settle()
+    assert vmip(rig)["status"]["phase"] == "Bound"

@@ -17,7 +17,7 @@ from agent.core.known import EXPORT
 from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.kinds.exports import ImageData
-from tests.rig import Rig, condition, disk, machine, manifest, operation
+from tests.rig import Rig, condition, disk, machine, manifest, operation, settings, static
 
 KIND = Catalogue.load().kinds["VirtualMachine"]
 CLOUD_INIT = "provisioning.virtualization.deckhouse.io/cloud-init"
@@ -189,14 +189,19 @@ CASES: dict[str, Case] = {
         },
     ),
     "priorityClassName": Case({}, {"priorityClassName": "high"}),
-    "virtualMachineIPAddressName": Case({}, {"virtualMachineIPAddressName": "mine"}),
+    "virtualMachineIPAddressName": Case(
+        {"virtualMachineIPAddressName": "mine"},
+        {"virtualMachineIPAddressName": "theirs"},
+        [replaced("virtualMachineIPAddressName", "mine", "theirs")],
+        'name="theirs" address="10.66.20.78"',
+    ),
     "networks": Case({}, {"networks": [{"type": "Main", "virtualMachineMACAddressName": "mine"}]}),
     "usbDevices": Case({}, {"usbDevices": [{"name": "stick"}]}),
     "gpus": Case({}, {"gpus": [{"gpuClassName": "big"}]}),
 }
 UNSUPPORTED = (
     "nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "priorityClassName",
-    "virtualMachineIPAddressName", "networks", "usbDevices", "gpus",
+    "networks", "usbDevices", "gpus",
 )  # fmt: skip
 
 
@@ -220,6 +225,9 @@ SURROUNDINGS = [
     secret("other", CLOUD_INIT, userdata="#cloud-config\n# other\n"),
     secret("answers", SYSPREP, unattend_xml="<unattend/>"),
     secret("answers2", SYSPREP, autounattend_xml="<unattend/>"),
+    settings("10.66.10.0/24", "10.66.20.0/24"),
+    static("10.66.20.77", "mine"),
+    static("10.66.20.78", "theirs"),
 ]
 
 

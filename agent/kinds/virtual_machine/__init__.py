@@ -1,6 +1,7 @@
 """VirtualMachine: one libvirt domain."""
 
 from agent.kinds.record import KindRecord, Machines
+from agent.kinds.virtual_machine.addresses import addressing
 from agent.kinds.virtual_machine.decide import Planner
 from agent.kinds.virtual_machine.defaults import awaits_class, complete
 from agent.kinds.virtual_machine.farewell import farewell
@@ -13,7 +14,7 @@ from agent.kinds.virtual_machine.validation import CHECKS
 __all__ = ["RECORD"]
 
 RECORD = KindRecord(
-    decide=lambda rules: scheduling(Planner(rules).decide),
+    decide=lambda rules: scheduling(addressing(Planner(rules).decide)),
     checks=CHECKS,
     complete=complete,
     completed=lambda manifest: not awaits_class(manifest),
@@ -21,6 +22,7 @@ RECORD = KindRecord(
     hindrances=frozenset(
         (
             "BlockDevicesReady",
+            "VirtualMachineIPAddressReady",
             "VirtualMachineClassReady",
             "ProvisioningReady",
             "SizingPolicyMatched",

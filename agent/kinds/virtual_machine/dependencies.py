@@ -10,6 +10,7 @@ from agent.core.model import Condition, Key, Object
 from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.local import Place
 from agent.kinds.virtual_image import device_key
+from agent.kinds.virtual_machine.addresses import NONE, Address, address
 from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.devices import Missing, device
 from agent.kinds.virtual_machine.provisioning import Medium, provisioning
@@ -50,6 +51,8 @@ class Dependencies:
     """What was found."""
     medium: Medium | None = None
     """What the guest configures itself from."""
+    address: Address = NONE
+    """The address of its Main network."""
     shortage: str = ""
     """What the node has too little of, in a sentence; empty if it has enough."""
 
@@ -59,14 +62,15 @@ def dependencies(vm: Object, view: View, at: Place) -> Dependencies:
     cpu, about_class, sizing = _class(vm, view, at)
     listed, about_devices, waiting = _devices(vm, machine_spec(vm.spec), view, at)
     medium, about_medium = provisioning(vm, view)
+    its_address = address(vm, view)
     conditions = (
-        Condition("VirtualMachineIPAddressReady", "True", "VirtualMachineIPAddressReady"),
+        its_address.condition,
         about_class,
         about_devices,
         about_medium,
         *sizing,
     )
-    needed = (about_class, about_devices, about_medium, *sizing)
+    needed = (its_address.condition, about_class, about_devices, about_medium, *sizing)
     shortage = _shortage(vm, at)
     return Dependencies(
         conditions=conditions,
@@ -76,7 +80,8 @@ def dependencies(vm: Object, view: View, at: Place) -> Dependencies:
         listed=listed,
         medium=medium,
         claims=disks(vm, vm.spec),
-        waiting=waiting,
+        waiting=waiting or its_address.waiting,
+        address=its_address,
         shortage=shortage,
     )
 

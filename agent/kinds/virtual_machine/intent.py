@@ -157,6 +157,7 @@ def _updated(case: Situation, memory: DomainMetadata) -> DomainMetadata:
         generation=case.vm.generation,
         source=case.vm.source,
         spec=_startable(case, memory),
+        addresses=case.needs.address.reserved if _is_startable(case) else memory.addresses,
         attachments=case.attachments.recorded(memory.attachments),
         nvram=memory.nvram if firmware == BIOS else firmware,
     )
@@ -166,9 +167,14 @@ def _startable(case: Situation, memory: DomainMetadata) -> Mapping[str, object]:
     """The newest spec that could start: all of it, or what needs no start where something is
     missing.
     """
-    if case.needs.ready or (case.seen.defined or case.seen.active) is None:
+    if _is_startable(case):
         return case.sealed
     return applied(memory.spec, case.sealed, _restarts(case, memory.spec))
+
+
+def _is_startable(case: Situation) -> bool:
+    """True if all of what is wanted goes into the definition: it could start, or there is none."""
+    return case.needs.ready or (case.seen.defined or case.seen.active) is None
 
 
 def _busy(case: Situation) -> bool:

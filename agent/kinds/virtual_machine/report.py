@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from agent.core.changes import Change, redacted
@@ -15,7 +16,7 @@ from agent.core.model import Condition, Json, Object
 from agent.core.nodes import HOME
 from agent.core.status import conditions, still, timestamp, transitions
 from agent.kinds.local import NOT_READY, Place, unknown
-from agent.kinds.virtual_machine import power, space
+from agent.kinds.virtual_machine import addresses, power, space
 from agent.kinds.virtual_machine.block_devices import DEVICES, block_devices
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.dependencies import Dependencies
@@ -93,11 +94,12 @@ class Report:
         return self.raw is not None and self.raw.state == "running"
 
     def status(self) -> dict[str, Any]:
-        ip = self._address()
+        its_address = self._address
         return {
             "phase": self.phase,
             "nodeName": self.at.name if self.on else "",
-            "ipAddress": ip,
+            "ipAddress": its_address.address,
+            "virtualMachineIPAddressName": its_address.name,
             "virtualMachinePods": self._instances(),
             "guestOSInfo": self._guest_os(),
             "resources": self._resources(),
@@ -137,7 +139,13 @@ class Report:
         )
         return known
 
-    def _address(self) -> str:
+    @cached_property
+    def _address(self) -> addresses.Told:
+        running = self.case.seen.running if self.on else None
+        return addresses.told(self.needs.address, running, self.guest, self._seen_address())
+
+    def _seen_address(self) -> str:
+        """The one that the running guest says it has, as far as is known."""
         if not self.on:
             return ""
         if self.guest is None:
@@ -179,7 +187,11 @@ class Report:
     def _conditions(self) -> list[Condition]:
         if self.case.deleted:  # what it would need is nobody's business any more
             return [self._running(), *self._kept()]
-        needs = self.needs.conditions
+        its_address = self._address.condition
+        needs = tuple(
+            its_address if condition.type == its_address.type else condition
+            for condition in self.needs.conditions
+        )
         if self._older_medium():
             needs = tuple(
                 _OLDER if condition.type == "ProvisioningReady" else condition

@@ -17,6 +17,7 @@ from agent.core.model import Json, Object
 from agent.core.schema import Kind
 from agent.kinds.local import Place
 from agent.kinds.virtual_disk import RESTORED, DiskData
+from agent.kinds.virtual_machine.addresses import still_its_own
 from agent.kinds.virtual_machine.attachments import NONE, Attachments, attachments
 from agent.kinds.virtual_machine.dependencies import (
     Dependencies,
@@ -122,7 +123,7 @@ def _as_defined(vm: Object, shown: Seen, view: View, at: Place) -> bool:
     objects = (view.object(disk) for disk in restored)
     if any(obj is not None and serial(obj.uid) not in there for obj in objects):
         return False  # what it is defined with lies in the trash
-    return all_there(vm, memory.spec, view, at)
+    return all_there(vm, memory.spec, view, at) and still_its_own(vm, memory, view)
 
 
 def situation(

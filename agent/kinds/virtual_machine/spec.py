@@ -65,6 +65,7 @@ class MachineSpec(TypedDict):
     osType: Literal["Windows", "Generic", "Legacy"]
     enableParavirtualization: bool
     networks: NotRequired[Sequence[NetworkRef]]
+    virtualMachineIPAddressName: NotRequired[str]
 
 
 MAIN: Final = "Main"

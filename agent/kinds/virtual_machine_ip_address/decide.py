@@ -178,9 +178,7 @@ def _automatic(vmip: Object, ranges: AddressRanges, view: View) -> _Found:
 
 def _earlier(vmip: Object, view: View) -> Iterator[str]:
     """Addresses that its machine has, or had: a domain remembers them, or a lease."""
-    remembered = view.read(RESERVED, vmip.key)
-    if remembered:
-        yield remembered
+    yield from (address for address, _ in view.read(RESERVED, vmip.key) or ())
     if machine := _made_for(vmip):
         lease = view.read(RELEASED, Key(VM, vmip.key.namespace, machine))
         if lease is not None:
