@@ -25,7 +25,8 @@ _UPLOAD = re.compile(
     r"(?P<digest>[0-9a-f]{64})(?P<whole>\.whole)?",
     re.ASCII,
 )
-_IMAGE = re.compile(r"[0-9a-f]{64}\.(qcow2|raw|iso)")
+_COPY = "copy-"
+_IMAGE = re.compile(rf"([0-9a-f]{{64}}|{_COPY}[0-9a-f]{{32}})\.(qcow2|raw|iso)")
 
 
 def domain_uuid(fleet: str, key: Key) -> str:
@@ -184,23 +185,26 @@ def is_image_data(fleet: str, name: str) -> bool:
     return name.startswith(prefix) and _IMAGE.fullmatch(name[len(prefix) :]) is not None
 
 
-def image_copy(fleet: str, uid: str, source: Key, volume: str) -> str:
-    """What an image is read from that is made of a disk or snapshot, while that lasts."""
-    text = f"{uid}/{source.kind}/{source.namespace}/{source.name}/{volume}"
-    return f"{_copies(fleet)}{hashlib.sha256(text.encode()).hexdigest()[:32]}.qcow2"
+def copied_data(uid: str, generation: int, volume: str, lost: str) -> str:
+    """What stands for the digest of data that is copied on its node, which nobody has hashed: an
+    image of that uid has it from a volume. Another copy has another name: also one that is made
+    because the data with the name `lost` is gone.
+    """
+    text = f"{uid}/{generation}/{volume}/{lost}"
+    return _COPY + hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _copies(fleet: str) -> str:
-    return f"{fleet}_copy_"
+def is_hashed(digest: str) -> bool:
+    """True for the SHA-256 of image data, false for what stands for one."""
+    return not digest.startswith(_COPY)
 
 
 def is_passing(fleet: str, name: str) -> bool:
-    """True for the volume names of what this fleet has only while something is being made: copies
-    that images are read from, and the marks of what is not whole.
+    """True for the volume names of what this fleet has only while something is being made: the
+    marks of what is not whole, and the copies that earlier agents read images from.
     """
-    return name.startswith(_copies(fleet)) or (
-        name.startswith(f"{fleet}_") and finished(name) != ""
-    )
+    ours = name.startswith(f"{fleet}_")
+    return name.startswith(f"{fleet}_copy_") or (ours and finished(name) != "")
 
 
 def seed_prefix(fleet: str, uid: str) -> str:

@@ -35,6 +35,10 @@ class ImageSource(ABC):
         """The same where it was found earlier what it means: `Image.resolved`."""
         return self
 
+    def at(self, node: str) -> Self:
+        """The same for what is brought to that node: several may have a volume."""
+        return self
+
 
 def marked(identity: Json) -> str:
     """`ImageSource.mark` of a source of that identity."""
@@ -97,12 +101,14 @@ class VolumeSource(ImageSource):
     pool: str
     volume: str
     format: str
-    """Of the image: qcow2, raw or iso; of a volume that is copied first, qcow2 or raw."""
+    """Of the image: qcow2, raw or iso; of what a disk or a snapshot holds, qcow2 or raw."""
     size: int = 0
-    """Bytes that a guest sees; of a volume that is copied first it is the copy that tells."""
-    copy: str = ""
-    """The volume that it is copied into first, flat and as qcow2, where it may be based on another
-    one; empty where it is stored as it is.
+    """Bytes that a guest sees; 0 where the data itself tells."""
+    digest: str = ""
+    """What stands for its digest, where nobody has hashed it; empty where it is to be hashed."""
+    copied: bool = False
+    """True for what a disk or a snapshot holds: the node that has it copies it, flat and as qcow2,
+    for it may be based on another volume.
     """
     of: str = ""
     """The object that the data is of, in words; empty where it is nobody's."""
@@ -110,6 +116,9 @@ class VolumeSource(ImageSource):
     @property
     def identity(self) -> Json:
         return object_identity(self.of) if self.of else ("volume", self.pool, self.volume)
+
+    def at(self, node: str) -> Self:
+        return replace(self, node=node) if self.copied else self
 
 
 def object_identity(words: str) -> Json:

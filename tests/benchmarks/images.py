@@ -27,7 +27,8 @@ from tests.gitrepo.git import bare
 from tests.hosts import reaping
 from tests.rig import STATUS, disk, manifest
 
-ROUNDS = 3
+ROUNDS = 4
+"""An even number: a disk that has just taken a copy takes the next one more slowly, whosever that is."""
 SNAPSHOT = manifest("VirtualDiskSnapshot", "before", {"virtualDiskName": "data"})
 
 
@@ -44,39 +45,49 @@ def image() -> Iterator[Figure]:
             fill(virsh, host)
             push(repository, SNAPSHOT, "virtualdisksnapshots")
             for number in range(ROUNDS):
-                took["copy"].append(by_hand(host))
-                for what, kind, source in (
-                    ("of-disk", "VirtualImage", ("VirtualDisk", "data")),
-                    ("of-image", "VirtualImage", ("VirtualImage", f"of-disk-{number}")),
-                    ("of-snapshot", "VirtualDisk", ("VirtualDiskSnapshot", "before")),
-                ):
-                    made = manifest(kind, f"{what}-{number}", {"dataSource": of(*source)})
-                    took[what].append(push(repository, made, f"{kind.lower()}s"))
+                for first in (number % 2, 1 - number % 2):  # neither is always behind the other
+                    if first:
+                        took["copy"].append(by_hand(host))
+                        continue
+                    for what, kind, source in (
+                        ("of-disk", "VirtualImage", ("VirtualDisk", "data")),
+                        ("of-image", "VirtualImage", ("VirtualImage", f"of-disk-{number}")),
+                    ):
+                        took[what].append(pushed(repository, kind, f"{what}-{number}", source))
+                    forget(host)
+                snapshot = "VirtualDiskSnapshot", "before"
+                took["of-snapshot"].append(
+                    pushed(repository, "VirtualDisk", f"of-snapshot-{number}", snapshot)
+                )
                 forget(host)
         virsh.close()
         host.close()
-    median = {what: statistics.median(times) for what, times in took.items()}
-    yield Figure(f"sparse copy of {DATA >> 20} MiB by qemu-img", median["copy"], "s")
+    mean = {what: statistics.mean(times) for what, times in took.items()}
+    yield Figure(f"sparse copy of {DATA >> 20} MiB by qemu-img", mean["copy"], "s")
     for what, name, limit in (
         ("of-image", "an image of an image", 1.1),
         ("of-snapshot", "a disk from a snapshot", None),
-        ("of-disk", "an image of a disk", None),
+        ("of-disk", "an image of a disk", 1.1),
     ):
-        yield Figure(f"push to {name} that is ready", median[what], "s")
-        yield Figure(f"{name}, against the copy", median[what] / median["copy"], "times", limit)
+        yield Figure(f"push to {name} that is ready", mean[what], "s")
+        yield Figure(f"{name}, against the copy", mean[what] / mean["copy"], "times", limit)
 
 
-def of(kind: str, name: str) -> dict[str, Any]:
-    return {"type": "ObjectRef", "objectRef": {"kind": kind, "name": name}}
+def pushed(repository: LocalRepository, kind: str, name: str, source: tuple[str, str]) -> float:
+    """As `push`, of what is made from another object: kind and name."""
+    ref = dict(zip(("kind", "name"), source, strict=True))
+    made = manifest(kind, name, {"dataSource": {"type": "ObjectRef", "objectRef": ref}})
+    return push(repository, made, f"{kind.lower()}s")
 
 
 def by_hand(host: LibvirtHost) -> float:
-    """Seconds that qemu-img takes."""
+    """Seconds that qemu-img takes, and the host until all of it is on its disk."""
     (path,) = [volume.path for (_, name), volume in host.read_volumes(POOL).items() if _own(name)]
     target = Path(path).with_name("by-hand")
     os.sync()
     start = time.perf_counter()
     subprocess.run(["qemu-img", "convert", "-U", "-O", "qcow2", path, target], check=True)
+    os.sync()
     took = time.perf_counter() - start
     target.unlink()
     return took
@@ -87,7 +98,7 @@ def _own(name: str) -> bool:
 
 
 def push(repository: LocalRepository, made: dict[str, Any], plural: str) -> float:
-    """Seconds from the push to the phase Ready on the status branch."""
+    """Seconds from the push to the phase Ready on the status branch, and all of it on the host's disk."""
     name = made["metadata"]["name"]
     path = f"namespaces/default/{plural}/{name}.yaml"
 
@@ -101,11 +112,12 @@ def push(repository: LocalRepository, made: dict[str, Any], plural: str) -> floa
     start = time.perf_counter()
     commit(repository, {f"{name}.yaml": made})
     until(ready, 0.01)
+    os.sync()
     return time.perf_counter() - start
 
 
 def forget(host: LibvirtHost) -> None:
-    """Have the next round store everything anew."""
+    """Have what comes next store everything anew, and no copy be in the way of the next one."""
     for pool, name in list(host.read_volumes(POOL)):
         if not _own(name) and "snapshot" not in name:
             host.delete_volume(pool, name)

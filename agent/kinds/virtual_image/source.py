@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from agent.core.actions import Action, ImportImage
 from agent.core.facts import View
 from agent.core.human import size as human_size
-from agent.core.identity import POOL, image_prefix, image_volume
+from agent.core.identity import POOL, image_prefix, image_volume, is_hashed
 from agent.core.image_sources import ImageSource, VolumeSource
 from agent.core.jobs import Job, held
 from agent.core.known import VOLUME, VOLUME_AT
@@ -122,7 +122,8 @@ def _imported(
         action = _import(origin.source, (near or lack)[0], view)
         return _fetching(obj, origin, known, view, action)
     name = image_volume(view.fleet, data.digest, data.format)
-    having = VolumeSource(next(iter(data.paths)), POOL, name, data.format, data.size)
+    named = "" if is_hashed(data.digest) else data.digest
+    having = VolumeSource(next(iter(data.paths)), POOL, name, data.format, data.size, named)
     again = _import(having, lack[0], view, name, data.stored)
     state = _fetching(
         obj, replace(origin, lacking="", doing=SPREADING, copied=True), facts, view, again
@@ -135,7 +136,7 @@ def _import(
 ) -> ImportImage | None:
     if source is None:
         return None
-    return ImportImage(node, POOL, source, image_prefix(view.fleet), volume, size)
+    return ImportImage(node, POOL, source.at(node), image_prefix(view.fleet), volume, size)
 
 
 def _fetching(

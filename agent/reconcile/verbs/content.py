@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.core.actions import ImportImage, WriteSeed
+from agent.core.actions import CopyVolume, ImportImage, WriteSeed
 from agent.core.host import RawVolume
+from agent.core.identity import unfinished
+from agent.core.image_sources import VolumeSource
 from agent.core.model import Json
 from agent.core.volumes import users_of, volume_xml
 from agent.images.errors import ImageError
+from agent.reconcile.verbs.copying import copied
 from agent.reconcile.verbs.facts import Facts
 from agent.reconcile.verbs.site import Content, Site
 from agent.reconcile.verbs.verb import Done, Sight, Verb
 from agent.reconcile.verbs.volume import is_there, refuse
+from agent.reconcile.world import VolumeRead
 
 SEED = 1024 * 1024
 """Bytes that a medium is taken for in a plan."""
@@ -42,9 +46,11 @@ class Import(Verb[ImportImage]):
     long = True
 
     def perform(self, action: ImportImage, site: Site) -> Done:
+        if (copy := _copy(action)) is not None:
+            return _of_copy(action, copied(copy, site), site.name)
         with site.supply.image(action.source, site) as image:
             name = f"{action.volume_prefix}{image.digest}.{image.format}"
-            if action.volume not in ("", name):
+            if action.volume and (action.volume, action.size) != (name, image.size):
                 raise ImageError("SourceChanged", _CHANGED, retry=False)
             with site.volume(action.pool, name):
                 site.check()  # hours may have passed
@@ -59,11 +65,34 @@ class Import(Verb[ImportImage]):
         if action.volume:
             volume = _stored(facts, action.pool, action.volume, 0, action.size)
             return is_there(facts.name, volume)
+        if (copy := _copy(action)) is not None:
+            made = _stored(facts, copy.pool, copy.name, copy.capacity, _BYTE)
+            return _of_copy(action, made, facts.name)
         digest = f"unknown-{action.source.mark}"
         name = f"{action.volume_prefix}{digest}.{_FORMAT}"
         volume = _stored(facts, action.pool, name, 0, _BYTE)
         result = _result(action, digest, _FORMAT, _BYTE, 0)
         return replace(is_there(facts.name, volume), result=result)
+
+
+def _copy(action: ImportImage) -> CopyVolume | None:
+    """What the host does by itself: image data that a volume of its own holds."""
+    source = action.source
+    if not isinstance(source, VolumeSource) or not source.copied:
+        return None
+    name = f"{action.volume_prefix}{source.digest}.{_FORMAT}"
+    return CopyVolume(
+        *(action.node, action.pool, name, source.pool, source.volume, source.size),
+        source_format=source.format,
+    )
+
+
+def _of_copy(action: ImportImage, volume: RawVolume, node: str) -> Done:
+    assert isinstance(action.source, VolumeSource)  # noqa: S101  # asked only then
+    known = action.source.digest, _FORMAT, volume.physical, volume.capacity
+    mark = VolumeRead(node, volume.pool, unfinished(volume.name), None)
+    done = is_there(node, volume)
+    return replace(done, seen=(mark, *done.seen), result=_result(action, *known))
 
 
 def _result(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from agent.core.facts import View
-from agent.core.identity import QCOW2, image_copy
+from agent.core.identity import POOL, QCOW2, copied_data, image_volume
 from agent.core.image_sources import VolumeSource, marked, object_identity
-from agent.core.known import ATTACHED, ELSEWHERE, LEAVING, USERS
+from agent.core.known import ATTACHED, ELSEWHERE, LEAVING, USERS, VOLUME, VOLUME_AT
 from agent.core.model import Condition, Json, Key, Object
 from agent.kinds.exports import DiskData, ImageData, SnapshotData
 from agent.kinds.virtual_image.sources.coming import Origin
@@ -19,7 +21,7 @@ ATTACHED_TO = (
 LIES_ON = (
     "{} lies on {} in {}, as after a snapshot taken by hand: it is copied once that is merged."
 )
-COPYING = "The data of {} is being copied and hashed."
+COPYING = "The data of {} is being copied."
 
 
 def named(obj: Object, ref: ClusterObjectRef) -> Key:
@@ -67,11 +69,7 @@ def _disk(obj: Object, key: Key, view: View) -> Origin:
     if data is None or not data.paths:
         return _lacking(key, "VirtualDiskNotReady", view)
     near = tuple(data.paths)
-    source = VolumeSource(
-        *(near[0], data.pool, data.volume, data.format),
-        copy=image_copy(view.fleet, obj.uid, key, data.volume),
-        of=str(key),
-    )
+    source = _copied(obj, key, VolumeSource(near[0], data.pool, data.volume, data.format), view)
     reason, problem = _in_use(key, view)
     return Origin(
         source,
@@ -80,9 +78,34 @@ def _disk(obj: Object, key: Key, view: View) -> Origin:
         Condition("DatasourceReady", "False", reason, problem) if problem else Origin.condition,
         doing=COPYING.format(key),
         copied=True,
+        shared=_made(source, view),
         near=near,
         reads=key,
     )
+
+
+def _copied(obj: Object, key: Key, source: VolumeSource, view: View) -> VolumeSource:
+    """From a disk or a snapshot, under a name of its own."""
+    known = view.previous(obj.key)
+    before = image_volume(view.fleet, known.get("digest", ""), known.get("format", ""))
+    lost = "" if view.read(VOLUME_AT, (POOL, before)) else known.get("digest", "")
+    digest = copied_data(obj.uid, obj.generation, source.volume, lost)
+    return replace(source, digest=digest, copied=True, of=str(key))
+
+
+def _made(source: VolumeSource, view: View) -> dict[str, Json] | None:
+    """What is known of a whole copy that is there, though nobody has written that down."""
+    name = image_volume(view.fleet, source.digest, QCOW2)
+    for node in view.read(VOLUME_AT, (POOL, name)) or ():
+        volume = view.read(VOLUME, (node, POOL, name))
+        if volume is not None:
+            return {
+                "digest": source.digest,
+                "format": QCOW2,
+                "storedBytes": volume.physical,
+                "unpackedBytes": volume.capacity,
+            }
+    return None
 
 
 def _in_use(key: Key, view: View) -> tuple[str, str]:
@@ -101,10 +124,10 @@ def _snapshot(obj: Object, key: Key, view: View) -> Origin:
     if data is None or not data.paths:
         return _lacking(key, "VirtualDiskSnapshotNotReady", view)
     near = tuple(data.paths)
-    flat = data.format == QCOW2  # which it is already: a raw one would be read with all its zeros
-    copy = "" if flat else image_copy(view.fleet, obj.uid, key, data.volume)
-    source = VolumeSource(near[0], data.pool, data.volume, data.format, data.size, copy, str(key))
-    return Origin(source, doing=COPYING.format(key), copied=True, near=near)
+    volume = VolumeSource(near[0], data.pool, data.volume, data.format, data.size)
+    source = _copied(obj, key, volume, view)
+    doing = COPYING.format(key)
+    return Origin(source, doing=doing, copied=True, shared=_made(source, view), near=near)
 
 
 def _lacking(key: Key, reason: str, view: View) -> Origin:
