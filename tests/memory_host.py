@@ -12,7 +12,7 @@ from lxml import etree
 
 from agent.core.backup import NAMESPACE as BACKUP
 from agent.core.backup import TAG, Backup, Mark, Source, mark_of, mark_xml
-from agent.core.domain_xml import copies, with_copy, without_copy
+from agent.core.domain_xml import copies, named, with_copy, without_copy
 from agent.core.domain_xml import parse as parse_domain
 from agent.core.host import GuestInfo, HostError, HostEvent, RawDomain, RawNode, RawVolume, Reading
 from agent.core.metadata import NAMESPACE
@@ -118,7 +118,9 @@ class MemoryHost(MemoryNetworks):
     copies_held: bool = False
     """True to have copies of disks go on until a test says that they are complete."""
     guest_lets_go: bool = True
-    """False while a disk that is detached stays where it is."""
+    """False while a device that is detached stays where it is."""
+    unplugged_bridges: set[str] = field(default_factory=set)
+    """Bridges that nothing can be connected to, whatever `node` says of them."""
 
     networks: dict[str, NetworkReading] = field(default_factory=dict)
     """libvirt's networks; those that `node` says are active are as libvirt's own one."""
@@ -248,7 +250,7 @@ class MemoryHost(MemoryNetworks):
             self._put(replace(domain, active_xml=_with_metadata(domain.active_xml, xml)))
 
     def attach_device(self, uuid: str, xml: str) -> None:
-        disk = _parse(xml)
+        device = _parse(xml)
         with self._effect("attach_device", uuid, "device"):
             domain = self._get(uuid)
             if not domain.active:
@@ -256,23 +258,39 @@ class MemoryHost(MemoryNetworks):
             root = _parse(domain.active_xml)
             devices = root.find("devices")
             assert devices is not None
-            name = _target(disk)
-            if any(_target(other) == name for other in devices.iterfind("disk")):
-                raise HostError("OperationFailed", f"target '{name}' duplicated")
-            devices.append(disk)
+            if device.tag == "disk":
+                name = _target(device)
+                if any(_target(other) == name for other in devices.iterfind("disk")):
+                    raise HostError("OperationFailed", f"target '{name}' duplicated")
+            else:
+                self._check_slot(device, devices)
+            devices.append(device)
             self._put(replace(domain, active_xml=_canonical(root)))
 
-    def detach_disk(self, uuid: str, serial: str) -> None:
-        with self._effect("detach_disk", uuid, "device"):
+    def _check_slot(self, device: etree._Element, devices: etree._Element) -> None:
+        """As libvirt looks at the place of a PCI device, and at the bridge of an interface."""
+        place = device.find("address")
+        assert place is not None
+        if any(other.attrib == place.attrib for other in devices.iterfind("*/address")):
+            raise HostError("OperationFailed", "Attempted double use of PCI Address")
+        buses = [each.get("index", "") for each in devices.iterfind("controller[@type='pci']")]
+        if int(place.get("bus", ""), 16) not in map(int, buses):
+            raise HostError("OperationFailed", f"there is no PCI controller {place.get('bus')}")
+        source = device.find("source")
+        if source is not None and source.get("bridge") in self.unplugged_bridges:
+            raise HostError("OperationFailed", "Cannot get interface MTU: No such device")
+
+    def detach_device(self, uuid: str, name: str) -> None:
+        with self._effect("detach_device", uuid, "device"):
             domain = self._domains.get(uuid)
             if domain is None or not domain.active:
                 return
             root = _parse(domain.active_xml)
-            for disk in root.findall("devices/disk"):
-                if disk.findtext("serial") == serial and self.guest_lets_go:
-                    parent = disk.getparent()
+            for device in (*root.findall("devices/disk"), *root.findall("devices/interface")):
+                if named(device) == name and self.guest_lets_go:
+                    parent = device.getparent()
                     assert parent is not None
-                    parent.remove(disk)
+                    parent.remove(device)
             self._put(replace(domain, active_xml=_canonical(root)))
 
     def copy_disk(self, uuid: str, serial: str, xml: str) -> None:

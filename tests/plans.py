@@ -85,7 +85,7 @@ def report(rig: Rig, wanted: Desired, *, live: bool = False) -> PlanReport:
     reading: list[Reading] | None = None
     if live:
         reading = [host.read(frozenset({POOL})) for host in rig.hosts.values()]
-    return plan(CATALOGUE, ledger, wanted, rig.fleet, rig.now, reading)
+    return plan(CATALOGUE, ledger, wanted, rig.fleet, rig.now, reading, networks=rig.networks)
 
 
 def touched(rig: Rig, before: Mapping[Key, Record]) -> set[Key]:

@@ -23,11 +23,21 @@ def pools(settings: Settings) -> Pools:
     return Pools.of(settings.pools)
 
 
+def bridges(settings: Settings) -> frozenset[str]:
+    """The bridges that machines' interfaces are connected to."""
+    return frozenset(link.bridge for link in settings.networks.values() if link.bridge)
+
+
 def opened_one(settings: Settings, name: str) -> Host:
     """One of them, by its name in `addresses`. HostError if it cannot be reached."""
     from agent.hypervisor.host import LibvirtHost  # loads libvirt, which other commands need not
 
-    return LibvirtHost(name or None, addresses(settings)[name] or None, data_home=data_home())
+    return LibvirtHost(
+        name or None,
+        addresses(settings)[name] or None,
+        data_home=data_home(),
+        bridges=bridges(settings),
+    )
 
 
 def opened(settings: Settings, *, later: bool = False) -> dict[str, Host]:
@@ -39,7 +49,11 @@ def opened(settings: Settings, *, later: bool = False) -> dict[str, Host]:
     opened_hosts: dict[str, Host] = {}
     for name, uri in addresses(settings).items():
         host = LibvirtHost(
-            name or None, uri or None, data_home=data_home(), later=later and bool(name)
+            name or None,
+            uri or None,
+            data_home=data_home(),
+            later=later and bool(name),
+            bridges=bridges(settings),
         )
         opened_hosts[host.name] = host
     return opened_hosts

@@ -90,7 +90,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         recall(ledger, repository, catalogue, reader)
         live = _read(settings) if args.live else None
         named = hosts.pools(settings).named if settings.pools else None
-        report = plan(catalogue, ledger, desired, settings.fleet, time.time(), live, pools=named)
+        networks = settings.networks or ({} if args.live else None)
+        report = plan(
+            *(catalogue, ledger, desired, settings.fleet, time.time(), live),
+            pools=named,
+            networks=networks,
+        )
     _print(report, args.output)
     if report.problems:
         return 1

@@ -267,22 +267,23 @@ class StartDomain(DomainAction):
 
 @dataclass(frozen=True)
 class AttachDevice(DomainAction):
-    """Give just this instance a disk. Not done if another domain that has the disk has changed
-    since.
+    """Give just this instance a disk or an interface. Not done if another domain that has the disk
+    has changed since.
     """
 
     if_instance: str
     what: str
     """The device, for messages."""
-    serial: str
+    device: str
+    """What tells it apart: a disk's serial number, an interface's MAC address."""
     xml: str = field(repr=False)
-    """The disk as it stands in a definition."""
+    """The device as it stands in a definition."""
     beside: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
     """As those of a start."""
 
     @property
     def about(self) -> str:
-        return self.serial
+        return self.device
 
     @property
     def effect(self) -> Self:
@@ -291,18 +292,19 @@ class AttachDevice(DomainAction):
 
 @dataclass(frozen=True)
 class DetachDevice(DomainAction):
-    """Take a disk from just this instance. Not done while its guest says that it is mounted."""
+    """Take a device from just this instance. Not done while its guest says that it is mounted."""
 
     if_instance: str
     what: str
     """The device, for messages."""
-    serial: str
+    device: str
+    """As that of AttachDevice."""
     force: bool = False
-    """Also where it is mounted."""
+    """Also where it is mounted; of an interface, which no guest mounts, too."""
 
     @property
     def about(self) -> str:
-        return self.serial
+        return self.device
 
 
 @dataclass(frozen=True)

@@ -79,28 +79,40 @@ def has_agent(xml: str) -> bool:
     return _AGENT_CONNECTED.search(xml) is not None
 
 
-def has_disk(xml: str, serial: str) -> bool:
-    """True if a domain has a disk with that serial number."""
-    return bool(xml) and _disk(parse(xml), serial) is not None
+def has_device(xml: str, name: str) -> bool:
+    """True if a domain has a disk with that serial number, or an interface with that MAC
+    address.
+    """
+    return bool(xml) and _device(parse(xml), name) is not None
 
 
-def with_disk(xml: str, disk: str) -> str:
-    """A domain's XML with one more disk."""
+def with_device(xml: str, device: str) -> str:
+    """A domain's XML with one more device."""
     root = parse(xml)
     devices = root.find("devices")
     if devices is None:  # of a domain that is only remembered no more is known
         devices = etree.SubElement(root, "devices")
-    devices.append(parse(disk))
+    devices.append(parse(device))
     return etree.tostring(root, encoding="unicode")
 
 
-def without_disk(xml: str, serial: str) -> str:
-    """A domain's XML without the disk with that serial number."""
+def without_device(xml: str, name: str) -> str:
+    """A domain's XML without the disk with that serial number, or the interface with that MAC
+    address.
+    """
     root = parse(xml)
-    disk = _disk(root, serial)
-    if disk is not None and (parent := disk.getparent()) is not None:
-        parent.remove(disk)
+    device = _device(root, name)
+    if device is not None and (parent := device.getparent()) is not None:
+        parent.remove(device)
     return etree.tostring(root, encoding="unicode")
+
+
+def named(device: Element) -> str:
+    """What tells a device apart: a disk's serial number, an interface's MAC address; empty where it
+    has none.
+    """
+    mac = device.find("mac")
+    return device.findtext("serial", "") if mac is None else mac.get("address", "")
 
 
 @dataclass(frozen=True)
@@ -168,6 +180,11 @@ def _go_over(disk: Element, mirror: Element) -> None:
     driver.set("type", form.get("type", ""))
     for below in disk.findall("backingStore"):
         disk.remove(below)
+
+
+def _device(root: Element, name: str) -> Element | None:
+    found = (each for tag in ("disk", "interface") for each in every(root, "devices", tag))
+    return next((device for device in found if named(device) == name), None)
 
 
 def _disk(root: Element, serial: str) -> Element | None:

@@ -132,6 +132,20 @@ class RawNode:
     """
     host: str = ""
     """libvirt's UUID of the host: whatever it is called, it is the same one. Empty if unknown."""
+    bridges: Mapping[str, bool] | None = None
+    """The bridges that were asked for and are there, each with whether it is one of Linux; None
+    where the host does not say.
+    """
+    filters: frozenset[str] | None = None
+    """Names of libvirt's network filters, of which a user's session has none; None where the host
+    does not say.
+    """
+
+    @property
+    def libvirt(self) -> tuple[int, ...]:
+        """The version of libvirt; empty if unknown."""
+        parts = self.libvirt_version.split(".")
+        return tuple(int(part) for part in parts) if all(map(str.isdecimal, parts)) else ()
 
 
 @dataclass(frozen=True)
@@ -182,6 +196,8 @@ class HostError(Exception):
 
 MOUNTED = "DeviceMounted"
 """Reason for which a disk is not detached: its guest has it mounted."""
+STILL_THERE = "DeviceStillThere"
+"""Reason for which a device is not detached yet: its guest was asked and has not let go of it."""
 
 
 class Host(Protocol):
@@ -245,9 +261,10 @@ class Host(Protocol):
         as it is.
         """
 
-    def detach_disk(self, uuid: str, serial: str) -> None:
-        """Take the disk with that serial number from a running domain; its definition stays as it
-        is. Fine if it has none. It may take the guest a while to let go of it.
+    def detach_device(self, uuid: str, device: str) -> None:
+        """Take the disk with that serial number, or the interface with that MAC address, from a
+        running domain; its definition stays as it is. Fine if it has none. It may take the guest a
+        while to let go of it, and for an interface it is asked.
         """
 
     def copy_disk(self, uuid: str, serial: str, xml: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import libvirt
 
+from agent.core.domain_xml import named
 from agent.core.model import Json
 from agent.core.xml import Element, every
 from agent.hypervisor.guest import AGENT_SECONDS, SILENT, text
@@ -18,7 +19,7 @@ from agent.hypervisor.xml import parse
 MAX_FILE_SYSTEMS = 1024
 MAX_DISKS = 256
 PATIENCE, INTERVAL = 2.0, 0.05
-"""Seconds that a disk is waited for to be gone, as it mostly is within a tenth of one."""
+"""Seconds that a device is waited for to be gone, as it mostly is within a tenth of one."""
 
 
 def attach(connection: libvirt.virConnect, uuid: str, xml: str) -> None:
@@ -26,21 +27,21 @@ def attach(connection: libvirt.virConnect, uuid: str, xml: str) -> None:
     domain.attachDeviceFlags(xml, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
 
-def detach_disk(connection: libvirt.virConnect, uuid: str, serial: str) -> None:
+def detach(connection: libvirt.virConnect, uuid: str, device: str) -> None:
     domain = find(connection, uuid)
     if domain is None or not domain.isActive():
         return
-    alias = _aliases(domain).get(serial)
+    alias = _aliases(domain).get(device)
     if not alias:
         return
     try:
         domain.detachDeviceAlias(alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
         for _ in range(int(PATIENCE / INTERVAL)):
-            if serial not in _aliases(domain):
+            if device not in _aliases(domain):
                 return
             time.sleep(INTERVAL)
     except libvirt.libvirtError:
-        if domain.isActive() and serial in _aliases(domain):
+        if domain.isActive() and device in _aliases(domain):
             raise
 
 
@@ -103,11 +104,15 @@ def _count(told: Mapping[str, Json], of: str) -> int:
 
 
 def _aliases(domain: libvirt.virDomain) -> dict[str, str]:
-    """Libvirt's name for each disk of the running instance, by serial number."""
+    """Libvirt's name for each disk and interface of the running instance, by what tells it
+    apart.
+    """
+    devices = parse(domain.XMLDesc(0))
     return {
-        disk.findtext("serial", ""): alias.get("name", "")
-        for disk in _disks(domain)
-        if (alias := disk.find("alias")) is not None
+        named(device): alias.get("name", "")
+        for tag in ("disk", "interface")
+        for device in every(devices, "devices", tag)
+        if (alias := device.find("alias")) is not None
     }
 
 

@@ -38,7 +38,7 @@ class LibvirtHost(NetworkVerbs):
     on trying in the background, as it does whenever the connection is lost, and says so by the
     events `disconnected` and `connected`; with `later` it does so from the first try on, and waits
     for nothing. `data_home` is the user's data directory, where a session of this machine keeps its
-    pools.
+    pools. `bridges` are those that its reads look for.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class LibvirtHost(NetworkVerbs):
         data_home: Path | None = None,
         deadlines: Deadlines | None = None,
         later: bool = False,
+        bridges: frozenset[str] = frozenset(),
     ) -> None:
         self._uri = uri
         self._data_home = data_home or Path("~/.local/share").expanduser()
@@ -57,7 +58,7 @@ class LibvirtHost(NetworkVerbs):
         self._domains = DomainReader(self._watch, event_loop.drain)
         self._volumes = storage.VolumeReader()
         self._networks = NetworkReader()
-        self._node = NodeReader(name)
+        self._node = NodeReader(name, bridges)
         super().__init__(
             uri, self._watch.register, lambda what: self._notify("", what), deadlines or Deadlines()
         )
@@ -164,10 +165,10 @@ class LibvirtHost(NetworkVerbs):
             ("monitor", uuid),
         )
 
-    def detach_disk(self, uuid: str, serial: str) -> None:
+    def detach_device(self, uuid: str, device: str) -> None:
         self._verb(
-            f"detach a disk from domain {uuid}",
-            lambda connection: devices.detach_disk(connection, uuid, serial),
+            f"detach a device from domain {uuid}",
+            lambda connection: devices.detach(connection, uuid, device),
             self._deadlines.quick,
             ("monitor", uuid),
         )

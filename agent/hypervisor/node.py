@@ -19,10 +19,12 @@ _X86 = frozenset({"x86_64", "i686"})
 
 
 class NodeReader:
-    """Reads a host's facts once a connection; networks and CPU tuning again at each read."""
+    """Reads a host's facts once a connection; networks, `bridges`, filters and CPU tuning again at
+    each read.
+    """
 
-    def __init__(self, name: str | None) -> None:
-        self._name = name
+    def __init__(self, name: str | None, bridges: frozenset[str] = frozenset()) -> None:
+        self._name, self._bridges = name, bridges
         self._fixed: tuple[libvirt.virConnect, RawNode] | None = None
 
     def read(self, connection: libvirt.virConnect, active: libvirt.virDomain | None) -> RawNode:
@@ -35,9 +37,13 @@ class NodeReader:
             net.name()
             for net in connection.listAllNetworks(libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE)
         )
-        tuning = node.cpu_tuning and (active is None or _tunable(active))
-        if networks != node.networks or tuning != node.cpu_tuning:
-            node = replace(node, networks=networks, cpu_tuning=tuning)
+        node = replace(
+            node,
+            networks=networks,
+            bridges=_bridges(connection, self._bridges),
+            filters=_filters(connection),
+            cpu_tuning=node.cpu_tuning and (active is None or _tunable(active)),
+        )
         if self._fixed and self._fixed[1] == node:
             node = self._fixed[1]
         self._fixed = (connection, node)
@@ -75,6 +81,26 @@ def _read(connection: libvirt.virConnect, name: str | None) -> RawNode:
         cpu_features=_features(connection, architecture, virt_type, chosen),
         host=text_at(capabilities, "host/uuid"),
     )
+
+
+def _bridges(connection: libvirt.virConnect, names: frozenset[str]) -> dict[str, bool] | None:
+    there = {}
+    for name in names:
+        try:
+            xml = parse(connection.interfaceLookupByName(name).XMLDesc(0))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_INTERFACE:
+                return None  # this driver has a daemon of its own, which need not be there
+        else:
+            there[name] = xml.get("type") == "bridge"
+    return there
+
+
+def _filters(connection: libvirt.virConnect) -> frozenset[str] | None:
+    try:
+        return frozenset(each.name() for each in connection.listAllNWFilters())
+    except libvirt.libvirtError as error:
+        return frozenset() if unsupported(error) else None
 
 
 def _legacy_machine(capabilities: etree._Element, architecture: str) -> str:

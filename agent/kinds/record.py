@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent.core.changes import Change, diff
 from agent.core.facts import Decide, Decision, View
 from agent.core.host import RawDomain
 from agent.core.ledger import Record
@@ -51,6 +52,8 @@ class KindRecord:
     """Objects that are there without a manifest; one of that name replaces them."""
     rivals: Callable[[Desired], Iterable[tuple[Key, Problem]]] = lambda _: ()
     """Manifests that hold by themselves and not beside each other."""
+    differences: Callable[[Kind, Mapping[str, Json], Mapping[str, Json]], tuple[Change, ...]] = diff
+    """What is different in the second spec, with what it takes to apply it."""
     farewell: Callable[[Record, Set[Key]], str] = lambda _each, _staying: ""
     """What becomes of an object that is deleted, and of its data; told what stays."""
     lies: Callable[[str, Record], Iterable[tuple[str, str]]] = lambda _fleet, _each: ()

@@ -142,7 +142,7 @@ def test_what_is_attached_is_there_again_after_any_start(stand: Stand) -> None:
     stand.wait_for(lambda: data in guest_has(stand), "the disk in the guest")
     stand.wait_for_phase(KIND, "data", "Attached")
     before = len(_SEEN.findall(stand.console(VM)))
-    stand.host.detach_disk(stand.domain(VM).UUIDString(), data)
+    stand.host.detach_device(stand.domain(VM).UUIDString(), data)
     stand.wait_for(
         lambda: len(_SEEN.findall(stand.console(VM))) > before and data in guest_has(stand),
         "a disk that comes back",

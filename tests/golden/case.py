@@ -17,6 +17,7 @@ from agent.core.known import K, Table, V
 from agent.core.links import Link
 from agent.core.manifests import read_file
 from agent.core.model import Key, Manifest, Object
+from agent.core.network import RawNetwork
 from agent.core.quantity import to_bytes
 from agent.core.schema import Catalogue
 from agent.core.status import stamp
@@ -59,6 +60,7 @@ LINKS = {
     "guests": Link(bridge="br0", filter="clean-traffic"),
     **{f"lan-{number}": Link(bridge="br1") for number in range(20)},
 }
+NETWORKS = (RawNetwork("fast", "", active=True, port_groups=frozenset({"disks"})),)
 SYSTEM_POOL = "/var/lib/libvirt/gitvirt"
 
 
@@ -97,6 +99,8 @@ class Case:
         self._put(known.FLEET, None, self.fleet)
         self._put(known.NODES, None, (self.node.name,))
         self._put(known.NETWORKS, None, LINKS)
+        for network in NETWORKS:
+            self._put(known.NETWORK, (self.node.name, network.name), network)
         self._put(known.NODE, self.node.name, self.node)
         self._put(known.POOL_PATH, (self.node.name, POOL), self.pool)
         found = {each.key: each for each in (*CLASSES, *self.manifests)}

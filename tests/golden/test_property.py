@@ -29,8 +29,8 @@ from agent.kinds.virtual_machine.elements.address import pci
 from agent.kinds.virtual_machine.elements.chipset import VIRTIO_DISKS
 from agent.kinds.virtual_machine.spec import machine_spec
 from agent.kinds.virtual_machine.topology import MAX_CORES, problem
-from agent.kinds.virtual_machine.validation import LEGACY_DEVICES, LEGACY_INTERFACES
-from agent.kinds.virtual_machine.wanted import Device, Slots, Wanted, Wire
+from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
+from agent.kinds.virtual_machine.wanted import LEGACY_INTERFACES, Device, Slots, Wanted, Wire
 from agent.kinds.virtual_machine_class.cpu import GuestCpu
 from tests.golden.case import CREATED, NODE
 

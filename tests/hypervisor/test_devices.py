@@ -132,9 +132,9 @@ def test_a_disk_is_attached_to_what_runs_and_taken_away(machine: Machine) -> Non
     assert f"ua-{MORE}" in machine.domain.XMLDesc(0)
     assert machine.grow(2 * SIZE, "more") == 2 * SIZE
     assert machine.size("sdd") == 2 * SIZE
-    machine.host.detach_disk(machine.uuid, MORE)
+    machine.host.detach_device(machine.uuid, MORE)
     assert MORE not in machine.domain.XMLDesc(0)
-    machine.host.detach_disk(machine.uuid, MORE)
+    machine.host.detach_device(machine.uuid, MORE)
     assert machine.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE) == before
 
 
@@ -150,5 +150,5 @@ def test_nobody_says_what_a_guest_without_an_agent_has_mounted(machine: Machine)
 
 def test_nothing_is_taken_from_what_does_not_run(machine: Machine) -> None:
     machine.host.destroy(machine.uuid)
-    machine.host.detach_disk(machine.uuid, ROOT)
+    machine.host.detach_device(machine.uuid, ROOT)
     assert ROOT in machine.domain.XMLDesc(0)

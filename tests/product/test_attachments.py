@@ -94,7 +94,7 @@ def test_it_is_detached_when_its_manifest_goes(plugged: Rig) -> None:
     uid = number(plugged)
     plugged.push({"plug.yaml": None})
     plugged.settle()
-    assert plugged.verbs() == ["define", "detach_disk", "set_live_metadata"]
+    assert plugged.verbs() == ["define", "detach_device", "set_live_metadata"]
     assert uid not in {**units(plugged), **units(plugged, live=False)}
     assert not [path for path in plugged.documents() if "attachments" in path]
     assert len(plugged.vm()["status"]["blockDeviceRefs"]) == 1
@@ -110,7 +110,7 @@ def test_any_start_by_anybody_has_it(plugged: Rig) -> None:
 
 
 def test_what_somebody_takes_away_by_hand_comes_back(plugged: Rig) -> None:
-    plugged.host.detach_disk(plugged.uuid(), number(plugged))
+    plugged.host.detach_device(plugged.uuid(), number(plugged))
     plugged.settle()
     assert units(plugged)[number(plugged)] == 17
     assert phase(plugged) == "Attached"
@@ -314,7 +314,7 @@ def test_what_the_spec_lists_by_now_stays_without_its_attachment(plugged: Rig) -
     plugged.push({"vm.yaml": [disk(), machine(disks=("root", "data"))], "plug.yaml": None})
     plugged.settle()
     assert uid in units(plugged)
-    assert "detach_disk" not in plugged.verbs()
+    assert "detach_device" not in plugged.verbs()
     assert not [path for path in plugged.documents() if "attachments" in path]
     items = plugged.vm()["status"]["blockDeviceRefs"]
     assert [(item["name"], item["attached"]) for item in items] == [("root", True), ("data", True)]

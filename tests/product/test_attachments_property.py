@@ -99,7 +99,7 @@ class Stage:
                 rig.push({f"plug-{plug}.yaml": None})
                 rig.agent.reconciler.look_at_git()
             case "detached by hand", [vm, name] if self.numbers[name] not in self.mounted(vm):
-                rig.host.detach_disk(rig.uuid(vm), self.numbers[name])
+                rig.host.detach_device(rig.uuid(vm), self.numbers[name])
             case "mounts", [vm, name] if self.numbers[name] in self.active(vm):
                 rig.host.mounts[rig.uuid(vm)] = frozenset({self.numbers[name]})
             case "listed", [vm, names]:

@@ -184,7 +184,23 @@ def test_an_edited_definition_is_put_back_without_a_restart(on: Rig, name: str) 
     assert condition(on.vm(), "AwaitingRestartToApplyConfiguration") == {}
 
 
-@pytest.mark.parametrize("name", TOLD)
+PLUGGED = ("interface gone", "mac", "devices")
+"""Edits that plug interfaces in or unplug them."""
+
+
+@pytest.mark.parametrize("name", PLUGGED)
+def test_interfaces_that_somebody_plugs_or_unplugs_are_put_back_at_once(on: Rig, name: str) -> None:
+    on.host.edit(on.uuid(), TOLD[name][0], live=True)
+    on.settle()
+    raw = on.host.read_domain(on.uuid())
+    assert raw is not None
+    macs = [each.get("address") for each in parse(raw.active_xml).iterfind("devices/interface/mac")]
+    assert macs == [MAC]
+    assert "interface" not in condition(on.vm(), "DriftDetected").get("message", "")
+    assert not {"start", "shutdown", "destroy", "define"} & set(on.verbs())
+
+
+@pytest.mark.parametrize("name", [name for name in TOLD if name not in PLUGGED])
 def test_an_edited_instance_is_shown_and_a_restart_undoes_it(on: Rig, name: str) -> None:
     edit, told = TOLD[name]
     on.host.edit(on.uuid(), edit, live=True)
@@ -522,7 +538,7 @@ def test_a_plan_tells_drift_of_a_machine_that_is_kept(rig: Rig) -> None:
     kept["metadata"]["annotations"] = {"gitvirt.io/prune": "disabled"}
     rig.push({"disk.yaml": disk(), "vm.yaml": kept})
     rig.settle()
-    rig.host.edit(rig.uuid(), EDITS["interface gone"], live=True)
+    rig.host.edit(rig.uuid(), EDITS["model"], live=True)
     rig.settle()
     assert condition(rig.vm(), "DriftDetected")
     item = planned(rig, {"vm.yaml": None}, live=True)["vm"]

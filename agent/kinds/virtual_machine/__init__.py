@@ -2,6 +2,7 @@
 
 from agent.kinds.record import KindRecord, Machines
 from agent.kinds.virtual_machine.addresses import addressing
+from agent.kinds.virtual_machine.changes import differences
 from agent.kinds.virtual_machine.decide import Planner
 from agent.kinds.virtual_machine.defaults import awaits_class, complete
 from agent.kinds.virtual_machine.farewell import farewell
@@ -19,12 +20,14 @@ RECORD = KindRecord(
     complete=complete,
     completed=lambda manifest: not awaits_class(manifest),
     farewell=farewell,
+    differences=differences,
     hindrances=frozenset(
         (
             "BlockDevicesReady",
             "VirtualMachineIPAddressReady",
             "VirtualMachineClassReady",
             "ProvisioningReady",
+            "NetworkReady",
             "SizingPolicyMatched",
             "Schedulable",
             "PodNotStarted",

@@ -109,7 +109,7 @@ def _decide(case: Situation, view: View) -> Decision:
         drift=made.drift,
         wake=min((wake for wake in wakes if wake is not None), default=None),
         waiting=waiting,
-        ok=report.phase in GOOD and case.needs.ready,
+        ok=report.phase in GOOD and case.needs.ready and report.plugging is None,
     )
 
 

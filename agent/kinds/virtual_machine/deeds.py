@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from agent.core.actions import (
     Action,
-    AttachDevice,
     DefineDomain,
     DeleteConsoleLog,
     DeleteSeed,
     DestroyDomain,
-    DetachDevice,
     SetLiveMetadata,
     ShutdownDomain,
     StartDomain,
     UndefineDomain,
     WriteSeed,
 )
-from agent.core.annotations import FORCE_DETACH
 from agent.core.changes import applied
 from agent.core.domain_xml import with_drivers, with_metadata
 from agent.core.drift import brief
 from agent.core.facts import View
 from agent.core.host import version
 from agent.core.identity import POOL, console_log, next_instance
-from agent.core.jobs import held
-from agent.core.known import DOMAIN, VOLUME, VOLUMES_OF, WRITERS
-from agent.core.metadata import DomainMetadata, Recorded, to_xml
+from agent.core.known import VOLUME, VOLUMES_OF
+from agent.core.metadata import Recorded, to_xml
 from agent.core.quantity import to_bytes
-from agent.kinds.local import places
-from agent.kinds.virtual_machine import attachments, power
-from agent.kinds.virtual_machine.definition import DomainFacts, disk_xml, render
-from agent.kinds.virtual_machine.elements.disks import Disk
+from agent.kinds.virtual_machine import attachments, power, wiring
+from agent.kinds.virtual_machine.definition import DomainFacts, render
 from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.growth import growth
 from agent.kinds.virtual_machine.intent import Intent, can_start
 from agent.kinds.virtual_machine.moving import moved
+from agent.kinds.virtual_machine.plugging import beside, in_turn, plugs
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.space import resumed
 from agent.kinds.virtual_machine.spec import machine_spec
@@ -61,7 +55,7 @@ def deeds(case: Situation, made: Intent, view: View) -> Deeds:
     """What is to be done now. A definition is written before what it asks for is done."""
     if made.facts is None:
         # nothing is there yet, and what it needs is not ready; or only the definition is gone
-        return Deeds(*_in_turn(case, growth(case, view).actions))
+        return Deeds(*in_turn(case, growth(case, view).actions))
     written = _definition(case, made, view)
     if case.running is None:
         start = (_start(case, made, view),) if made.memory.power.on else ()
@@ -73,14 +67,14 @@ def deeds(case: Situation, made: Intent, view: View) -> Deeds:
         # nothing that needs an answer from QEMU stands before it
         return replace(end, actions=(*written, *end.actions))
     live = _live(case, made)
-    plugs, retry = ((), None) if end.actions else _plugs(case, made, view)
+    plugged, retry = ((), None) if end.actions else plugs(case, made, view)
     copied = () if end.actions else moved(case)
     go_on, again = resumed(case, view)
     thaw, later = thawed(case)
     # alone, for a guest that cannot go on may still be asked to end
-    actions = (*written, *live, *plugs, *copied, *end.actions)
+    actions = (*written, *live, *plugged, *copied, *end.actions)
     actions = actions or go_on or thaw or _sweep(case, made, view)
-    grow, anew = _in_turn(case, growth(case, view).actions)
+    grow, anew = in_turn(case, growth(case, view).actions)
     wakes = [wake for wake in (end.wake, again, later, retry, anew) if wake is not None]
     return replace(end, actions=actions or grow, wake=min(wakes, default=None))
 
@@ -143,90 +137,8 @@ def _start(case: Situation, made: Intent, view: View) -> StartDomain:
         to_bytes(spec["memory"]["size"]),
         reset_nvram=wanted != BIOS and memory.nvram not in ("", wanted),
         again=memory.power.by == power.BY_END,
-        beside=tuple(_beside(case, made.facts.disks.disks if made.facts else (), view)),
+        beside=tuple(beside(case, made.facts.disks.disks if made.facts else (), view)),
     )
-
-
-def _plugs(case: Situation, made: Intent, view: View) -> tuple[tuple[Action, ...], float | None]:
-    """Attach and detach what the running instance lacks or has beside its spec, and when to try
-    again what failed.
-    """
-    active = case.seen.running
-    if case.deleted or active is None or made.facts is None or case.running is None:
-        return (), None
-    if case.running.starting:
-        return (), None  # QEMU answers nothing before it is up
-    plugs = [*_attach(case, made, active, view), *_detach(case, active)]
-    return _in_turn(case, plugs)
-
-
-def _in_turn(case: Situation, actions: Sequence[Action]) -> tuple[tuple[Action, ...], float | None]:
-    """Deeds about several things without what waits for another try, and when that is due. What
-    failed last comes last, and keeps nothing else waiting.
-    """
-    failing = case.job.about
-    if held(case.job, case.vm.generation, case.now) and failing:
-        left = tuple(action for action in actions if action.about not in failing)
-        due = len(left) < len(actions) and case.job.retry
-        return left, case.job.retry_at if due else None
-    return tuple(sorted(actions, key=lambda action: action.about in failing)), None
-
-
-def _attach(
-    case: Situation, made: Intent, active: DomainMetadata, view: View
-) -> Iterator[AttachDevice]:
-    assert made.facts is not None  # noqa: S101  # asked only then
-    wanted = attachments.running(made.memory.attachments, active, case.seen)
-    disks = {disk.serial: disk for disk in made.facts.disks.disks}
-    for entry in wanted:
-        disk = disks.get(entry.serial)
-        if disk is None or attachments.has(case.seen, entry):
-            continue
-        yield AttachDevice(
-            case.at.name,
-            case.uuid,
-            active.instance,
-            f"{entry.kind} {entry.device}",
-            entry.serial,
-            disk_xml(disk),
-            tuple(_beside(case, (disk,), view)),
-        )
-
-
-def _detach(case: Situation, active: DomainMetadata) -> Iterator[DetachDevice]:
-    """What nobody asks for any more. What the spec lists by now stays."""
-    stays = case.attachments.serials | {device.serial for device in case.needs.devices}
-    forced = case.vm.manifest.annotations.get(FORCE_DETACH)
-    for entry in active.attachments:
-        if entry.serial in stays or case.attachments.asks_for(entry):
-            continue
-        if attachments.has(case.seen, entry):
-            yield DetachDevice(
-                case.at.name,
-                case.uuid,
-                active.instance,
-                f"{entry.kind} {entry.device}",
-                entry.serial,
-                force=forced == entry.name,
-            )
-
-
-def _beside(case: Situation, disks: Iterable[Disk], view: View) -> Iterator[tuple[str, str, str]]:
-    """Other domains that have a disk of this one, as they were read: with a snapshot taken by hand,
-    of which no event tells, a disk's newest data is where only such a domain knows. And this one on
-    other nodes, where it is not: somebody may move it there.
-    """
-    home = case.at.name
-    for node in (home, *(at.name for at in places(view) if at.name != home)):
-        writers = {
-            uuid
-            for disk in disks
-            if not disk.readonly
-            for uuid in view.read(WRITERS, (node, disk.serial)) or ()
-        }
-        others = writers - {case.uuid} if node == home else writers | {case.uuid}
-        for uuid in sorted(others):
-            yield node, uuid, version(view.read(DOMAIN, (node, uuid)))
 
 
 def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View) -> Deeds:
@@ -263,7 +175,7 @@ def _live(case: Situation, made: Intent) -> tuple[Action, ...]:
         active,
         labels=made.memory.labels,
         annotations=made.memory.annotations,
-        spec=applied(active.spec, case.sealed, made.pending),
+        spec=wiring.said(case, active, made.pending),
         attachments=attachments.running(made.memory.attachments, active, case.seen),
     )
     if merged == active:

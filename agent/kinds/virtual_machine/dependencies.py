@@ -13,6 +13,7 @@ from agent.kinds.virtual_image import device_key
 from agent.kinds.virtual_machine.addresses import NONE, Address, address
 from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.devices import Missing, device
+from agent.kinds.virtual_machine.networks import Cabling
 from agent.kinds.virtual_machine.provisioning import Medium, provisioning
 from agent.kinds.virtual_machine.spec import BlockDeviceRef, MachineSpec, machine_spec
 from agent.kinds.virtual_machine.validation import LEGACY_DEVICES
@@ -57,20 +58,29 @@ class Dependencies:
     """What the node has too little of, in a sentence; empty if it has enough."""
 
 
-def dependencies(vm: Object, view: View, at: Place) -> Dependencies:
+def dependencies(vm: Object, view: View, at: Place, cabling: Cabling) -> Dependencies:
     """What it needs on the node that it is on, or is to be on."""
     cpu, about_class, sizing = _class(vm, view, at)
     listed, about_devices, waiting = _devices(vm, machine_spec(vm.spec), view, at)
     medium, about_medium = provisioning(vm, view)
     its_address = address(vm, view)
+    about_networks = cabling.conditions(vm.spec)
     conditions = (
         its_address.condition,
         about_class,
         about_devices,
         about_medium,
+        *about_networks,
         *sizing,
     )
-    needed = (its_address.condition, about_class, about_devices, about_medium, *sizing)
+    needed = (
+        its_address.condition,
+        about_class,
+        about_devices,
+        about_medium,
+        *about_networks,
+        *sizing,
+    )
     shortage = _shortage(vm, at)
     return Dependencies(
         conditions=conditions,

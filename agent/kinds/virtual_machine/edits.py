@@ -74,5 +74,10 @@ def _told(path: difference.Path, devices: Mapping[str, str]) -> str:
     if element not in DEVICES or not steps:
         return ".".join(steps) or element
     name, *field = steps
-    device = devices.get(name) or f"{DEVICES[element]} {name}"
-    return f"{device}: {'.'.join(field)}" if field else device
+    called = device(name, element, devices)
+    return f"{called}: {'.'.join(field)}" if field else called
+
+
+def device(name: str, element: str, devices: Mapping[str, str]) -> str:
+    """What a device of an element is called."""
+    return devices.get(name) or f"{DEVICES[element]} {name}"

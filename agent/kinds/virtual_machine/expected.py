@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from agent.core.changes import Disposition
+from agent.core.changes import Change, Disposition
 from agent.core.drift import DEFINITION, INSTANCE, Drift, Edit
 from agent.core.identity import console_log, domain_name
+from agent.core.links import Link
 from agent.core.metadata import DomainMetadata
-from agent.kinds.virtual_machine import files
+from agent.kinds.virtual_machine import files, wiring
 from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.definition import (
     NAMES,
@@ -18,13 +19,22 @@ from agent.kinds.virtual_machine.definition import (
     expect,
     slots,
 )
-from agent.kinds.virtual_machine.edits import MEDIUM, edits
+from agent.kinds.virtual_machine.edits import MEDIUM, device, edits
+from agent.kinds.virtual_machine.elements import interfaces
 from agent.kinds.virtual_machine.elements.disks import Disks, plugged, without
 from agent.kinds.virtual_machine.elements.firmware import machine
+from agent.kinds.virtual_machine.elements.interfaces import Interfaces
+from agent.kinds.virtual_machine.networks import called
 from agent.kinds.virtual_machine.provisioning import MEDIA
 from agent.kinds.virtual_machine.situation import Situation
-from agent.kinds.virtual_machine.spec import MachineSpec, machine_spec
-from agent.kinds.virtual_machine.wanted import LEGACY, Device, Wanted, can_be_read_only
+from agent.kinds.virtual_machine.spec import MAIN, MachineSpec, machine_spec, networks
+from agent.kinds.virtual_machine.wanted import (
+    LEGACY,
+    Device,
+    Wanted,
+    can_be_plugged,
+    can_be_read_only,
+)
 
 DISK_FIELDS = ("blockDeviceRefs", "provisioning", "enableParavirtualization")
 """Fields without which one cannot say what disks an instance with another spec should have."""
@@ -59,6 +69,19 @@ def attached(case: Situation, facts: DomainFacts, memory: DomainMetadata) -> Dis
         if serial in there and not any(disk.serial == serial for disk in disks.disks)
     ]
     return files.keep(Disks((*disks.disks, *kept)), there, _left(case))
+
+
+def connected(case: Situation, there: DomainFacts, memory: DomainMetadata) -> Interfaces:
+    """The interfaces of a definition, as far as networks have come and gone since it was made."""
+    before = case.seen.memory.spec if case.seen.memory else {}
+    if networks(before) == networks(memory.spec) or not before:
+        return there.interfaces
+    return interfaces.connected(
+        case.cabling.wires(memory.spec),
+        machine_spec(memory.spec),
+        there.firmware.machine,
+        slots(_there(case)).interfaces,
+    )
 
 
 def _left(case: Situation) -> Mapping[str, str]:
@@ -156,8 +179,10 @@ def medium_device(case: Situation, spec: MachineSpec) -> Device | None:
     return Device(path, "raw", medium.serial, readonly=read_only, cdrom=medium.sysprep, medium=True)
 
 
-def drift(case: Situation, facts: DomainFacts) -> Drift:
-    """What differs from what was applied, as far as nobody asked for a change of it."""
+def drift(case: Situation, facts: DomainFacts, pending: tuple[Change, ...] = ()) -> Drift:
+    """What differs from what was applied, as far as nobody asked for a change of it. `pending` are
+    the changes that wait for a restart.
+    """
     if case.seen.block_job:
         return Drift()
     devices = _devices(case)
@@ -165,7 +190,7 @@ def drift(case: Situation, facts: DomainFacts) -> Drift:
     left = [(edit.path, edit.found) for edit in defined if edit.disposition is Disposition.NONE]
     active = tuple(
         replace(edit, disposition=Disposition.NONE) if (edit.path, edit.found) in left else edit
-        for edit in _active(case, devices)
+        for edit in _active(case, devices, pending)
     )
     moved = files.told(case.seen, case.fleet, case.at)
     if case.seen.raw is not None and case.seen.raw.managed_save:
@@ -176,7 +201,7 @@ def drift(case: Situation, facts: DomainFacts) -> Drift:
 
 
 def _devices(case: Situation) -> dict[str, str]:
-    """What people call each device, by serial number."""
+    """What people call each device, by what tells it apart."""
     named = {
         device.serial: f"{DEVICE_WORDS[ref['kind']]} {ref['name']}"
         for ref, device, _ in case.needs.listed
@@ -186,7 +211,9 @@ def _devices(case: Situation) -> dict[str, str]:
         for each in case.attachments.ready
         if each.device is not None
     }
-    return {**named, **beside, **dict.fromkeys(MEDIA, MEDIUM)}
+    additional = (network for network in networks(case.vm.spec) if network["type"] != MAIN)
+    interfaces = {case.cabling.mac(network): called(network) for network in additional}
+    return {**named, **beside, **interfaces, **dict.fromkeys(MEDIA, MEDIUM)}
 
 
 def _defined(case: Situation, facts: DomainFacts, devices: Mapping[str, str]) -> Iterator[Edit]:
@@ -212,7 +239,9 @@ def _older(case: Situation, defined: DomainFacts) -> bool:
     return paths != [case.at.path(medium.volume(case.fleet, case.vm.uid))]
 
 
-def _active(case: Situation, devices: Mapping[str, str]) -> Iterator[Edit]:
+def _active(
+    case: Situation, devices: Mapping[str, str], pending: tuple[Change, ...]
+) -> Iterator[Edit]:
     """Edits of the running instance."""
     active, memory = case.seen.active, case.seen.running
     if active is None or case.running is None or case.running.starting:
@@ -222,7 +251,8 @@ def _active(case: Situation, devices: Mapping[str, str]) -> Iterator[Edit]:
         return
     if not memory.spec:
         return
-    wanted = _facts(case, memory, machine_spec({**case.vm.spec, **memory.spec}), (active,))
+    spec = {**case.vm.spec, **wiring.said(case, memory, pending)}
+    wanted = _facts(case, memory, machine_spec(spec), (active,))
     # what is attached comes and goes without a restart
     beside = {entry.serial for entry in memory.attachments} | case.attachments.serials
     wanted = replace(wanted, disks=without(wanted.disks, beside))
@@ -230,7 +260,28 @@ def _active(case: Situation, devices: Mapping[str, str]) -> Iterator[Edit]:
     comparable = _comparable(active, wanted)
     same_disks = all(memory.spec.get(name) == case.sealed.get(name) for name in DISK_FIELDS)
     names = [name for name in NAMES if name != "disks" or same_disks]
-    yield from edits(INSTANCE, wanted, comparable, names, devices, Disposition.RESTART)
+    plugged = _plugged(case, memory, wanted, active, devices)
+    for edit in edits(INSTANCE, wanted, comparable, names, devices, Disposition.RESTART):
+        at_once = edit.path in plugged
+        yield replace(edit, disposition=Disposition.IMMEDIATE) if at_once else edit
+
+
+def _plugged(
+    case: Situation,
+    memory: DomainMetadata,
+    wanted: DomainFacts,
+    active: DomainFacts,
+    devices: Mapping[str, str],
+) -> frozenset[str]:
+    """Paths of the interfaces that somebody has plugged in or unplugged, and that is undone
+    without a restart.
+    """
+    if case.report_only or not can_be_plugged(memory.spec):
+        return frozenset()
+    before, after = (
+        {interface.mac for interface in facts.interfaces.interfaces} for facts in (wanted, active)
+    )
+    return frozenset(device(mac, "interfaces", devices) for mac in before ^ after)
 
 
 def _comparable(active: DomainFacts, wanted: DomainFacts) -> DomainFacts:
@@ -246,4 +297,24 @@ def _comparable(active: DomainFacts, wanted: DomainFacts) -> DomainFacts:
         files.on(disk, sources[disk.serial]) if disk.serial in sources else disk
         for disk in active.disks.disks
     )
-    return replace(active, cpu=cpu, firmware=wanted.firmware, disks=Disks(disks))
+    links = {interface.mac: interface.link for interface in wanted.interfaces.interfaces}
+    connected_to = tuple(
+        replace(interface, link=_as_asked(interface.link, links.get(interface.mac)))
+        for interface in active.interfaces.interfaces
+    )
+    return replace(
+        active,
+        cpu=cpu,
+        firmware=wanted.firmware,
+        disks=Disks(disks),
+        interfaces=Interfaces(connected_to),
+    )
+
+
+def _as_asked(link: Link, wanted: Link | None) -> Link:
+    """What runs without what a libvirt network adds by itself to whoever is connected to it."""
+    if wanted is None or not link.network or link.network != wanted.network:
+        return link
+    return replace(
+        link, portgroup=wanted.portgroup, vlan=wanted.vlan, virtualport=wanted.virtualport
+    )

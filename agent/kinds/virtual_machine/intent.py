@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from agent.core.changes import Change, Disposition, applied, diff
+from agent.core.changes import Change, Disposition, applied
 from agent.core.drift import Drift
 from agent.core.facts import View
 from agent.core.identity import next_instance
@@ -13,9 +13,10 @@ from agent.core.metadata import DomainMetadata
 from agent.core.model import Object
 from agent.core.progress import Progress
 from agent.kinds.virtual_machine import files, operations, power
+from agent.kinds.virtual_machine.changes import NETWORKS, differences
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.elements.firmware import BIOS
-from agent.kinds.virtual_machine.expected import attached, drift, expected, with_edits
+from agent.kinds.virtual_machine.expected import attached, connected, drift, expected, with_edits
 from agent.kinds.virtual_machine.phase import phase as phase_of
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.spec import machine_spec
@@ -66,7 +67,7 @@ def intent(case: Situation, view: View) -> Intent:
     if not case.needs.ready:
         return _kept(case, made)
     facts = expected(case, memory)
-    by_hand = drift(case, facts)
+    by_hand = drift(case, facts, pending)
     made = replace(
         made, facts=with_edits(case, facts) if case.report_only else facts, drift=by_hand
     )
@@ -169,7 +170,16 @@ def _startable(case: Situation, memory: DomainMetadata) -> Mapping[str, object]:
     """
     if _is_startable(case):
         return case.sealed
-    return applied(memory.spec, case.sealed, _restarts(case, memory.spec))
+    waiting = _restarts(case, memory.spec)
+    if case.cabling.lacking(case.vm.spec):
+        waiting = (*waiting, *_of_networks(case, memory.spec))
+    return applied(memory.spec, case.sealed, waiting)
+
+
+def _of_networks(case: Situation, spec: Mapping[str, object]) -> tuple[Change, ...]:
+    """What cannot be had as long as one of its networks is not there."""
+    changes = differences(case.rules, spec, case.sealed)
+    return tuple(change for change in changes if change.path == NETWORKS)
 
 
 def _is_startable(case: Situation) -> bool:
@@ -202,13 +212,13 @@ def _reboots(case: Situation) -> bool:
     defined_at = case.job.done.get("DefineDomain", 0.0)  # pragma: no mutate: long before any
     if raw.rebooted < defined_at:
         return False
-    changes = diff(case.rules, running.spec, defined.spec)
+    changes = differences(case.rules, running.spec, defined.spec)
     return any(change.disposition is Disposition.RESTART for change in changes)
 
 
 def _restarts(case: Situation, spec: Mapping[str, object]) -> tuple[Change, ...]:
     """What differs from a spec and takes a restart."""
-    changes = diff(case.rules, spec, case.sealed)
+    changes = differences(case.rules, spec, case.sealed)
     return tuple(change for change in changes if change.disposition is Disposition.RESTART)
 
 
@@ -219,5 +229,11 @@ def _kept(case: Situation, made: Intent) -> Intent:
     there = files.present(case.seen)
     if there is None or (case.seen.defined is None and not files.writable(there)):
         return replace(made, facts=None)
-    disks = there.disks if case.deleted else attached(case, there, made.memory)
-    return replace(made, facts=replace(there, metadata=made.memory, disks=disks))
+    facts = replace(there, metadata=made.memory)
+    if not case.deleted:
+        facts = replace(
+            facts,
+            disks=attached(case, there, made.memory),
+            interfaces=connected(case, there, made.memory),
+        )
+    return replace(made, facts=facts)

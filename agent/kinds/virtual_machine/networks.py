@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.core.facts import View
 from agent.core.host import RawNode
 from agent.core.identity import mac_address
-from agent.core.known import NETWORKS
+from agent.core.known import ANY_NODE, NETWORK, NETWORKS
 from agent.core.links import MAIN as MAIN_NETWORK
-from agent.core.links import USER, Link
-from agent.core.model import Key, Object
+from agent.core.links import USER, Link, lacking
+from agent.core.model import Condition, Key, Object
+from agent.core.network import RawNetwork
 from agent.kinds.local import Place
-from agent.kinds.virtual_machine.spec import MAIN, NetworkRef, networks
-from agent.kinds.virtual_machine.wanted import Wire
+from agent.kinds.virtual_machine.spec import MAIN, NetworkRef, machine_spec, networks
+from agent.kinds.virtual_machine.wanted import Wire, most_interfaces
 
+READY, NOT_READY = "NetworkReady", "NetworkNotReady"
 DEFAULT = "default"
 """libvirt's own network."""
 
@@ -29,10 +31,49 @@ class Cabling:
     node: RawNode
     links: Mapping[str, Link] | None
     """As the settings have them; None where every network is there."""
+    networks: Mapping[str, RawNetwork] = field(default_factory=dict)
+    """libvirt's networks that these name and the node has."""
+    anywhere: bool = False
+    """True where no host is asked: a node may have everything."""
+
+    def lacking(self, spec: Mapping[str, object]) -> tuple[str, ...]:
+        """What is missing for the interfaces of a spec, in sentences."""
+        wanted = networks(spec)
+        problems = tuple(filter(None, map(self._lacking, wanted)))
+        return problems or tuple(self._too_many(spec))
+
+    def conditions(self, spec: Mapping[str, object]) -> tuple[Condition, ...]:
+        """Whether its interfaces lead where they should; nothing of a machine that has just Main,
+        as long as all is well.
+        """
+        problems = self.lacking(spec)
+        if problems:
+            return (Condition(READY, "False", NOT_READY, " ".join(problems)),)
+        additional = any(network["type"] != MAIN for network in networks(spec))
+        return (Condition(READY, "True", READY),) if additional else ()
+
+    def _lacking(self, network: NetworkRef) -> str:
+        link = self.link(network)
+        name = _name(network)
+        if link is None:
+            return (
+                f"{called(network)} is not known here: say what it is on the hosts in the agent's "
+                f"setting networks (`networks: {{{name}: {{bridge: br0}}}}`), or take it out of "
+                "spec.networks."
+            )
+        if self.anywhere or name not in (self.links or {}):
+            return ""
+        problem = lacking(link, self.node, self.networks.get(link.network))
+        return f"{called(network)}: {problem}" if problem else ""
+
+    def _too_many(self, spec: Mapping[str, object]) -> Iterator[str]:
+        room, wanted = most_interfaces(machine_spec(spec)), len(networks(spec))
+        if wanted > room:
+            yield f"It has room for {room} interfaces, and spec.networks names {wanted}."
 
     def link(self, network: NetworkRef) -> Link | None:
         """What a network is on the node; None where nobody has said so."""
-        name = MAIN_NETWORK if network["type"] == MAIN else network["name"]
+        name = _name(network)
         known = (self.links or {}).get(name)
         if known is not None:
             return known
@@ -58,5 +99,27 @@ class Cabling:
                 yield Wire(self.mac(network), link, main=network["type"] == MAIN)
 
 
-def cabling(vm: Object, view: View, at: Place) -> Cabling:
-    return Cabling(vm.key, view.fleet, at.node, view.read(NETWORKS, None))
+def cabling(vm: Object, view: View, at: Place, *specs: Mapping[str, object]) -> Cabling:
+    """Where the interfaces of these specs of the VM lead."""
+    links = view.read(NETWORKS, None)
+    named = {_name(network) for spec in specs for network in networks(spec)}
+    wanted = {link.network for name, link in (links or {}).items() if name in named}
+    found = ((name, view.read(NETWORK, (at.name, name))) for name in sorted(wanted - {""}))
+    return Cabling(
+        vm.key,
+        view.fleet,
+        at.node,
+        links,
+        {name: network for name, network in found if network is not None},
+        anywhere=view.read(ANY_NODE, None) is True,
+    )
+
+
+def called(network: NetworkRef) -> str:
+    """How people call it."""
+    return f"{network['type']} {network['name']}" if "name" in network else "network Main"
+
+
+def _name(network: NetworkRef) -> str:
+    """How the settings call it."""
+    return MAIN_NETWORK if network["type"] == MAIN else network["name"]

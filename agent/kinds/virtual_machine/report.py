@@ -16,7 +16,7 @@ from agent.core.model import Condition, Json, Object
 from agent.core.nodes import HOME
 from agent.core.status import conditions, still, timestamp, transitions
 from agent.kinds.local import NOT_READY, Place, unknown
-from agent.kinds.virtual_machine import addresses, power, space
+from agent.kinds.virtual_machine import addresses, network_status, power, space
 from agent.kinds.virtual_machine.block_devices import DEVICES, block_devices
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.dependencies import Dependencies
@@ -24,7 +24,7 @@ from agent.kinds.virtual_machine.intent import Intent
 from agent.kinds.virtual_machine.phase import SAVED
 from agent.kinds.virtual_machine.resources import resources
 from agent.kinds.virtual_machine.situation import Situation
-from agent.kinds.virtual_machine.spec import machine_spec, networks
+from agent.kinds.virtual_machine.spec import machine_spec
 from agent.kinds.virtual_machine.wanted import LEGACY
 from agent.kinds.virtual_machine_class import FULL
 
@@ -93,6 +93,11 @@ class Report:
         """True while a guest runs, whatever is to become of it."""
         return self.raw is not None and self.raw.state == "running"
 
+    @property
+    def plugging(self) -> Condition | None:
+        """What keeps the running instance from having the interfaces that it is to have."""
+        return network_status.plugging(self.case, self.pending)
+
     def status(self) -> dict[str, Any]:
         its_address = self._address
         return {
@@ -108,7 +113,7 @@ class Report:
             else [],
             "runningSpec": self._running_spec(),
             DEVICES: block_devices(self.case, self.seen_active),
-            "networks": self._networks(),
+            "networks": network_status.interfaces(self.case, self.seen_active, self.guest),
             "versions": {
                 "libvirt": self.at.node.libvirt_version,
                 "qemu": self.at.node.qemu_version,
@@ -151,8 +156,7 @@ class Report:
         if self.guest is None:
             known: str = self.previous.get("ipAddress", "")
             return known
-        addresses = [address for listed in self.guest.addresses.values() for address in listed]
-        return next((address for address in addresses if ":" not in address), "")
+        return network_status.main_address(self.case, self.guest)
 
     def _resources(self) -> dict[str, Json]:
         """Of the running instance; of the spec while there is none."""
@@ -162,25 +166,6 @@ class Report:
             spec = facts.metadata.spec
         shown = machine_spec(spec)
         return resources(shown["cpu"], shown["memory"]["size"])
-
-    def _networks(self) -> list[dict[str, Json]]:
-        """The interfaces of the running instance, in the order of its specification."""
-        facts = self.seen_active
-        if facts is None:
-            return []
-        memory = facts.metadata
-        spec = memory.spec if memory is not None and memory.spec else self.vm.spec
-        there = {interface.mac for interface in facts.interfaces.interfaces}
-        return [
-            {
-                "id": network["id"],
-                "type": network["type"],
-                **({"name": network["name"]} if "name" in network else {}),
-                "macAddress": mac,
-            }
-            for network in networks(spec)
-            if (mac := self.case.cabling.mac(network)) in there
-        ]
 
     # -- conditions --------------------------------------------------------------------------
 
@@ -197,6 +182,8 @@ class Report:
                 _OLDER if condition.type == "ProvisioningReady" else condition
                 for condition in needs
             )
+        if (failed := self.plugging) is not None:
+            needs = (*(each for each in needs if each.type != failed.type), failed)
         return [
             *needs,
             self._running(),

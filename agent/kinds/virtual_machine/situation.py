@@ -134,7 +134,9 @@ def situation(
     instance = shown.running.instance if shown.running else ""
     fleet = view.fleet
     attached = attachments(vm, view, at, shown)
-    needs = hindrance(dependencies(vm, view, at), shown, at, view, attached.serials)
+    memory = shown.memory.spec if shown.memory else {}
+    cables = cabling(vm, view, at, vm.spec, memory)
+    needs = hindrance(dependencies(vm, view, at, cables), shown, at, view, attached.serials)
     return Situation(
         rules=rules,
         vm=vm,
@@ -147,9 +149,9 @@ def situation(
         running=Running(instance, shown.raw) if shown.raw is not None else None,
         needs=needs,
         attachments=attached,
-        as_defined=needs.ready or _as_defined(vm, shown, view, at),
+        as_defined=needs.ready or (_as_defined(vm, shown, view, at) and not cables.lacking(memory)),
         sealed=_sealed(rules, vm, shown.memory),
-        cabling=cabling(vm, view, at),
+        cabling=cables,
         pools=_pools(vm, view),
         job=view.job(vm.key),
         previous=view.previous(vm.key),

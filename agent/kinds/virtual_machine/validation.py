@@ -12,13 +12,12 @@ from agent.kinds.cloud_config import notes as cloud_config_notes
 from agent.kinds.content import at, integer, items, mapping, repeated, text
 from agent.kinds.virtual_machine.spec import MAIN
 from agent.kinds.virtual_machine.topology import problem
+from agent.kinds.virtual_machine.wanted import LEGACY, LEGACY_INTERFACES
 
 USER_DATA_BYTES = 2048
 
 LEGACY_DEVICES = 4
 """Places on IDE."""
-INTERFACES, LEGACY_INTERFACES = 16, 9
-"""The most that a machine can have."""
 
 Problems = Iterable[tuple[Path, str]]
 Content = Mapping[str, Json]
@@ -59,12 +58,17 @@ def block_devices(content: Content) -> Problems:
 
 
 def legacy(content: Content) -> Problems:
-    if text(content, "spec", "osType") != "Legacy":
+    if text(content, "spec", "osType") != LEGACY:
         return
     if at(content, "spec", "bootloader") not in (None, "BIOS"):
         yield ("spec", "bootloader"), "must be BIOS for osType Legacy"
     if at(content, "spec", "provisioning") is not None:
         yield ("spec", "provisioning"), "must be absent for osType Legacy: such guests read none"
+    if len(items(content, "spec", "networks")) > LEGACY_INTERFACES:
+        yield (
+            ("spec", "networks"),
+            f"must have at most {LEGACY_INTERFACES} entries for osType Legacy",
+        )
     devices = len(items(content, "spec", "blockDeviceRefs"))
     if at(content, "spec", "enableParavirtualization") is False and devices > LEGACY_DEVICES:
         yield (

@@ -11,7 +11,7 @@ from agent.core.links import Link
 from agent.core.metadata import DomainMetadata
 from agent.kinds.exports import Target
 from agent.kinds.virtual_machine.elements.address import Address
-from agent.kinds.virtual_machine.spec import MachineSpec
+from agent.kinds.virtual_machine.spec import MachineSpec, machine_spec
 from agent.kinds.virtual_machine_class import GuestCpu
 
 LEGACY: Final = "Legacy"
@@ -89,9 +89,22 @@ def can_be_read_only(spec: MachineSpec) -> bool:
     return spec["enableParavirtualization"]
 
 
-def can_be_plugged(spec: MachineSpec) -> bool:
-    """True if disks can be attached to a running machine: on virtio-scsi."""
-    return spec.get("enableParavirtualization", True) and spec.get("osType") != LEGACY
+def can_be_plugged(spec: Mapping[str, object]) -> bool:
+    """True if devices can be attached to a running machine: disks on virtio-scsi, interfaces on
+    free root ports.
+    """
+    known = machine_spec(spec)
+    return known.get("enableParavirtualization", True) and known.get("osType") != LEGACY
+
+
+INTERFACES, LEGACY_INTERFACES = 16, 9
+"""The most that a machine can have."""
+FREE_PLACES = 8
+"""For interfaces beside Main, on every machine whose devices can be plugged."""
+
+
+def most_interfaces(spec: MachineSpec) -> int:
+    return LEGACY_INTERFACES if spec.get("osType") == LEGACY else INTERFACES
 
 
 @dataclass(frozen=True)

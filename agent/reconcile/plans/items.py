@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from agent.core import planprint
 from agent.core.acceptance import suspended
-from agent.core.changes import SENSITIVE, Change, Disposition, diff, redacted
+from agent.core.changes import SENSITIVE, Change, Disposition, redacted
 from agent.core.drift import NO_DRIFT, Drift
 from agent.core.facts import Decision, Engine
 from agent.core.ledger import Record, is_redacted, same_content
@@ -211,7 +211,7 @@ def _content(catalogue: Catalogue, old: Object, new: Object) -> Iterator[Change]
     if "spec" in new.manifest.content:
         hidden = is_redacted(old.spec)  # what cannot be seen is no difference
         wanted = redacted(kind, new.spec) if hidden else new.spec
-        yield from diff(kind, old.spec, wanted)
+        yield from RECORDS[kind.name].differences(kind, old.spec, wanted)
     elif not same_content(kind, new.manifest, old.manifest):
         yield Change("replace", "content", SENSITIVE, SENSITIVE, Disposition.IMMEDIATE)
 

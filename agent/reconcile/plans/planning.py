@@ -11,8 +11,9 @@ from dataclasses import replace
 from agent.core.facts import Engine
 from agent.core.host import RawNode, RawVolume, Reading
 from agent.core.identity import POOL, domain_uuid
-from agent.core.known import ANY_NODE, DOMAIN, DOMAIN_AT, FLEET, NODES, POOLS
+from agent.core.known import ANY_NODE, DOMAIN, DOMAIN_AT, FLEET, NETWORKS, NODES, POOLS
 from agent.core.ledger import Record, same_content
+from agent.core.links import Link
 from agent.core.model import Desired, Key, Manifest
 from agent.core.nodes import HOME, Told, told
 from agent.core.quantity import to_bytes
@@ -51,11 +52,12 @@ def plan(
     live: Sequence[Reading] | None = None,
     others: Mapping[str, int] = {},
     pools: Mapping[str, str] | None = None,
+    networks: Mapping[str, Link] | None = None,
 ) -> PlanReport:
     """What would be done if `desired` were pushed. With `live` against what the hosts show, else
     against the ledger. `others` counts, by kind, objects that neither of both mentions: they stay
     as they are. `pools` is what libvirt calls those that manifests may name; without it each is
-    called what manifests call it.
+    called what manifests call it. `networks` is what those are on a host; without it each is there.
     """
     desired, changed = _settled(catalogue, ledger, desired)
     if live is None:
@@ -69,6 +71,7 @@ def plan(
     engine = Engine(ORDER, decisions(catalogue))
     world = World(engine, fleet)
     engine.put(FLEET, None, fleet)
+    engine.put(NETWORKS, None, networks)
     pools = pools or _named_pools(ledger, desired, fleet)
     engine.put(POOLS, None, pools)
     book = Book(engine, catalogue, world, fleet, "")

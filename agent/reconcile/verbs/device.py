@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from agent.core.actions import AttachDevice, DetachDevice
-from agent.core.domain_xml import has_agent, has_disk, with_disk, without_disk
-from agent.core.host import MOUNTED, Host, HostError
+from agent.core.domain_xml import has_agent, has_device, with_device, without_device
+from agent.core.host import MOUNTED, STILL_THERE, Host, HostError
 from agent.reconcile.verbs.domain import OnDomain, became, unchanged
 from agent.reconcile.verbs.facts import Facts
 from agent.reconcile.verbs.running import runs
 from agent.reconcile.verbs.site import Site
-from agent.reconcile.verbs.verb import Done, Sight
+from agent.reconcile.verbs.verb import Done, Looks, Sight
 
 
 class Attach(OnDomain[AttachDevice]):
@@ -21,7 +21,7 @@ class Attach(OnDomain[AttachDevice]):
         if not runs(sight, action.uuid, action.if_instance):
             return False
         unchanged(action.beside, sight)
-        return not _has(sight, action.uuid, action.serial)
+        return not _has(sight.node, action.uuid, action.device)
 
     def perform(self, action: AttachDevice, site: Site) -> Done:
         with _told(f"{action.what} cannot be attached"):
@@ -32,7 +32,7 @@ class Attach(OnDomain[AttachDevice]):
         raw = facts.read_domain(action.uuid)
         if raw is None or not raw.active_xml:
             return Done()
-        return became(replace(raw, active_xml=with_disk(raw.active_xml, action.xml)), facts)
+        return became(replace(raw, active_xml=with_device(raw.active_xml, action.xml)), facts)
 
 
 class Detach(OnDomain[DetachDevice]):
@@ -42,20 +42,24 @@ class Detach(OnDomain[DetachDevice]):
 
     def stands(self, action: DetachDevice, sight: Sight) -> bool:
         there = runs(sight, action.uuid, action.if_instance)
-        return there and _has(sight, action.uuid, action.serial)
+        return there and _has(sight.node, action.uuid, action.device)
 
     def perform(self, action: DetachDevice, site: Site) -> Done:
         if not action.force:
             _let_go(action, site.node)
         with _told(f"{action.what} cannot be detached"):
-            site.node.detach_disk(action.uuid, action.serial)
+            site.node.detach_device(action.uuid, action.device)
+        if _has(site.node, action.uuid, action.device):
+            message = f"{action.what} is still there: its guest has not let go of it yet"
+            raise HostError(STILL_THERE, message)
         return Done()
 
     def simulate(self, action: DetachDevice, facts: Facts) -> Done:
         raw = facts.read_domain(action.uuid)
         if raw is None or not raw.active_xml:
             return Done()
-        return became(replace(raw, active_xml=without_disk(raw.active_xml, action.serial)), facts)
+        active = without_device(raw.active_xml, action.device)
+        return became(replace(raw, active_xml=active), facts)
 
 
 def _let_go(action: DetachDevice, node: Host) -> None:
@@ -68,7 +72,7 @@ def _let_go(action: DetachDevice, node: Host) -> None:
         if raw is not None and has_agent(raw.active_xml):
             message = f"the guest's agent does not say whether {action.what} is mounted"
             raise HostError(MOUNTED, message)
-    elif action.serial in mounted:
+    elif action.device in mounted:
         message = f"{action.what} is mounted in the guest: unmount it there"
         raise HostError(MOUNTED, message)
 
@@ -82,7 +86,7 @@ def _told(what: str) -> Iterator[None]:
         raise HostError(error.reason, f"{what}: {error}", retry=error.retry) from error
 
 
-def _has(sight: Sight, uuid: str, serial: str) -> bool:
-    """True if the running instance has the disk."""
-    raw = sight.node.read_domain(uuid)
-    return raw is not None and has_disk(raw.active_xml, serial)
+def _has(node: Looks, uuid: str, device: str) -> bool:
+    """True if the running instance has the device."""
+    raw = node.read_domain(uuid)
+    return raw is not None and has_device(raw.active_xml, device)

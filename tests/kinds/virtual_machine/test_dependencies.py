@@ -32,12 +32,15 @@ from agent.kinds.virtual_machine.dependencies import (
     dependencies,
     disks,
 )
+from agent.kinds.virtual_machine.networks import Cabling
 from agent.kinds.virtual_machine.wanted import Device, Tuning
 from agent.kinds.virtual_machine_class import ClassData, GuestCpu
 from tests.golden.case import NODE as HOST
 from tests.kinds.deciding import READY, made, place_of, view_of
 from tests.kinds.virtual_machine.test_deeds import KEY
 from tests.kinds.virtual_machine.test_intent import SPEC
+
+CABLING = Cabling(KEY, "default", HOST, {})
 
 HOST_CLASS = Key("VirtualMachineClass", "", "host")
 ROOT, DATA = (Key("VirtualDisk", "default", name) for name in ("root", "data"))
@@ -74,7 +77,7 @@ def vm(*refs: Any, **spec: Any) -> Object:
 
 
 def needs(obj: Object, facts: Mapping[Fact, Any] | None = None) -> Dependencies:
-    return dependencies(obj, view(facts), place_of())
+    return dependencies(obj, view(facts), place_of(), CABLING)
 
 
 def view(facts: Mapping[Fact, Any] | None = None) -> View:
@@ -239,7 +242,7 @@ def test_a_size_that_the_class_does_not_allow_keeps_a_machine_off(
 @pytest.mark.parametrize(("memory", "ready"), [(GIB + 1, True), (GIB, True), (GIB - 1, False)])
 def test_a_machine_that_its_node_is_too_small_for_is_not_ready(memory: int, ready: bool) -> None:
     at = place_of(replace(HOST, memory=memory))
-    found = dependencies(vm(ROOT), view(), at)
+    found = dependencies(vm(ROOT), view(), at, CABLING)
     assert (found.ready, found.shortage == "") == (ready, ready)
 
 
