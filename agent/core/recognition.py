@@ -144,6 +144,8 @@ def _of_no_kind(
 def _of_own_group(catalogue: Catalogue, name: str) -> Wrong | Foreign:
     if name in catalogue.later:
         return Foreign(f"is a {name}: this kind is not supported yet, and not applied")
+    if (instead := catalogue.former.get(name)) is not None:
+        return Foreign(f"is a {name}, a kind that the API has no more, and not applied: {instead}")
     words = {word: kind.name for kind in catalogue.kinds.values() for word in _words(kind)}
     words |= {name: name for name in catalogue.later}
     meant = words.get(name.lower()) or words.get(nearest(name, words) or "")

@@ -43,6 +43,8 @@ from agent.core.spelling import nearest
 
 LATER = "later.txt"
 """The file beside the schemas with the kinds that have none yet, one a line."""
+FORMER = "former.txt"
+"""The file beside them with the kinds that the API has no more, one a line: `KIND: what to use`."""
 LAST = 100
 """Order of kinds that have none of their own."""
 
@@ -218,10 +220,17 @@ class Kind:
 class Catalogue:
     """All kinds."""
 
-    def __init__(self, kinds: Mapping[str, Kind], later: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        kinds: Mapping[str, Kind],
+        later: Iterable[str] = (),
+        former: Mapping[str, str] = {},
+    ) -> None:
         self.kinds = kinds
         self.later = frozenset(later) - kinds.keys()
         """Kinds of the API that are not served yet."""
+        self.former = former
+        """Kinds that the API has no more, with what to use instead."""
         self.groups = frozenset(
             _group(version) for kind in kinds.values() for version in kind.api_versions
         )
@@ -233,7 +242,10 @@ class Catalogue:
         files = sorted(folder.glob("*.json"))
         kinds = (_kind(json.loads(file.read_text(encoding="utf-8"))) for file in files)
         later = (folder / LATER).read_text(encoding="utf-8").split()
-        return cls({kind.name: kind for kind in kinds}, later)
+        lines = (folder / FORMER).read_text(encoding="utf-8").splitlines()
+        pairs = (line.partition(": ") for line in lines)
+        former = {name: instead for name, _, instead in pairs}
+        return cls({kind.name: kind for kind in kinds}, later, former)
 
     @cached_property
     def in_order(self) -> tuple[Kind, ...]:

@@ -26,6 +26,7 @@ from agent.kinds import (
     virtual_machine_ip_address_lease,
     virtual_machine_operation,
     virtual_machine_snapshot,
+    virtual_machine_snapshot_operation,
 )
 from agent.kinds.content import at
 from agent.kinds.notes import noted
@@ -48,6 +49,7 @@ RECORDS: Mapping[str, KindRecord] = {
     "VirtualDiskSnapshot": virtual_disk_snapshot.RECORD,
     "VirtualMachineSnapshot": virtual_machine_snapshot.RECORD,
     "VirtualMachineOperation": virtual_machine_operation.RECORD,
+    "VirtualMachineSnapshotOperation": virtual_machine_snapshot_operation.RECORD,
 }
 
 ORDER = {name: position for position, name in enumerate(RECORDS)}

@@ -121,6 +121,7 @@ def test_what_may_be_one_of_ours_is_a_problem(
         (head("other.io/v1", metadata={}), "is of the API group other.io", Meant("VirtualMachine", None, None)),
         (head("bitnami.com/v1", "SealedSecret"), "is an encrypted Secret", Meant("Secret", "lab", "x")),
         (head(kind="USBDevice"), "is a USBDevice: this kind is not supported yet", None),
+        (head(kind="VirtualMachineRestore"), "VirtualMachineSnapshotOperation of type CreateVirtualMachine", None),
         (head("v1", "ConfigMap"), "is v1 ConfigMap: not applied here", None),
         (head("storage.k8s.io/v1", "CSINode"), "is storage.k8s.io/v1 CSINode", None),
         (head("storage.k8s.io/v1", "VirtualMachin"), "is storage.k8s.io/v1 VirtualMachin", None),

@@ -178,7 +178,10 @@ def test_one_kind_is_the_machines_and_one_object_has_the_settings() -> None:
 def test_a_kind_that_is_served_is_not_left_to_later(tmp_path: Path) -> None:
     shutil.copytree(SCHEMAS, tmp_path, dirs_exist_ok=True)
     (tmp_path / "later.txt").write_text("VirtualDisk\nVirtualMachinePool\n")
-    assert Catalogue.load(tmp_path).later == {"VirtualMachinePool"}
+    (tmp_path / "former.txt").write_text("VirtualMachineRestore: ask: for another one\n")
+    catalogue = Catalogue.load(tmp_path)
+    assert catalogue.later == {"VirtualMachinePool"}
+    assert catalogue.former == {"VirtualMachineRestore": "ask: for another one"}
 
 
 def test_what_is_said_of_a_kind_and_unknown_is_refused(tmp_path: Path) -> None:

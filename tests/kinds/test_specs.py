@@ -32,12 +32,14 @@ from agent.kinds.virtual_machine_class.spec import ClassSpec
 from agent.kinds.virtual_machine_ip_address.spec import AddressSpec
 from agent.kinds.virtual_machine_operation.spec import OperationSpec
 from agent.kinds.virtual_machine_snapshot.spec import MachineSnapshotSpec
+from agent.kinds.virtual_machine_snapshot_operation.spec import SnapshotOperationSpec
 
 VIEWS: Mapping[str, type] = {
     "VirtualMachine": MachineSpec,
     "VirtualMachineClass": ClassSpec,
     "VirtualMachineOperation": OperationSpec,
     "VirtualMachineSnapshot": MachineSnapshotSpec,
+    "VirtualMachineSnapshotOperation": SnapshotOperationSpec,
     "VirtualDisk": DiskSpec,
     "VirtualDiskSnapshot": SnapshotSpec,
     "VirtualImage": NamespacedImageSpec,

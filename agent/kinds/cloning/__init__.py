@@ -3,10 +3,11 @@ names on a branch for people to merge, and disks that begin with snapshots. Noth
 """
 
 from agent.kinds.cloning.copies import Captured, Copy, copies, hindrance
-from agent.kinds.cloning.course import Asked, followed, looked_at, proposed
+from agent.kinds.cloning.course import BRANCH, Asked, followed, looked_at, proposed
 from agent.kinds.cloning.names import Naming
 
 __all__ = [
+    "BRANCH",
     "Asked",
     "Captured",
     "Copy",

@@ -14,6 +14,7 @@ from agent.kinds.virtual_disk_snapshot.moment import (
     moment,
     sentence,
 )
+from agent.kinds.virtual_disk_snapshot.spec import snapshot_spec
 
 __all__ = [
     "CONSISTENT",
@@ -24,6 +25,7 @@ __all__ = [
     "SnapshotData",
     "moment",
     "sentence",
+    "snapshot_spec",
     "stored",
 ]
 

@@ -13,14 +13,17 @@ from agent.kinds.virtual_machine_operation.applicable import (
 from agent.kinds.virtual_machine_operation.decide import LOST, decide
 from agent.kinds.virtual_machine_operation.retention import outlived
 from agent.kinds.virtual_machine_operation.spec import operation_spec
-from agent.kinds.virtual_machine_operation.validation import CHECKS
+from agent.kinds.virtual_machine_operation.validation import CHECKS, clone_names
 
 __all__ = [
     "BY_ITSELF",
+    "LOST",
     "RECORD",
     "SUPPORTED",
     "against_policy",
+    "clone_names",
     "operation_spec",
+    "outlived",
     "refused",
     "supersedes",
 ]

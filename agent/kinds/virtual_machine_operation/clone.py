@@ -15,8 +15,16 @@ from agent.core.identity import made_uid
 from agent.core.model import Condition, Json, Key, Manifest, Object
 from agent.core.progress import Progress
 from agent.core.status import conditions, still
-from agent.kinds.cloning import Asked, Captured, copies, followed, hindrance, looked_at, proposed
-from agent.kinds.cloning.course import BRANCH
+from agent.kinds.cloning import (
+    BRANCH,
+    Asked,
+    Captured,
+    copies,
+    followed,
+    hindrance,
+    looked_at,
+    proposed,
+)
 from agent.kinds.requests import expired, expiry, status
 from agent.kinds.virtual_machine_operation.applicable import refused
 from agent.kinds.virtual_machine_operation.spec import OperationSpec, operation_spec

@@ -10,21 +10,22 @@ from agent.core.model import Key
 from agent.core.overview import ENDED
 from agent.core.status import seconds
 from agent.kinds.requests import COMPLETED_AT
-from agent.kinds.virtual_machine_operation.spec import operation_spec
 
 KEPT_FOR = 24 * 3600.0
 KEPT_PER_VM = 10
 
 
-def outlived(operations: Iterable[Record], now: float) -> tuple[frozenset[Key], frozenset[Key]]:
-    """Operations that ended a day ago or earlier, and those beyond the newest ten of their VM;
-    then the others that have ended.
+def outlived(
+    operations: Iterable[Record], now: float, field: str = "virtualMachineName"
+) -> tuple[frozenset[Key], frozenset[Key]]:
+    """Operations that ended a day ago or earlier, and those beyond the newest ten of what they are
+    for, which that field of theirs names; then the others that have ended.
     """
     ended: defaultdict[tuple[str, str], list[tuple[float, str, Key]]] = defaultdict(list)
     for record in operations:
         at = _end(record)
         if at is not None:
-            name = operation_spec(record.obj.spec)["virtualMachineName"]
+            name = str(record.obj.spec[field])
             vm = record.obj.key.namespace, name
             ended[vm].append((at, record.obj.created, record.obj.key))
     gone = set()
