@@ -13,6 +13,7 @@ from agent.core import ledger
 from agent.core.model import Key
 from agent.core.nodes import told
 from agent.core.schema import Catalogue
+from agent.kinds.local import own_labels
 
 KIND = "Node"
 CORDONED = "SchedulingDisabled"
@@ -42,20 +43,24 @@ def _with_state(entry: Entry, known: Mapping[str, Any]) -> Entry:
     cordoned = isinstance(spec, Mapping) and spec.get("unschedulable") is True
     words = ["Ready" if ready else "NotReady", *([CORDONED] if cordoned else [])]
     message = str(known.get("message") or "")
-    condition = {
-        "type": "Ready",
-        "status": "True" if ready else "False",
-        "reason": words[0],
-        "message": message,
-    }
+    state = "True" if ready else "False"
+    condition = {"type": "Ready", "status": state, "reason": words[0], "message": message}
+    said = entry.status.get("conditions", ())
+    others = [each for each in said if each["type"] != "Ready" or each["status"] == state]
+    told = any(each["type"] == "Ready" for each in others)  # with since when
     version = known.get("libvirt")
+    info = {"libvirtVersion": str(version)} if version else {}
+    memory = {"memory": str(known["memory"])} if known.get("memory") else {}
     status = {
         **entry.status,
         "phase": ",".join(words),
-        "conditions": [*entry.status.get("conditions", ()), condition],
-        **({"nodeInfo": {"libvirtVersion": str(version)}} if version else {}),
-        **({"capacity": {"memory": str(known["memory"])}} if known.get("memory") else {}),
+        "conditions": [*others, *([] if told else [condition])],
+        **({"nodeInfo": found} if (found := {**info, **entry.status.get("nodeInfo", {})}) else {}),
+        **({"capacity": size} if (size := {**memory, **entry.status.get("capacity", {})}) else {}),
     }
     # what is shown changes with the state
     blob = f"{entry.blob} {status['phase']} {message} {version}"
-    return replace(entry, blob=blob, value={**entry.value, "status": status})
+    metadata = entry.value["metadata"]
+    labels = {**own_labels(entry.name), **(metadata.get("labels") or {})}
+    value = {**entry.value, "metadata": {**metadata, "labels": labels}, "status": status}
+    return replace(entry, blob=blob, value=value)

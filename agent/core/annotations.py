@@ -39,8 +39,13 @@ SNAPSHOTS = f"{OURS}snapshot-schedule"
 _SECRET = re.compile(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 FORCE_DETACH = f"{OURS}force-detach"
 """On a VM: the name of an attachment whose device goes also while its guest has it mounted."""
+FENCED = f"{OURS}fenced"
+"""On a node: since when it is certainly off, as a person or a fencing tool says."""
+EVACUATE = f"{OURS}evacuate"
+"""On a node: since when its machines are to leave it."""
+_TIMES = (FENCED, EVACUATE)
 ANNOTATIONS = frozenset(
-    (*CHOICES, CONFIRM, NOT_AFTER, SOURCE, HTTP_SECRET, FORCE_DETACH, SNAPSHOTS)
+    (*CHOICES, *_TIMES, CONFIRM, NOT_AFTER, SOURCE, HTTP_SECRET, FORCE_DETACH, SNAPSHOTS)
 )
 
 
@@ -79,7 +84,7 @@ def _annotation(name: str, text: str) -> str:
             schedule(text)
         except ValueError as error:
             return f"when and how many to keep, such as `{EXAMPLE}` ({error})"
-    if name == NOT_AFTER:
+    if name in (NOT_AFTER, *_TIMES):
         try:
             known = datetime.fromisoformat(text).tzinfo is not None
         except ValueError:

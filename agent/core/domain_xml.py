@@ -13,6 +13,7 @@ from agent.core.metadata import DomainMetadata, to_xml
 from agent.core.xml import Element, every
 
 _AGENT_CONNECTED = re.compile(r"name=.org\.qemu\.guest_agent\.0. state=.connected.")
+_MEMORY = re.compile(r"<memory unit=.KiB.>(\d+)</memory>")
 _PARSER = etree.XMLParser(
     resolve_entities=False,
     no_network=True,
@@ -20,6 +21,12 @@ _PARSER = etree.XMLParser(
     huge_tree=True,
     collect_ids=False,  # an index that nothing asks, and a fifth of the time
 )
+
+
+def memory_of(xml: str) -> int:
+    """Bytes of memory that a domain may have, as libvirt writes it; 0 where it says nothing."""
+    found = _MEMORY.search(xml)
+    return int(found[1]) << 10 if found else 0
 
 
 def parse(xml: str) -> Element:

@@ -32,6 +32,7 @@ from agent.core.known import (
 )
 from agent.core.mistakes import INTERNAL, mistake
 from agent.core.model import Condition, Json, Key, Manifest, Object
+from agent.core.placement.tenants import Offer, Tenant
 from agent.core.proposals import Proposal
 from agent.core.status import still
 
@@ -105,6 +106,10 @@ class Decision:
     """True if nothing of a deleted object is left: it leaves the ledger."""
     waiting: bool = False
     """True while something under way will go on by itself; `run --once` waits for it."""
+    tenant: Tenant | None = None
+    """Of a machine: what it asks of its node, and how it stands there."""
+    offer: Offer | None = None
+    """Of a node: what it has for machines."""
     expects: bool = False
     """True while somebody may upload its data: no event tells of that, so nodes are looked at."""
     ok: bool = True

@@ -12,6 +12,7 @@ from agent.core.jobs import Job
 from agent.core.links import Link
 from agent.core.model import Json, Key, Object
 from agent.core.network import Held, RawNetwork
+from agent.core.placement.tenants import Verdict
 from agent.core.progress import Plugged, Progress
 from agent.core.proposals import Proposed
 
@@ -42,6 +43,10 @@ Fact = tuple[Table[Any, Any], Hashable]
 
 FLEET: Table[None, str] = Table("fleet")
 """Name of the fleet."""
+COMMITTED: Table[str, int] = Table("committed")
+"""Bytes of a node's memory that its machines have or are to have, where there are several nodes."""
+FOREIGN: Table[str, int] = Table("foreign")
+"""Bytes of a node's memory that running domains have which are none of this fleet's."""
 NODES: Table[None, tuple[str, ...]] = Table("nodes")
 """Names of all nodes that are configured, in their order."""
 SHARED: Table[None, frozenset[str]] = Table("shared")
@@ -56,6 +61,11 @@ Where it is not stated, as in a plan of somebody who has no settings, every netw
 """
 ANY_NODE: Table[None, bool] = Table("any-node")
 """True where a plan asks no host: a node may be able to do anything."""
+
+OVERCOMMIT: Table[None, float] = Table("overcommit")
+"""How much of its memory a node gives away, as a factor. Where it is not stated, the only node
+gives as much as is asked for.
+"""
 
 # -- objects: stated by the book and, of what a decision says itself, by the engine -----------
 
@@ -148,6 +158,13 @@ USED_BY: Table[tuple[str, str], tuple[str, ...]] = Table("used-by")
 """Objects whose address some domain remembers, as people name them, by (kind, address)."""
 GUEST: Table[tuple[str, str], GuestInfo] = Table("guest")
 """What the guest agent of a running domain says, by (node, UUID)."""
+
+# -- placement: stated by whoever places ---------------------------------------------------------
+
+PLACED: Table[Key, Verdict] = Table("placed")
+"""What became of a machine's wish for a node; not stated while it has none."""
+MISFIT: Table[Key, str] = Table("misfit")
+"""Why a machine that is on may not stay on its node, in Kubernetes' words."""
 
 # -- what decisions about VMs state of others ---------------------------------------------------
 

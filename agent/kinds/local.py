@@ -43,16 +43,20 @@ class Place:
         return folder == self.pool_path or folder in self.folders.values()
 
 
-def labels(view: View, node: str) -> Mapping[str, str]:
-    """A node's labels: those that each has by itself, and its manifest's."""
-    obj = view.object(Key("Node", "", node))
-    own = {} if obj is None or obj.deleted else obj.manifest.labels
+def own_labels(node: str) -> Mapping[str, str]:
+    """The labels that each node has by itself."""
     return {
         "kubernetes.io/hostname": node,
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": "amd64",
-        **own,
     }
+
+
+def labels(view: View, node: str) -> Mapping[str, str]:
+    """A node's labels: those that each has by itself, and its manifest's."""
+    obj = view.object(Key("Node", "", node))
+    own = {} if obj is None or obj.deleted else obj.manifest.labels
+    return {**own_labels(node), **own}
 
 
 def nodes(view: View) -> tuple[str, ...]:

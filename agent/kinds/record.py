@@ -50,6 +50,8 @@ class KindRecord:
     """False while another manifest may complete it later, without a change of its own."""
     built_in: tuple[Manifest, ...] = ()
     """Objects that are there without a manifest; one of that name replaces them."""
+    of_node: Callable[[str], Manifest] | None = None
+    """The object that each node has without a manifest, by its name, where there are several."""
     rivals: Callable[[Desired], Iterable[tuple[Key, Problem]]] = lambda _: ()
     """Manifests that hold by themselves and not beside each other."""
     differences: Callable[[Kind, Mapping[str, Json], Mapping[str, Json]], tuple[Change, ...]] = diff

@@ -55,6 +55,7 @@ RECORDS: Mapping[str, KindRecord] = {
 ORDER = {name: position for position, name in enumerate(RECORDS)}
 CHECKS: Checks = {name: record.checks for name, record in RECORDS.items()}
 BUILT_INS = tuple(manifest for record in RECORDS.values() for manifest in record.built_in)
+(OF_NODE,) = (record.of_node for record in RECORDS.values() if record.of_node)
 (MACHINES,) = (record.machines for record in RECORDS.values() if record.machines)
 IMPORTING = tuple(name for name, record in RECORDS.items() if record.needed)
 """Kinds of which an object may need image data."""

@@ -24,7 +24,7 @@ from agent.core.metadata import DomainMetadata
 from agent.core.model import BUILT_IN, Desired, Json, Key, Manifest, Object, Problem
 from agent.core.schema import Catalogue, Kind
 from agent.core.status import stamp, timestamp
-from agent.kinds.registry import BUILT_INS, RECORDS, complete, completed
+from agent.kinds.registry import BUILT_INS, OF_NODE, RECORDS, complete, completed
 from agent.reconcile.indexes import Indexes
 from agent.reconcile.locks import Locks
 from agent.reconcile.message import Event, by, updated
@@ -103,12 +103,14 @@ class Book:
         now: float,
         others: Mapping[str, int] = {},
         unread: Sequence[str] = (),
+        nodes: Iterable[str] = (),
     ) -> None:
         """Accept what is new, and see what is gone. `others` counts objects, by kind, that stay
         and that this book was not told of. What only a host may remember is not new as long as
-        some, `unread`, have not been read.
+        some, `unread`, have not been read. Each of `nodes` has an object, also without a manifest.
         """
-        manifests = {**_BUILT_IN, **desired.manifests}
+        of_nodes = {manifest.key: manifest for manifest in map(OF_NODE, nodes)}
+        manifests = {**_BUILT_IN, **of_nodes, **desired.manifests}
         problems: list[Problem] = []
         memories = None if self._proved else self._prove(whole=not unread)
         new = [key for key, manifest in manifests.items() if self._taken.get(key) is not manifest]

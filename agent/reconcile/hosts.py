@@ -65,6 +65,14 @@ class Hosts:
         return tuple(self._sides)
 
     @property
+    def known(self) -> tuple[str, ...]:
+        """Where there are several, all that there are: those of the settings, and those that still
+        may run what was placed on them.
+        """
+        gone = (node["name"] for node in self._gone)
+        return (*self._sides, *gone) if self._many else ()
+
+    @property
     def away(self) -> tuple[str, ...]:
         """Those that cannot be read."""
         return tuple(name for name, side in self._sides.items() if not side.seen)

@@ -24,6 +24,7 @@ from agent.reconcile.git import Answer, GitWorker, Pushed, Synced, Withdrawn
 from agent.reconcile.hosts import Hosts
 from agent.reconcile.housekeeping import VOLUME, Housekeeping
 from agent.reconcile.news import Lanes, ProgressNews
+from agent.reconcile.placing import Placing
 from agent.reconcile.plans.branches import BranchPlans
 from agent.reconcile.plans.open_branches import OpenBranches, Surveyed
 from agent.reconcile.plans.process import Planned, plan_branch
@@ -73,6 +74,7 @@ class Reconciler:
         self._world = World(engine, identity.fleet)
         self._book = Book(engine, catalogue, self._world, identity.fleet, folder)
         self._belongings = Belongings(self._book)
+        self._placing = Placing(engine)
         self._repository = RepositorySide(
             git, lanes.git, self.post, timing.poll, timing.status_interval, timing.jitter
         )
@@ -204,9 +206,9 @@ class Reconciler:
         owner.ended(outcome, now)
 
     def _seen(self, news: Observation, now: float) -> None:
-        unread = self._hosts.unread, self._world.mute
+        unread = self._hosts.unread, self._hosts.known, self._world.mute
         self._hosts.observe(news, now)
-        if (self._hosts.unread, self._world.mute) != unread:
+        if (self._hosts.unread, self._hosts.known, self._world.mute) != unread:
             self._accepted = False  # what is new in Git may have waited for this
 
     def _synced(self, news: Synced, now: float) -> None:
@@ -222,6 +224,7 @@ class Reconciler:
             self._plans.load(news.ledger.plans)
             self._book.load(news.ledger)
             self._engine.forget()  # their reports went with the old ledger
+            self._placing.forget()
             self._acting.forget()
             self._standing.clear()
             self._writing.forget()
@@ -240,7 +243,7 @@ class Reconciler:
     def _accept(self, now: float) -> None:
         if (desired := self._acceptable(now)) is not None:
             book = self._book
-            book.accept(desired, now, unread=self._hosts.unread)
+            book.accept(desired, now, unread=self._hosts.unread, nodes=self._hosts.known)
             self._accepted = True
             problems = (*book.problems, *book.held)
             self._telling.accepted(book.records, problems, self._hosts.found())
@@ -259,7 +262,7 @@ class Reconciler:
         """How many decisions are not the same as before."""
         count = 0
         for _ in range(SETTLE_ROUNDS):
-            changed = self._engine.settle(now)
+            changed = self._placing.settle(now)
             if not changed:
                 break
             count += len(changed)

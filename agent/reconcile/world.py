@@ -8,7 +8,7 @@ from enum import Enum
 from itertools import chain
 from typing import TypeVar
 
-from agent.core.domain_xml import has_agent
+from agent.core.domain_xml import has_agent, memory_of
 from agent.core.facts import Engine
 from agent.core.host import GuestInfo, RawDomain, RawVolume, Reading
 from agent.core.identity import (
@@ -28,6 +28,7 @@ from agent.core.known import (
     DOMAIN,
     DOMAIN_AT,
     DOMAIN_NAME,
+    FOREIGN,
     FREE,
     GUEST,
     NODE,
@@ -167,6 +168,8 @@ class World:
         self._addresses = Addresses(engine, fleet)
         self._pools: dict[str, frozenset[str]] = {}
         """Names of the active pools of a node."""
+        self._foreign: dict[str, dict[str, int]] = {}
+        """Bytes of memory by node and UUID, of what others run there."""
         self.image_data: set[tuple[str, str]] = set()
         """(node, volume) of everything that this fleet imported."""
         self.passing: set[tuple[str, str, str]] = set()
@@ -269,6 +272,7 @@ class World:
         self._writes(key, old, raw)
         if old is not raw:
             self._addresses.read(old, raw)
+        self._counts(key, old, raw)
         self._engine.put(DOMAIN, key, raw)
 
     def _writes(self, key: tuple[str, str], old: RawDomain | None, new: RawDomain | None) -> None:
@@ -279,6 +283,20 @@ class World:
         before, after = (written_by(raw) if raw else frozenset() for raw in (old, new))
         for serial in before ^ after:
             self._amend(WRITERS, (node, serial), uuid, there=serial in after)
+
+    def _counts(self, key: tuple[str, str], old: RawDomain | None, new: RawDomain | None) -> None:
+        """Add up the memory of running domains that are none of this fleet's."""
+        if old is new:
+            return
+        node, uuid = key
+        theirs = self._foreign.setdefault(node, {})
+        size = memory_of(new.active_xml) if new is not None and self._is_foreign(new) else 0
+        if size != theirs.get(uuid, 0):
+            theirs[uuid] = size
+            self._engine.put(FOREIGN, node, sum(theirs.values()) or None)
+
+    def _is_foreign(self, raw: RawDomain) -> bool:
+        return raw.active and f' fleet="{self._fleet}"' not in raw.active_xml
 
     def _volume(self, node: str, pool: str, name: str, volume: RawVolume | None) -> None:
         volumes = self._volumes.setdefault(node, {})

@@ -37,7 +37,7 @@ def test_a_field_says_all_that_one_has_to_know() -> None:
     devices = of("vm", "spec.blockDeviceRefs")
     assert "FIELD: blockDeviceRefs <[]Object> -required-" in devices
     assert "  bootOrder\t<integer>" in devices
-    assert any(line.startswith("HERE:") for line in of("vm", "spec.affinity"))
+    assert any(line.startswith("HERE:") for line in of("vm", "spec.gpus"))
     assert "CHANGES:    only until the object is ready" in of("vd", "spec.dataSource.http.url")
     assert "FIELD: data <map[string]string>" in of("secret", "data")
     assert "VERSION:    v1alpha2, v1alpha3" in of("vmclass", "spec")

@@ -200,7 +200,6 @@ CASES: dict[str, Case] = {
     "gpus": Case({}, {"gpus": [{"gpuClassName": "big"}]}),
 }
 UNSUPPORTED = (
-    "nodeSelector", "affinity", "tolerations", "topologySpreadConstraints", "priorityClassName",
     "networks", "usbDevices", "gpus",
 )  # fmt: skip
 

@@ -186,8 +186,8 @@ def test_what_is_said_of_a_manifest_is_said_once_while_nobody_can_tell_more(
 
     declare(
         {"annotations": {"gitvirt.io/reconcile": "disabled"}},
-        nodeSelector={"disktype": "ssd"},
-        priorityClassName="high",
+        usbDevices=[],
+        gpus=[],
     )
     rig.settle()
     if how == "lost":
@@ -363,7 +363,9 @@ def test_disks_of_two_nodes_are_no_machines(rig: Rig) -> None:
     rig.push({"vm.yaml": [disk("a"), disk("b"), machine(disks=("a", "b"))]})
     rig.settle()
     assert runs(rig, "vm") == []
-    assert "lies on node pt-" in condition(rig.vm(), "BlockDevicesReady")["message"]
+    message = condition(rig.vm(), "Running")["message"]
+    assert "0/3 nodes are available: 3 node(s) had volume node affinity conflict." in message
+    assert "lie on different nodes (a on pt-2, b on pt-3)" in message
 
 
 def test_two_names_of_one_host_are_refused(tmp_path: Path) -> None:

@@ -31,14 +31,6 @@ WITHOUT_EFFECT = {
         other("storage.k8s.io/v1", "StorageClass", "fast", provisioner="a", parameters={"x": "y"}),
         "parameters.x",
     ),
-    "cluster/nodes/tainted.yaml": (
-        other("v1", "Node", "tainted", spec={"taints": [{"key": "a", "effect": "NoExecute"}]}),
-        "spec.taints",
-    ),
-    "cluster/nodes/cordoned.yaml": (
-        other("v1", "Node", "cordoned", spec={"unschedulable": True}),
-        "spec.unschedulable",
-    ),
 }
 
 
@@ -61,11 +53,11 @@ def test_what_has_no_effect_says_so_in_validate_and_in_the_status(
 
 
 def test_what_is_there_by_default_is_no_wish(rig: Rig) -> None:
-    node = other("v1", "Node", "plain", spec={"unschedulable": False})
-    rig.push({"a.yaml": [disk(), machine(), node]})
+    plain = other("storage.k8s.io/v1", "StorageClass", "plain", provisioner="a")
+    rig.push({"a.yaml": [disk(), machine(), plain]})
     rig.settle()
     assert condition(rig.vm(), "FieldsSupported") == {}
-    assert "status" not in rig.document("cluster/nodes/plain.yaml")
+    assert "status" not in rig.document("cluster/storageclasses/plain.yaml")
 
 
 def test_a_machine_is_not_migratable_and_nobody_is_bothered_with_it(rig: Rig) -> None:

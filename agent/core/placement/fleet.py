@@ -122,9 +122,9 @@ class Fleet:
         if (known := self._tenants.pop(key, None)) is not None:
             self._leaves(known)
 
-    def committed(self, node: str) -> int:
-        """Bytes of the node's memory that machines have, or are about to."""
-        return self._taken[node]
+    def committed(self) -> Mapping[str, int]:
+        """Bytes of each node's memory that machines have, or are about to."""
+        return {name: self._taken[name] for name in self._offers}
 
     def _enters(self, tenant: Tenant) -> None:
         if tenant.on and tenant.at:
@@ -172,6 +172,10 @@ class Fleet:
     def _place(self, tenant: Tenant, ask: Ask) -> Verdict:
         fixed = self._of(tenant.rules)
         social = self._social(tenant, fixed.alike)
+        home = self._offers.get(ask.only or tenant.at)
+        known = home is not None and home.name not in fixed.refused
+        if home is not None and known and not self._refusal(tenant, ask, home, social):
+            return Verdict(home.name)
         refused = dict(fixed.refused)
         fit = []
         for offer in fixed.fit:
@@ -179,19 +183,16 @@ class Fleet:
                 refused[offer.name] = why
             else:
                 fit.append(offer)
-        if ask.only:
-            known = [offer for offer in fit if offer.name == ask.only]
-            elsewhere = "" if known or not fit else self._best(tenant, ask, fit, fixed, social)
-            if not known:
-                reasons = {ask.only: refused.get(ask.only, NOT_READY)} if fit else refused
-                return Verdict(message=_told(reasons, len(self._offers)), elsewhere=elsewhere)
-            fit = known
         if not fit:
             return Verdict(message=_told(refused, len(self._offers)))
-        return Verdict(self._best(tenant, ask, fit, fixed, social))
+        best = self._best(tenant, ask, fit, fixed, social)
+        if not ask.only:
+            return Verdict(best)
+        reasons = {ask.only: refused.get(ask.only, NOT_READY)}
+        return Verdict(message=_told(reasons, len(self._offers)), elsewhere=best)
 
     def _refusal(self, tenant: Tenant, ask: Ask, offer: Offer, social: _Social) -> str:
-        if offer.memory and self._free(offer) < tenant.memory:
+        if offer.memory and not ask.rests and self._free(offer) < tenant.memory:
             return NO_MEMORY
         return ask.barred.get(offer.name, "") or social.refusal(offer.labels)
 
@@ -222,7 +223,7 @@ class Fleet:
                 most = max(there.values())
                 for name, value in there.items():
                     scores[name] += OF_SPREAD * FULL * (most - value) // max(1, most)
-        return min(scores, key=lambda name: (-scores[name], name))
+        return min(scores, key=lambda name: (-scores[name], self._taken[name], name))
 
     def _of(self, wanted: Rules) -> _Fixed:
         fixed = self._fixed.get(wanted)

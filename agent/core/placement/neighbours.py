@@ -28,12 +28,9 @@ class _Index(Generic[V]):
         self._others: list[tuple[Together, V]] = []
 
     def add(self, who: Together, value: V) -> None:
-        for each in (each for one in who for each in one.labels or ()):
-            if each.operator == "In" and len(each.values) == 1:
-                label = (each.key, each.values[0])
-                self._by_label.setdefault(label, []).append((who, value))
-                return
-        self._others.append((who, value))
+        label = _label(who)
+        listed = self._others if label is None else self._by_label.setdefault(label, [])
+        listed.append((who, value))
 
     def meaning(self, labels: Labels, namespace: str) -> Iterator[V]:
         for item in labels.items():
@@ -43,6 +40,14 @@ class _Index(Generic[V]):
 
 def _meaning(listed: Iterable[tuple[Together, V]], labels: Labels, namespace: str) -> Iterator[V]:
     return (value for who, value in listed if means(who, labels, namespace))
+
+
+def _label(who: Together) -> tuple[str, str] | None:
+    """A label that all of them have; None if there is none that could be told beforehand."""
+    for each in (each for one in who for each in one.labels or ()):
+        if each.operator == "In" and len(each.values) == 1:
+            return each.key, each.values[0]
+    return None
 
 
 def means(who: Together, labels: Labels, namespace: str) -> bool:
@@ -59,7 +64,9 @@ class Neighbours:
     def __init__(self, labels: Mapping[str, Labels] = {}) -> None:
         """`labels` are those of the nodes, by name."""
         self._labels = labels
-        self._there: dict[str, dict[Key, Tenant]] = defaultdict(dict)
+        self._there: dict[Key, tuple[Tenant, str]] = {}
+        self._labelled: dict[tuple[str, str], dict[Key, tuple[Tenant, str]]] = defaultdict(dict)
+        """The same, by each of their labels."""
         self._counted: dict[tuple[Together, str], Counts] = {}
         self._asked: _Index[tuple[Together, str]] = _Index()
         self._minded: dict[tuple[Term, int], Counts] = {}
@@ -67,11 +74,15 @@ class Neighbours:
         self._minders: _Index[tuple[Term, int]] = _Index()
 
     def add(self, tenant: Tenant, node: str) -> None:
-        self._there[node][tenant.key] = tenant
+        self._there[tenant.key] = tenant, node
+        for label in tenant.labels.items():
+            self._labelled[label][tenant.key] = tenant, node
         self._count(tenant, node, 1)
 
     def remove(self, tenant: Tenant, node: str) -> None:
-        del self._there[node][tenant.key]
+        del self._there[tenant.key]
+        for label in tenant.labels.items():
+            del self._labelled[label][tenant.key]
         self._count(tenant, node, -1)
 
     def counts(self, who: Together, topology: str) -> Mapping[str, int]:
@@ -81,10 +92,12 @@ class Neighbours:
         if counts is None:
             counts = self._counted[key] = {}
             self._asked.add(who, key)
-            for node, there in self._there.items():
+            label = _label(who)
+            there = self._there if label is None else self._labelled[label]
+            for tenant, node in there.values():
                 at = self._labels.get(node, {}).get(topology)
-                if at is not None:
-                    _bump(counts, at, sum(_is_meant(who, each) for each in there.values()))
+                if at is not None and means(who, tenant.labels, tenant.key.namespace):
+                    _bump(counts, at, 1)
         return counts
 
     def minding(self, tenant: Tenant) -> Iterator[tuple[str, int, Mapping[str, int]]]:
@@ -114,10 +127,6 @@ def _minds(tenant: Tenant) -> Iterator[tuple[Term, int]]:
     yield from ((term, 0) for term in rules.apart)
     yield from ((term, 1) for term in rules.near)
     yield from ((term, weight) for weight, term in rules.rather_near)
-
-
-def _is_meant(who: Together, tenant: Tenant) -> bool:
-    return means(who, tenant.labels, tenant.key.namespace)
 
 
 def _bump(counts: Counts, at: str, by: int) -> None:

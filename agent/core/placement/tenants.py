@@ -27,7 +27,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class Ask:
-    """A machine wants a node."""
+    """A machine wants a node. The one that it belongs to is its own as long as it fits."""
 
     barred: Mapping[str, str] = field(default_factory=dict)
     """Nodes that cannot have it, and why, in the words that are counted."""
@@ -35,6 +35,8 @@ class Ask:
     """Nodes that have already what it is made from."""
     only: str = ""
     """The one node that it may go to by itself; the others are looked at to tell of them."""
+    rests: bool = False
+    """True of a machine that is not to be on there: it takes no memory, and nobody minds it."""
 
 
 @dataclass(frozen=True)

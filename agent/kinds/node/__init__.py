@@ -1,9 +1,11 @@
 """Node: one libvirt host."""
 
+from agent.kinds.node.decide import NodeData, decide, of_node
 from agent.kinds.node.selector import selects
+from agent.kinds.node.taking import takes_all
 from agent.kinds.node.validation import CHECKS
 from agent.kinds.record import KindRecord
 
-__all__ = ["RECORD", "selects"]
+__all__ = ["RECORD", "NodeData", "selects", "takes_all"]
 
-RECORD = KindRecord(checks=CHECKS)
+RECORD = KindRecord(decide=lambda _: decide, checks=CHECKS, of_node=of_node)

@@ -6,12 +6,25 @@ from agent.kinds.exports import DiskData
 from agent.kinds.record import KindRecord
 from agent.kinds.virtual_disk.data import farewell, lies, needed, volumes
 from agent.kinds.virtual_disk.decide import decide
+from agent.kinds.virtual_disk.location import image_of
+from agent.kinds.virtual_disk.pinning import barring
 from agent.kinds.virtual_disk.spec import disk_spec
 from agent.kinds.virtual_disk.usage import overlays, users
 from agent.kinds.virtual_disk.validation import CHECKS
 from agent.kinds.virtual_disk.volume import RESTORED, Stored, recorded
 
-__all__ = ["RECORD", "RESTORED", "DiskData", "Stored", "disk_spec", "overlays", "recorded", "users"]
+__all__ = [
+    "RECORD",
+    "RESTORED",
+    "DiskData",
+    "Stored",
+    "barring",
+    "disk_spec",
+    "image_of",
+    "overlays",
+    "recorded",
+    "users",
+]
 
 RECORD = KindRecord(
     decide=lambda _: decide,

@@ -68,7 +68,7 @@ def decide(disk: Object, view: View) -> Decision:
     of_disk = storage(its_class(disk, has, view), view)
     where = location(disk, has, view) if has else _new(disk, of_disk.pool, view)
     at = where.at
-    if at is None and previous.get("phase"):
+    if at is None and previous.get("phase") and not where.waits:
         # what was known stays: that there was a volume, above all
         if not several(view):
             return Decision()
@@ -78,6 +78,8 @@ def decide(disk: Object, view: View) -> Decision:
         return Decision(status=told, ok=False)
     if at is None:
         report.reason, report.message = "ProvisioningNotStarted", where.why
+        if where.waits:
+            report.phase, report.reason = UNUSED, "WaitingForFirstConsumer"
     else:
         _provision(disk, of_disk, view, where, at, report)
     left, where = where, report.where or where

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agent.core.facts import View
-from agent.core.known import SHARED, USERS, VOLUME, VOLUME_AT
+from agent.core.known import SHARED, VOLUME, VOLUME_AT
 from agent.core.model import Key, Object
 from agent.core.nodes import HOME
 from agent.kinds.exports import ImageData, SnapshotData
@@ -22,14 +22,18 @@ from agent.kinds.local import (
     unread,
     unusable,
 )
+from agent.kinds.node import takes_all
 from agent.kinds.virtual_disk.spec import DiskSource, ObjectRef, disk_spec
-from agent.kinds.virtual_disk.volume import PROVISIONED, RESTORED, Stored
+from agent.kinds.virtual_disk.usage import users
+from agent.kinds.virtual_disk.volume import MAKING, PROVISIONED, RESTORED, Stored
 from agent.kinds.virtual_image import device_key
 
 COPIES = (
     "The nodes {} each have a volume of this disk, and nothing tells which one is right: delete "
     "the other with `virsh vol-delete`."
 )
+
+WAITS = "It is made on the node of its VirtualMachine, which has none yet: see its conditions."
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,16 @@ class Location:
     why: str = ""
     closed: str = ""
     """Why its pool cannot be used on that node, in a sentence; empty if it can."""
+    waits: bool = False
+    """True if it goes where a machine goes that has no node yet."""
 
 
 def location(disk: Object, volume: Stored, view: View) -> Location:
     there = view.read(VOLUME_AT, (volume.pool, volume.name)) or ()
     shared = volume.pool in (view.read(SHARED, None) or ())
     node, why = _node(disk, there, view, shared=shared)
+    if not node and not why:
+        return Location(None, volume, why=WAITS, waits=True)
     why = why or (away(view, node) if node else "")
     at = place(view, node) if node and not why else None
     if at is None:
@@ -69,7 +77,7 @@ def _node(disk: Object, there: tuple[str, ...], view: View, *, shared: bool) -> 
     if shared and there:  # whoever has it has the same
         return next((node for node in there if not away(view, node)), there[0]), ""
     if home and (home in there or not there):
-        return home, ""
+        return (home if there or _is_made(disk, home, view) else _follows(disk, home, view)), ""
     if len(there) > 1:
         return "", COPIES.format(" and ".join(there))
     if there:
@@ -79,16 +87,41 @@ def _node(disk: Object, there: tuple[str, ...], view: View, *, shared: bool) -> 
     return _chosen(disk, view), unread(view)
 
 
-def _chosen(disk: Object, view: View) -> str:
-    """A node for a disk that is new: that of a machine that refers to it, one that has the image
-    or snapshot that it is made from, else the first one that can be read.
+def _is_made(disk: Object, home: str, view: View) -> bool:
+    """True of a disk whose volume is, or may be, on its way there."""
+    if view.previous(disk.key).get("phase") in PROVISIONED or away(view, home):
+        return True
+    return bool(MAKING & {*view.job(disk.key).busy})
+
+
+def _follows(disk: Object, home: str, view: View) -> str:
+    """The node of a disk that nothing has been made of: its machine may have been sent to another
+    one meanwhile.
     """
-    every = places(view)
-    for user in view.read(USERS, disk.key) or ():
+    return next(_of_users(disk, view), home)
+
+
+def _of_users(disk: Object, view: View) -> Iterator[str]:
+    """The nodes of the machines that refer to a disk, the oldest first."""
+    every = {at.name for at in places(view)}
+    for user in users(disk.key, view):
         of_user = view.previous(user)
         name = bearing(view, of_user.get(HOME) or of_user.get("nodeName") or "")
-        if any(at.name == name for at in every):
-            return name
+        if name in every:
+            yield name
+
+
+def _chosen(disk: Object, view: View) -> str:
+    """A node for a disk that is new: that of a machine that refers to it, empty while there are
+    only such that have none yet. For one that nobody refers to it is one that has the image or
+    snapshot that it is made from, else the first one that can be read and takes machines.
+    """
+    if several(view):
+        node = next(_of_users(disk, view), "")
+        if node or any(view.object(user) is not None for user in users(disk.key, view)):
+            return node
+    every = places(view)
+    every = [at for at in every if takes_all(view, at.name)] or every
     data: ImageData | SnapshotData | None = None
     if (key := made_from(disk, source_of(disk, view))) is not None:
         data = view.export(ImageData, key) or view.export(SnapshotData, key)

@@ -105,6 +105,11 @@ def blocked(needs: Dependencies, message: str) -> Dependencies:
     return replace(needs, conditions=conditions, ready=False, waiting=False)
 
 
+def short(needs: Dependencies, shortage: str) -> Dependencies:
+    """The same needs, of a VM that its node has no room for: nothing if it has."""
+    return replace(needs, shortage=shortage, ready=False) if shortage else needs
+
+
 def _shortage(vm: Object, at: Place) -> str:
     """Memory that the node does not have, whoever else is on it. Cores can be shared."""
     size = to_bytes(machine_spec(vm.spec)["memory"]["size"])

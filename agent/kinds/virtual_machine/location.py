@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.core.facts import View
-from agent.core.known import DOMAIN_AT
+from agent.core.known import DOMAIN_AT, PLACED
 from agent.core.model import Object
 from agent.core.nodes import HOME
 from agent.kinds.local import Place, away, bearing, missing, place, places, several, unread
-from agent.kinds.virtual_disk import DiskData
-from agent.kinds.virtual_machine.dependencies import disks
+from agent.kinds.virtual_machine.placement import NOWHERE, governed, parted, unfit
 
 BOTH = (
     "Its domain is on the nodes {} at once: it may run twice, and its data may differ. Nothing is "
@@ -39,6 +38,8 @@ class Location:
     why: str = ""
     twice: bool = False
     """True if more than one node has its domain."""
+    asks: bool = False
+    """True of a VM without a domain that is placed beside others."""
 
 
 def location(vm: Object, uuid: str, view: View) -> Location:
@@ -50,10 +51,27 @@ def location(vm: Object, uuid: str, view: View) -> Location:
     why = next(filter(None, _hindrances(vm, view, homes, there)), "")
     if why:
         return Location(None, recorded, why)
-    name = next(iter((*there, *homes)), "")
-    at = place(view, name) if name else _chosen(vm, view)
-    known = at is not None and (bool(homes) or (bool(there) and several(view)))
-    return Location(at, at.name if at is not None and known else "")
+    if there:
+        return Location(place(view, there[0]), there[0] if several(view) else "")
+    if governed(vm, view):
+        return _placed(vm, view, next(iter(homes), ""))
+    return Location(next(iter(places(view)), None))
+
+
+def _placed(vm: Object, view: View, home: str) -> Location:
+    """Where a VM without a domain is to have it: its node is chosen anew as long as nothing is
+    being made there.
+    """
+    verdict = view.read(PLACED, vm.key)
+    if verdict is None or view.job(vm.key).busy:
+        at = place(view, home) if home else None
+        return Location(at, home, asks=True)
+    if verdict.node:
+        home = verdict.node
+    elif not home or unfit(vm, view, home):
+        why = NOWHERE.format(verdict.message), parted(vm, view)
+        return Location(None, "", " ".join(filter(None, why)), asks=True)
+    return Location(place(view, home), home if several(view) else "", asks=True)
 
 
 def _hindrances(
@@ -67,13 +85,3 @@ def _hindrances(
         yield missing(view)  # there was a domain: somebody may have moved it
     elif not homes:
         yield unread(view)
-
-
-def _chosen(vm: Object, view: View) -> Place | None:
-    """A node for a VM that is new: one that has its disks, the first one of these."""
-    every = places(view)
-    candidates = every
-    for disk in disks(vm, vm.spec):
-        if (data := view.export(DiskData, disk)) is not None:
-            candidates = [at for at in candidates if at.name in data.paths]
-    return next(iter(candidates or every), None)

@@ -361,6 +361,16 @@ def unreachable(vm: Object, previous: Mapping[str, Json], why: str = "") -> Deci
     return Decision(status={"phase": phase, "conditions": told}, waiting=not why, ok=False)
 
 
+def unplaced(vm: Object, previous: Mapping[str, Json], why: str) -> Decision:
+    """No node takes it, as far as is known; without a `why` nobody has been asked yet."""
+    if vm.deleted:
+        return Decision(status={"phase": "Terminating"}, gone=True)
+    if not why:
+        return Decision(waiting=True)
+    told = [Condition("Running", "False", "PodNotStarted", why)]
+    return Decision(status={"phase": "Pending", "conditions": told}, ok=False)
+
+
 def torn(vm: Object, previous: Mapping[str, Json], home: str, why: str) -> Decision:
     """More than one node has its domain: nothing is done to either, and it is remembered."""
     known = conditions(previous)

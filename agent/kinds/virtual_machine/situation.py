@@ -24,10 +24,12 @@ from agent.kinds.virtual_machine.dependencies import (
     all_there,
     dependencies,
     disks,
+    short,
 )
 from agent.kinds.virtual_machine.files import hindrance, keeps_back
 from agent.kinds.virtual_machine.location import Location
 from agent.kinds.virtual_machine.networks import Cabling, cabling
+from agent.kinds.virtual_machine.placement import refused
 from agent.kinds.virtual_machine.power import Running
 from agent.kinds.virtual_machine.seen import Seen
 from agent.kinds.virtual_machine.spec import RunPolicy, machine_spec
@@ -137,6 +139,8 @@ def situation(
     memory = shown.memory.spec if shown.memory else {}
     cables = cabling(vm, view, at, vm.spec, memory)
     needs = hindrance(dependencies(vm, view, at, cables), shown, at, view, attached.serials)
+    if shown.raw is None or not shown.raw.active:
+        needs = short(needs, refused(vm, view, at.name))
     return Situation(
         rules=rules,
         vm=vm,

@@ -15,12 +15,17 @@ class Restoration(TypedDict):
     virtualMachineSnapshotName: str
 
 
+class Migration(TypedDict):
+    nodeSelector: NotRequired[Mapping[str, str]]
+
+
 class OperationSpec(TypedDict):
     type: Literal["Restart", "Start", "Stop", "Migrate", "Evict", "Restore", "Clone"]
     virtualMachineName: str
     force: NotRequired[bool]
     restore: NotRequired[Restoration]
     clone: NotRequired[Naming]
+    migrate: NotRequired[Migration]
 
 
 def operation_spec(spec: Mapping[str, object]) -> OperationSpec:

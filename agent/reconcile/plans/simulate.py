@@ -12,6 +12,7 @@ from agent.core.host import HostError
 from agent.core.jobs import IDLE
 from agent.core.known import JOB
 from agent.core.model import Key
+from agent.reconcile.placing import Placing
 from agent.reconcile.verbs import verb_of
 from agent.reconcile.verbs.facts import Facts
 from agent.reconcile.verbs.verb import Done
@@ -25,6 +26,7 @@ class Simulation:
 
     def __init__(self, engine: Engine, world: World) -> None:
         self._engine, self._world = engine, world
+        self._placing = Placing(engine)
         self.done: dict[Key, list[Action]] = {}
         """What each object would have done in the last run, in order."""
         self.seen: dict[Key, list[Decision]] = {}
@@ -37,7 +39,7 @@ class Simulation:
         if not more:
             self.done, self.seen = {}, {}
         for _ in range(ROUNDS):
-            changed = self._engine.settle(now)
+            changed = self._placing.settle(now)
             busy = False
             for key in sorted(changed):
                 decision = self._engine.decisions.get(key)

@@ -118,7 +118,7 @@ def test_a_cordoned_node_takes_only_what_bears_that() -> None:
 
 
 def test_memory_is_admitted_by_what_is_on() -> None:
-    nodes = [node("a", memory=4, taken=1 * GIB), node("b", memory=2)]
+    nodes = [node("a", memory=4, taken=1 * GIB), node("b", memory=1)]
     there = vm("there", memory=1, at="a")
     off = vm("off", memory=4, at="b")
     off = Tenant(off.key, off.labels, off.memory, at="b")  # what is off takes nothing

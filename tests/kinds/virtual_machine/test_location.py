@@ -10,13 +10,16 @@ import pytest
 
 from agent.core.facts import Decision
 from agent.core.identity import POOL
+from agent.core.jobs import Job
 from agent.core.known import (
     DOMAIN,
     DOMAIN_AT,
     ELSEWHERE,
     EXPORT,
     IMAGE_AT,
+    JOB,
     NODES,
+    PLACED,
     POOL_PATH,
     STATUS,
     UNREACHABLE,
@@ -25,6 +28,7 @@ from agent.core.known import (
 from agent.core.known import NODE as NODE_FACT
 from agent.core.model import Condition, Key
 from agent.core.nodes import HOME
+from agent.core.placement.tenants import Verdict
 from agent.kinds.virtual_disk import DiskData
 from agent.kinds.virtual_machine.location import BOTH, Location, location
 from agent.kinds.virtual_machine.report import torn, unreachable, unread
@@ -61,6 +65,8 @@ TWO: Mapping[Fact, Any] = {
 AWAY = "Node node-2 cannot be read: It is off."
 GONE: dict[Fact, Any] = {(UNREACHABLE, OTHER.name): "It is off."}
 NEVER: dict[Fact, Any] = {(NODE_FACT, OTHER.name): None}
+BUSY: dict[Fact, Any] = {(JOB, KEY): Job(busy=("DefineDomain",))}
+UNPLACED = "Could not schedule the virtual machine:"
 HAS_RUN = {"virtualMachinePods": [{"active": True}]}
 ON_TWO = {HOME: OTHER.name}
 
@@ -73,6 +79,11 @@ def status(**what: Any) -> dict[Fact, Any]:
     return {(STATUS, KEY): what}
 
 
+def placed(name: str = "") -> dict[Fact, Any]:
+    """A verdict; without a name no node takes it."""
+    return {(PLACED, KEY): Verdict(name, "" if name else "No.")}
+
+
 def lies(*names: str) -> dict[Fact, Any]:
     return {(EXPORT, ROOT): DiskData(dict.fromkeys(names, PATHS[ROOT]), 1 << 30)}
 
@@ -80,16 +91,19 @@ def lies(*names: str) -> dict[Fact, Any]:
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        # one that is new goes where its disks are, else to the first node
-        ({}, Location(HERE)),
-        (lies(OTHER.name), Location(THERE_TOO)),
-        (lies(OTHER.name, NODE), Location(HERE)),
-        ({(EXPORT, ROOT): None}, Location(HERE)),
-        (lies(OTHER.name) | GONE, Location(HERE)),
-        (lies("node-3"), Location(HERE)),
+        # one that is new goes where it is placed
+        ({}, Location(None, asks=True)),
+        (placed(NODE), Location(HERE, NODE, asks=True)),
+        (placed(OTHER.name), Location(THERE_TOO, OTHER.name, asks=True)),
+        (placed(), Location(None, "", f"{UNPLACED} No.", asks=True)),
+        (placed() | lies(OTHER.name), Location(None, "", f"{UNPLACED} No.", asks=True)),
+        (status(**ON_TWO), Location(THERE_TOO, OTHER.name, asks=True)),
+        (status(**ON_TWO) | placed(NODE), Location(HERE, NODE, asks=True)),
+        (status(**ON_TWO) | placed(NODE) | BUSY, Location(THERE_TOO, OTHER.name, asks=True)),
+        (status(**ON_TWO) | placed() | lies(OTHER.name), Location(THERE_TOO, OTHER.name, asks=True)),
+        (status(**ON_TWO) | placed() | lies(NODE), Location(None, "", f"{UNPLACED} No.", asks=True)),
         # one that is somewhere belongs there
         (there(OTHER.name), Location(THERE_TOO, OTHER.name)),
-        (status(**ON_TWO), Location(THERE_TOO, OTHER.name)),
         (there(NODE) | status(**ON_TWO), Location(HERE, NODE)),
         (there(NODE, OTHER.name), Location(None, "node-1,node-2", BOTH.format("node-1 and node-2"), twice=True)),
         # what nobody can read may have its domain
@@ -97,12 +111,12 @@ def lies(*names: str) -> dict[Fact, Any]:
         (there(NODE) | status(**ON_TWO) | GONE, Location(None, OTHER.name, AWAY)),
         (there(NODE) | GONE, Location(HERE, NODE)),
         (status(**HAS_RUN) | GONE, Location(None, "", AWAY)),
-        (status(**HAS_RUN), Location(HERE)),
+        (status(**HAS_RUN) | placed(NODE), Location(HERE, NODE, asks=True)),
         (there(NODE) | status(**HAS_RUN) | GONE, Location(HERE, NODE)),
-        (GONE, Location(HERE)),
+        (GONE | placed(NODE), Location(HERE, NODE, asks=True)),
         (NEVER, Location(None, "", "Node node-2 has not been read yet.")),
-        (status(**{HOME: NODE}) | NEVER, Location(HERE, NODE)),
-        (status(**{HOME: "node-1,node-2"}), Location(HERE, NODE)),
+        (status(**{HOME: NODE}) | NEVER, Location(HERE, NODE, asks=True)),
+        (status(**{HOME: "node-1,node-2"}), Location(HERE, NODE, asks=True)),
         (status(**{HOME: "node-1,node-2"}) | GONE, Location(None, "node-1,node-2", AWAY)),
     ],
 )  # fmt: skip
@@ -124,7 +138,7 @@ def on_both(**what: Any) -> Decision:
 @pytest.mark.parametrize(
     ("facts", "home"),
     [
-        ({}, NODE),  # it is written down before anything is made there
+        (placed(NODE), NODE),  # it is written down before anything is made there
         (domain(), NODE),
         (status(**ON_TWO), OTHER.name),
     ],
@@ -142,8 +156,8 @@ def test_the_node_of_a_machine_is_written_down_where_there_are_several(
 
 
 def test_nothing_is_written_down_of_where_a_machine_is_that_cannot_be_made() -> None:
-    missing = {(EXPORT, ROOT): None}
-    assert HOME not in said(on_both(facts=missing))
+    assert on_both().status is None  # nobody has been asked yet
+    assert HOME not in said(on_both(facts=placed()))
     assert HOME not in said(decide())
     assert HOME not in said(decide(facts=domain()))
 
