@@ -92,12 +92,12 @@ def standing(sort: Sort, asker: Object, address: str, view: View) -> Standing:
     lease = view.object(key)
     if lease is None:
         return Standing.FREE
-    holder = _holder(sort, lease)
-    if holder == asker.key and lease.manifest.labels.get(sort.label) == asker.uid:
+    its_holder = holder(sort, lease)
+    if its_holder == asker.key and lease.manifest.labels.get(sort.label) == asker.uid:
         return Standing.OURS
-    if holder.name and _holds(sort, lease, view):
+    if its_holder.name and _holds(sort, lease, view):
         return Standing.TAKEN
-    same = holder.namespace == asker.key.namespace
+    same = its_holder.namespace == asker.key.namespace
     return Standing.RELEASED if same else Standing.ELSEWHERE
 
 
@@ -111,13 +111,13 @@ def deciding(sort: Sort) -> Decide:
     """How leases of a sort decide."""
 
     def decide(lease: Object, view: View) -> Decision:
-        holder = _holder(sort, lease)
-        if holder.name and _holds(sort, lease, view):
+        its_holder = holder(sort, lease)
+        if its_holder.name and _holds(sort, lease, view):
             told = Condition(BOUND, "True", BOUND)
             return Decision(status={"phase": BOUND, "conditions": [told]})
         taker = view.read(CLAIM, lease.key)
         asker = view.object(taker) if taker is not None else None
-        if asker is not None and asker.key.namespace == holder.namespace:
+        if asker is not None and asker.key.namespace == its_holder.namespace:
             address = str(view.previous(asker.key).get("address", ""))
             machine = lease.manifest.annotations.get(MACHINE, "")
             becomes = sort.held(asker, address, machine if asker.owner else "")
@@ -160,7 +160,7 @@ def _released(sort: Sort, lease: Object, view: View) -> Decision:
 def _free(sort: Sort, lease: Object) -> dict[Fact, Key]:
     """That the machine which an address was made for finds it."""
     machine = lease.manifest.annotations.get(MACHINE)
-    vm = _holder(sort, lease)._replace(kind=VM, name=machine or "")
+    vm = holder(sort, lease)._replace(kind=VM, name=machine or "")
     return RELEASED.states(vm, lease.key) if machine else {}
 
 
@@ -174,7 +174,7 @@ def _is_off(condition: Mapping[str, Json]) -> bool:
     return bool(condition["status"] == "False")
 
 
-def _holder(sort: Sort, lease: Object) -> Key:
+def holder(sort: Sort, lease: Object) -> Key:
     """Whoever holds a lease; without a name where it was released."""
     ref = lease.spec[sort.ref]
     assert isinstance(ref, Mapping)  # noqa: S101  # the schema says so
@@ -183,8 +183,8 @@ def _holder(sort: Sort, lease: Object) -> Key:
 
 def _holds(sort: Sort, lease: Object, view: View) -> bool:
     """True if the holder that a lease names is there, is the one that took it, and goes by it."""
-    holder = view.object(_holder(sort, lease))
-    if holder is None or lease.manifest.labels.get(sort.label) != holder.uid:
+    known = view.object(holder(sort, lease))
+    if known is None or lease.manifest.labels.get(sort.label) != known.uid:
         return False
-    address = (view.read(STATUS, holder.key) or {}).get("address", "")
+    address = (view.read(STATUS, known.key) or {}).get("address", "")
     return not address or sort.lease_of(address) == lease.key

@@ -56,6 +56,12 @@ class KindRecord:
     """Manifests that hold by themselves and not beside each other."""
     differences: Callable[[Kind, Mapping[str, Json], Mapping[str, Json]], tuple[Change, ...]] = diff
     """What is different in the second spec, with what it takes to apply it."""
+    holds: Callable[[Record, Manifest | None, Mapping[Key, Record]], Iterable[tuple[str, str]]] = (
+        lambda _each, _manifest, _records: ()
+    )
+    """Path and sentence of what a manifest changes although what is in force does not let it, and
+    why an object without a manifest has to stay.
+    """
     farewell: Callable[[Record, Set[Key]], str] = lambda _each, _staying: ""
     """What becomes of an object that is deleted, and of its data; told what stays."""
     lies: Callable[[str, Record], Iterable[tuple[str, str]]] = lambda _fleet, _each: ()

@@ -11,7 +11,6 @@ from typing import Any
 from agent.core.acceptance import (
     Pruning,
     accept,
-    frozen,
     prune,
 )
 from agent.core.annotations import CONFIRM
@@ -25,6 +24,7 @@ from agent.core.model import BUILT_IN, Desired, Json, Key, Manifest, Object, Pro
 from agent.core.schema import Catalogue, Kind
 from agent.core.status import stamp, timestamp
 from agent.kinds.registry import BUILT_INS, OF_NODE, RECORDS, complete, completed
+from agent.reconcile import unchangeable
 from agent.reconcile.indexes import Indexes
 from agent.reconcile.locks import Locks
 from agent.reconcile.message import Event, by, updated
@@ -39,8 +39,6 @@ MANY_VOLUMES = (
     "one of them and delete the others with virsh vol-delete, or choose another name"
 )
 _BUILT_IN = {manifest.key: manifest for manifest in BUILT_INS}
-MADE = ("capacity", "digest")
-"""What a status says of an object whose data is there, in whatever phase it is."""
 
 
 class Book:
@@ -226,15 +224,7 @@ class Book:
         return None
 
     def _frozen(self, kind: Kind, known: Record, manifest: Manifest) -> list[tuple[str, str]]:
-        """Path and sentence where a manifest changes what cannot be changed any more, also of an
-        object that is being deleted or in the trash.
-        """
-        if known.obj.deleted and kind.irreversible:
-            return []
-        if known.obj.source == BUILT_IN or manifest in BUILT_INS:
-            return []  # a built-in class and a manifest of its name take turns
-        ready = known.status.get("phase") == "Ready" or any(map(known.status.get, MADE))
-        return frozen(kind, known.obj, manifest, ready=ready)
+        return unchangeable.changed(kind, known, manifest, self.records)
 
     def _restorable(self, kind: Kind, manifest: Manifest) -> Record | None:
         """What the manifest brings back from the trash: data that was made as it says. Anything
@@ -273,6 +263,7 @@ class Book:
         apart = asked | self.owned | self.locks.keys
         lasting = {key: record for key, record in self.records.items() if key not in apart}
         pruning = prune(self._catalogue, desired, manifests, lasting, confirmed, others)
+        pruning = unchangeable.kept(pruning, self.records)
         if desired.broken:
             return pruning
         # an operation is withdrawn by deleting its file, also when that was the last file

@@ -49,7 +49,7 @@ class Networks:
         if reading is before:
             return
         self._engine.put(NETWORK, (node, name), None if reading is None else reading.network)
-        held, now = (frozenset(each.held) if each else frozenset() for each in (before, reading))
+        held, now = _held(before), _held(reading)
         self._amend(node, held - now, there=False)
         self._amend(node, now - held, there=True)
 
@@ -60,3 +60,12 @@ class Networks:
                 place = (node, each)
                 places = {*known, place} if there else {*known} - {place}
                 self._engine.put(HELD, key, tuple(sorted(places)) or None)
+
+
+def _held(reading: NetworkReading | None) -> frozenset[Held]:
+    """What a network holds for others, and the host's own addresses on it: those for no card."""
+    if reading is None:
+        return frozenset()
+    network = reading.network
+    own = (Held(network.name, "", str(address.ip)) for address in network.addresses)
+    return frozenset((*reading.held, *own))

@@ -278,7 +278,9 @@ class Reconciler:
         self._acting.decided(key, None if gone else decision)
         self._standing.decided(key, None if gone else decision)
         self._proposals.decided(key, None if gone else decision)
-        if decision is None or gone:
+        if decision is None:  # what bears its name now, if anything, is to be decided yet
+            return
+        if gone:
             if (record := self._book.records.get(key)) is not None:
                 self._belongings.orphaned(record, now)
                 self._book.remove(key, now, at_once=self._belongings.outlived(record))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.core.metadata import Reserved
-from tests.rig import Rig, condition, disk, machine, manifest, operation, settings, static
+from tests.rig import STATUS, Rig, condition, disk, machine, manifest, operation, settings, static
 
 MINUTES = 60.0
 
@@ -276,3 +276,146 @@ def test_an_address_without_a_pool_says_what_to_do(rig: Rig) -> None:
     rig.push({"config.yaml": settings("10.66.20.0/24")})
     rig.settle()
     assert vmip(rig)["status"]["phase"] == "Bound"
+
+
+def problems(rig: Rig) -> str:
+    found = rig.agent.reconciler.summary().problems
+    return "\n".join(f"{each.path}: {each.message}" for each in found)
+
+
+def test_a_bound_address_changes_into_a_static_one_of_the_same_and_into_nothing_else(
+    pool: Rig,
+) -> None:
+    pool.push({"ip.yaml": auto("custom")})
+    pool.settle()
+    got = vmip(pool)["status"]["address"]
+    pool.push({"ip.yaml": static("10.66.20.77" if got != "10.66.20.77" else "10.66.20.78")})
+    pool.settle()
+    assert "'Bound' state -> static IP cannot be changed" in problems(pool)
+    assert vmip(pool)["spec"] == {"type": "Auto"}
+    pool.push({"ip.yaml": static(got)})
+    pool.settle()
+    assert problems(pool) == ""
+    assert vmip(pool)["spec"] == {"type": "Static", "staticIP": got}
+    assert vmip(pool)["status"]["address"] == got
+    pool.push({"ip.yaml": auto("custom")})
+    pool.settle()
+    assert "spec.type: the VirtualMachineIPAddress is in 'Bound' state" in problems(pool)
+    assert vmip(pool)["status"]["phase"] == "Bound"
+
+
+def test_one_that_has_no_address_yet_can_be_changed(pool: Rig) -> None:
+    pool.push({"ip.yaml": static("192.168.0.1")})
+    pool.settle()
+    assert vmip(pool)["status"]["phase"] == "Pending"
+    pool.push({"ip.yaml": static("10.66.20.77")})
+    pool.settle()
+    assert vmip(pool)["status"]["address"] == "10.66.20.77"
+
+
+def test_a_range_stays_while_addresses_of_it_are_reserved(pool: Rig) -> None:
+    pool.push({"ip.yaml": static("10.66.20.77"), "other.yaml": static("10.66.10.5", "other")})
+    pool.settle()
+    pool.push({"config.yaml": settings("10.66.10.0/24")})
+    pool.settle()
+    assert "must cover 10.66.20.0/24" in problems(pool)
+    assert "VirtualMachineIPAddress default/custom" in problems(pool)
+    pool.push({"config.yaml": None})
+    pool.settle()
+    assert "its manifest is gone, and it stays: it must cover 10.66.10.0/24" in problems(pool)
+    pool.push({"config.yaml": settings("10.66.10.0/24", "10.66.0.0/24"), "ip.yaml": None})
+    pool.settle()
+    assert problems(pool) == ""
+    pool.push({"ip.yaml": static("10.66.20.77")})
+    pool.settle()
+    told = condition(vmip(pool), "Bound")
+    assert told["reason"] == "VirtualMachineIPAddressIsOutOfTheValidRange"
+    assert "10.66.10.0/24, 10.66.0.0/24" in told["message"]
+
+
+def test_a_range_can_grow_around_what_is_reserved(pool: Rig) -> None:
+    pool.push({"ip.yaml": static("10.66.20.77")})
+    pool.settle()
+    pool.push({"config.yaml": settings("10.66.0.0/16")})
+    pool.settle()
+    assert problems(pool) == ""
+    assert vmip(pool)["status"]["phase"] == "Bound"
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("10.66.20.0", "first address of 10.66.20.0/24"),
+        ("10.66.20.255", "last address of 10.66.20.0/24"),
+        ("10.66.30.1", "in none of the ranges"),
+    ],
+)
+def test_an_address_that_is_no_machines_is_out_of_range(
+    pool: Rig, address: str, words: str
+) -> None:
+    pool.push({"ip.yaml": static(address)})
+    pool.settle()
+    told = condition(vmip(pool), "Bound")
+    assert told["reason"] == "VirtualMachineIPAddressIsOutOfTheValidRange"
+    assert words in told["message"]
+    assert leases(pool) == []
+
+
+def test_an_address_that_somebody_has_is_refused_until_it_is_free(pool: Rig) -> None:
+    pool.push({"ip.yaml": static("10.66.20.77")})
+    pool.settle()
+    pool.push({"b.yaml": static("10.66.20.77", "late", namespace="prod")})
+    pool.settle()
+    told = condition(vmip(pool, "late", "prod"), "Bound")
+    assert told["reason"] == "VirtualMachineIPAddressLeaseAlreadyExists"
+    assert "has already been allocated and has not been released" in told["message"]
+    assert vmip(pool, "late", "prod")["status"]["phase"] == "Pending"
+    pool.push({"ip.yaml": None})
+    pool.settle()
+    pool.now += 10 * MINUTES + 1
+    pool.settle()
+    assert vmip(pool, "late", "prod")["status"]["phase"] == "Bound"
+
+
+def test_an_empty_pool_says_so_and_gives_what_comes_free(rig: Rig) -> None:
+    rig.push({"config.yaml": settings("10.66.10.0/29")})
+    rig.push({"ips.yaml": [auto(f"ip-{n}") for n in range(6)]})
+    rig.settle()
+    pending = [f"ip-{n}" for n in range(6) if vmip(rig, f"ip-{n}")["status"]["phase"] == "Pending"]
+    assert len(pending) == 1, "of six, one is the gateway of the machines' network"
+    assert "no remaining ips" in condition(vmip(rig, pending[0]), "Bound")["message"]
+    rig.push({"config.yaml": settings("10.66.10.0/29", "10.66.20.0/29")})
+    rig.settle()
+    assert vmip(rig, pending[0])["status"]["phase"] == "Bound"
+
+
+def test_a_lease_that_vanished_is_taken_again_and_one_that_another_has_is_lost(pool: Rig) -> None:
+    path = "cluster/virtualmachineipaddressleases/ip-10-66-20-77.yaml"
+    pool.push({"ip.yaml": static("10.66.20.77")})
+    pool.settle()
+    pool.push({path: None}, STATUS)
+    pool.start("another")
+    pool.settle()
+    assert lease(pool, "10.66.20.77")["status"]["phase"] == "Bound"
+    pool.push({"b.yaml": static("10.66.20.78", "other")})
+    pool.settle()
+    held = lease(pool, "10.66.20.77")
+    theirs = lease(pool, "10.66.20.78")
+    pool.push(
+        {
+            path: {
+                **held,
+                "spec": theirs["spec"],
+                "metadata": {**held["metadata"], "labels": theirs["metadata"]["labels"]},
+            }
+        },
+        STATUS,
+    )
+    other = vmip(pool, "other")
+    other["status"]["address"] = "10.66.20.77"
+    pool.push({"namespaces/default/virtualmachineipaddresses/other.yaml": other}, STATUS)
+    pool.start("third")
+    pool.settle()
+    told = condition(vmip(pool), "Bound")
+    assert told["reason"] == "VirtualMachineIPAddressLeaseLost"
+    assert vmip(pool)["status"]["address"] == "10.66.20.77", "no other one is taken"

@@ -1,8 +1,9 @@
 """VirtualMachineIPAddress: an address that is reserved, and the machine that has it."""
 
 from agent.kinds.record import KindRecord
+from agent.kinds.virtual_machine_ip_address.bound import fixed
 from agent.kinds.virtual_machine_ip_address.decide import decide
 
 __all__ = ["RECORD"]
 
-RECORD = KindRecord(decide=lambda _: decide, hindrances=frozenset(("Bound",)))
+RECORD = KindRecord(decide=lambda _: decide, hindrances=frozenset(("Bound",)), holds=fixed)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 from agent.core.facts import Decision, View
-from agent.core.known import CLAIM, LOCKS, RELEASED, RESERVED, USED_BY
-from agent.core.model import Condition, Key, Object, block
+from agent.core.known import CLAIM, LOCKS, RELEASED, RESERVED
+from agent.core.model import Condition, Json, Key, Object, block
+from agent.core.status import conditions
 from agent.kinds.exports import AddressData, AddressRanges
 from agent.kinds.leases import BOUND, IP, VM, Standing, is_written, standing
 from agent.kinds.local import unread
 from agent.kinds.module_config import SETTINGS, address_ranges
 from agent.kinds.protection import kept
 from agent.kinds.reservation import machine_of, report, users
+from agent.kinds.virtual_machine_ip_address.others import others
 from agent.kinds.virtual_machine_ip_address.pool import choose, in_range
 from agent.kinds.virtual_machine_ip_address.spec import address_spec
 
@@ -111,7 +113,7 @@ def _found(vmip: Object, view: View) -> _Found:
             return _Found(known, how=how)
         if how in (Standing.FREE, Standing.RELEASED):  # nobody has it meanwhile
             return _asked(known, how)
-        if previous.get("phase") != "Pending":
+        if _was_bound(previous):
             lost = f"The lease of {known} is not its own any more: delete it, and make a new one."
             return _Found(known, (LOST, lost))
     if why := unread(view):  # a domain may have an address that no lease tells of
@@ -125,6 +127,12 @@ def _found(vmip: Object, view: View) -> _Found:
     return _automatic(vmip, ranges, view)
 
 
+def _was_bound(previous: Mapping[str, Json]) -> bool:
+    """True if the address has been its own: one that it only asked for may be another's."""
+    reasons = {condition.reason for condition in conditions(previous)}
+    return previous.get("phase") != "Pending" or LOST in reasons
+
+
 def _static(vmip: Object, address: str, ranges: AddressRanges, view: View) -> _Found:
     network = ranges.of(address)
     if network is None or not in_range(network, IPv4Address(address)):
@@ -136,8 +144,8 @@ def _static(vmip: Object, address: str, ranges: AddressRanges, view: View) -> _F
         return _Found(problem=(ALREADY, TAKEN.format(address, by)))
     if how is Standing.ELSEWHERE:
         return _Found(problem=(NOT_READY, ELSEWHERE.format(address)))
-    if others := _others(vmip, address, view):
-        return _Found(problem=(ALREADY, TAKEN.format(address, f": {others[0]} has it")))
+    if other := _other(vmip, address, view):
+        return _Found(problem=(ALREADY, TAKEN.format(address, f": {other}")))
     return _asked(address, how)
 
 
@@ -153,7 +161,7 @@ def _automatic(vmip: Object, ranges: AddressRanges, view: View) -> _Found:
     def how(address: str) -> Standing:
         network = ranges.of(address)
         usable = network is not None and in_range(network, IPv4Address(address))
-        if not usable or _others(vmip, address, view):
+        if not usable or _other(vmip, address, view):
             return Standing.TAKEN
         return standing(IP, vmip, address, view)
 
@@ -176,6 +184,11 @@ def _automatic(vmip: Object, ranges: AddressRanges, view: View) -> _Found:
     return _asked(chosen, how(chosen))
 
 
+def _other(vmip: Object, address: str, view: View) -> str:
+    """Who has an address by what hosts show; empty if nobody has."""
+    return next(others(vmip, machine_of(vmip, view), address, view), "")
+
+
 def _earlier(vmip: Object, view: View) -> Iterator[str]:
     """Addresses that its machine has, or had: a domain remembers them, or a lease."""
     yield from (address for address, _ in view.read(RESERVED, vmip.key) or ())
@@ -183,11 +196,6 @@ def _earlier(vmip: Object, view: View) -> Iterator[str]:
         lease = view.read(RELEASED, Key(VM, vmip.key.namespace, machine))
         if lease is not None:
             yield IP.address_of(lease)
-
-
-def _others(vmip: Object, address: str, view: View) -> list[str]:
-    """What else has an address by what hosts show, as people name it."""
-    return [each for each in view.read(USED_BY, (IP.kind, address)) or () if each != str(vmip.key)]
 
 
 def _asked(address: str, how: Standing) -> _Found:
