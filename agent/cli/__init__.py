@@ -38,6 +38,7 @@ COMMANDS = {
     "stop": "operation",
     "restart": "operation",
     "restore": "operation",
+    "clone": "operation",
     "upload": "upload",
     "console": "console",
     "vnc": "vnc",

@@ -1,5 +1,5 @@
-"""`gitvirt start`, `stop`, `restart`, `restore`: asks the agent through Git for a
-VirtualMachineOperation.
+"""`gitvirt start`, `stop`, `restart`, `restore`, `clone`: asks the agent through Git for an
+operation.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.cli import cloning
 from agent.cli.command import CommandError, Subparsers, warn
 from agent.cli.follow import follow
 from agent.cli.objects import virtual_machine
 from agent.cli.repositories import opened
-from agent.cli.snapshot import Reader, Snapshot
+from agent.cli.snapshot import Entry, Reader, Snapshot
 from agent.core import human, ledger
 from agent.core.annotations import NOT_AFTER
 from agent.core.model import Key
@@ -37,17 +38,28 @@ _DOING = {
     "stop": "stopping",
     "restart": "restarting",
     "restore": "restoring",
+    "clone": "cloning",
 }
-_DONE = {"start": "started", "stop": "stopped", "restart": "restarted", "restore": "restored"}
+_DONE = {
+    "start": "started",
+    "stop": "stopped",
+    "restart": "restarted",
+    "restore": "restored",
+    "clone": "cloned",
+}
 _WHAT = {
     "start": "start a virtual machine",
     "stop": "stop a virtual machine",
     "restart": "restart a virtual machine, which applies waiting changes",
     "restore": "give a virtual machine's disks the data of a snapshot",
+    "clone": "make a virtual machine like another one: its manifests on a branch to merge",
 }
 
-_NEEDS = {"restore": " --snapshot before-upgrade"}
+_NEEDS = {"restore": " --snapshot before-upgrade", "clone": " linux-vm-2"}
 """What a verb has to be told beside its machine, in examples."""
+
+_BEGUN = {"clone": "has written the branch"}
+"""What is waited for in any case, where that is not that the agent begins."""
 
 _EPILOG = """\
 examples:
@@ -64,12 +76,14 @@ def add(subparsers: Subparsers) -> None:
             verb,
             help=what,
             description=f"{what.capitalize()}. Commits a VirtualMachineOperation to the branch of "
-            "operations and waits until the agent has taken it up.",
+            f"operations and waits until the agent {_BEGUN.get(verb, 'has taken it up')}.",
             epilog=_EPILOG.format(verb=verb, needs=_NEEDS.get(verb, "")),
         )
         parser.add_argument("vm", metavar="VM", help="NAME, NAME.NAMESPACE or vm/NAME")
         if verb == "restore":
             _add_restore(parser)
+        elif verb == "clone":
+            cloning.add(parser)
         elif verb != "start":
             parser.add_argument(
                 "-f",
@@ -122,10 +136,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         silence = snapshot.silence(now)
         if silence:
             warn(silence)
-        operation = Key("VirtualMachineOperation", vm.namespace, _name(vm.name))
+        operation = Key(_kind(args), vm.namespace, _name(vm.name))
         dry = getattr(args, "mode", "") == "DryRun"
         request = Request(args.command, vm, operation, dry)
-        document = manifest(request, _more(args), until=now + timeout)
+        document = manifest(request, _spec(args, found), until=now + timeout)
+        _check(catalogue, document)
         submit(repository, settings, request, document)
         if args.create_only:
             print(f"{_quoted(operation)} created.")
@@ -133,17 +148,32 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return _await(reader, request, timeout, completed=args.wait)
 
 
-def _more(args: argparse.Namespace) -> dict[str, Any]:
-    """What an operation says beside its type and its machine."""
+def _kind(args: argparse.Namespace) -> str:
+    """What is asked for, by its kind."""
+    of_snapshot = args.command == "clone" and args.snapshot is not None
+    return "VirtualMachineSnapshotOperation" if of_snapshot else "VirtualMachineOperation"
+
+
+def _spec(args: argparse.Namespace, vm: Entry) -> dict[str, Any]:
+    """What an operation says."""
+    if args.command == "clone":
+        return cloning.spec(args, vm)
+    spec = {"type": args.command.capitalize(), "virtualMachineName": vm.name}
     if args.command == "restore":
         how = {"mode": args.mode, "virtualMachineSnapshotName": args.snapshot}
-        return {"restore": how}
-    return {"force": True} if getattr(args, "force", False) else {}
+        return {**spec, "restore": how}
+    return {**spec, "force": True} if getattr(args, "force", False) else spec
 
 
-def manifest(request: Request, more: Mapping[str, Any], *, until: float) -> dict[str, Any]:
+def _check(catalogue: Catalogue, document: Mapping[str, Any]) -> None:
+    """What would not be accepted is said at once."""
+    found = catalogue.problems(catalogue.kinds[document["kind"]], document)
+    if found:
+        raise CommandError("; ".join(f"{path[-1]} {message}" for path, message in found))
+
+
+def manifest(request: Request, spec: Mapping[str, Any], *, until: float) -> dict[str, Any]:
     """What is committed. `until` is when it is too late to begin, in seconds since the epoch."""
-    spec = {"type": request.verb.capitalize(), "virtualMachineName": request.vm.name}
     return {
         "apiVersion": "virtualization.deckhouse.io/v1alpha2",
         "kind": request.operation.kind,
@@ -152,7 +182,7 @@ def manifest(request: Request, more: Mapping[str, Any], *, until: float) -> dict
             "namespace": request.operation.namespace,
             "annotations": {NOT_AFTER: timestamp(until)},
         },
-        "spec": {**spec, **more},
+        "spec": spec,
     }
 
 
@@ -180,8 +210,9 @@ def submit(
 
 
 def _await(reader: Reader, request: Request, timeout: float, *, completed: bool) -> int:
-    kind = reader.catalogue.kinds["VirtualMachineOperation"]
+    kind = reader.catalogue.kinds[request.operation.kind]
     told = False
+    said: str | None = None
     snapshot: Snapshot | None = None
     status: Mapping[str, Any] = {}
     for refs in follow(reader.repository, timeout):
@@ -193,7 +224,9 @@ def _await(reader: Reader, request: Request, timeout: float, *, completed: bool)
                 if not told:
                     print(f"{request} in progress.", flush=True)
                 told = True
-                if not completed:
+                if said is None and (said := _begun(request, status)):
+                    print(said, flush=True)
+                if said is not None and not completed:
                     return 0
             case "Completed":
                 if request.dry:
@@ -210,6 +243,14 @@ def _await(reader: Reader, request: Request, timeout: float, *, completed: bool)
             f"on{_why(status)}"
         )
     raise CommandError(_too_late(snapshot, request, timeout))
+
+
+def _begun(request: Request, status: Mapping[str, Any]) -> str | None:
+    """What is said of what is waited for in any case; None while that is not there."""
+    if request.verb != "clone":
+        return ""
+    name = (status.get("branch") or {}).get("name")
+    return f"Merge branch {printable(name)}, and it is made." if name else None
 
 
 def _foreseen(status: Mapping[str, Any]) -> Iterator[str]:

@@ -125,6 +125,49 @@ def test_a_dry_run_prints_what_would_become_of_each_object(gitvirt: Gitvirt, age
     assert result.out == "VirtualDisk root: A new one is made.\n"
 
 
+def test_a_clone_names_the_machine_its_disks_and_the_rest(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    refs = [{"kind": "VirtualDisk", "name": name} for name in ("linux-vm-root", "data")]
+    fleet.write(machine(spec={"blockDeviceRefs": [*refs, {"kind": "VirtualImage", "name": "iso"}]}))
+    assert gitvirt("clone", "linux-vm", "-c").code == 1
+    assert gitvirt("clone", "linux-vm", "copy", "--mode=BestEffort", "-c").code == 0
+    assert gitvirt("clone", "linux-vm", "copy", "--snapshot=then", "-c").code == 0
+    read = [read_file(CATALOGUE, CHECKS, ledger.dump(each)) for each in fleet.operations().values()]
+    assert [each.problems for each in read] == [(), ()]
+    found = {manifest.key.kind: manifest.spec for each in read for manifest in each.manifests}
+    names = {("VirtualMachine", "linux-vm"): "copy", ("VirtualDisk", "linux-vm-root"): "copy-root"}
+    names |= {("VirtualDisk", "data"): "copy-data"}
+    how = {
+        "nameReplacement": [
+            {"from": {"kind": kind, "name": name}, "to": to} for (kind, name), to in names.items()
+        ],
+        "customization": {"namePrefix": "copy-"},
+    }
+    assert found["VirtualMachineOperation"] == {
+        "type": "Clone",
+        "virtualMachineName": "linux-vm",
+        "clone": {"mode": "BestEffort", **how},
+    }
+    assert found["VirtualMachineSnapshotOperation"] == {
+        "type": "CreateVirtualMachine",
+        "virtualMachineSnapshotName": "then",
+        "createVirtualMachine": {"mode": "Strict", **how},
+    }
+
+
+def test_a_clone_whose_name_cannot_be_is_not_asked_for(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    result = gitvirt("clone", "linux-vm", "x" * 60, "-c")
+    assert (result.code, fleet.operations()) == (1, {})
+    assert "must be a name of 1 to 59 lower-case letters" in result.err
+
+
+def test_a_clone_is_waited_for_until_its_branch_is_there(gitvirt: Gitvirt, agent: Play) -> None:
+    branch = {"name": "clone/default/copy"}
+    agent({"phase": "InProgress"}, {"phase": "InProgress", "branch": branch})
+    result = gitvirt("clone", "linux-vm", "copy", "-t", "20s")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.endswith("Merge branch clone/default/copy, and it is made.\n")
+
+
 def test_only_what_ends_a_machine_can_be_forced(gitvirt: Gitvirt, fleet: Fleet) -> None:
     assert gitvirt("start", "linux-vm", "--force").code == 1
     assert fleet.operations() == {}
