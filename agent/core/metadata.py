@@ -45,7 +45,11 @@ class Recorded:
     """Seconds since the epoch."""
     cancelled: bool = False
     done: bool = False
-    """Of a Restore: its disks are made. Until then the machine stays off."""
+    """Of a Restore: its disks are made. Until then the machine stays off. Of a migration: the
+    machine is where it was to go.
+    """
+    failed: str = ""
+    """Of a migration that came to nothing: reason and message."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,25 @@ class Reserved:
 
 
 @dataclass(frozen=True)
+class Migration:
+    """The mark of a migration: written before the machine leaves, taken away once all of it is
+    where it belongs.
+    """
+
+    operation: str
+    """Uid of the operation that asked for it."""
+    source: str
+    """The node that it leaves."""
+    target: str
+    at: int
+    """When it began, in seconds since the epoch."""
+    epoch: int
+    """Of the domain when it began."""
+    converge: bool = False
+    """True if the guest may be slowed down."""
+
+
+@dataclass(frozen=True)
 class DomainMetadata:
     """The element `<gitvirt:vm>` of a domain."""
 
@@ -111,6 +134,11 @@ class DomainMetadata:
     """Those that the instance has, sorted."""
     nvram: str = ""
     """The firmware that the domain's NVRAM was made for; empty while there is none."""
+    home: str = ""
+    """The node that it has been moved to last; empty if it never was."""
+    epoch: int = 0
+    """How often it has been moved: of two copies the one with the higher number counts."""
+    migration: Migration | None = None
 
     def recorded(self, uid: str) -> Recorded | None:
         return next((entry for entry in self.operations if entry.uid == uid), None)
@@ -128,23 +156,18 @@ def to_xml(metadata: DomainMetadata) -> str:
     root.set("generation", str(metadata.generation))
     if metadata.nvram:
         root.set("nvram", metadata.nvram)
-    power = etree.SubElement(root, _TAG + "power")
-    power.set("state", "on" if metadata.power.on else "off")
-    power.set("by", metadata.power.by)
-    power.set("at", str(metadata.power.at))
-    power.set("instance", metadata.power.instance)
+    if metadata.epoch:
+        root.set("home", metadata.home)
+        root.set("epoch", str(metadata.epoch))
+    _write_power(root, metadata.power)
     for name in ("labels", "annotations", "spec"):
         etree.SubElement(root, _TAG + name).text = _text(getattr(metadata, name))
     _list(root, "attachment", metadata.attachments, _OF_ATTACHMENTS)
     _list(root, "address", metadata.addresses, _OF_ADDRESSES)
     for entry in metadata.operations:
-        item = etree.SubElement(root, _TAG + "operation")
-        for name in ("uid", "type", "target"):
-            item.set(name, getattr(entry, name))
-        item.set("at", str(entry.at))
-        for flag in ("force", "cancelled", "done"):
-            if getattr(entry, flag):
-                item.set(flag, "yes")
+        _write_operation(root, entry)
+    if metadata.migration is not None:
+        _write_migration(root, metadata.migration)
     return etree.tostring(root, encoding="unicode")
 
 
@@ -156,6 +179,36 @@ def _list(
         item = etree.SubElement(root, _TAG + tag)
         for name in names:
             item.set(name, getattr(entry, name))
+
+
+def _write_power(root: etree._Element, power: Power) -> None:
+    item = etree.SubElement(root, _TAG + "power")
+    item.set("state", "on" if power.on else "off")
+    item.set("by", power.by)
+    item.set("at", str(power.at))
+    item.set("instance", power.instance)
+
+
+def _write_operation(root: etree._Element, entry: Recorded) -> None:
+    item = etree.SubElement(root, _TAG + "operation")
+    for name in ("uid", "type", "target"):
+        item.set(name, getattr(entry, name))
+    item.set("at", str(entry.at))
+    for flag in ("force", "cancelled", "done"):
+        if getattr(entry, flag):
+            item.set(flag, "yes")
+    if entry.failed:
+        item.set("failed", entry.failed)
+
+
+def _write_migration(root: etree._Element, migration: Migration) -> None:
+    item = etree.SubElement(root, _TAG + "migration")
+    for name in ("operation", "source", "target"):
+        item.set(name, getattr(migration, name))
+    item.set("at", str(migration.at))
+    item.set("epoch", str(migration.epoch))
+    if migration.converge:
+        item.set("converge", "yes")
 
 
 def from_domain(root: etree._Element) -> DomainMetadata | None:
@@ -197,6 +250,7 @@ def from_element(element: etree._Element) -> DomainMetadata | None:
                     at=int(_attribute(item, "at")),
                     cancelled=item.get("cancelled") == "yes",
                     done=item.get("done") == "yes",
+                    failed=item.get("failed", ""),
                 )
                 for item in every(element, _TAG + "operation")
             ),
@@ -208,6 +262,9 @@ def from_element(element: etree._Element) -> DomainMetadata | None:
                 Reserved(**{name: _attribute(item, name) for name in _OF_ADDRESSES})
                 for item in every(element, _TAG + "address")
             ),
+            home=element.get("home", ""),
+            epoch=int(element.get("epoch", "0")),
+            migration=_migration(first(element, _TAG + "migration")),
         )
     except (KeyError, TypeError, ValueError):
         return None  # edited by hand: as if it had none
@@ -240,6 +297,19 @@ def _pairs(text: str) -> dict[str, str]:
     """The attributes of an address; empty where they are not whole."""
     pairs = dict(_PAIR.findall(text))
     return pairs if sorted(pairs) == sorted(_OF_ADDRESSES) else {}
+
+
+def _migration(item: etree._Element | None) -> Migration | None:
+    if item is None:
+        return None
+    return Migration(
+        operation=_attribute(item, "operation"),
+        source=_attribute(item, "source"),
+        target=_attribute(item, "target"),
+        at=int(_attribute(item, "at")),
+        epoch=int(_attribute(item, "epoch")),
+        converge=item.get("converge") == "yes",
+    )
 
 
 def _text(value: Mapping[str, Json]) -> str:

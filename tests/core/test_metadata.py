@@ -11,6 +11,7 @@ from agent.core.metadata import (
     KEPT_OPERATIONS,
     NAMESPACE,
     DomainMetadata,
+    Migration,
     Power,
     Recorded,
     from_domain,
@@ -33,8 +34,12 @@ FULL = DomainMetadata(
     operations=(
         Recorded("first", "Stop", force=True, target="one", at=4),
         Recorded("second", "Start", force=False, target="two", at=5, cancelled=True),
+        Recorded("third", "Evict", force=False, target="two", at=6, failed="Aborted: why"),
     ),
     nvram="EFI",
+    home="b",
+    epoch=4,
+    migration=Migration("second", "a", "b", at=6, epoch=3, converge=True),
 )
 
 
@@ -48,6 +53,7 @@ def read(xml: str) -> DomainMetadata | None:
         FULL,
         replace(FULL, nvram="", operations=(), labels={}, annotations={}, spec={}),
         replace(FULL, power=Power(on=False, by="guest", at=1, instance="")),
+        replace(FULL, home="", epoch=0, migration=None),
     ],
 )
 def test_what_is_written_is_what_is_read(memory: DomainMetadata) -> None:

@@ -1,0 +1,218 @@
+"""A machine between two nodes: what both of them show decides what is to be done, whatever has
+become of whoever began it.
+
+The guest lands paused, under a mark that its domain bears since before it left. It goes on there
+only once the domain that it left is off, or gone; so it never runs twice. Everything here is what
+libvirt 9 was seen to do when daemons, links and hosts died at each stage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from agent.core.domain_xml import parse
+from agent.core.host import RawDomain
+from agent.core.metadata import Migration, from_domain
+
+_TAG = ":migration "
+
+
+class Shows(Enum):
+    """What one node shows of the machine."""
+
+    UNKNOWN = auto()
+    """It cannot be read."""
+    FENCED = auto()
+    """It cannot be read, and somebody has made sure that nothing runs on it."""
+    ABSENT = auto()
+    OFF = auto()
+    HANDED = auto()
+    """Off since libvirt has handed its guest over."""
+    UNDONE = auto()
+    """Off since libvirt itself has given it up: its guest never went on there."""
+    INCOMING = auto()
+    """Its memory arrives: a domain without a definition that waits."""
+    PAUSED = auto()
+    """Paused as somebody pauses a guest, and as one that has landed is."""
+    STOPPED = auto()
+    """Paused at the end of a migration. It may go on by itself."""
+    RUNS = auto()
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two nodes."""
+
+    shows: Shows
+    job: bool = False
+    """True while the migration is under way, as the node that the guest leaves says."""
+    raised: bool = False
+    """True if its copy is known to be the one that counts: the epoch of its domain was raised, on
+    the target once the source had been read as off, on the source once nothing came of it.
+    """
+
+
+class Step(Enum):
+    """What is to be done."""
+
+    STAY = auto()
+    """The source has the machine, and nothing of it is on the target."""
+    GOES = auto()
+    """It is on its way: only its end tells more."""
+    WAIT = auto()
+    """Nobody can tell, or nothing can be done now: nothing is done."""
+    LAND = auto()
+    """It has landed: the source is ended if it is not off, then the target goes on."""
+    ADOPT = auto()
+    """It has landed and ended: the target's copy is the one that counts."""
+    ARRIVED = auto()
+    """The target has the machine: what is left on the source goes."""
+    DISCARD = auto()
+    """The source has the machine: what is left of it on the target goes."""
+    GO_ON = auto()
+    """The source was stopped at the end, and nothing is on the target: it goes on."""
+    SPLIT = auto()
+    """It runs on both."""
+
+
+_OFF = frozenset((Shows.OFF, Shows.HANDED, Shows.UNDONE))
+_PRESENT = frozenset((Shows.RUNS, Shows.PAUSED))
+_S = Shows
+
+_ROWS: dict[tuple[Shows, Shows], Step] = {
+    # the source has its guest, and no job: whatever came of it, nothing arrived
+    (_S.RUNS, _S.ABSENT): Step.STAY,
+    (_S.RUNS, _S.INCOMING): Step.DISCARD,
+    (_S.RUNS, _S.PAUSED): Step.DISCARD,
+    (_S.RUNS, _S.STOPPED): Step.WAIT,
+    (_S.RUNS, _S.OFF): Step.DISCARD,
+    (_S.RUNS, _S.HANDED): Step.DISCARD,
+    (_S.RUNS, _S.UNDONE): Step.DISCARD,
+    (_S.RUNS, _S.RUNS): Step.SPLIT,
+    (_S.RUNS, _S.FENCED): Step.STAY,
+    # stopped at the end: it may go on by itself for half a minute
+    (_S.STOPPED, _S.ABSENT): Step.GO_ON,
+    (_S.STOPPED, _S.PAUSED): Step.LAND,
+    (_S.STOPPED, _S.OFF): Step.DISCARD,
+    (_S.STOPPED, _S.HANDED): Step.DISCARD,
+    (_S.STOPPED, _S.UNDONE): Step.DISCARD,
+    (_S.STOPPED, _S.RUNS): Step.ARRIVED,
+    (_S.STOPPED, _S.FENCED): Step.GO_ON,
+    # handed over
+    (_S.HANDED, _S.PAUSED): Step.LAND,
+    (_S.HANDED, _S.RUNS): Step.ARRIVED,
+    (_S.HANDED, _S.OFF): Step.ADOPT,
+    (_S.HANDED, _S.HANDED): Step.ADOPT,
+    (_S.HANDED, _S.UNDONE): Step.DISCARD,
+    # off, and nobody can tell why: the daemon was restarted, or the guest has ended
+    (_S.OFF, _S.ABSENT): Step.STAY,
+    (_S.OFF, _S.INCOMING): Step.DISCARD,
+    (_S.OFF, _S.PAUSED): Step.LAND,
+    (_S.OFF, _S.RUNS): Step.ARRIVED,
+    (_S.OFF, _S.UNDONE): Step.DISCARD,
+    (_S.UNDONE, _S.ABSENT): Step.STAY,
+    (_S.UNDONE, _S.INCOMING): Step.DISCARD,
+    (_S.UNDONE, _S.PAUSED): Step.LAND,
+    (_S.UNDONE, _S.RUNS): Step.ARRIVED,
+    (_S.UNDONE, _S.UNDONE): Step.DISCARD,
+    # gone
+    (_S.ABSENT, _S.PAUSED): Step.LAND,
+    (_S.ABSENT, _S.RUNS): Step.ARRIVED,
+    (_S.ABSENT, _S.OFF): Step.ADOPT,
+    (_S.ABSENT, _S.HANDED): Step.ADOPT,
+    (_S.ABSENT, _S.UNDONE): Step.ADOPT,
+    # nothing runs there any more, and nobody can say what it held in the end
+    (_S.FENCED, _S.PAUSED): Step.LAND,
+    (_S.FENCED, _S.RUNS): Step.ARRIVED,
+}
+"""By what source and target show, where no job is under way and the target's copy is not known to
+count. All else waits.
+"""
+
+
+def step(source: Side, target: Side) -> Step:
+    """What is to be done, from what both sides show."""
+    here, there = _as_running(source.shows), target.shows
+    if source.raised and here in {*_OFF, *_PRESENT, Shows.STOPPED}:
+        return _kept(there)
+    if target.raised and there in {*_OFF, *_PRESENT}:
+        return _counts(here, there)
+    if here is Shows.RUNS and there is Shows.RUNS:
+        return Step.SPLIT
+    if source.job:
+        return Step.GOES
+    return _ROWS.get((here, there), Step.WAIT)
+
+
+def _as_running(shows: Shows) -> Shows:
+    """A guest that somebody has paused is there as well as one that runs."""
+    return Shows.RUNS if shows is Shows.PAUSED else shows
+
+
+def _counts(here: Shows, there: Shows) -> Step:
+    """The target's copy counts."""
+    if here is Shows.RUNS:
+        return Step.SPLIT
+    if there is Shows.PAUSED:
+        return Step.WAIT if here is Shows.UNKNOWN else Step.LAND
+    return Step.ARRIVED
+
+
+def _kept(there: Shows) -> Step:
+    """The source's copy counts."""
+    if there is Shows.RUNS:
+        return Step.SPLIT
+    gone = there in (Shows.ABSENT, Shows.UNKNOWN, Shows.FENCED)
+    return Step.STAY if gone else Step.DISCARD
+
+
+# -- reading the sides ---------------------------------------------------------------------------
+
+
+def source_side(raw: RawDomain | None, migration: Migration) -> Side:
+    """A node that can be read, as the source of a migration."""
+    job = raw is not None and raw.migrating
+    return Side(_shows(raw), job=job, raised=_epoch(raw) > migration.epoch)
+
+
+def target_side(raw: RawDomain | None, migration: Migration) -> Side:
+    """A node that can be read, as its target."""
+    return Side(_shows(raw), raised=_epoch(raw) > migration.epoch)
+
+
+def _epoch(raw: RawDomain | None) -> int:
+    xmls = () if raw is None else (raw.inactive_xml, raw.active_xml)
+    found = (from_domain(parse(xml)) for xml in xmls if xml)
+    return max((memory.epoch for memory in found if memory is not None), default=0)
+
+
+def _shows(raw: RawDomain | None) -> Shows:
+    if raw is None:
+        return Shows.ABSENT
+    if not raw.active:
+        return _WHY_OFF.get(raw.reason, Shows.OFF)
+    if raw.state != "paused":
+        return Shows.RUNS
+    if raw.reason in ("migration", "starting-up"):
+        return Shows.STOPPED if raw.inactive_xml else Shows.INCOMING
+    return Shows.PAUSED if raw.reason == "user" else Shows.RUNS
+
+
+_WHY_OFF = {"migrated": Shows.HANDED, "daemon": Shows.UNDONE, "failed": Shows.UNDONE}
+
+
+def marked(raw: RawDomain | None) -> bool:
+    """True if a domain may bear the mark of a migration. Found without parsing."""
+    return raw is not None and (_TAG in raw.active_xml or _TAG in raw.inactive_xml)
+
+
+def migration_of(raw: RawDomain | None) -> Migration | None:
+    """The mark of a migration that a domain bears, in whichever of its definitions."""
+    if raw is None or not marked(raw):
+        return None
+    for xml in (raw.active_xml, raw.inactive_xml):
+        memory = from_domain(parse(xml)) if _TAG in xml else None
+        if memory is not None and memory.migration is not None:
+            return memory.migration
+    return None
