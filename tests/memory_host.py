@@ -16,7 +16,9 @@ from agent.core.domain_xml import copies, named, with_copy, without_copy
 from agent.core.domain_xml import parse as parse_domain
 from agent.core.host import GuestInfo, HostError, HostEvent, RawDomain, RawNode, RawVolume, Reading
 from agent.core.metadata import NAMESPACE
+from agent.core.migration import marked
 from agent.core.network import NetworkReading
+from tests.memory_migration import MemoryMigrations
 from tests.memory_networks import DEFAULT, MemoryNetworks, network
 
 _METADATA = f"{{{NAMESPACE}}}"
@@ -74,7 +76,7 @@ class Job:
 
 
 @dataclass
-class MemoryHost(MemoryNetworks):
+class MemoryHost(MemoryNetworks, MemoryMigrations):
     """Implements `Host`. What the tests turn and pull stands below the fields.
 
     `on_effect(verb, phase)` is called with phase "before" and "after" around every verb that changes something; whatever it
@@ -158,7 +160,8 @@ class MemoryHost(MemoryNetworks):
 
     def _shown(self, domain: RawDomain) -> RawDomain:
         if domain.uuid not in self.mute:
-            return domain
+            going = domain.uuid in self.going and marked(domain)
+            return replace(domain, migrating=True) if going else domain
         return RawDomain(domain.uuid, domain.name, domain.state, domain.reason, "", unread=True)
 
     def read_volumes(self, pool: str) -> Mapping[tuple[str, str], RawVolume]:

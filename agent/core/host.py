@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.core.backup import Backup, Source
+from agent.core.migrating import Migrates
 from agent.core.network import Held, NatNetwork, NetworkReading
 
 
@@ -47,6 +48,11 @@ class RawDomain:
     """True of an instance whose QEMU process has left a command without an answer and that nobody
     has read before: newer versions of libvirt give its definitions once it answers or ends. Both
     are empty, and may say anything.
+    """
+
+    migrating: bool = False
+    """True while a migration of it to another host may be under way. Asked only of a domain that
+    bears the mark of one.
     """
 
     @property
@@ -200,7 +206,7 @@ STILL_THERE = "DeviceStillThere"
 """Reason for which a device is not detached yet: its guest was asked and has not let go of it."""
 
 
-class Host(Protocol):
+class Host(Migrates, Protocol):
     """One libvirt host. Every method may raise HostError. Safe to call from several threads."""
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from agent.hypervisor import (
 )
 from agent.hypervisor.deadlines import Deadlines
 from agent.hypervisor.events import Watch
+from agent.hypervisor.migration import Migrations
 from agent.hypervisor.network_verbs import NetworkVerbs
 from agent.hypervisor.networks import NetworkReader
 from agent.hypervisor.node import NodeReader
@@ -30,7 +32,7 @@ from agent.hypervisor.reading import DomainReader
 SYSTEM_POOLS = "/var/lib/libvirt"
 
 
-class LibvirtHost(NetworkVerbs):
+class LibvirtHost(NetworkVerbs, Migrations):
     """A libvirt host by its URI; without one, as virsh chooses. Without a name it bears the one
     that libvirt knows it by.
 
@@ -69,12 +71,15 @@ class LibvirtHost(NetworkVerbs):
             self._connect(name)
 
     def read(self, pools: frozenset[str]) -> Reading:
-        return self._read("read the host", lambda connection: self._read_all(connection, pools))
+        seen = self._read("read the host", lambda connection: self._read_all(connection, pools))
+        domains = {uuid: self.with_job(raw) for uuid, raw in seen.domains.items()}
+        return replace(seen, domains=domains)
 
     def read_domain(self, uuid: str) -> RawDomain | None:
-        return self._read(
+        raw = self._read(
             f"read domain {uuid}", lambda connection: self._domains.read_one(connection, uuid)
         )
+        return None if raw is None else self.with_job(raw)
 
     def read_volumes(self, pool: str) -> Mapping[tuple[str, str], RawVolume]:
         reading = self._read(

@@ -79,11 +79,7 @@ class Executor:
     def run(self, ticket: Ticket) -> Outcome:
         """Carry out a sequence until one action fails, then look at what was touched."""
         outcome = Outcome(ticket.key, ticket.generation)
-        touched = {
-            (action.node, uuid)
-            for action in ticket.actions
-            for uuid in verb_of(action).touches(action)
-        }
+        touched = {pair for action in ticket.actions for pair in verb_of(action).touches(action)}
         networks = {(each.node, verb_of(each).changes(each)) for each in ticket.actions}
         for action in ticket.actions:
             outcome.failed, outcome.about = action.verb, action.about
@@ -116,9 +112,11 @@ class Executor:
             self._check(ticket)
 
         supply = Supplier(self._source, ticket.key, unwanted, self._stopping)
+        told = supply.told()
         site = Site(
             *(action.node, self._hosts, self._sharing, self._locks, supply, check),
-            told=supply.told().percent,
+            told=told.percent,
+            trouble=told.trouble,
         )
         site.at(action.node)  # a node that nobody knows is told before anything else
         verb = verb_of(action)

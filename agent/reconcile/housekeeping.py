@@ -36,7 +36,7 @@ GRACE = 3600.0
 """Seconds for which nothing may need image data before it is deleted."""
 Volume = tuple[str, str, str]
 """Node, pool and name."""
-MAKING = frozenset(("ImportImage", "CopyVolume"))
+MAKING = frozenset(("ImportImage", "CopyVolume", "MigrateDomain"))
 """Verbs whose data nobody needs before they have ended."""
 VOLUME = "Volume"
 """Kind of the keys under which volumes are deleted here; no manifest has it."""

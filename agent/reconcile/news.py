@@ -40,6 +40,8 @@ class NodeLanes:
     """Questions to guest agents."""
     networks: Submit
     """What changes libvirt's networks: one at a time."""
+    moves: Submit
+    """Machines that leave the node."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def _now(task: Task) -> None:
     task()
 
 
-_NOWHERE = NodeLanes(_now, _now, _now, _now, _now, _now)
+_NOWHERE = NodeLanes(_now, _now, _now, _now, _now, _now, _now)
 
 
 def reported(post: Post, work: Callable[[], object], failed: Callable[[str], object]) -> Task:

@@ -95,7 +95,9 @@ def bench() -> Bench:
     def lane(name: str) -> Callable[[Callable[[], None]], None]:
         return lanes.setdefault(name, []).append
 
-    of = NodeLanes(*map(lane, ("reads", "actions", "volumes", "imports", "guests", "networks")))
+    of = NodeLanes(
+        *map(lane, ("reads", "actions", "volumes", "imports", "guests", "networks", "moves"))
+    )
     news: list[object] = []
     work: Any = Work()
     every = Lanes(lane("git"), lane("plans"), {NODE: of})

@@ -13,7 +13,7 @@ from threading import Semaphore
 import pytest
 from lxml import etree
 
-from agent.core import actions
+from agent.core import actions, moves
 from agent.core.actions import (
     Action,
     AttachDevice,
@@ -54,6 +54,7 @@ from agent.core.identity import POOL, unfinished
 from agent.core.image_sources import HttpSource
 from agent.core.metadata import DomainMetadata, Power, to_xml
 from agent.core.model import Key
+from agent.core.moves import BetweenNodes
 from agent.core.network import Held, NatNetwork, NetworkReading
 from agent.images.pipeline import Prepared
 from agent.images.request import Reach
@@ -440,8 +441,9 @@ def test_each_action_has_its_verb_and_a_case_here() -> None:
     asked_for = {each.__name__ for each in leaves(Action)}
     assert {each.__name__ for each in VERBS} == asked_for
     tried = {case.action(prepared(case.stage)).verb for case in CASES}
-    assert tried | {ImportImage.__name__} == asked_for
-    assert {each.__module__ for each in leaves(Action)} == {actions.__name__}
+    between = {each.__name__ for each in leaves(BetweenNodes)}  # tests/reconcile/test_migration.py
+    assert tried | {ImportImage.__name__} | between == asked_for
+    assert {each.__module__ for each in leaves(Action)} == {actions.__name__, moves.__name__}
 
 
 @dataclass

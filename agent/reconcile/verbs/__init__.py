@@ -39,12 +39,21 @@ from agent.core.actions import (
     UndefineDomain,
     WriteSeed,
 )
+from agent.core.moves import (
+    AbortMigration,
+    DiscardLanding,
+    LandDomain,
+    LeaveSource,
+    MigrateDomain,
+    ResumeSource,
+)
 from agent.reconcile.news import NodeLanes, Submit
 from agent.reconcile.verbs import (
     content,
     copying,
     device,
     domain,
+    migration,
     moving,
     network,
     snapshot,
@@ -81,6 +90,12 @@ VERBS: Mapping[type[Action], Verb[Any]] = {
     StartNetwork: network.Start(),
     HoldAddress: network.Hold(),
     ReleaseAddress: network.Release(),
+    MigrateDomain: migration.Migrate(),
+    AbortMigration: migration.Abort(),
+    LandDomain: migration.Land(),
+    LeaveSource: migration.Leave(),
+    DiscardLanding: migration.Discard(),
+    ResumeSource: migration.GoOn(),
 }
 
 
@@ -91,6 +106,8 @@ def verb_of(action: A) -> Verb[A]:
 def lane(actions: Iterable[Action], lanes: NodeLanes) -> Submit:
     """Where a sequence is carried out: what waits long for others takes no worker from the rest."""
     verbs = [verb_of(action) for action in actions]
+    if any(verb.moves for verb in verbs):
+        return lanes.moves
     if any(verb.long for verb in verbs):
         return lanes.imports
     if all(verb.networks for verb in verbs):

@@ -32,8 +32,8 @@ R = TypeVar("R", bound=DefinitionAction)
 class OnDomain(Verb[D]):
     """The domain is read again at the end, as it is then."""
 
-    def touches(self, action: D) -> tuple[str, ...]:
-        return (action.uuid,)
+    def touches(self, action: D) -> tuple[tuple[str, str], ...]:
+        return ((action.node, action.uuid),)
 
 
 class _Redefines(OnDomain[R]):

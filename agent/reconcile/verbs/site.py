@@ -80,6 +80,8 @@ class Site:
     """Raises HostError or ImageError where nothing may be begun any more."""
     told: Callable[[int], None] = lambda _percent: None
     """Hears how far a long job is."""
+    trouble: Callable[[str], None] = lambda _why: None
+    """Hears why it gets no further."""
 
     @property
     def node(self) -> Host:

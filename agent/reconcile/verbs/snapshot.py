@@ -69,8 +69,8 @@ class Take(Verb[TakeSnapshot]):
             seen.append(VolumeRead(facts.name, disk.pool, disk.target, volume))
         return Done(tuple(seen), {CONSISTENT: True})
 
-    def touches(self, action: TakeSnapshot) -> tuple[str, ...]:
-        return (action.uuid,) if action.uuid else ()
+    def touches(self, action: TakeSnapshot) -> tuple[tuple[str, str], ...]:
+        return ((action.node, action.uuid),) if action.uuid else ()
 
 
 class Drop(Verb[DropSnapshot]):
@@ -122,8 +122,8 @@ class Thaw(Verb[ThawGuest]):
         thawed = replace(raw, active_xml=without_mark(raw.active_xml))
         return Done((DomainRead(0, facts.name, action.uuid, thawed),))
 
-    def touches(self, action: ThawGuest) -> tuple[str, ...]:
-        return (action.uuid,)
+    def touches(self, action: ThawGuest) -> tuple[tuple[str, str], ...]:
+        return ((action.node, action.uuid),)
 
 
 # -- running -----------------------------------------------------------------------------------

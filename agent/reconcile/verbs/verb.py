@@ -71,6 +71,8 @@ class Verb(ABC, Generic[A]):
 
     long: ClassVar[bool] = False
     """True for what may take minutes: it keeps nothing else waiting."""
+    moves: ClassVar[bool] = False
+    """True for what takes a machine to another node."""
     queues: ClassVar[bool] = False
     """True for what waits for its turn at a pool, and for nothing else."""
 
@@ -95,8 +97,10 @@ class Verb(ABC, Generic[A]):
     def simulate(self, action: A, facts: Facts) -> Done:
         """Take it for done, on facts. Raises HostError where a host would."""
 
-    def touches(self, action: A) -> tuple[str, ...]:
-        """UUIDs of domains to be read again once the object's sequence has ended, well or not."""
+    def touches(self, action: A) -> tuple[tuple[str, str], ...]:
+        """Domains to be read again once the object's sequence has ended, well or not: node and
+        UUID.
+        """
         return ()
 
     def changes(self, action: A) -> str:

@@ -1,0 +1,148 @@
+"""Volumes that go from one node to another: before a machine follows, and for good once it has.
+
+A volume that was made on the target for a machine to come has a mark beside it
+(`core.identity.unfinished`) until the machine is there: what lies beside such a mark has never been
+anybody's data.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+
+from agent.core.host import Host, HostError, RawVolume
+from agent.core.human import size
+from agent.core.identity import unfinished
+from agent.core.moves import Freight
+from agent.core.volumes import users_of, volume_xml
+from agent.reconcile.verbs.copying import MARK
+from agent.reconcile.verbs.site import Site
+from agent.reconcile.verbs.volume import refuse
+from agent.reconcile.world import Observation, VolumeRead
+
+_AHEAD = 8
+"""Pieces that may be read before they are written."""
+Volumes = Mapping[tuple[str, str], RawVolume]
+Names = tuple[tuple[str, str], ...]
+"""Pool and name of each volume."""
+
+
+def load(freight: Iterable[Freight], source: Host, site: Site) -> None:
+    """Have all of it on the node of that site."""
+    target = site.node
+    for pool in sorted({each.pool for each in freight}):
+        there = target.read_volumes(pool)
+        lot = [each for each in freight if each.pool == pool and not _is_there(each, there)]
+        _check_space(pool, lot, site)
+        for each in lot:
+            site.check()
+            with site.volume(pool, each.name):
+                _make(each, source, target, there)
+
+
+def _is_there(each: Freight, there: Volumes) -> bool:
+    """True of what is only read and is whole there; what a guest writes to is made anew."""
+    if (each.pool, unfinished(each.name)) in there:
+        return False
+    if each.mirrored and (each.pool, each.name) in there:
+        raise HostError(
+            "VolumeExists",
+            f"there is a volume {each.name} on the target already, and nothing tells what it "
+            "holds: delete it there with `virsh vol-delete` if nobody needs it",
+        )
+    return (each.pool, each.name) in there
+
+
+def _check_space(pool: str, lot: Iterable[Freight], site: Site) -> None:
+    needed = sum(each.physical for each in lot)
+    free = site.node.free_space(pool) if needed else 0
+    if free < needed:
+        raise HostError(
+            "NoSpace",
+            f"the machine's volumes need {size(needed)} in storage pool {pool} of node "
+            f"{site.name}, and {size(free)} are free: free space in it or enlarge it",
+        )
+
+
+def _make(each: Freight, source: Host, target: Host, there: Volumes) -> None:
+    target.create_volume(each.pool, volume_xml(unfinished(each.name), "raw", MARK))
+    if (each.pool, each.name) in there:
+        target.delete_volume(each.pool, each.name)
+    if each.mirrored:
+        base = each.backing_path, each.backing_format
+        target.create_volume(each.pool, volume_xml(each.name, each.format, each.capacity, *base))
+        return
+    target.create_volume(each.pool, volume_xml(each.name, "raw", each.physical))
+    target.upload_volume(each.pool, each.name, _read(source, each), each.physical)
+    target.delete_volume(each.pool, unfinished(each.name))
+
+
+def _read(source: Host, each: Freight) -> Iterator[bytes]:
+    """All of a volume, read as it is asked for."""
+    pieces: queue.Queue[bytes | HostError | None] = queue.Queue(_AHEAD)
+
+    def read() -> None:
+        try:
+            source.read_volume(each.pool, each.name, pieces.put)
+        except HostError as error:
+            pieces.put(error)
+        else:
+            pieces.put(None)
+
+    threading.Thread(target=read, name="carrying", daemon=True).start()
+    while (piece := pieces.get()) is not None:
+        if isinstance(piece, HostError):
+            raise piece
+        yield piece
+
+
+def unload(volumes: Names, host: Host) -> None:
+    """Delete what was made there for a machine that has not come: only what is marked."""
+    for pool in sorted({pool for pool, _ in volumes}):
+        there = host.read_volumes(pool)
+        for each, name in volumes:
+            if each == pool and (pool, unfinished(name)) in there:
+                refuse(users_of(name, host.read(frozenset()).domains.values(), there.values()))
+                host.delete_volume(pool, name)
+                host.delete_volume(pool, unfinished(name))
+
+
+def keep(volumes: Names, host: Host) -> None:
+    """The machine is there: its volumes count from now on."""
+    for pool, name in volumes:
+        host.delete_volume(pool, unfinished(name))
+
+
+def leave(volumes: Names, source: Host, target: Host) -> None:
+    """Delete what a machine has left behind, once the target has it, and nobody else refers to
+    it.
+    """
+    for pool, name in volumes:
+        known, there = source.read_volumes(pool), target.read_volumes(pool)
+        if (pool, name) not in known:
+            continue
+        if (pool, name) not in there or (pool, unfinished(name)) in there:
+            raise HostError("VolumeInUse", f"volume {name} is kept: the target lacks it")
+        refuse(users_of(name, source.read(frozenset()).domains.values(), known.values()))
+        source.delete_volume(pool, name)
+
+
+def drop(volumes: Names, source: Host) -> None:
+    """Delete what can be made again, where nobody refers to it any more."""
+    for pool, name in volumes:
+        known = source.read_volumes(pool)
+        refuse(users_of(name, source.read(frozenset()).domains.values(), known.values()))
+        source.delete_volume(pool, name)
+
+
+def seen(volumes: Names, node: str, host: Host) -> tuple[Observation, ...]:
+    """These volumes and their marks, as they are now."""
+    found: list[Observation] = []
+    for pool in sorted({pool for pool, _ in volumes}):
+        there = host.read_volumes(pool)
+        for each, name in volumes:
+            if each == pool:
+                both = (unfinished(name), name)
+                found += [VolumeRead(node, pool, one, there.get((pool, one))) for one in both]
+    return tuple(found)
