@@ -17,8 +17,9 @@ from typing import TextIO
 
 from agent.core.facts import Engine
 from agent.core.host import Host
-from agent.core.known import NETWORKS
+from agent.core.known import MANNER, NETWORKS, PEERS
 from agent.core.links import Link
+from agent.core.migrating import Manner, Peer
 from agent.core.schema import Catalogue
 from agent.gitrepo.repository import Repository
 from agent.images.partial import sweep
@@ -44,7 +45,15 @@ LOCAL_INTERVAL = 0.2
 """Least seconds between two writes to a repository on disk, unless something waits for one: each
 flushes a dozen files, and many outcomes fit into one.
 """
-THREADS = {"reads": 2, "actions": 8, "volumes": 4, "imports": 4, "guests": 4, "networks": 1}
+THREADS = {
+    "reads": 2,
+    "actions": 8,
+    "volumes": 4,
+    "imports": 4,
+    "guests": 4,
+    "networks": 1,
+    "moves": 4,
+}
 """At most, of each node's lanes."""
 
 
@@ -75,6 +84,9 @@ class Setup:
     """Where images may come from."""
     pools: Pools = field(default_factory=Pools)
     networks: Mapping[str, Link] = field(default_factory=dict)
+    peers: Mapping[str, Peer] = field(default_factory=dict)
+    """How other hosts reach each node, where they do."""
+    manner: Manner = field(default_factory=Manner)
     """What each network that machines may name is on a host."""
 
 
@@ -169,6 +181,8 @@ class Agent:
         )
         engine = Engine(ORDER, decisions(catalogue))
         engine.put(NETWORKS, None, setup.networks)
+        engine.put(PEERS, None, setup.peers or None)
+        engine.put(MANNER, None, setup.manner)
         self.reconciler = Reconciler(
             catalogue=catalogue,
             engine=engine,

@@ -13,7 +13,9 @@ from typing import Any
 
 from agent.core.identity import POOL
 from agent.core.links import MAIN, OPEN_VSWITCH, Link
+from agent.core.migrating import Manner, Peer
 from agent.core.model import Json
+from agent.core.quantity import to_bytes
 from agent.core.sentences import shown
 from agent.core.spelling import nearest
 
@@ -175,15 +177,40 @@ def _addresses(name: str, field: str, value: Json) -> tuple[str, ...]:
 def _vlan(path: tuple[str, str], value: Json) -> int:
     if value is None:
         return 0
-    if not isinstance(value, int) or isinstance(value, bool) or value not in _VLANS:
-        raise PlaceError(path, f"must be a whole number from 1 to 4094, not {shown(value)}")
+    return _whole(path, value, _VLANS[0], _VLANS[-1])
+
+
+def migration(value: Json) -> Manner:
+    """The setting `migration`. Raises PlaceError."""
+    fields = _fields((), value, ("bandwidth", "downtime", "atOnce"))
+    bandwidth = fields.get("bandwidth", 0)
+    try:
+        limit = to_bytes(bandwidth) if bandwidth else 0
+    except ValueError as error:
+        raise PlaceError(("bandwidth",), f"{error}, such as 100Mi for each second") from error
+    return Manner(
+        limit,
+        _whole(("downtime",), fields.get("downtime", 0), 0, 60_000),
+        _whole(("atOnce",), fields.get("atOnce", 1), 1, 100),
+    )
+
+
+def _whole(path: tuple[str, ...], value: Json, least: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise PlaceError(path, f"must be a whole number from {least} to {most}, not {shown(value)}")
     return value
+
+
+def peers(nodes: Mapping[str, NodeSettings]) -> Mapping[str, Peer]:
+    """How other hosts reach those that they do."""
+    return {name: Peer(node.peer, node.migrate) for name, node in nodes.items() if node.peer}
 
 
 PLACES: Mapping[str, Callable[[Json], Any]] = {
     "nodes": nodes,
     "pools": pools,
     "networks": networks,
+    "migration": migration,
 }
 """The settings that only a file has, for they are more than one value, and what reads each."""
 

@@ -12,6 +12,7 @@ from typing import Any
 from agent.core import quantity
 from agent.core.documents import Document
 from agent.core.links import Link
+from agent.core.migrating import Manner
 from agent.core.model import Json
 from agent.core.parsing import parse
 from agent.core.proxies import Proxies
@@ -234,6 +235,7 @@ class Settings:
     """By name, in their order; empty for the one host of `connect`."""
     pools: Mapping[str, PoolSettings] = field(default_factory=dict)
     networks: Mapping[str, Link] = field(default_factory=dict)
+    migration: Manner = field(default_factory=Manner)
     fleet: str = "default"
     interval: float = 30.0
     status_branch: str = "status"

@@ -17,6 +17,7 @@ from agent.core.identity import domain_uuid
 from agent.core.ledger import load
 from agent.core.links import Link
 from agent.core.metadata import DomainMetadata, from_domain
+from agent.core.migrating import Manner, Peer
 from agent.core.model import Key
 from agent.gitrepo.repository import Repository
 from agent.images.hosts import ImageHosts
@@ -107,10 +108,12 @@ class Rig:
     """More hosts of the fleet."""
     pools: Pools = field(default_factory=Pools)
     networks: Mapping[str, Link] = field(default_factory=dict)
+    manner: Manner = field(default_factory=Manner)
 
     def __post_init__(self) -> None:
         for host in self.hosts.values():
             host.clock = lambda: self.now
+            host.peers = {f"memory+peer://{name}/": peer for name, peer in self.hosts.items()}
         self.repo = self.repository or MemoryRepository(lambda: self.now)
         self._tasks: deque[Callable[[], None]] = deque()
         self.deeds: set[Callable[[], None]] = set()
@@ -141,6 +144,8 @@ class Rig:
             reach=Reach(ImageHosts.parse("127.0.0.1")),
             pools=self.pools,
             networks=self.networks,
+            peers={name: Peer(f"memory+peer://{name}/") for name in self.hosts if self.others},
+            manner=self.manner,
         )
         self.agent = Agent(
             setup,
@@ -161,7 +166,7 @@ class Rig:
 
     def _lane(self, name: str, node: str = "") -> Callable[[Callable[[], None]], None]:
         def submit(task: Callable[[], None]) -> None:
-            if name in ("actions", "volumes", "imports"):
+            if name in ("actions", "volumes", "imports", "moves"):
                 self.deeds.add(task)
             held = self.downloads if name == "imports" else None
             if node in self.slow:

@@ -24,6 +24,7 @@ from agent.gitrepo.repository import Repository
 from agent.gitrepo.watch import watch
 from agent.images.request import Reach
 from agent.loop import Loop
+from agent.places import peers
 from agent.reconcile.git import Branches
 from agent.reconcile.summary import Summary
 from agent.reconcile.workers import lasting
@@ -115,6 +116,8 @@ def _setup(settings: Settings, *, local: bool) -> Setup:
         reach=Reach(settings.image_hosts, settings.proxies),
         pools=hosts.pools(settings),
         networks=settings.networks,
+        peers=peers(settings.nodes),
+        manner=settings.migration,
     )
 
 

@@ -65,6 +65,18 @@ class Renewal:
 
 
 @dataclass(frozen=True)
+class Passage:
+    """A machine that goes from one node to another, or is about to."""
+
+    source: str
+    target: str
+    begun: bool
+    """False while it waits for its turn: then its actions are those that begin it."""
+    asked: str = ""
+    """When somebody asked for it: the oldest goes first."""
+
+
+@dataclass(frozen=True)
 class Decision:
     """What is to be done about one object, and what to say of it."""
 
@@ -110,6 +122,8 @@ class Decision:
     """Of a machine: what it asks of its node, and how it stands there."""
     offer: Offer | None = None
     """Of a node: what it has for machines."""
+    passage: Passage | None = None
+    """Of a machine that moves. So many leave a node at once, and so many come to one."""
     expects: bool = False
     """True while somebody may upload its data: no event tells of that, so nodes are looked at."""
     ok: bool = True

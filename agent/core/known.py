@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from agent.core.host import GuestInfo, RawDomain, RawNode, RawVolume
 from agent.core.jobs import Job
 from agent.core.links import Link
+from agent.core.migrating import Manner, Peer
 from agent.core.model import Json, Key, Object
 from agent.core.network import Held, RawNetwork
 from agent.core.placement.tenants import Verdict
@@ -66,6 +67,10 @@ OVERCOMMIT: Table[None, float] = Table("overcommit")
 """How much of its memory a node gives away, as a factor. Where it is not stated, the only node
 gives as much as is asked for.
 """
+PEERS: Table[None, Mapping[str, Peer]] = Table("peers")
+"""How other hosts reach a node, by its name. Machines go to no other."""
+MANNER: Table[None, Manner] = Table("manner")
+"""How machines are moved. Where it is not stated: without limits, and one at a time."""
 
 # -- objects: stated by the book and, of what a decision says itself, by the engine -----------
 
@@ -190,6 +195,8 @@ IMAGE_AT: Table[tuple[Key, Key], str] = Table("image-at")
 """The node on which a VM or a disk needs an image, by (image, whoever needs it)."""
 SNAPSHOTTING: Table[Key, Key] = Table("snapshotting")
 """The snapshot of a VM that is being taken."""
+CARRIED: Table[tuple[Key, Key], str] = Table("carried")
+"""The node that a VM has brought a disk to, by (disk, VM)."""
 READ_BY: Table[Key, Key] = Table("read-by")
 """The image that a disk is being copied into: nobody may write to the disk meanwhile."""
 LEAVING: Table[Key, Key] = Table("leaving")

@@ -28,7 +28,9 @@ VOLUME = "volume"
 that is the one that every disk had once: in the pool gitvirt, in format qcow2, and never moved.
 """
 MOVE = "migrationState"
-"""Field of a status: from which volume to which a disk moves, or did last."""
+"""Field of a status: from which volume to which a disk moves, or did last; or from which node to
+which a machine does.
+"""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,20 @@ class Record:
     def identity(self) -> str:
         """What has to be known of an object before anything is made of it, or what it was made from
         is taken away: its uid, the node that it belongs to where there are several, the volume of a
-        disk where that is not the one that its uid says, the one that it is about to have, and the
-        digest of an image's data.
+        disk where that is not the one that its uid says, the one that it is about to have, the
+        digest of an image's data, and when a machine left its node that has not arrived.
         """
         volume, move = self.status.get(VOLUME, {}), self.status.get(MOVE, {})
         going = () if "endTimestamp" in move else (move.get("pool", ""), move.get("targetPVC", ""))
-        where = (self.status.get(HOME, ""), volume.get("pool", ""), volume.get("name", ""), *going)
+        leaving = "target" in move and "endTimestamp" not in move
+        begun = move.get("startTimestamp", "") if leaving else ""
+        where = (
+            self.status.get(HOME, ""),
+            begun,
+            volume.get("pool", ""),
+            volume.get("name", ""),
+            *going,
+        )
         return " ".join(filter(None, (self.obj.uid, *where, self.status.get("digest", ""))))
 
 

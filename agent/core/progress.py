@@ -14,6 +14,8 @@ class Progress:
     message: str = ""
     sent: bool = False
     """True once the domain remembers the operation."""
+    percent: int | None = None
+    """How far a migration is."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,10 @@ def status(progress: Progress, more: tuple[Condition, ...] = ()) -> dict[str, An
     conditions = [Condition("Completed", state, progress.reason, progress.message), *more]
     if progress.sent:
         conditions.append(Condition("SignalSent", "True", "SignalSentSuccess"))
-    return {"phase": progress.phase, "conditions": conditions}
+    told: dict[str, Any] = {"phase": progress.phase, "conditions": conditions}
+    if progress.percent is not None:
+        told["progress"] = f"{progress.percent}%"
+    return told
 
 
 def expiry(request: Object) -> float | None:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from agent.core.actions import Action, DropSnapshot, ImportImage, StartDomain, TakeSnapshot
-from agent.core.facts import Decision, Engine
+from agent.core.facts import Decision, Engine, Passage
 from agent.core.jobs import IDLE, Failure, Job, backoff
-from agent.core.known import JOB
+from agent.core.known import JOB, MANNER
+from agent.core.migrating import Manner
 from agent.core.model import Key
+from agent.core.moves import AbortMigration
 from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
 from agent.reconcile.news import Lanes, Post, ProgressNews, reported
@@ -46,12 +48,15 @@ class Acting:
         """Decisions with actions that have not been started."""
         self.busy: dict[Key, tuple[str, Ticket]] = {}
         """What is under way, and the uid of the object that it is for."""
+        self._moving: dict[Key, Passage] = {}
+        """Machines that go from node to node, and those that are about to."""
         self._done: dict[Key, tuple[tuple[Action, ...], float]] = {}
         """What ended a moment ago had for effects, and when, oldest first."""
 
     def forget(self) -> None:
         """Everything is decided anew; what is under way goes on."""
         self.ready.clear()
+        self._moving.clear()
 
     def decided(self, key: Key, decision: Decision | None) -> None:
         """An object's decision has changed."""
@@ -61,6 +66,11 @@ class Acting:
             self.ready.pop(key, None)
         if decision is None:
             self._done.pop(key, None)
+        passage = None if decision is None else decision.passage
+        if passage is not None:
+            self._moving[key] = passage
+        else:
+            self._moving.pop(key, None)
         if key in self.busy:
             self._call_off(self.busy[key][1], decision)
 
@@ -78,14 +88,34 @@ class Acting:
 
     def startable(self) -> list[Key]:
         """What is ready and waits for no sequence to end, also not for that of an object of the
-        same name that is gone, and for no node to come back.
+        same name that is gone, for no node to come back, and for no
+        turn.
         """
         free = (key for key in self.ready if key not in self.busy)
         return [
             key
             for key in free
             if all(self._reachable(action.node) for action in self.ready[key].actions)
+            and self._has_room(key)
         ]
+
+    def _has_room(self, key: Key) -> bool:
+        """False of a machine that is about to leave a node, or to come to one, while as many as may
+        do already, or older requests wait for that.
+        """
+        mine = self._moving.get(key)
+        if mine is None or mine.begun:
+            return True
+        most = (self._engine.get(MANNER, None) or Manner()).at_once
+        before = [
+            each
+            for other, each in self._moving.items()
+            if other != key
+            and (each.begun or other in self.busy or _rank(other, each) < _rank(key, mine))
+        ]
+        leave = sum(each.source == mine.source for each in before)
+        come = sum(each.target == mine.target for each in before)
+        return leave < most and come < most
 
     def ended(self, outcome: Outcome, now: float) -> None:
         """A sequence has ended; what it saw has been taken in."""
@@ -150,6 +180,8 @@ class Acting:
     def _call_off(self, ticket: Ticket, decision: Decision | None) -> None:
         """End a long job that is not wanted any more."""
         wanted = decision.actions if decision is not None else ()
+        if any(isinstance(action, AbortMigration) for action in wanted):
+            ticket.called_off.set()
         taking = any(isinstance(action, TakeSnapshot) for action in ticket.actions)
         if taking and (decision is None or any(isinstance(each, DropSnapshot) for each in wanted)):
             ticket.called_off.set()
@@ -197,6 +229,10 @@ class Acting:
             generation=outcome.generation,
         )
         self._engine.put(JOB, key, failed)
+
+
+def _rank(key: Key, passage: Passage) -> tuple[str, Key]:
+    return passage.asked, key
 
 
 def _effects(actions: tuple[Action, ...]) -> tuple[Action, ...]:

@@ -9,6 +9,7 @@ from agent.core.facts import Engine
 from agent.core.host import Host, HostError, HostEvent, RawNode
 from agent.core.identity import POOL
 from agent.core.known import FREE, NODE
+from agent.core.migration import marked
 from agent.core.model import Json
 from agent.core.quantity import format_bytes
 from agent.reconcile.guests import Guests
@@ -35,7 +36,9 @@ FULL_READ_EVERY = 300.0
 RETRY = 5.0
 """Seconds until a host that could not be read is read again."""
 STARTING = 1.0
-"""Seconds until a domain that starts up is read again: libvirt tells of no start that fails."""
+"""Seconds until a domain that starts up, or is between two nodes, is read again: libvirt tells of
+no start that fails, and of a migration not all that shows what became of it.
+"""
 
 
 UPLOADS_EVERY = 5.0
@@ -283,7 +286,7 @@ class HostSide:
     def _look_at(self, uuid: str, now: float) -> None:
         """What a read of this domain gives rise to."""
         known = self._world.domains(self.name).get(uuid)
-        if known is not None and (known.starting or known.unread):
+        if known is not None and (known.starting or known.unread or marked(known)):
             self._starting[uuid] = now + STARTING
         else:
             self._starting.pop(uuid, None)

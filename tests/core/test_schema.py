@@ -628,7 +628,6 @@ def test_fields_without_effect_are_named() -> None:
     [
         ("VirtualMachine", {"usbDevices": []}, "spec.usbDevices"),
         ("VirtualMachine", {"gpus": []}, "spec.gpus"),
-        ("VirtualMachineOperation", {"type": "Evict"}, "spec.type"),
         ("ModuleConfig", {"settings": {"logLevel": "debug"}}, "spec.settings.logLevel"),
     ],
 )  # fmt: skip

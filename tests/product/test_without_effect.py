@@ -24,8 +24,8 @@ def in_class(size: str, name: str) -> dict[str, Any]:
 
 WITHOUT_EFFECT = {
     "namespaces/default/virtualmachines/vm.yaml": (
-        machine(liveMigrationPolicy="AlwaysSafe"),
-        "spec.liveMigrationPolicy",
+        machine(usbDevices=[{"name": "stick"}]),
+        "spec.usbDevices",
     ),
     "cluster/storageclasses/fast.yaml": (
         other("storage.k8s.io/v1", "StorageClass", "fast", provisioner="a", parameters={"x": "y"}),

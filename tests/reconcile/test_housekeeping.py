@@ -132,7 +132,7 @@ def house(*records: Record, trash: tuple[Record, ...] = (), connected: bool = Tr
         raise AssertionError("only deletions are done")
 
     work: Any = Work()
-    of = NodeLanes(never, never, tasks.append, never, never, never)
+    of = NodeLanes(never, never, tasks.append, never, never, never, never)
     lanes = Lanes(never, never, {NODE.name: of})
     hosts: Any = Reach() if connected else Reach(away=(NODE.name,))
     keeping = Housekeeping(engine, book, world, hosts, work, lanes, never, FLEET, RETENTION)

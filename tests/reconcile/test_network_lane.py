@@ -34,7 +34,7 @@ def test_what_changes_networks_alone_keeps_nothing_else_waiting() -> None:
     def into(name: str) -> object:
         return lambda _task: taken.append(name)
 
-    names = ("reads", "actions", "volumes", "imports", "guests", "networks")
+    names = ("reads", "actions", "volumes", "imports", "guests", "networks", "moves")
     lanes = NodeLanes(**{name: into(name) for name in names})  # type: ignore[arg-type]
     make, hold = MakeNetwork(HERE, net()), HoldAddress(HERE, WEB)
     for actions in ((make, hold), (hold,), (DestroyDomain(HERE, "u", "i"), hold)):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agent.core.facts import View
-from agent.core.known import SHARED, VOLUME, VOLUME_AT
+from agent.core.known import CARRIED, POOL_PATH, SHARED, VOLUME, VOLUME_AT
 from agent.core.model import Key, Object
 from agent.core.nodes import HOME
 from agent.kinds.exports import ImageData, SnapshotData
@@ -64,9 +64,23 @@ def location(disk: Object, volume: Stored, view: View) -> Location:
         return Location(None, volume, why=why)
     if volume.pool and (closed := unusable(view, at.name, volume.pool)):
         return Location(at, volume, closed=closed)
-    with_it = [node for node in there if shared and not away(view, node)] or [at.name]
-    raws = ((node, view.read(VOLUME, (node, volume.pool, volume.name))) for node in with_it)
-    return Location(at, volume, {node: raw.path for node, raw in raws if raw is not None})
+    raw = view.read(VOLUME, (at.name, volume.pool, volume.name))
+    paths = {at.name: raw.path} if raw is not None else {}
+    if shared and paths:
+        paths |= _everywhere(volume, view)
+    return Location(at, volume, paths)
+
+
+def _everywhere(volume: Stored, view: View) -> Mapping[str, str]:
+    """Where the volume of a shared pool can be opened: on each node that has the pool, also where
+    it was not looked into since the volume was made.
+    """
+    folders = (
+        (node, view.read(POOL_PATH, (node, volume.pool)))
+        for node in nodes(view)
+        if not away(view, node)
+    )
+    return {node: f"{folder}/{volume.name}" for node, folder in folders if folder}
 
 
 def _node(disk: Object, there: tuple[str, ...], view: View, *, shared: bool) -> tuple[str, str]:
@@ -76,6 +90,8 @@ def _node(disk: Object, there: tuple[str, ...], view: View, *, shared: bool) -> 
     home = bearing(view, recorded) if recorded else ""
     if shared and there:  # whoever has it has the same
         return next((node for node in there if not away(view, node)), there[0]), ""
+    if len(there) > 1 and (carried := _carried(disk, there, view)):
+        return carried, ""
     if home and (home in there or not there):
         return (home if there or _is_made(disk, home, view) else _follows(disk, home, view)), ""
     if len(there) > 1:
@@ -85,6 +101,17 @@ def _node(disk: Object, there: tuple[str, ...], view: View, *, shared: bool) -> 
     if previous.get("phase") in PROVISIONED:
         return next(iter(nodes(view)), ""), missing(view)
     return _chosen(disk, view), unread(view)
+
+
+def _carried(disk: Object, there: tuple[str, ...], view: View) -> str:
+    """The node to which a machine has taken it along, and where it has it open; empty if none
+    has.
+    """
+    for user in users(disk.key, view):
+        node = view.read(CARRIED, (disk.key, user))
+        if node in there:
+            return node
+    return ""
 
 
 def _is_made(disk: Object, home: str, view: View) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.core.acceptance import suspended
 from agent.core.actions import Action, DeleteConsoleLog, DeleteSeed
-from agent.core.facts import Decision, View
+from agent.core.facts import Decision, Passage, View
 from agent.core.host import RawDomain
 from agent.core.identity import POOL, domain_name, domain_uuid
 from agent.core.jobs import Job, held
@@ -22,16 +22,19 @@ from agent.core.known import (
 )
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Object
+from agent.core.moves import AbortMigration
 from agent.core.nodes import HOME
 from agent.core.placement.tenants import Tenant
 from agent.core.schema import Kind
 from agent.kinds.local import away, nodes, place, several
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.cause import GONE, cause
-from agent.kinds.virtual_machine.deeds import MEDIUM, deeds
+from agent.kinds.virtual_machine.deeds import MEDIUM, Deeds, deeds
 from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.intent import Intent, current_phase, intent
 from agent.kinds.virtual_machine.location import BETWEEN, Location, location
+from agent.kinds.virtual_machine.migration.deeds import boarding, crossed
+from agent.kinds.virtual_machine.migration.target import migratable
 from agent.kinds.virtual_machine.phase import ON
 from agent.kinds.virtual_machine.placement import (
     governed,
@@ -141,12 +144,13 @@ def _due(case: Situation) -> bool:
 
 def _decide(case: Situation, view: View) -> Decision:
     made = intent(case, view)
-    todo = deeds(case, made, view)
+    todo, passage = _todo(case, made, view)
     report = Report(
         case=case,
         intent=made,
         phase=current_phase(case, _in_force(case, made)),
         guest=view.read(GUEST, (case.at.name, case.uuid)),
+        migratable=migratable(case, view),
     )
     actions, wakes = todo.actions, [made.wake, todo.wake]
     waiting = bool(case.job.busy) or bool(actions) or todo.waiting or report.waiting
@@ -158,7 +162,7 @@ def _decide(case: Situation, view: View) -> Decision:
         status[HOME] = case.at.name  # written before anything is made there
     return Decision(
         status=status,
-        actions=() if case.job.busy else actions,
+        actions=_beside_work(actions) if case.job.busy else actions,
         publish=published(case, made, view),
         tenant=_tenant(case, view),
         why=cause(case, made, actions, view),
@@ -166,8 +170,29 @@ def _decide(case: Situation, view: View) -> Decision:
         drift=made.drift,
         wake=min((wake for wake in wakes if wake is not None), default=None),
         waiting=waiting,
+        passage=passage,
         ok=report.phase in GOOD and case.needs.ready and report.plugging is None,
     )
+
+
+def _todo(case: Situation, made: Intent, view: View) -> tuple[Deeds, Passage | None]:
+    """What is to be done, and whether it has to wait for its turn."""
+    way = case.way
+    if way is not None:
+        todo = Deeds(crossed(case, made, view), waiting=not way.why)
+        return todo, Passage(way.source, way.target, begun=True)
+    todo = deeds(case, made, view)
+    if made.boards is None or todo.actions or todo.waiting:
+        return todo, None
+    actions = boarding(case, made.boards, made.memory)
+    asked = made.boards.operation.created
+    turn = Passage(case.at.name, made.boards.to.node, begun=False, asked=asked)
+    return replace(todo, actions=actions, waiting=True), turn
+
+
+def _beside_work(actions: tuple[Action, ...]) -> tuple[Action, ...]:
+    """What ends the work that is under way."""
+    return tuple(action for action in actions if isinstance(action, AbortMigration))
 
 
 def _fails(job: Job, actions: tuple[Action, ...]) -> bool:

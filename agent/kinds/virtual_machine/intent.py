@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.core.changes import Change, Disposition, applied
 from agent.core.drift import Drift
 from agent.core.facts import View
 from agent.core.identity import next_instance
-from agent.core.metadata import DomainMetadata
+from agent.core.metadata import DomainMetadata, Recorded
 from agent.core.model import Object
 from agent.core.progress import Progress
 from agent.kinds.virtual_machine import files, operations, power
@@ -17,9 +17,12 @@ from agent.kinds.virtual_machine.changes import NETWORKS, differences
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.expected import attached, connected, drift, expected, with_edits
+from agent.kinds.virtual_machine.migration import asked as moves
+from agent.kinds.virtual_machine.migration.target import Chosen
 from agent.kinds.virtual_machine.phase import phase as phase_of
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.spec import machine_spec
+from agent.kinds.virtual_machine_operation import MIGRATIONS, operation_spec
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,22 @@ class Intent:
     off_for: str = ""
     """Uid of the operation that there is no domain to be stopped for."""
     wake: float | None = None
+    boards: Boarding | None = None
+    """The migration whose turn may come."""
+
+
+@dataclass(frozen=True)
+class Boarding:
+    operation: Object
+    to: Chosen
+    converge: bool
 
 
 def intent(case: Situation, view: View) -> Intent:
     """Take in what happened, what was asked for, and what is wanted."""
-    memory, outcome = _asked(case, view)
+    memory, outcome, boards = _asked(case, view)
+    if case.way is not None:
+        return Intent(memory, progress=outcome.progress, wake=outcome.wake)
     if case.deleted:
         return _kept(case, Intent(memory, progress=outcome.progress, wake=outcome.wake))
     pending = _pending(case)
@@ -63,6 +77,7 @@ def intent(case: Situation, view: View) -> Intent:
         progress=outcome.progress,
         off_for=outcome.off_for,
         wake=outcome.wake,
+        boards=boards,
     )
     if not case.needs.ready:
         return _kept(case, made)
@@ -87,6 +102,8 @@ def can_start(case: Situation, memory: DomainMetadata) -> bool:
 
 
 def current_phase(case: Situation, memory: DomainMetadata | None) -> str:
+    if case.way is not None and not case.way.arrived:
+        return "Migrating"
     if case.deleted:
         return "Terminating"
     if case.running is None:
@@ -98,7 +115,9 @@ def current_phase(case: Situation, memory: DomainMetadata | None) -> str:
     return phase_of(memory, case.running, case.job, generation, case.now, ready=ready)
 
 
-def _asked(case: Situation, view: View) -> tuple[DomainMetadata, operations.Outcome]:
+def _asked(
+    case: Situation, view: View
+) -> tuple[DomainMetadata, operations.Outcome, Boarding | None]:
     """What the domain remembers, brought up to date with the host and with operations."""
     asked = operations.open_operations(case.vm.key, view)
     restoring = operations.restores(asked, view)
@@ -106,8 +125,16 @@ def _asked(case: Situation, view: View) -> tuple[DomainMetadata, operations.Outc
     if case.running is None:
         phase = current_phase(case, memory)
         outcome = operations.without_domain(asked, memory, case.policy, phase, restoring, case.now)
-        return outcome.memory, outcome
+        return outcome.memory, outcome, None
     memory = power.observed(memory, case.running, case.policy, deleted=case.leaving, now=case.now)
+    memory = moves.judged(memory, case)
+    prospects = {
+        operation.uid: moves.prospect(operation, case, view)
+        for operation in asked
+        if operation_spec(operation.spec)["type"] in MIGRATIONS
+        and memory.recorded(operation.uid) is None
+        and case.running.on
+    }
     outcome = operations.advance(
         asked,
         memory,
@@ -121,8 +148,38 @@ def _asked(case: Situation, view: View) -> tuple[DomainMetadata, operations.Outc
         restoring=restoring,
         trouble=case.job.error if case.job.failed else "",
         now=case.now,
+        prospects={uid: each.progress for uid, each in prospects.items()},
+        going={
+            entry.uid: moves.progress(entry, case, written=_is_written(entry, case))
+            for entry in memory.operations
+            if entry.type in MIGRATIONS
+        },
     )
-    return outcome.memory, outcome
+    wakes = [each.wake for each in prospects.values() if each.wake is not None]
+    wakes += [outcome.wake] if outcome.wake is not None else []
+    outcome = replace(outcome, wake=min(wakes, default=None))
+    return outcome.memory, outcome, _boarding(asked, outcome, prospects, case)
+
+
+def _is_written(entry: Recorded, case: Situation) -> bool:
+    return case.seen.memory is not None and case.seen.memory.recorded(entry.uid) == entry
+
+
+def _boarding(
+    asked: Iterable[Object],
+    outcome: operations.Outcome,
+    prospects: Mapping[str, moves.Prospect],
+    case: Situation,
+) -> Boarding | None:
+    """The first one that nothing but its turn is in the way of."""
+    for operation in asked:
+        known = prospects.get(operation.uid)
+        if known is None or known.chosen is None:
+            continue
+        if outcome.progress.get(operation.uid) == known.progress:
+            forced = moves.converges(operation, case)
+            return Boarding(operation, known.chosen, converge=forced is True)
+    return None
 
 
 def _remembered(case: Situation) -> DomainMetadata:

@@ -12,6 +12,7 @@ from agent.core.known import DOMAIN_AT, PLACED
 from agent.core.model import Object
 from agent.core.nodes import HOME
 from agent.kinds.local import Place, away, bearing, missing, place, places, several, unread
+from agent.kinds.virtual_machine.migration.crossing import Crossing, crossing
 from agent.kinds.virtual_machine.placement import NOWHERE, governed, parted, unfit
 
 BOTH = (
@@ -40,10 +41,14 @@ class Location:
     """True if more than one node has its domain."""
     asks: bool = False
     """True of a VM without a domain that is placed beside others."""
+    way: Crossing | None = None
+    """Of a machine that is between two nodes."""
 
 
 def location(vm: Object, uuid: str, view: View) -> Location:
     there = view.read(DOMAIN_AT, uuid) or ()
+    if (way := crossing(uuid, view)) is not None:
+        return _between(way, view)
     if len(there) > 1:
         return Location(None, BETWEEN.join(there), BOTH.format(" and ".join(there)), twice=True)
     recorded: str = view.previous(vm.key).get(HOME, "")
@@ -72,6 +77,16 @@ def _placed(vm: Object, view: View, home: str) -> Location:
         why = NOWHERE.format(verdict.message), parted(vm, view)
         return Location(None, "", " ".join(filter(None, why)), asks=True)
     return Location(place(view, home), home if several(view) else "", asks=True)
+
+
+def _between(way: Crossing, view: View) -> Location:
+    """Where a machine is that goes from node to node, as far as that can be told."""
+    both = BETWEEN.join((way.source, way.target))
+    if not way.at:
+        return Location(None, both, way.why, twice=way.split)
+    if why := away(view, way.at):
+        return Location(None, both, way.why or why)
+    return Location(place(view, way.at), way.at, way=None if way.settled else way)
 
 
 def _hindrances(

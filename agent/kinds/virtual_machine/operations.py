@@ -23,6 +23,7 @@ from agent.kinds.virtual_machine.power import (
 )
 from agent.kinds.virtual_machine_operation import (
     BY_ITSELF,
+    MIGRATIONS,
     SUPPORTED,
     against_policy,
     operation_spec,
@@ -34,6 +35,8 @@ _REASONS = {
     "Start": "StartInProgress",
     "Stop": "StopInProgress",
     "Restart": "RestartInProgress",
+    "Evict": "Syncing",
+    "Migrate": "Syncing",
     "Restore": "RestoreInProgress",
 }
 _SUSPENDED = Progress(
@@ -148,10 +151,13 @@ def advance(
     restoring: Mapping[str, bool],
     trouble: str,
     now: float,
+    prospects: Mapping[str, Progress] = {},
+    going: Mapping[str, Progress] = {},
 ) -> Outcome:
     """Take up what may act now, withdraw what was deleted, and say of each where it is. `written`
     is what the domain holds: an operation is only called completed once it is finished by that.
-    `completed` are uids of those that were called so, `trouble` is what failed last.
+    `completed` are uids of those that were called so, `trouble` is what failed last. Of migrations,
+    by uid, `prospects` says what can be done about new ones, and `going` how far the others are.
     """
     operations = list(operations)
     names = {operation.uid: operation.key.name for operation in operations}
@@ -175,6 +181,8 @@ def advance(
             memory, state = _consider(
                 operation, memory, running, policy, phase, progress, names, ready=ready, now=now
             )
+            if state is None and operation.uid in prospects:
+                state = prospects[operation.uid]
             if state is not None:
                 progress[operation.uid] = state
                 if state.phase == "Pending" and until is not None:
@@ -183,8 +191,12 @@ def advance(
         overruled = _overruled(operation, memory, running, policy, deleted=deleted)
         if overruled is not None:
             memory = cancel(memory, running, operation.uid, now)
-        progress[operation.uid] = overruled or _progress(
-            operation, memory, running, written, trouble
+        entry = memory.recorded(operation.uid)
+        moves = entry is not None and (entry.failed or not entry.cancelled)
+        progress[operation.uid] = (
+            overruled
+            or (going.get(operation.uid) if moves and operation.uid in going else None)
+            or _progress(operation, memory, running, written, trouble)
         )
     return Outcome(memory, progress, wake)
 
@@ -241,6 +253,8 @@ def _consider(
             "keeps running until it could."
         )
         return memory, Progress("Pending", "Unknown", message)
+    if spec["type"] in MIGRATIONS:
+        return memory, None  # it is written down once its turn has come
     force = spec.get("force", False)
     return accept(memory, running, operation.uid, spec["type"], now, force=force), None
 

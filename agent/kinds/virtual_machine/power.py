@@ -15,6 +15,7 @@ from agent.core.host import RawDomain
 from agent.core.identity import internal_uid, next_instance
 from agent.core.metadata import DomainMetadata, Power, Recorded
 from agent.kinds.virtual_machine.spec import machine_spec
+from agent.kinds.virtual_machine_operation import MIGRATIONS
 
 ALWAYS_ON: Final = "AlwaysOn"
 ALWAYS_OFF: Final = "AlwaysOff"
@@ -23,6 +24,8 @@ UNLESS_STOPPED: Final = "AlwaysOnUnlessStoppedManually"
 
 RESTARTS = ("Restart", "Automatic", "Reboot")
 RESTORE = "Restore"
+_GO_ON = ("Start", *MIGRATIONS)
+"""What ends no instance."""
 BY_GUEST = "guest"
 BY_POLICY = "policy"
 BY_HOST = "host"
@@ -158,7 +161,9 @@ def ending(memory: DomainMetadata, running: Running) -> Recorded | Power | None:
     if (entry := maintained(memory)) is not None:
         return entry
     for entry in reversed(memory.operations):
-        if entry.type != "Start" and entry.target == running.instance and not entry.cancelled:
+        if entry.type in _GO_ON or entry.cancelled:
+            continue
+        if entry.target == running.instance:
             return entry
     return None
 
@@ -199,6 +204,8 @@ def finished(entry: Recorded, memory: DomainMetadata, running: Running) -> bool:
     """True if an operation has nothing left to do. What it starts has come up then: once that is
     written down, an operation stays finished whatever happens.
     """
+    if entry.type in MIGRATIONS:
+        return entry.done
     ended = not running.on or running.instance != entry.target
     if entry.type == "Stop":
         return ended

@@ -12,6 +12,7 @@ from agent.core.facts import Decision
 from agent.core.host import GuestInfo, RawDomain
 from agent.core.identity import domain_name
 from agent.core.known import Fact
+from agent.core.ledger import MOVE
 from agent.core.model import Condition, Json, Object
 from agent.core.nodes import HOME
 from agent.core.status import conditions, still, timestamp, transitions
@@ -21,6 +22,7 @@ from agent.kinds.virtual_machine.block_devices import DEVICES, block_devices
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.intent import Intent
+from agent.kinds.virtual_machine.migration.told import migrating, node, state
 from agent.kinds.virtual_machine.phase import SAVED
 from agent.kinds.virtual_machine.resources import resources
 from agent.kinds.virtual_machine.situation import Situation
@@ -43,6 +45,7 @@ class Report:
     intent: Intent
     phase: str
     guest: GuestInfo | None
+    migratable: Condition
 
     @property
     def vm(self) -> Object:
@@ -102,7 +105,8 @@ class Report:
         its_address = self._address
         return {
             "phase": self.phase,
-            "nodeName": self.at.name if self.on else "",
+            "nodeName": node(self.case) if self.on else "",
+            MOVE: state(self.case),
             "ipAddress": its_address.address,
             "virtualMachineIPAddressName": its_address.name,
             "virtualMachinePods": self._instances(),
@@ -188,6 +192,7 @@ class Report:
             *needs,
             self._running(),
             *self._maintenance(),
+            *migrating(self.case, self.intent),
             *self._configuration(),
             *self._schedulable(),
             *self._agent_ready(),
@@ -280,12 +285,12 @@ class Report:
         if self.phase not in LIVE:
             return []
         if self.case.seen.agent:
-            return [Condition("AgentReady", "True", "AgentReady"), _MIGRATABLE]
+            return [Condition("AgentReady", "True", "AgentReady"), self.migratable]
         message = (
             "The guest has not opened the agent's channel: is qemu-guest-agent "
             "installed and started in it?"
         )
-        return [Condition("AgentReady", "False", "AgentNotReady", message), _MIGRATABLE]
+        return [Condition("AgentReady", "False", "AgentNotReady", message), self.migratable]
 
     def _limits(self) -> list[Condition]:
         limits, spec = [], machine_spec(self.vm.spec)
@@ -336,14 +341,6 @@ _DRIVERS = Condition(
     "Disks and network are virtio devices, which guests of osType Legacy see only with drivers "
     "installed in them: set spec.enableParavirtualization to false for IDE disks and RTL8139.",
 )
-_MIGRATABLE = Condition(
-    "Migratable",
-    "False",
-    "VirtualMachineNonMigratable",
-    "Machines are not migrated between nodes here yet.",
-)
-
-
 _OF_ITS_NODE = frozenset(("AgentReady", "Running"))
 """Conditions that nobody can tell of as long as the node is away."""
 

@@ -28,6 +28,7 @@ from agent.kinds.virtual_machine.dependencies import (
 )
 from agent.kinds.virtual_machine.files import hindrance, keeps_back
 from agent.kinds.virtual_machine.location import Location
+from agent.kinds.virtual_machine.migration.crossing import Crossing
 from agent.kinds.virtual_machine.networks import Cabling, cabling
 from agent.kinds.virtual_machine.placement import refused
 from agent.kinds.virtual_machine.power import Running
@@ -91,6 +92,11 @@ class Situation:
     """Why the deletion of the VM has to wait, in a sentence; empty where it does not."""
     attachments: Attachments = NONE
     """Devices beside those that it needs. It goes without those that are not ready."""
+
+    @property
+    def way(self) -> Crossing | None:
+        """Of a machine that is between two nodes."""
+        return self.where.way
 
     @property
     def policy(self) -> RunPolicy:

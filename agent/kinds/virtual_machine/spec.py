@@ -66,6 +66,7 @@ class MachineSpec(TypedDict):
     enableParavirtualization: bool
     networks: NotRequired[Sequence[NetworkRef]]
     virtualMachineIPAddressName: NotRequired[str]
+    liveMigrationPolicy: Literal["AlwaysSafe", "PreferSafe", "AlwaysForced", "PreferForced"]
 
 
 MAIN: Final = "Main"

@@ -12,6 +12,7 @@ from agent.core.facts import View
 from agent.core.identity import serial
 from agent.core.known import (
     ATTACHED,
+    CARRIED,
     ELSEWHERE,
     GROWTH,
     IMAGE_AT,
@@ -54,6 +55,8 @@ def published(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
     listed = {device.serial for device in case.needs.devices}
     plugs = plugged(case.vm, case.attachments, case.seen, case.job, view, listed)
     facts |= {(PLUGGED, key): state for key, state in plugs.items()}
+    for disk in _carried(case):
+        facts |= CARRIED.states((disk, case.vm.key), case.at.name)
     for disk in _held(case, made):
         facts |= ATTACHED.states((disk, case.vm.key), True)
         if disk not in case.needs.claims and disk not in asked:
@@ -107,6 +110,12 @@ def opened(vm: Object, shown: Seen) -> dict[Fact, Any]:
     leaving = set(there) - set(disks(vm, vm.spec))
     facts: dict[Fact, Any] = {(ATTACHED, (disk, vm.key)): True for disk in there}
     return facts | {(LEAVING, disk): vm.key for disk in leaving}
+
+
+def _carried(case: Situation) -> tuple[Key, ...]:
+    """Disks that have gone with it to the node where it is."""
+    memory = case.seen.memory
+    return all_disks(case.vm, memory) if memory is not None and memory.epoch else ()
 
 
 def _held(case: Situation, made: Intent) -> Iterator[Key]:

@@ -5,6 +5,7 @@ decision.
 from agent.kinds.record import KindRecord
 from agent.kinds.virtual_machine_operation.applicable import (
     BY_ITSELF,
+    MIGRATIONS,
     SUPPORTED,
     against_policy,
     refused,
@@ -18,6 +19,7 @@ from agent.kinds.virtual_machine_operation.validation import CHECKS, clone_names
 __all__ = [
     "BY_ITSELF",
     "LOST",
+    "MIGRATIONS",
     "RECORD",
     "SUPPORTED",
     "against_policy",

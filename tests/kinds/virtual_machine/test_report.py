@@ -73,7 +73,10 @@ def report(
     usual = {"vm": machine(), "needs": READY, "memory": KNOWN, "active": KNOWN}
     case = situation(**{**usual, **what})
     case = replace(case, seen=replace(case.seen, **(seen or {})))
-    return Report(case, made or Intent(case.seen.memory or HELD), phase, guest)
+    return Report(case, made or Intent(case.seen.memory or HELD), phase, guest, MIGRATABLE)
+
+
+MIGRATABLE = Condition("Migratable", "True", "VirtualMachineMigratable")
 
 
 def told(found: Report, name: str) -> Condition | None:
@@ -358,7 +361,7 @@ def test_whether_the_guest_agent_is_there_is_told_of_what_runs(phase: str, agent
     assert ready is not None
     assert moves is not None
     assert (ready.status, bool(ready.message)) == (str(agent), not agent)
-    assert moves.status == "False"
+    assert moves == MIGRATABLE
 
 
 @pytest.mark.parametrize("virt_type", ["kvm", "qemu"])

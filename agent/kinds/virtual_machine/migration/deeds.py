@@ -1,0 +1,173 @@
+"""What is to be done about a VM between two nodes. Meanwhile nothing is defined on either, but for
+the mark itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from agent.core.actions import Action, DefineDomain, SetLiveMetadata
+from agent.core.domain_xml import with_metadata
+from agent.core.facts import View
+from agent.core.host import version
+from agent.core.identity import POOL, console_log, unfinished
+from agent.core.known import MANNER, PEERS, VOLUME, VOLUMES_OF
+from agent.core.metadata import DomainMetadata, Migration, Recorded, to_xml
+from agent.core.migrating import Manner, Order
+from agent.core.migration import Shows, Step
+from agent.core.moves import (
+    AbortMigration,
+    DiscardLanding,
+    LandDomain,
+    LeaveSource,
+    MigrateDomain,
+    ResumeSource,
+)
+from agent.kinds.local import away, place
+from agent.kinds.virtual_machine.intent import Boarding, Intent
+from agent.kinds.virtual_machine.migration.asked import is_wanted, within
+from agent.kinds.virtual_machine.migration.cargo import cargo, own
+from agent.kinds.virtual_machine.migration.crossing import Crossing
+from agent.kinds.virtual_machine.situation import Situation
+from agent.kinds.virtual_machine_operation import operation_spec
+
+
+def boarding(case: Situation, boards: Boarding, memory: DomainMetadata) -> tuple[Action, ...]:
+    """Write it down, with its mark: from then on the domain itself says that it goes."""
+    active = case.seen.running
+    if active is None or case.running is None:
+        return ()
+    operation, now = boards.operation, int(case.now)
+    spec = operation_spec(operation.spec)
+    entry = Recorded(
+        operation.uid, spec["type"], spec.get("force", False), case.running.instance, now
+    )
+    mark = Migration(
+        operation.uid, case.at.name, boards.to.node, now, memory.epoch, boards.converge
+    )
+    written = replace(memory.with_operation(entry), migration=mark)
+    return (
+        *_defined(case, written),
+        SetLiveMetadata(
+            case.at.name, case.uuid, to_xml(replace(active, migration=mark)), active.instance
+        ),
+    )
+
+
+def crossed(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
+    """What is to be done now."""
+    way = case.way
+    assert way is not None  # noqa: S101  # asked only then
+    wanted = is_wanted(case, made.memory)
+    nodes = (case.uuid, way.source, way.target)
+    match way.step:
+        case Step.GOES:
+            if not wanted:
+                return (AbortMigration(way.source, *nodes),)
+            return _sent(case, way, view)
+        case Step.STAY:
+            if wanted and _bears(case, way):
+                return _sent(case, way, view)
+            return (*_unloaded(case, way, view), *_stays(case, way, made.memory))
+        case Step.DISCARD:
+            return (DiscardLanding(way.target, *nodes, volumes=own(case.seen, case.at, view)),)
+        case Step.GO_ON:
+            return (ResumeSource(way.source, *nodes),)
+        case Step.LAND | Step.ADOPT:
+            source = "" if way.here.shows is Shows.FENCED else way.source
+            volumes = own(case.seen, case.at, view)
+            return (LandDomain(way.target, case.uuid, source, way.target, volumes),)
+        case Step.ARRIVED:
+            return (*_left(case, way, view), *_arrived(case, way, made.memory))
+    return ()
+
+
+def _bears(case: Situation, way: Crossing) -> bool:
+    """True if both definitions bear the mark, so that it arrives in both."""
+    known = (case.seen.memory, case.seen.running)
+    return all(each is not None and each.migration == way.mark for each in known)
+
+
+def _sent(case: Situation, way: Crossing, view: View) -> tuple[Action, ...]:
+    peer = (view.read(PEERS, None) or {}).get(way.target)
+    to = place(view, way.target)
+    if peer is None or to is None or case.running is None:
+        return ()
+    lot = cargo(case.seen, case.at, to, view)
+    manner = view.read(MANNER, None) or Manner()
+    order = Order(
+        peer.uri,
+        peer.memory,
+        lot.disks,
+        manner.bandwidth,
+        manner.downtime,
+        way.mark.converge,
+    )
+    return (
+        MigrateDomain(
+            way.source,
+            case.uuid,
+            way.source,
+            way.target,
+            case.running.instance,
+            way.mark.operation,
+            order,
+            lot.freight,
+            within(case),
+        ),
+    )
+
+
+def _unloaded(case: Situation, way: Crossing, view: View) -> Iterator[Action]:
+    """Nothing stays on the target of what was brought there."""
+    volumes = own(case.seen, case.at, view)
+    if volumes and not away(view, way.target):
+        yield DiscardLanding(way.target, case.uuid, way.source, way.target, volumes)
+
+
+def _stays(case: Situation, way: Crossing, memory: DomainMetadata) -> tuple[Action, ...]:
+    """The source's copy counts, whatever of an earlier one is found later."""
+    return _unmarked(case, memory, way.mark.epoch + 1, way.source)
+
+
+def _arrived(case: Situation, way: Crossing, memory: DomainMetadata) -> tuple[Action, ...]:
+    return _unmarked(case, memory, way.mark.epoch + 1, way.target)
+
+
+def _unmarked(case: Situation, memory: DomainMetadata, epoch: int, home: str) -> tuple[Action, ...]:
+    def counting(known: DomainMetadata) -> DomainMetadata:
+        if known.epoch >= epoch:
+            return replace(known, migration=None)
+        return replace(known, migration=None, epoch=epoch, home=home)
+
+    active = case.seen.running
+    live: tuple[Action, ...] = ()
+    if active is not None and (merged := counting(active)) != active:
+        live = (SetLiveMetadata(case.at.name, case.uuid, to_xml(merged), active.instance),)
+    return (*_defined(case, counting(memory)), *live)
+
+
+def _defined(case: Situation, memory: DomainMetadata) -> tuple[Action, ...]:
+    raw = case.seen.raw
+    if raw is None or memory == case.seen.memory:
+        return ()
+    xml = with_metadata(raw.inactive_xml or raw.active_xml, memory)
+    return (DefineDomain(case.at.name, case.uuid, version(raw), xml, "metadata"),)
+
+
+def _left(case: Situation, way: Crossing, view: View) -> Iterator[Action]:
+    volumes = own(case.seen, case.at, view)
+    half = [
+        (pool, name)
+        for pool, name in volumes
+        if view.read(VOLUME, (way.target, pool, unfinished(name))) is not None
+    ]
+    if half:
+        source = way.source if not away(view, way.source) else ""
+        yield LandDomain(way.target, case.uuid, source, way.target, tuple(half))
+    if not away(view, way.source):
+        log = console_log(case.fleet, case.vm.uid)
+        names = {log, *(view.read(VOLUMES_OF, (way.source, case.vm.uid)) or ())}
+        rests = tuple((POOL, name) for name in sorted(names))
+        yield LeaveSource(way.source, case.uuid, way.source, way.target, volumes, rests)

@@ -1,0 +1,54 @@
+"""What a VM's status says of its migration."""
+
+from __future__ import annotations
+
+from agent.core.ledger import MOVE as STATE
+from agent.core.model import Condition, Json
+from agent.core.status import timestamp
+from agent.kinds.virtual_machine.intent import Intent
+from agent.kinds.virtual_machine.migration.asked import is_wanted
+from agent.kinds.virtual_machine.situation import Situation
+
+
+def state(case: Situation) -> dict[str, Json]:
+    """`status.migrationState`: of the one that is under way, else of the last one."""
+    known: dict[str, Json] = dict(case.previous.get(STATE, {}))
+    way = case.way
+    if way is not None and not way.arrived:
+        return {
+            "startTimestamp": timestamp(way.mark.at),
+            "source": {"node": way.source},
+            "target": {"node": way.target},
+        }
+    if known and "endTimestamp" not in known:
+        there = known.get("target", {}).get("node") == case.at.name
+        known["endTimestamp"] = timestamp(case.now)
+        known["result"] = "Succeeded" if there else "Failed"
+    return known
+
+
+def node(case: Situation) -> str:
+    """The node that it is on; while it is on its way, the one that it leaves."""
+    way = case.way
+    return case.at.name if way is None or way.arrived else way.source
+
+
+def migrating(case: Situation, made: Intent) -> list[Condition]:
+    """Condition Migrating, while somebody asks for a migration."""
+    way = case.way
+    if way is not None and not way.arrived:
+        message = way.why or f"It goes from node {way.source} to node {way.target}."
+        if not way.why and not is_wanted(case, made.memory):
+            message = f"It stays on node {way.source}: the migration is ended."
+        return [Condition("Migrating", "True", "InProgress", message)]
+    if made.boards is not None:
+        message = f"It waits for its turn to go to node {made.boards.to.node}."
+        return [Condition("Migrating", "False", "ReadyToMigrate", message)]
+    waiting = [each for each in made.progress.values() if each.percent == WAITS_FOR_TARGET]
+    if waiting:
+        return [Condition("Migrating", "False", "Pending", waiting[0].message)]
+    return []
+
+
+WAITS_FOR_TARGET = 2
+"""Percent of an operation that no node is there for."""
