@@ -71,6 +71,8 @@ class ImportImage(Action):
     """The volume that it must be, where another node has it already."""
     size: int = 0
     """Bytes of that volume."""
+    known: str = ""
+    """What the name of a mark begins with that says whose data it is; empty where it needs none."""
 
 
 @dataclass(frozen=True)

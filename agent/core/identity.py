@@ -26,7 +26,13 @@ _UPLOAD = re.compile(
     re.ASCII,
 )
 _COPY = "copy-"
-_IMAGE = re.compile(rf"([0-9a-f]{{64}}|{_COPY}[0-9a-f]{{32}})\.(qcow2|raw|iso)")
+_DATA = rf"(?P<digest>[0-9a-f]{{64}}|{_COPY}[0-9a-f]{{32}})\.(?P<format>qcow2|raw|iso)"
+_IMAGE = re.compile(_DATA)
+_KNOWN = re.compile(
+    r"(?P<fleet>[-a-z0-9]+)_known_[0-9a-f]{24}_(?P<uid>[-0-9a-f]{36})_(?P<stored>[0-9]{1,16})_"
+    rf"(?P<unpacked>[0-9]{{1,16}})_{_DATA}",
+    re.ASCII,
+)
 
 
 def domain_uuid(fleet: str, key: Key) -> str:
@@ -192,6 +198,41 @@ def copied_data(uid: str, generation: int, volume: str, lost: str) -> str:
     """
     text = f"{uid}/{generation}/{volume}/{lost}"
     return _COPY + hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class KnownData:
+    """What the name of a volume says of image data that is an object's: nobody can bring it again,
+    so that it is known by that also once the ledger is lost.
+    """
+
+    uid: str
+    stored: int
+    """Bytes of its file."""
+    unpacked: int
+    """Bytes that a guest sees."""
+    digest: str
+    format: str
+
+
+def known_prefix(fleet: str, key: Key) -> str:
+    """What the names of such volumes begin with, whatever the uid of the object."""
+    text = f"{key.kind}/{key.namespace}/{key.name}"
+    return f"{fleet}_known_{hashlib.sha256(text.encode()).hexdigest()[:24]}_"
+
+
+def known_volume(begin: str, stored: int, unpacked: int, digest: str, image_format: str) -> str:
+    """The name of such a volume, which is empty; it begins with its prefix and the uid."""
+    return f"{begin}_{stored}_{unpacked}_{digest}.{image_format}"
+
+
+def known_data(fleet: str, name: str) -> KnownData | None:
+    """None for all other names."""
+    found = _KNOWN.fullmatch(name)
+    if found is None or found["fleet"] != fleet:
+        return None
+    sizes = int(found["stored"]), int(found["unpacked"])
+    return KnownData(found["uid"], *sizes, found["digest"], found["format"])
 
 
 def is_hashed(digest: str) -> bool:

@@ -212,7 +212,7 @@ class Book:
             known.obj if known else None,
             source,
             now,
-            lambda _: self._origins.identity(manifest, back, memories),
+            lambda _: self._origins.identity(manifest, back, memories, fresh=self._fresh),
         )
         if back is not None:
             self.trash.remove(back.obj.uid)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from agent.core.actions import DiscardUpload, EraseVolume
 from agent.core.facts import Engine
-from agent.core.identity import POOL, disk_uid, finished
+from agent.core.identity import POOL, disk_uid, finished, known_data
 from agent.core.jobs import Job
 from agent.core.known import JOB, VOLUME_AT
 from agent.core.ledger import Record
@@ -230,7 +230,7 @@ class Housekeeping:
 
     def _images(self, desired: Desired, now: float) -> None:
         times = self._times
-        unneeded = [*self._unneeded(desired), *self._leftovers()]
+        unneeded = [*self._unneeded(desired), *self._leftovers(), *self._marks(desired)]
         times.unneeded = {key: times.unneeded.get(key, now) for key in unneeded}
         due = [key for key, first in times.unneeded.items() if now >= first + GRACE]
         for volume in (key for key in due if key not in times.retry):
@@ -252,6 +252,14 @@ class Housekeeping:
         if names is None:
             return []
         return [(node, POOL, name) for node, name in there if name not in names]
+
+    def _marks(self, desired: Desired) -> list[Volume]:
+        """Marks that say whose image data is, of objects that are not there any more."""
+        if not self._world.known or not desired.complete or self._unknown(desired):
+            return []
+        uids = {record.obj.uid for record in self._objects()}
+        said = ((node, name, known_data(self._fleet, name)) for node, name in self._world.known)
+        return [(node, POOL, name) for node, name, of in said if of and of.uid not in uids]
 
     def _leftovers(self) -> list[Volume]:
         """What was left half made by an agent that was killed, and that nobody goes on with; the

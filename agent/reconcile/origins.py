@@ -10,7 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from agent.core.acceptance import Identity
 from agent.core.domain_xml import parse
 from agent.core.host import RawDomain
-from agent.core.identity import disk_prefix, disk_uid, domain_uuid, operation_uid
+from agent.core.identity import (
+    disk_prefix,
+    disk_uid,
+    domain_uuid,
+    known_data,
+    known_prefix,
+    operation_uid,
+)
 from agent.core.ledger import Record
 from agent.core.metadata import NAMESPACE, DomainMetadata, from_domain
 from agent.core.model import Key, Manifest
@@ -39,10 +46,16 @@ class Origins:
         self._world, self._trash, self._fleet = world, trash, fleet
 
     def identity(
-        self, manifest: Manifest, back: Record | None, memories: Mapping[Key, DomainMetadata]
+        self,
+        manifest: Manifest,
+        back: Record | None,
+        memories: Mapping[Key, DomainMetadata],
+        *,
+        fresh: bool,
     ) -> Identity:
         """An object's uid: what is known from the trash, a domain or a volume's name, else a new
-        one.
+        one. With a `fresh` ledger also what image data is marked with; else such a mark is that of
+        an object that is gone.
         """
         key = manifest.key
         if self._catalogue.kinds[key.kind].request:
@@ -51,9 +64,18 @@ class Origins:
             return Identity(back.obj.uid, back.obj.created, back.obj.generation + 1)
         if (memory := memories.get(key)) is not None:
             return Identity(memory.uid, memory.created, memory.generation)
+        if fresh and (uid := self._marked(key)):
+            return Identity(uid)
         if self._catalogue.kinds[key.kind].keeps_data:
             return Identity(next(iter(self.volumes(key)), "") or str(uuid.uuid4()))
         return Identity(str(uuid.uuid4()))
+
+    def _marked(self, key: Key) -> str:
+        """The uid that image data of a host is marked with; empty if there is not just one."""
+        prefix = known_prefix(self._fleet, key)
+        names = (name for _, name in self._world.known if name.startswith(prefix))
+        uids = {said.uid for name in names if (said := known_data(self._fleet, name)) is not None}
+        return uids.pop() if len(uids) == 1 else ""
 
     def too_early(self, manifest: Manifest, unread: Sequence[str], *, fresh: bool) -> str:
         """Why an object that the ledger does not know cannot be called a new one as long as some

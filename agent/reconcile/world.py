@@ -19,6 +19,7 @@ from agent.core.identity import (
     is_image_data,
     is_passing,
     keeps_data,
+    known_data,
     prefix_of,
     unfinished,
     upload,
@@ -172,6 +173,8 @@ class World:
         """Bytes of memory by node and UUID, of what others run there."""
         self.image_data: set[tuple[str, str]] = set()
         """(node, volume) of everything that this fleet imported."""
+        self.known: set[tuple[str, str]] = set()
+        """(node, volume) of the marks that say whose image data is."""
         self.passing: set[tuple[str, str, str]] = set()
         """(node, pool, volume) of what this fleet has only while something is being made."""
         self.uploads: set[tuple[str, str]] = set()
@@ -336,6 +339,8 @@ class World:
             return  # nothing else of ours lies there
         if is_image_data(self._fleet, name):
             (self.image_data.add if there else self.image_data.discard)((node, name))
+        if known_data(self._fleet, name) is not None:
+            (self.known.add if there else self.known.discard)((node, name))
         if upload(self._fleet, name) is not None:
             (self.uploads.add if there else self.uploads.discard)((node, name))
         if owner := self._owner(name):
@@ -361,9 +366,11 @@ class World:
             self.named[prefix] = names
 
     def _owner(self, name: str) -> str:
-        """Uid of the VM whose seed or console log a volume is, or of whatever it was uploaded for;
-        empty for all others.
+        """Uid of the VM whose seed or console log a volume is, or of whatever it was uploaded for,
+        or whose data it marks; empty for all others.
         """
+        if (said := known_data(self._fleet, name)) is not None:
+            return said.uid
         fleet, _, rest = name.partition("_")
         what, _, rest = rest.partition("_")
         if fleet != self._fleet or what not in ("seed", "console", "upload"):

@@ -31,6 +31,12 @@ def test_names_are_for_ever() -> None:
     assert identity.disk_volume("f", DISK, UID) == VOLUME
     assert identity.disk_volume("f", DISK, UID, "raw", 2) == f"f_disk_ns_disk_{UID}.2.raw"
     assert identity.image_volume("f", "0" * 64, "raw") == f"f_image_{'0' * 64}.raw"
+    copy = identity.copied_data(UID, 1, VOLUME, "")
+    assert copy == "copy-9f9a947238fb896f4b56379fe3942dfb"
+    mark = identity.known_volume(f"{identity.known_prefix('f', DISK)}{UID}", 2, 3, copy, "qcow2")
+    assert mark == f"f_known_a20d8efd252a2dfc3fa0e12d_{UID}_2_3_{copy}.qcow2"
+    assert identity.known_data("f", mark) == identity.KnownData(UID, 2, 3, copy, "qcow2")
+    assert identity.known_data("g", mark) is None
     assert identity.seed_volume("f", UID, "1") == f"f_seed_{UID}_1.iso"
     assert identity.console_log("f", UID) == f"f_console_{UID}.log"
 

@@ -75,29 +75,29 @@ BACK = Record(Object(manifest(DISK), ONE, 3, THEN, ""), {})
 
 def test_the_same_file_is_the_same_operation() -> None:
     expected = Identity(operation_uid(FLEET, STOP, STOPPING.spec))
-    assert origins().identity(STOPPING, BACK, {STOP: memory()}) == expected
+    assert origins().identity(STOPPING, BACK, {STOP: memory()}, fresh=True) == expected
 
 
 @pytest.mark.parametrize("key", [DISK, VM])
 def test_what_comes_back_from_the_trash_is_what_it_was(key: Key) -> None:
-    found = origins(volume(TWO)).identity(manifest(key), BACK, {key: memory()})
+    found = origins(volume(TWO)).identity(manifest(key), BACK, {key: memory()}, fresh=True)
     assert found == Identity(ONE, THEN, 4)
 
 
 def test_a_domain_knows_whose_it_is() -> None:
-    found = origins().identity(manifest(VM), None, {VM: memory()})
+    found = origins().identity(manifest(VM), None, {VM: memory()}, fresh=True)
     assert found == Identity("uid of vm", THEN, 7)
 
 
 def test_a_disk_is_known_by_its_volume() -> None:
-    assert origins(volume(ONE)).identity(manifest(DISK), None, {}) == Identity(ONE)
+    assert origins(volume(ONE)).identity(manifest(DISK), None, {}, fresh=True) == Identity(ONE)
 
 
 @pytest.mark.parametrize(
     ("key", "seen"), [(DISK, ()), (VM, (volume(ONE, key=VM),)), (DISK, (volume(ONE, "other"),))]
 )
 def test_what_nobody_knows_is_new(key: Key, seen: tuple[str, ...]) -> None:
-    first, second = (origins(*seen).identity(manifest(key), None, {}) for _ in range(2))
+    first, second = (origins(*seen).identity(manifest(key), None, {}, fresh=True) for _ in range(2))
     assert first == Identity(first.uid)
     assert str(uuid.UUID(first.uid)) == first.uid
     assert first.uid not in (ONE, second.uid)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from agent.core.actions import Action, ImportImage
 from agent.core.facts import View
 from agent.core.human import size as human_size
-from agent.core.identity import POOL, image_prefix, image_volume, is_hashed
-from agent.core.image_sources import ImageSource, VolumeSource
+from agent.core.identity import POOL, image_prefix, image_volume, is_hashed, known_prefix
+from agent.core.image_sources import VolumeSource
 from agent.core.jobs import Job, held
 from agent.core.known import VOLUME, VOLUME_AT
 from agent.core.model import Json, Object
@@ -119,12 +119,12 @@ def _imported(
         return Imported(facts, data, progress="100%")
     if data is None:
         near = [node for node in origin.near if place(view, node) and not away(view, node)]
-        action = _import(origin.source, (near or lack)[0], view)
+        action = _import(obj, origin, (near or lack)[0], view)
         return _fetching(obj, origin, known, view, action)
     name = image_volume(view.fleet, data.digest, data.format)
     named = "" if is_hashed(data.digest) else data.digest
     having = VolumeSource(next(iter(data.paths)), POOL, name, data.format, data.size, named)
-    again = _import(having, lack[0], view, name, data.stored)
+    again = _import(obj, replace(origin, source=having), lack[0], view, name, data.stored)
     state = _fetching(
         obj, replace(origin, lacking="", doing=SPREADING, copied=True), facts, view, again
     )
@@ -132,11 +132,14 @@ def _imported(
 
 
 def _import(
-    source: ImageSource | None, node: str, view: View, volume: str = "", size: int = 0
+    obj: Object, origin: Origin, node: str, view: View, volume: str = "", size: int = 0
 ) -> ImportImage | None:
-    if source is None:
+    if origin.source is None:
         return None
-    return ImportImage(node, POOL, source.at(node), image_prefix(view.fleet), volume, size)
+    source = origin.source.at(node)
+    made = ImportImage(node, POOL, source, image_prefix(view.fleet), volume, size)
+    mark = f"{known_prefix(view.fleet, obj.key)}{obj.uid}"
+    return replace(made, known=mark) if origin.once else made
 
 
 def _fetching(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from agent.core.actions import CopyVolume, ImportImage, WriteSeed
 from agent.core.host import RawVolume
-from agent.core.identity import unfinished
+from agent.core.identity import known_volume, unfinished
 from agent.core.image_sources import VolumeSource
 from agent.core.model import Json
 from agent.core.volumes import users_of, volume_xml
@@ -46,8 +47,14 @@ class Import(Verb[ImportImage]):
     long = True
 
     def perform(self, action: ImportImage, site: Site) -> Done:
-        if (copy := _copy(action)) is not None:
-            return _of_copy(action, copied(copy, site), site.name)
+        copy = _copy(action)
+        if copy is not None:
+            done = _of_copy(action, copied(copy, site), site.name)
+        else:
+            done = self._brought(action, site)
+        return replace(done, seen=(*done.seen, *_marked(action, done.result, site)))
+
+    def _brought(self, action: ImportImage, site: Site) -> Done:
         with site.supply.image(action.source, site) as image:
             name = f"{action.volume_prefix}{image.digest}.{image.format}"
             if action.volume and (action.volume, action.size) != (name, image.size):
@@ -85,6 +92,16 @@ def _copy(action: ImportImage) -> CopyVolume | None:
         *(action.node, action.pool, name, source.pool, source.volume, source.size),
         source_format=source.format,
     )
+
+
+def _marked(action: ImportImage, result: Mapping[str, Json], site: Site) -> tuple[VolumeRead, ...]:
+    """Have a mark beside data that nobody can bring again: it says whose that is."""
+    if not action.known:
+        return ()
+    sizes = result["storedBytes"], result["unpackedBytes"]
+    name = known_volume(action.known, *sizes, result["digest"], result["format"])
+    made = site.node.create_volume(action.pool, volume_xml(name, "raw", 0))
+    return (VolumeRead(site.name, action.pool, name, made),)
 
 
 def _of_copy(action: ImportImage, volume: RawVolume, node: str) -> Done:

@@ -51,6 +51,11 @@ class Origin:
     """The disk that nobody may write to while it is copied."""
 
     @property
+    def once(self) -> bool:
+        """True if nobody can bring the same data again."""
+        return self.copied or bool(self.command)
+
+    @property
     def mark(self) -> str:
         """What tells it from others; empty where it brings nothing."""
         return self.source.mark if self.source else self.gone

@@ -11,6 +11,7 @@ from agent.core.known import ATTACHED, ELSEWHERE, LEAVING, USERS, VOLUME, VOLUME
 from agent.core.model import Condition, Json, Key, Object
 from agent.kinds.exports import DiskData, ImageData, SnapshotData
 from agent.kinds.virtual_image.sources.coming import Origin
+from agent.kinds.virtual_image.sources.known import known_again
 from agent.kinds.virtual_image.spec import CLUSTER, ClusterObjectRef, device_key
 
 NOT_READY = "DatasourceNotReady"
@@ -42,10 +43,14 @@ def source_uid(obj: Object, view: View) -> dict[str, Json]:
 
 
 def origin(obj: Object, ref: ClusterObjectRef, view: View) -> Origin:
-    key = named(obj, ref)
-    if ref["kind"] == "VirtualDisk":
+    found = _origin(obj, named(obj, ref), view)
+    return found if found.shared else replace(found, shared=known_again(obj, view))
+
+
+def _origin(obj: Object, key: Key, view: View) -> Origin:
+    if key.kind == "VirtualDisk":
         return _disk(obj, key, view)
-    if ref["kind"] == "VirtualDiskSnapshot":
+    if key.kind == "VirtualDiskSnapshot":
         return _snapshot(obj, key, view)
     return _image(key, view)
 

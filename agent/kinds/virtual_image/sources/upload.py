@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.core.actions import Action, DiscardUpload
@@ -17,6 +17,7 @@ from agent.core.recognition import DEFAULT_NAMESPACE
 from agent.core.status import conditions, seconds
 from agent.kinds.local import away, nodes
 from agent.kinds.virtual_image.sources.coming import Origin
+from agent.kinds.virtual_image.sources.known import known_again
 
 WAITS = "WaitForUserUpload"
 TIMEOUT = "WaitForUserUploadTimeout"
@@ -37,6 +38,10 @@ class _Seen:
 
 
 def origin(obj: Object, options: Mapping[str, Any], view: View) -> Origin:
+    return replace(_origin(obj, options, view), shared=known_again(obj, view))
+
+
+def _origin(obj: Object, options: Mapping[str, Any], view: View) -> Origin:
     seen = list(_uploads(obj, view))
     marks = {(each.node, each.name) for each in seen if each.said.whole}
     files = [each for each in seen if not each.said.whole]
