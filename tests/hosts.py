@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import libvirt
 import pytest
 
 from agent.core.host import Host, HostEvent
@@ -91,6 +92,23 @@ class Session:
     def open(self, deadlines: Deadlines | None = None) -> LibvirtHost:
         """The host as a user without any setting gets it."""
         return LibvirtHost(data_home=self.data_home, deadlines=deadlines)
+
+    def connect(self) -> libvirt.virConnect:
+        """As virsh has it."""
+        return libvirt.open("qemu:///session")
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What an agent has to be told to find it."""
+        return {}
+
+    @property
+    def qemu_logs(self) -> Path:
+        return self.root / "cache" / "libvirt" / "qemu" / "log"
+
+    def path(self, there: str) -> Path:
+        """Where a file of the host's is for the tests."""
+        return Path(there)
 
     def end(self) -> None:
         """End every process of this session, and nothing else."""

@@ -14,6 +14,7 @@ from agent.core.xml import Element, every
 
 _AGENT_CONNECTED = re.compile(r"name=.org\.qemu\.guest_agent\.0. state=.connected.")
 _MEMORY = re.compile(r"<memory unit=.KiB.>(\d+)</memory>")
+_MAC = re.compile(r"<mac address=.([0-9a-f:]{17})")
 _PARSER = etree.XMLParser(
     resolve_entities=False,
     no_network=True,
@@ -84,6 +85,11 @@ def has_agent(xml: str) -> bool:
     domains are asked at every read.
     """
     return _AGENT_CONNECTED.search(xml) is not None
+
+
+def cards(xml: str) -> frozenset[str]:
+    """MAC addresses of a domain's interfaces; found without parsing, as `has_agent`."""
+    return frozenset(_MAC.findall(xml))
 
 
 def has_device(xml: str, name: str) -> bool:

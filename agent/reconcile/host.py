@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from agent.core.domain_xml import cards
 from agent.core.facts import Engine
 from agent.core.host import Host, HostError, HostEvent, RawNode
 from agent.core.identity import POOL
@@ -292,7 +293,7 @@ class HostSide:
             self._starting.pop(uuid, None)
         self._look_for_space(uuid, starved=known is not None and known.starved)
         if known is not None and wants_guest(known):
-            self._guests.opened(uuid, now)
+            self._guests.opened(uuid, now, cards(known.active_xml))
         else:
             self._guests.closed(uuid)
 

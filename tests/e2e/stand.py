@@ -61,11 +61,11 @@ class Stand:
         self.files: dict[str, Any] = {}
         self.images = Faulty()
         self.host: LibvirtHost = session.open()
-        self.virsh: libvirt.virConnect = libvirt.open("qemu:///session")
-        self.pool = Path(self.host.ensure_pool(POOL))
+        self.virsh: libvirt.virConnect = session.connect()
+        self.pool = session.path(self.host.ensure_pool(POOL))
         self._agent: subprocess.Popen[bytes] | None = None
         self._log = folder / "agent.log"
-        self._qemu_logs = session.root / "cache" / "libvirt" / "qemu" / "log"
+        self._qemu_logs = session.qemu_logs
         self._started_before = {path.stem: _started(path) for path in self._qemu_logs.glob("*.log")}
 
     def __enter__(self) -> Stand:
@@ -104,6 +104,7 @@ class Stand:
             "GITVIRT_STATUS_INTERVAL": "0s",
             "NO_PROXY": "*",
             "no_proxy": "*",
+            **self.session.settings,
         }
 
     def start(self) -> None:
@@ -313,7 +314,7 @@ class Stand:
         """Connections of our own again, after libvirt's daemon has been killed."""
         if not self.virsh.isAlive():
             self.virsh.close()
-            self.virsh = libvirt.open("qemu:///session")
+            self.virsh = self.session.connect()
         self.host.close()
         self.host = self.session.open()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,35 @@ def test_a_guest_that_said_all_is_left_alone_for_a_while() -> None:
     assert guests.pop_due(SETTLED + 0.5) == [DOMAIN]
     guests.closed(DOMAIN)
     assert guests.pop_due(10 * SETTLED) == []
+
+
+def asked(guests: Guests, answer: GuestInfo, start: int, end: int) -> list[int]:
+    """Seconds at which a guest is asked that always answers the same."""
+    seconds = []
+    for second in range(start, end):
+        if guests.pop_due(float(second)):
+            seconds.append(second)
+            guests.answered(DOMAIN, answer, float(second))
+    return seconds
+
+
+def test_an_interface_that_comes_has_its_guest_asked_soon() -> None:
+    first, second = "52:00:00:00:00:01", "52:00:00:00:00:02"
+    guests, one, both = Guests(), frozenset({first}), frozenset({first, second})
+    guests.opened(DOMAIN, 0.0, one)
+    assert asked(guests, ADDRESS, 0, 10) == [0]
+    guests.opened(DOMAIN, 10.0, both)
+    assert asked(guests, ADDRESS, 10, 14) == [10, 11, 13]
+    told = replace(ADDRESS, addresses={**ADDRESS.addresses, second: ("10.1.0.7",)})
+    assert asked(guests, told, 14, 300) == [17]
+    guests.opened(DOMAIN, 300.0, both)
+    assert guests.pop_due(300.0) == []
+
+
+def test_an_interface_that_nobody_gives_an_address_is_not_asked_about_for_ever() -> None:
+    guests = Guests()
+    guests.opened(DOMAIN, 0.0, frozenset({"52:00:00:00:00:01", "52:00:00:00:00:02"}))
+    assert asked(guests, ADDRESS, 0, 1000) == [0, 1, 3, 7, 15, 31, 331, 631, 931]
 
 
 @pytest.fixture

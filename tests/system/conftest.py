@@ -10,13 +10,17 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import libvirt
 import pytest
 
 from agent.core.host import HostError
+from agent.hypervisor.deadlines import Deadlines
 from agent.hypervisor.host import LibvirtHost
-from tests.hosts import PATIENCE, remove_domains
+from tests.e2e.conftest import guest  # noqa: F401
+from tests.e2e.stand import Stand
+from tests.hosts import PATIENCE, Session, remove_domains
 from tests.hypervisor.rigs import Rig
-from tests.system.isolated import MACHINE, prepare, start
+from tests.system.isolated import FOLDERS, MACHINE, prepare, start
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +39,39 @@ def system_root() -> Iterator[Path]:
         machine.kill()
         machine.wait()
         shutil.rmtree(root, ignore_errors=True)
+
+
+class Machine(Session):
+    """The machine as a stand uses it: its processes are its own."""
+
+    def open(self, deadlines: Deadlines | None = None) -> LibvirtHost:
+        return LibvirtHost(None, _uri(self.root), deadlines=deadlines)
+
+    def connect(self) -> libvirt.virConnect:
+        return libvirt.open(_uri(self.root))
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"GITVIRT_CONNECT": _uri(self.root)}
+
+    @property
+    def qemu_logs(self) -> Path:
+        return self.root / "log" / "qemu"
+
+    def path(self, there: str) -> Path:
+        return self.root / "lib" / Path(there).relative_to(FOLDERS["lib"])
+
+
+@pytest.fixture
+def system_machine(system_root: Path) -> Machine:
+    return Machine(system_root)
+
+
+@pytest.fixture
+def stand(system_machine: Machine, tmp_path: Path) -> Iterator[Stand]:
+    """An agent on that machine, not started yet."""
+    with Stand(tmp_path, system_machine, "system", tmp_path / "vms.git") as made:
+        yield made
 
 
 def _uri(root: Path) -> str:

@@ -6,6 +6,7 @@ Started by `start` inside new mount, network, UTS and PID namespaces. When it en
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,8 @@ FOLDERS = {
     "cache": "/var/cache/libvirt",
 }
 """Where each folder of the machine's root stands inside."""
+BRIDGE = "br-lan"
+"""A bridge of Linux that leads nowhere."""
 SMALL = "small"
 """A storage pool of 8 MiB: a file system of its own beside libvirt's default pool."""
 ACCOUNTS = {
@@ -50,6 +53,9 @@ def prepare(root: Path, uuid: str) -> None:
         name, _, _ = account.partition(":")
         there = any(line.startswith(f"{name}:") for line in known.splitlines())
         (root / file).write_text(known if there else f"{known.rstrip()}\n{account}\n")
+    filters = Path("/etc/libvirt/nwfilter")
+    if filters.is_dir():
+        shutil.copytree(filters, root / "etc" / "nwfilter")
     (root / "etc" / "libvirtd.conf").write_text(
         f'host_uuid = "{uuid}"\nauth_unix_rw = "none"\nunix_sock_rw_perms = "0700"\n'
     )
@@ -70,6 +76,10 @@ def main(root: Path, name: str) -> None:
     _hide_kvm(root)
     subprocess.run(["hostname", name], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    # what a host's interfaces are, libvirt reads there: these are of the network namespace
+    subprocess.run(["mount", "-t", "sysfs", "-o", "ro", "sysfs", "/sys"], check=True)
+    subprocess.run(["ip", "link", "add", BRIDGE, "type", "bridge"], check=True)
+    subprocess.run(["ip", "link", "set", BRIDGE, "up"], check=True)
     for daemon in ("virtlogd", "libvirtd"):
         subprocess.Popen([daemon, "--pid-file", root / f"{daemon}.pid"])
     while True:  # libvirt sees a QEMU process end only when it is reaped
