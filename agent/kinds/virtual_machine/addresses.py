@@ -194,6 +194,12 @@ def told(
     return Told(has.name, has.address, condition)
 
 
+def address_of(memory: DomainMetadata | None) -> str:
+    """The address of Main that a domain remembers; empty where it has none."""
+    main = _main(memory) if memory is not None else None
+    return main.address if main is not None else ""
+
+
 def _main(memory: DomainMetadata) -> Reserved | None:
     return next((each for each in memory.addresses if each.kind == IP.kind), None)
 

@@ -30,6 +30,7 @@ from agent.kinds.local import away, nodes, place, several
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.cause import GONE, cause
 from agent.kinds.virtual_machine.deeds import MEDIUM, Deeds, deeds
+from agent.kinds.virtual_machine.delivery import released
 from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.intent import Intent, current_phase, intent
 from agent.kinds.virtual_machine.location import BETWEEN, Location, location
@@ -214,7 +215,8 @@ def _in_force(case: Situation, made: Intent) -> DomainMetadata:
 def _leave(vm: Object, view: View) -> Decision:
     """The domain is gone; what only it used goes too."""
     uuid = domain_uuid(view.fleet, vm.key)
-    actions = tuple(
+    actions: tuple[Action, ...] = released(vm.key, view)
+    actions = actions or tuple(
         (DeleteSeed if name.endswith(MEDIUM) else DeleteConsoleLog)(node, POOL, name, uuid)
         for node in nodes(view)
         if not away(view, node)

@@ -26,7 +26,9 @@ from agent.core.known import VOLUME, VOLUMES_OF
 from agent.core.metadata import Recorded, to_xml
 from agent.core.quantity import to_bytes
 from agent.kinds.virtual_machine import attachments, power, wiring
+from agent.kinds.virtual_machine.addresses import address_of
 from agent.kinds.virtual_machine.definition import DomainFacts, render
+from agent.kinds.virtual_machine.delivery import Holding, holding
 from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.growth import growth
 from agent.kinds.virtual_machine.intent import Intent, can_start
@@ -53,15 +55,17 @@ class Deeds:
 
 def deeds(case: Situation, made: Intent, view: View) -> Deeds:
     """What is to be done now. A definition is written before what it asks for is done."""
+    hold = _holding(case, made, view)
     if made.facts is None:
         # nothing is there yet, and what it needs is not ready; or only the definition is gone
-        return Deeds(*in_turn(case, growth(case, view).actions))
+        actions, wake = in_turn(case, growth(case, view).actions)
+        return Deeds(actions or hold.actions, wake)
     written = _definition(case, made, view)
     if case.running is None:
         start = (_start(case, made, view),) if made.memory.power.on else ()
-        return Deeds((*written, *start))
+        return Deeds(hold.actions or (*written, *start))
     if not case.running.on:
-        return _off(case, made, written, view)
+        return _off(case, made, written, hold, view)
     end = _end(case, made, view)
     if any(isinstance(action, DestroyDomain) for action in end.actions):
         # nothing that needs an answer from QEMU stands before it
@@ -73,7 +77,7 @@ def deeds(case: Situation, made: Intent, view: View) -> Deeds:
     thaw, later = thawed(case)
     # alone, for a guest that cannot go on may still be asked to end
     actions = (*written, *live, *plugged, *copied, *end.actions)
-    actions = actions or go_on or thaw or _sweep(case, made, view)
+    actions = actions or go_on or thaw or hold.actions or _sweep(case, made, view)
     grow, anew = in_turn(case, growth(case, view).actions)
     wakes = [wake for wake in (end.wake, again, later, retry, anew) if wake is not None]
     return replace(end, actions=actions or grow, wake=min(wakes, default=None))
@@ -141,7 +145,9 @@ def _start(case: Situation, made: Intent, view: View) -> StartDomain:
     )
 
 
-def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View) -> Deeds:
+def _off(
+    case: Situation, made: Intent, written: tuple[Action, ...], hold: Holding, view: View
+) -> Deeds:
     assert case.running is not None  # noqa: S101  # there is a domain
     if case.deleted and not case.leaving:
         return Deeds(written)
@@ -150,11 +156,27 @@ def _off(case: Situation, made: Intent, written: tuple[Action, ...], view: View)
         undefine = UndefineDomain(node, case.uuid, version(case.seen.raw))
         return Deeds((undefine, DeleteConsoleLog(node, POOL, name, case.uuid)))
     if not power.start_due(made.memory, case.running) or not can_start(case, made.memory):
-        return Deeds(written or _sweep(case, made, view))
+        return Deeds(written or hold.actions or _sweep(case, made, view))
     due = power.due_again(made.memory, case.job.starts, case.now)
     if due > case.now:
-        return Deeds(written, wake=due, waiting=True)
+        return Deeds(written or hold.actions, wake=due, waiting=True)
+    if not hold.ready:
+        return Deeds(written or hold.actions, waiting=True)
     return Deeds((*written, _start(case, made, view)))
+
+
+def _holding(case: Situation, made: Intent, view: View) -> Holding:
+    """What a network is to hold for it. Of one that is off it is what its next start asks for,
+    whoever starts it.
+    """
+    if case.deleted:
+        return Holding()
+    on = case.running is not None and case.running.on
+    now = address_of(case.seen.running) if on else None
+    cables = case.cabling
+    return holding(
+        case.vm.key, view, cables.uplink, cables.main_mac, address_of(made.memory), now=now
+    )
 
 
 def _live(case: Situation, made: Intent) -> tuple[Action, ...]:
@@ -198,7 +220,7 @@ def _end(case: Situation, made: Intent, view: View) -> Deeds:
     if case.now >= deadline:
         destroy = DestroyDomain(node, case.uuid, instance)
         again = memory.power.on and can_start(case, memory)
-        again = again and power.maintained(memory) is None
+        again = again and power.maintained(memory) is None and _goes_on(case, made)
         return Deeds((destroy, _start(case, made, view)) if again else (destroy,))
     if case.running.raw.state == "paused":  # nobody is there to hear the button
         return Deeds(wake=deadline, waiting=True)
@@ -206,6 +228,11 @@ def _end(case: Situation, made: Intent, view: View) -> Deeds:
     if pressed >= why.at and case.now < pressed + power.PRESS_EVERY:
         return Deeds(wake=min(deadline, pressed + power.PRESS_EVERY), waiting=True)
     return Deeds((ShutdownDomain(node, case.uuid, instance),), wake=deadline, waiting=True)
+
+
+def _goes_on(case: Situation, made: Intent) -> bool:
+    """True if the next instance has the address of the one that runs: nothing stands between."""
+    return address_of(case.seen.running) == address_of(made.memory)
 
 
 def _sweep(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:

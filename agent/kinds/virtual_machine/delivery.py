@@ -1,135 +1,103 @@
-"""How the guest of a VM gets the address that is reserved for it.
+"""How the guest of a VM gets the address that is reserved for it: what a network has to hold for it
+before it starts, and what its medium has to say.
 
-By DHCP where Main is a network of libvirt whose subnets hold it: an entry by the MAC, which stands
-before the machine starts. Else by the medium that the guest configures itself from: on a bridge
-nobody of ours answers, and user-mode networking gives everybody the same address. What runs keeps
-the address that it was started with, whatever is reserved meanwhile.
+What runs keeps the address that it was started with, whatever is reserved meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from enum import Enum
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from agent.core.actions import Action, HoldAddress, MakeNetwork, ReleaseAddress, StartNetwork
 from agent.core.facts import View
-from agent.core.identity import bridge_mac, bridge_name, entry_name, network_name
-from agent.core.known import ANY_NODE, HELD, NETWORK, NETWORKS
-from agent.core.links import MAIN, USER, Link
-from agent.core.model import Key
-from agent.core.network import Held, NatNetwork, RawNetwork
-from agent.kinds.exports import AddressRanges
-from agent.kinds.local import Place, away
-from agent.kinds.module_config import address_ranges
-
-DEFAULT = "default"
-"""libvirt's own network."""
-FORWARDED = ("nat", "route", "open", "")
-"""libvirt's modes of networks that it gives a bridge of their own, and addresses if they have any.
-"""
-_NAME_ANOTHER = (
-    "name another one as `main` in the setting networks, or give virtualMachineCIDRs a range of it"
+from agent.core.host import GuestInfo
+from agent.core.identity import entry_name
+from agent.core.known import HELD
+from agent.core.metadata import DomainMetadata
+from agent.core.model import Condition, Key, Object
+from agent.core.network import Held
+from agent.kinds.local import away
+from agent.kinds.virtual_machine import addresses
+from agent.kinds.virtual_machine.addresses import Address, Told
+from agent.kinds.virtual_machine.dependencies import Dependencies
+from agent.kinds.virtual_machine.network_config import (
+    SLIRP_GATEWAY,
+    SLIRP_NAMESERVER,
+    bridged,
+    gateway_of,
+    user_mode,
 )
+from agent.kinds.virtual_machine.networks import NOT_READY, READY, Cabling
+from agent.kinds.virtual_machine.provisioning import with_network
+from agent.kinds.virtual_machine.uplink import Uplink, Way
 
 
-class Way(Enum):
-    DHCP = "by DHCP"
-    MEDIUM = "from its medium"
+def delivered(needs: Dependencies, vm: Object, cables: Cabling) -> Dependencies:
+    """What a machine needs, with what its medium tells of its address; not ready where nobody can
+    give it that.
+    """
+    address = needs.address
+    lacks = any((each.type, each.status) == (READY, "False") for each in needs.conditions)
+    if address.vmip is None or lacks:
+        return needs
+    problem = cables.uplink.problem(address.data.address)
+    if problem:
+        told = Condition(READY, "False", NOT_READY, problem)
+        others = tuple(each for each in needs.conditions if each.type != READY)
+        return replace(needs, conditions=(*others, told), ready=False, waiting=False)
+    files = on_medium(cables.uplink, cables.main_mac, address)
+    return replace(needs, medium=with_network(vm, needs.medium, files))
 
 
-@dataclass(frozen=True)
-class Uplink:
-    """What Main is, on one node, for machines with a reserved address."""
-
-    node: str
-    fleet: str
-    link: Link
-    ranges: AddressRanges
-    network: RawNetwork | None = None
-    """libvirt's network, if it is one and that is there."""
-    own: NatNetwork | None = None
-    """The agent's own network, where nobody has said what Main is."""
-    known: bool = True
-    """False in a plan that asks no host."""
-
-    @property
-    def way(self) -> Way:
-        if self.own is not None:
-            return Way.DHCP
-        if not self.link.network:
-            return Way.MEDIUM
-        raw = self.network
-        bridged = raw is not None and not raw.addresses
-        return Way.MEDIUM if bridged else Way.DHCP
-
-    @property
-    def user_mode(self) -> bool:
-        return self.link == USER
-
-    def problem(self, address: str) -> str:
-        """Why a guest cannot get that address, in a sentence; empty if it can, or will soon."""
-        if not self.known or not self.link.network:
-            return ""
-        name, raw = self.link.network, self.network
-        if self.own is not None:
-            foreign = raw is not None and raw.fleet != self.fleet
-            return FOREIGN.format(name, self.node) if foreign else ""
-        if raw is None:
-            return MISSING.format(name, self.node)
-        if not raw.active:
-            return INACTIVE.format(name, self.node)
-        if self.way is Way.DHCP and address and not raw.covers(address):
-            serves = ", ".join(map(str, raw.served)) or "no addresses"
-            return OUTSIDE.format(name, self.node, serves, address, _NAME_ANOTHER)
-        return ""
+def on_medium(up: Uplink, mac: str, address: Address) -> Mapping[str, bytes]:
+    """What the medium says of the network; nothing where DHCP says it."""
+    data = address.data
+    if up.way is not Way.MEDIUM or not address.ready:
+        return {}
+    if up.user_mode:
+        return user_mode(mac, data.address)
+    return bridged(mac, data.address, data.prefix, up.link.gateways, up.link.nameservers)
 
 
-FOREIGN = (
-    "Node {1} has a network {0} that this fleet did not make: rename it, or say with `main` in the "
-    "setting networks which network machines are in."
+def told(
+    wanted: Address, up: Uplink, running: DomainMetadata | None, guest: GuestInfo | None, seen: str
+) -> Told:
+    """What a VM's status says of its address, and what a guest has to do that does not take it from
+    its medium, until it says that it has it.
+    """
+    found = addresses.told(wanted, running, guest, seen)
+    address = addresses.address_of(running)
+    if not address or up.way is not Way.MEDIUM or _confirmed(address, guest):
+        return found
+    message = f"{found.condition.message} {_advice(up, address)}".strip()
+    return replace(found, condition=replace(found.condition, message=message))
+
+
+def _confirmed(address: str, guest: GuestInfo | None) -> bool:
+    listed = guest.addresses.values() if guest is not None else ()
+    return any(address in each for each in listed)
+
+
+def _advice(up: Uplink, address: str) -> str:
+    if up.user_mode:
+        return _ADVICE.format(f"{address}/32") + (
+            f"that address, {SLIRP_GATEWAY} as its gateway, which it reaches directly, and the "
+            f"name server {SLIRP_NAMESERVER}."
+        )
+    prefix = up.prefix(address)
+    gateway = gateway_of(address, prefix, up.link.gateways)
+    way = f"the gateway {gateway}." if gateway else _NO_GATEWAY
+    return _ADVICE.format(f"{address}/{prefix}") + f"that address and {way}"
+
+
+_ADVICE = (
+    "Its medium tells cloud-init to have {}. A guest without cloud-init has to be given, in it, "
 )
-MISSING = (
-    "Node {1} has no libvirt network {0}: make and start it (`virsh net-define`, `virsh net-start "
-    "{0}`), or name another one as `main` in the setting networks."
+_NO_GATEWAY = (
+    "a gateway, of which the medium says nothing: name it as `gateway` of main in the setting "
+    "networks."
 )
-INACTIVE = "Network {0} of node {1} does not run: start it with `virsh net-start {0}`."
-OUTSIDE = "Network {0} of node {1} serves {2}, and not {3}: {4}."
-
-
-def uplink(view: View, at: Place) -> Uplink:
-    """What Main is on that node for machines with a reserved address."""
-    ranges, known = address_ranges(view), not view.read(ANY_NODE, None)
-    link = (view.read(NETWORKS, None) or {}).get(MAIN)
-    own = None
-    if link is None and at.node.session:
-        link = USER
-    elif link is None and _serves_all(view.read(NETWORK, (at.name, DEFAULT)), ranges):
-        link = Link(network=DEFAULT)
-    elif link is None:
-        own = own_network(view.fleet, ranges.networks)
-        link = Link(network=own.name)
-    raw = view.read(NETWORK, (at.name, link.network)) if link.network else None
-    return Uplink(at.name, view.fleet, link, ranges, raw, own, known)
-
-
-def _serves_all(raw: RawNetwork | None, ranges: AddressRanges) -> bool:
-    """True for a network that runs and has all addresses that machines may get."""
-    if raw is None or not raw.active:
-        return False
-    return all(any(each.subnet_of(own) for own in raw.served) for each in ranges.networks)
-
-
-def own_network(fleet: str, subnets: Iterable[IPv4Network]) -> NatNetwork:
-    """The network that the agent makes from the ranges of addresses."""
-    interfaces = tuple(IPv4Interface((gateway(each), each.prefixlen)) for each in subnets)
-    return NatNetwork(network_name(fleet), fleet, bridge_name(fleet), bridge_mac(fleet), interfaces)
-
-
-def gateway(subnet: IPv4Network) -> IPv4Address:
-    """The host's own address in a range from which the agent makes a network."""
-    return subnet[1]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from agent.core.identity import console_log, domain_name
 from agent.core.links import Link
 from agent.core.metadata import DomainMetadata
 from agent.kinds.virtual_machine import files, wiring
+from agent.kinds.virtual_machine.addresses import address_of
 from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.definition import (
     NAMES,
@@ -77,7 +78,7 @@ def connected(case: Situation, there: DomainFacts, memory: DomainMetadata) -> In
     if networks(before) == networks(memory.spec) or not before:
         return there.interfaces
     return interfaces.connected(
-        case.cabling.wires(memory.spec),
+        case.cabling.wires(memory.spec, reserved=bool(address_of(memory))),
         machine_spec(memory.spec),
         there.firmware.machine,
         slots(_there(case)).interfaces,
@@ -116,7 +117,8 @@ def _changed(case: Situation, defined: DomainFacts, wanted: DomainFacts) -> froz
     before, after = memory.spec, case.sealed
     older = _older(case, defined) or _moves(case, defined)
     others = wanted.metadata is not None and wanted.metadata.attachments != memory.attachments
-    if before == after and not older and not others:
+    moved = address_of(wanted.metadata) != address_of(memory)
+    if before == after and not older and not others and not moved:
         return frozenset()
     facts = _facts(case, memory, machine_spec({**case.vm.spec, **before}), _there(case))
     facts = replace(facts, disks=attached(case, facts, wanted.metadata or memory))
@@ -146,7 +148,7 @@ def _facts(
             node=case.at.node,
             cpu=case.needs.cpu,
             devices=(*case.needs.devices, medium) if medium else case.needs.devices,
-            wires=case.cabling.wires(spec),
+            wires=case.cabling.wires(spec, reserved=bool(address_of(memory))),
             console_log=case.at.path(console_log(case.fleet, case.vm.uid)),
             machine=machine(
                 spec["osType"] == LEGACY,
@@ -233,10 +235,19 @@ def _defined(case: Situation, facts: DomainFacts, devices: Mapping[str, str]) ->
 def _older(case: Situation, defined: DomainFacts) -> bool:
     """True if the definition still has an older medium: its Secret was changed, not the domain."""
     medium = case.needs.medium
-    if medium is None or not medium.known:
+    if medium is None:
+        return _for_the_network_alone(defined)
+    if not medium.known:
         return False
     paths = [disk.path for disk in defined.disks.disks if disk.serial == medium.serial]
     return paths != [case.at.path(medium.volume(case.fleet, case.vm.uid))]
+
+
+def _for_the_network_alone(facts: DomainFacts) -> bool:
+    """True for a definition with a medium that its manifest did not ask for."""
+    memory = facts.metadata
+    asked = memory is None or memory.spec.get("provisioning")
+    return not asked and any(disk.serial in MEDIA for disk in facts.disks.disks)
 
 
 def _active(
@@ -255,6 +266,8 @@ def _active(
     wanted = _facts(case, memory, machine_spec(spec), (active,))
     # what is attached comes and goes without a restart
     beside = {entry.serial for entry in memory.attachments} | case.attachments.serials
+    if not memory.spec.get("provisioning"):  # a medium is there for the network alone, or is not
+        beside |= {*MEDIA}
     wanted = replace(wanted, disks=without(wanted.disks, beside))
     active = replace(active, disks=without(active.disks, beside))
     comparable = _comparable(active, wanted)

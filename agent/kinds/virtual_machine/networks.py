@@ -15,11 +15,10 @@ from agent.core.model import Condition, Key, Object
 from agent.core.network import RawNetwork
 from agent.kinds.local import Place
 from agent.kinds.virtual_machine.spec import MAIN, NetworkRef, machine_spec, networks
+from agent.kinds.virtual_machine.uplink import DEFAULT, NOWHERE, Uplink, uplink
 from agent.kinds.virtual_machine.wanted import Wire, most_interfaces
 
 READY, NOT_READY = "NetworkReady", "NetworkNotReady"
-DEFAULT = "default"
-"""libvirt's own network."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,8 @@ class Cabling:
     """libvirt's networks that these name and the node has."""
     anywhere: bool = False
     """True where no host is asked: a node may have everything."""
+    uplink: Uplink = NOWHERE
+    """What Main is for machines with a reserved address."""
 
     def lacking(self, spec: Mapping[str, object]) -> tuple[str, ...]:
         """What is missing for the interfaces of a spec, in sentences."""
@@ -71,8 +72,12 @@ class Cabling:
         if wanted > room:
             yield f"It has room for {room} interfaces, and spec.networks names {wanted}."
 
-    def link(self, network: NetworkRef) -> Link | None:
-        """What a network is on the node; None where nobody has said so."""
+    def link(self, network: NetworkRef, *, reserved: bool = False) -> Link | None:
+        """What a network is on the node; None where nobody has said so. `reserved` is True of a
+        machine with an address for Main.
+        """
+        if network["type"] == MAIN and reserved:
+            return self.uplink.link
         name = _name(network)
         known = (self.links or {}).get(name)
         if known is not None:
@@ -88,13 +93,17 @@ class Cabling:
         name = f"{network['type']}/{network['name']}"
         return mac_address(self.fleet, self.key, name, network["id"])
 
-    def wires(self, spec: Mapping[str, object]) -> tuple[Wire, ...]:
-        """Those of a spec's networks that are known here, in its order."""
-        return tuple(self._wires(spec))
+    @property
+    def main_mac(self) -> str:
+        return self.mac({"id": 1, "type": MAIN})
 
-    def _wires(self, spec: Mapping[str, object]) -> Iterator[Wire]:
+    def wires(self, spec: Mapping[str, object], *, reserved: bool = False) -> tuple[Wire, ...]:
+        """Those of a spec's networks that are known here, in its order."""
+        return tuple(self._wires(spec, reserved=reserved))
+
+    def _wires(self, spec: Mapping[str, object], *, reserved: bool) -> Iterator[Wire]:
         for network in networks(spec):
-            link = self.link(network)
+            link = self.link(network, reserved=reserved)
             if link is not None:
                 yield Wire(self.mac(network), link, main=network["type"] == MAIN)
 
@@ -112,6 +121,7 @@ def cabling(vm: Object, view: View, at: Place, *specs: Mapping[str, object]) -> 
         links,
         {name: network for name, network in found if network is not None},
         anywhere=view.read(ANY_NODE, None) is True,
+        uplink=uplink(view, at),
     )
 
 

@@ -17,7 +17,8 @@ from agent.core.model import Condition, Json, Object
 from agent.core.nodes import HOME
 from agent.core.status import conditions, still, timestamp, transitions
 from agent.kinds.local import NOT_READY, Place, unknown
-from agent.kinds.virtual_machine import addresses, network_status, power, space
+from agent.kinds.virtual_machine import delivery, network_status, power, space
+from agent.kinds.virtual_machine.addresses import Told
 from agent.kinds.virtual_machine.block_devices import DEVICES, block_devices
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.dependencies import Dependencies
@@ -102,13 +103,12 @@ class Report:
         return network_status.plugging(self.case, self.pending)
 
     def status(self) -> dict[str, Any]:
-        its_address = self._address
         return {
             "phase": self.phase,
             "nodeName": node(self.case) if self.on else "",
             MOVE: state(self.case),
-            "ipAddress": its_address.address,
-            "virtualMachineIPAddressName": its_address.name,
+            "ipAddress": self._address.address,
+            "virtualMachineIPAddressName": self._address.name,
             "virtualMachinePods": self._instances(),
             "guestOSInfo": self._guest_os(),
             "resources": self._resources(),
@@ -149,9 +149,10 @@ class Report:
         return known
 
     @cached_property
-    def _address(self) -> addresses.Told:
+    def _address(self) -> Told:
         running = self.case.seen.running if self.on else None
-        return addresses.told(self.needs.address, running, self.guest, self._seen_address())
+        uplink, seen = self.case.cabling.uplink, self._seen_address()
+        return delivery.told(self.needs.address, uplink, running, self.guest, seen)
 
     def _seen_address(self) -> str:
         """The one that the running guest says it has, as far as is known."""

@@ -19,6 +19,7 @@ from agent.kinds.local import Place
 from agent.kinds.virtual_disk import RESTORED, DiskData
 from agent.kinds.virtual_machine.addresses import still_its_own
 from agent.kinds.virtual_machine.attachments import NONE, Attachments, attachments
+from agent.kinds.virtual_machine.delivery import delivered
 from agent.kinds.virtual_machine.dependencies import (
     Dependencies,
     all_there,
@@ -145,6 +146,7 @@ def situation(
     memory = shown.memory.spec if shown.memory else {}
     cables = cabling(vm, view, at, vm.spec, memory)
     needs = hindrance(dependencies(vm, view, at, cables), shown, at, view, attached.serials)
+    needs = delivered(needs, vm, cables)
     if shown.raw is None or not shown.raw.active:
         needs = short(needs, refused(vm, view, at.name))
     return Situation(

@@ -17,7 +17,8 @@ from agent.core.model import Key
 from agent.core.network import Held, NatNetwork, RawNetwork
 from agent.kinds.exports import AddressRanges
 from agent.kinds.module_config import SETTINGS
-from agent.kinds.virtual_machine.delivery import Holding, Way, holding, released, uplink
+from agent.kinds.virtual_machine.delivery import Holding, holding, released
+from agent.kinds.virtual_machine.uplink import Way, uplink
 from tests.golden.case import NODE
 from tests.kinds.deciding import READY, place_of, view_of
 from tests.memory_networks import network
