@@ -13,8 +13,11 @@ import libvirt
 import pytest
 
 from agent.core.backup import NAMESPACE
+from agent.core.domain_xml import parse
+from agent.core.metadata import from_domain
 from tests.e2e.conftest import MakeStand
 from tests.e2e.stand import Stand, find
+from tests.gitrepo.git import git
 from tests.images.server import serve
 from tests.rig import manifest, operation
 
@@ -26,6 +29,7 @@ runcmd:
 - for each in /dev/sd?; do mount -t ext4 $each /mnt/data && break; done
 - (n=0; while n=$((n + 1)); do echo $n >>/mnt/data/log; sync; [ $((n % 20)) = 0 ] && echo "written $n"; done) &
 """
+_MAC = re.compile(r"<mac address='([0-9a-f:]+)'/>")
 _WRITTEN = re.compile(r"written ([0-9]+)\n")
 
 
@@ -165,6 +169,51 @@ def test_a_restored_machine_boots_with_what_its_disks_held(stand: Stand, tmp_pat
     assert log(old)[: len(found) + 1] == [*found, len(found) + 1]
     assert stand.boots(VM)[-1] == stand.boots(VM)[0]
     assert stand.status("VirtualMachine", VM)["phase"] == "Running"
+
+
+def test_a_clone_boots_beside_its_origin_with_what_that_held(stand: Stand, tmp_path: Path) -> None:
+    names = [{"from": {"kind": "VirtualMachine", "name": VM}, "to": "second"}]
+    how = {"mode": "Strict", "nameReplacement": names, "customization": {"namePrefix": "second-"}}
+    stand.push({"copy.yaml": operation("copy", VM, "Clone", clone=how)})
+    branch = "clone/default/second"
+
+    def asked() -> dict[str, Any]:
+        return stand.status("VirtualMachineOperation", "copy")
+
+    stand.wait_for(lambda: asked().get("branch"), "a branch to merge")
+    uid = stand.object("VirtualMachineOperation", "copy")["metadata"]["uid"]
+    _, data = stand.status("VirtualMachineSnapshot", f"vmop-clone-{uid}")[
+        "virtualDiskSnapshotNames"
+    ]
+    kept = stand.status("VirtualDiskSnapshot", data)["volumeSnapshotName"]
+    found = lines(flat(stand, kept, tmp_path))
+    assert git(stand.repository, "rev-parse", f"{branch}~1") == git(
+        stand.repository, "rev-parse", "main"
+    )
+    manifests = git(stand.repository, "show", f"{branch}:second.yaml")
+    stand.push({"second.yaml": manifests + "\n"})
+    git(stand.repository, "branch", "-D", branch)
+    stand.wait_for_phase("VirtualMachineOperation", "copy", "Completed")
+    stand.wait_for(lambda: stand.boots("second"), "a clone that boots")
+    volume = stand.disk("second-data").name
+
+    def log() -> list[int]:
+        return lines(flat(stand, volume, tmp_path))
+
+    stand.wait_for(lambda: len(log()) > len(found), "a clone that writes")
+    assert log()[: len(found) + 1] == [*found, 1]
+    goes_on(stand)
+    origin, clone = (from_domain(parse(stand.domain(name).XMLDesc(0))) for name in (VM, "second"))
+    assert origin is not None
+    assert clone is not None
+    assert origin.uid != clone.uid
+    macs = [_MAC.findall(stand.domain(name).XMLDesc(0)) for name in (VM, "second")]
+    assert [len(found) for found in macs] == [1, 1]
+    assert macs[0] != macs[1]
+    stand.wait_for(lambda: stand.volumes("disksnapshot_default_*" + uid + "*") == [], "room again")
+    cleared = find(asked(), "SnapshotReady", "False")
+    assert cleared["reason"] == "SnapshotCleanedUp"
+    assert stand.instances(VM) == 2
 
 
 def test_a_guest_is_thawed_although_the_agent_is_killed_while_it_is_frozen(
