@@ -115,6 +115,8 @@ class Kind:
     """Its few objects decide about others that do not name them."""
     shared: bool = False
     """What may be done with an object depends on all that refer to it."""
+    marks: tuple[str, ...] = ()
+    """Fields of the spec that the operations branch may set, too: see core.marks."""
     guarded: bool = False
     """Many are not deleted at once without a confirmation."""
     irreversible: bool = False
@@ -246,6 +248,11 @@ class Catalogue:
         pairs = (line.partition(": ") for line in lines)
         former = {name: instead for name, _, instead in pairs}
         return cls({kind.name: kind for kind in kinds}, later, former)
+
+    @cached_property
+    def marked(self) -> frozenset[str]:
+        """Names of the kinds that the operations branch may say part of."""
+        return frozenset(kind.name for kind in self.kinds.values() if kind.marks)
 
     @cached_property
     def in_order(self) -> tuple[Kind, ...]:

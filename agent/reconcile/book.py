@@ -269,7 +269,7 @@ class Book:
         # an operation is withdrawn by deleting its file, also when that was the last file
         gone = sorted(
             key
-            for key in asked - manifests.keys() - desired.invalid
+            for key in asked - self.owned - manifests.keys() - desired.invalid
             if not self.records[key].obj.deleted and not desired.meant_in(key)
         )
         return Pruning((*pruning.delete, *gone), pruning.held)

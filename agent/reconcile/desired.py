@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
+from agent.core import marks as core_marks
 from agent.core.assembly import amend, assemble
 from agent.core.manifests import Checks, FileResult, is_json, is_manifest_file, read_file
 from agent.core.model import Desired, Key, Manifest, Problem
@@ -132,9 +133,22 @@ def _broken(message: str) -> FileResult:
 
 
 def together(catalogue: Catalogue, main: Desired, operations: Desired) -> Desired:
-    """What both branches ask for: the operations branch holds requests only, and
-    main's word counts.
+    """What both branches ask for: the operations branch holds requests, of which main's word
+    counts, and marks, where both count.
     """
+    marks = {
+        key: manifest
+        for key, manifest in operations.manifests.items()
+        if key.kind in catalogue.marked
+    }
+    marked = {
+        key: core_marks.marked(catalogue.kinds[key.kind], main.manifests.get(key), mark)
+        for key, mark in marks.items()
+        if key not in main.invalid
+    }
+    # one that does not hold takes no mark away: the object stays as it was
+    spoiled = {key for key in operations.invalid if key.kind in catalogue.marked}
+    ours = {key: manifest for key, manifest in main.manifests.items() if key not in spoiled}
     extra = {
         key: manifest
         for key, manifest in operations.manifests.items()
@@ -142,17 +156,24 @@ def together(catalogue: Catalogue, main: Desired, operations: Desired) -> Desire
     }
     problems = list(main.problems) + list(operations.problems)
     taken = " and ".join(f"{kind}s" for kind in sorted(catalogue.requests))
-    for key in operations.manifests.keys() - extra.keys():
+    for key in operations.manifests.keys() - extra.keys() - marks.keys():
         path = operations.paths[key]
         message = f"stands on the operations branch, where only {taken} are accepted"
         problems.append(Problem(path, 0, str(key), "", message))
+    for key, mark in marks.items():
+        kind, path = catalogue.kinds[key.kind], operations.paths[key]
+        message = f"counts on the main branch only; here only {', '.join(kind.marks)} does"
+        for field in core_marks.beyond(kind, mark):
+            problems.append(Problem(path, mark.line, str(key), field, message))
     return replace(
         main,
-        manifests={**extra, **main.manifests},
+        manifests={**extra, **ours, **marked},
         paths={**operations.paths, **main.paths},
         invalid=main.invalid | operations.invalid,
         problems=tuple(problems),
         broken=main.broken + operations.broken,
         meant={**operations.meant, **main.meant},
-        asked=dict.fromkeys(extra.keys() - main.manifests.keys(), operations.revision),
+        asked=dict.fromkeys(
+            (extra.keys() | marked.keys()) - main.manifests.keys(), operations.revision
+        ),
     )

@@ -110,7 +110,8 @@ class Housekeeping:
         """Operations whose files may go, none if those were just tried; and others that ended."""
         self.looked = False
         book = self._book
-        operations = (book.records[key] for key in book.operations if not book.outbox.holds(key))
+        asked = book.operations - book.owned  # of the others there are no files
+        operations = (book.records[key] for key in asked if not book.outbox.holds(key))
         gone, kept = outlived(operations, now)
         if not gone or (gone == self._withdrawn and now < self._times.withdraw):
             return frozenset(), kept
