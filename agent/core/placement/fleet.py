@@ -82,6 +82,11 @@ class _Social:
         )
 
 
+def by_taint(reason: str) -> bool:
+    """True if it is a taint for which a machine may not stay."""
+    return reason.startswith(TAINTED.partition("{")[0])
+
+
 class Fleet:
     """All nodes and machines. What is asked of it again after a change costs little."""
 

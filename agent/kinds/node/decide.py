@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from agent.core.annotations import FENCED
+from agent.core.annotations import EVACUATE, FENCED
 from agent.core.facts import Decision, View
 from agent.core.host import RawNode
 from agent.core.known import COMMITTED, FOREIGN, NODE, OVERCOMMIT
@@ -30,6 +30,8 @@ class NodeData:
     """What others ask of a node."""
 
     ready: bool
+    evacuate: str
+    """Since when its machines are to leave it; empty while they may stay."""
     fenced: bool
     """True of one that is away, and of which somebody says that it is off: since before the outage
     was told, and until now.
@@ -49,7 +51,8 @@ def decide(node: Object, view: View) -> Decision:
     why = away(view, name)
     raw: RawNode | None = view.read(NODE, name)
     previous = view.previous(node.key)
-    data = NodeData(ready=not why, fenced=bool(why) and _fenced(node, previous))
+    leave = node.manifest.annotations.get(EVACUATE, "")
+    data = NodeData(not why, leave, fenced=bool(why) and _fenced(node, previous))
     allocatable = _allocatable(raw)
     committed = view.read(COMMITTED, name) or 0
     pressed = allocatable and committed > allocatable * _factor(view)

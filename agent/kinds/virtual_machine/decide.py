@@ -24,26 +24,17 @@ from agent.core.metadata import DomainMetadata
 from agent.core.model import Object
 from agent.core.moves import AbortMigration
 from agent.core.nodes import HOME
-from agent.core.placement.tenants import Tenant
 from agent.core.schema import Kind
 from agent.kinds.local import away, nodes, place, several
-from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.cause import GONE, cause
 from agent.kinds.virtual_machine.deeds import MEDIUM, Deeds, deeds
 from agent.kinds.virtual_machine.delivery import released
 from agent.kinds.virtual_machine.dependencies import disks
+from agent.kinds.virtual_machine.evacuation import NOTHING, evacuation
 from agent.kinds.virtual_machine.intent import Intent, current_phase, intent
-from agent.kinds.virtual_machine.location import BETWEEN, Location, location
+from agent.kinds.virtual_machine.location import Location, location
 from agent.kinds.virtual_machine.migration.deeds import boarding, crossed
 from agent.kinds.virtual_machine.migration.target import migratable
-from agent.kinds.virtual_machine.phase import ON
-from agent.kinds.virtual_machine.placement import (
-    governed,
-    leaving,
-    returning,
-    starting,
-    tenant,
-)
 from agent.kinds.virtual_machine.report import (
     Report,
     conflict,
@@ -54,6 +45,7 @@ from agent.kinds.virtual_machine.report import (
 )
 from agent.kinds.virtual_machine.seen import seen
 from agent.kinds.virtual_machine.situation import Situation, foreign, situation
+from agent.kinds.virtual_machine.standing import standing, still
 from agent.kinds.virtual_machine.stated import kept_open, moved, opened, published
 
 GOOD = ("Running", "Stopped", "Migrating")
@@ -69,7 +61,7 @@ class Planner:
         uuid = domain_uuid(view.fleet, vm.key)
         where = location(vm, uuid, view)
         made = self._decided(vm, uuid, where, view)
-        return made if made.tenant is not None else replace(made, tenant=_still(vm, where, view))
+        return made if made.tenant is not None else replace(made, tenant=still(vm, where, view))
 
     def _decided(self, vm: Object, uuid: str, where: Location, view: View) -> Decision:
         at = where.at
@@ -110,39 +102,6 @@ class Planner:
         return replace(left, publish=facts)
 
 
-def _still(vm: Object, where: Location, view: View) -> Tenant:
-    """A VM that nothing is done about: it stands as it stood."""
-    previous = view.previous(vm.key)
-    at = where.at.name if where.at is not None else where.home.partition(BETWEEN)[0]
-    on = not where.asks and previous.get("phase") in ON
-    return tenant(vm, view, at, on=on, ask=starting(vm, view) if where.asks else None)
-
-
-def _tenant(case: Situation, view: View) -> Tenant:
-    """What a VM asks of its node, or for another one."""
-    vm, at, raw = case.vm, case.at.name, case.seen.raw
-    if raw is None:
-        ask = starting(vm, view) if case.where.asks else None
-        due = current_phase(case, None) in ON
-        return tenant(vm, view, at if case.where.home or ask is None else "", on=due, ask=ask)
-    if raw.active:
-        ask = leaving(vm, view, at) if several(view) else None
-        return tenant(vm, view, at, on=True, ask=ask)
-    due = not case.saved and _due(case)
-    ask = returning(vm, view, at, due=due) if governed(vm, view) else None
-    return tenant(vm, view, at, on=due and ask is None, ask=ask)
-
-
-def _due(case: Situation) -> bool:
-    """True if the host says that it is to be on, whatever it lacks."""
-    memory = case.seen.memory
-    if memory is None or case.running is None or case.deleted:
-        return False
-    return power.start_due(
-        power.observed(memory, case.running, case.policy, deleted=False, now=case.now), case.running
-    )
-
-
 def _decide(case: Situation, view: View) -> Decision:
     made = intent(case, view)
     todo, passage = _todo(case, made, view)
@@ -158,6 +117,8 @@ def _decide(case: Situation, view: View) -> Decision:
     if held(case.job, case.vm.generation, case.now) and _fails(case.job, actions):
         actions = ()
         wakes.append(case.job.retry_at if case.job.retry else None)
+    sent = evacuation(case.vm, view, case.at.name) if report.on else NOTHING
+    wakes.append(sent.wake)
     status = report.status()
     if case.where.home or (actions and several(view)):
         status[HOME] = case.at.name  # written before anything is made there
@@ -165,7 +126,9 @@ def _decide(case: Situation, view: View) -> Decision:
         status=status,
         actions=_beside_work(actions) if case.job.busy else actions,
         publish=published(case, made, view),
-        tenant=_tenant(case, view),
+        tenant=standing(case, view),
+        makes=sent.makes,
+        drops=sent.drops,
         why=cause(case, made, actions, view),
         changes=made.pending,
         drift=made.drift,

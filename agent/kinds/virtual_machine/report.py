@@ -272,7 +272,7 @@ class Report:
 
     def _schedulable(self) -> list[Condition]:
         """Whether a next instance would fit; one that is Pending says so in condition Running."""
-        shortage = self.needs.shortage
+        shortage = self.needs.shortage or self.case.leaves
         if not shortage or self.phase == "Pending":
             return []
         return [Condition("Schedulable", "False", "Unschedulable", shortage)]

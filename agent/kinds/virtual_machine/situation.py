@@ -27,6 +27,7 @@ from agent.kinds.virtual_machine.dependencies import (
     disks,
     short,
 )
+from agent.kinds.virtual_machine.evacuation import about_leaving
 from agent.kinds.virtual_machine.files import hindrance, keeps_back
 from agent.kinds.virtual_machine.location import Location
 from agent.kinds.virtual_machine.migration.crossing import Crossing
@@ -91,6 +92,9 @@ class Situation:
     previous: Mapping[str, Json]
     kept: str
     """Why the deletion of the VM has to wait, in a sentence; empty where it does not."""
+    leaves: str = ""
+    """Why it is to leave its node, and what is in the way, in sentences; empty where it may stay.
+    """
     attachments: Attachments = NONE
     """Devices beside those that it needs. It goes without those that are not ready."""
 
@@ -161,6 +165,7 @@ def situation(
         running=Running(instance, shown.raw) if shown.raw is not None else None,
         needs=needs,
         attachments=attached,
+        leaves=about_leaving(vm, view, at.name) if shown.raw and shown.raw.active else "",
         as_defined=needs.ready or (_as_defined(vm, shown, view, at) and not cables.lacking(memory)),
         sealed=_sealed(rules, vm, shown.memory),
         cabling=cables,

@@ -51,7 +51,11 @@ def of(obj: Object, facts: Mapping[Fact, Any] = {}) -> Decision:
 
 def test_a_node_that_can_be_read_is_ready_and_offers_its_memory_but_for_a_part() -> None:
     made = of(node())
-    assert (said(made)["phase"], made.ok, made.export) == ("Ready", True, NodeData(True, False))
+    assert (said(made)["phase"], made.ok, made.export) == (
+        "Ready",
+        True,
+        NodeData(True, "", fenced=False),
+    )
     assert condition(made, "Ready").status == "True"
     assert condition(made, "HardwareVirtualization").status == "False"
     assert said(made)["roles"] == "gpu"
@@ -131,12 +135,12 @@ def test_a_node_is_fenced_by_what_is_said_after_its_outage_began(
     ready = {"type": "Ready", "status": status, "lastTransitionTime": "1970-01-01T00:05:00Z"}
     facts = {**LOST, (STATUS, KEY): {"conditions": [ready]}}
     made = of(node(annotations={"gitvirt.io/fenced": said_at}), facts)
-    assert made.export == NodeData(ready=False, fenced=fenced)
+    assert made.export == NodeData(False, "", fenced=fenced)
     assert ("Fenced" in types(made)) is fenced
     back = of(
         node(annotations={"gitvirt.io/fenced": said_at}), {(STATUS, KEY): {"conditions": [ready]}}
     )
-    assert back.export == NodeData(ready=True, fenced=False)
+    assert back.export == NodeData(True, "", fenced=False)
 
 
 def test_a_node_without_a_manifest_has_its_own_labels_and_one_without_a_wish_goes() -> None:

@@ -1,0 +1,57 @@
+"""How a VM stands for whoever places machines: where it is, and which wish it has."""
+
+from __future__ import annotations
+
+from agent.core.facts import View
+from agent.core.model import Object
+from agent.core.placement.tenants import Tenant
+from agent.kinds.local import several
+from agent.kinds.virtual_machine import power
+from agent.kinds.virtual_machine.evacuation import cause
+from agent.kinds.virtual_machine.intent import current_phase
+from agent.kinds.virtual_machine.location import BETWEEN, Location
+from agent.kinds.virtual_machine.phase import ON
+from agent.kinds.virtual_machine.placement import (
+    elsewhere,
+    governed,
+    leaving,
+    returning,
+    starting,
+    tenant,
+)
+from agent.kinds.virtual_machine.situation import Situation
+
+
+def still(vm: Object, where: Location, view: View) -> Tenant:
+    """A VM that nothing is done about: it stands as it stood."""
+    previous = view.previous(vm.key)
+    at = where.at.name if where.at is not None else where.home.partition(BETWEEN)[0]
+    on = not where.asks and previous.get("phase") in ON
+    return tenant(vm, view, at, on=on, ask=starting(vm, view) if where.asks else None)
+
+
+def standing(case: Situation, view: View) -> Tenant:
+    """What a VM asks of its node, or for another one."""
+    vm, at, raw = case.vm, case.at.name, case.seen.raw
+    if raw is None:
+        ask = starting(vm, view) if case.where.asks else None
+        due = current_phase(case, None) in ON
+        return tenant(vm, view, at if case.where.home or ask is None else "", on=due, ask=ask)
+    if raw.active:
+        ask = leaving(vm, view, at) if several(view) else None
+        if ask is None and cause(vm, view, at) is not None:
+            ask = elsewhere(vm, view, at)
+        return tenant(vm, view, at, on=True, ask=ask)
+    due = not case.saved and _due(case)
+    ask = returning(vm, view, at, due=due) if governed(vm, view) else None
+    return tenant(vm, view, at, on=due and ask is None, ask=ask)
+
+
+def _due(case: Situation) -> bool:
+    """True if the host says that it is to be on, whatever it lacks."""
+    memory = case.seen.memory
+    if memory is None or case.running is None or case.deleted:
+        return False
+    return power.start_due(
+        power.observed(memory, case.running, case.policy, deleted=False, now=case.now), case.running
+    )
