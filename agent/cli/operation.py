@@ -136,7 +136,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         silence = snapshot.silence(now)
         if silence:
             warn(silence)
-        operation = Key(_kind(args), vm.namespace, _name(vm.name))
+        operation = Key(_kind(args), vm.namespace, name_for(vm.name))
         dry = getattr(args, "mode", "") == "DryRun"
         request = Request(args.command, vm, operation, dry)
         document = manifest(request, _spec(args, found), until=now + timeout)
@@ -282,6 +282,6 @@ def _quoted(key: Key) -> str:
     return f'{key.kind} "{key.namespace}/{key.name}"'
 
 
-def _name(vm: str) -> str:
+def name_for(vm: str) -> str:
     token = "".join(secrets.choice(_ALPHABET) for _ in range(5))
     return f"{vm[: _LONGEST_NAME - 6].rstrip('-.')}-{token}"

@@ -297,7 +297,7 @@ def test_a_branch_that_never_stands_still_is_given_up(
 
 
 def test_the_longest_name_still_fits() -> None:
-    name = operation._name("a" * 250 + ".bc")
+    name = operation.name_for("a" * 250 + ".bc")
     assert len(name) <= 253
     assert re.fullmatch(r"a+-[a-z0-9]{5}", name)
 
