@@ -59,7 +59,7 @@ class Field:
     blanks: frozenset[str]
     """The fields that an empty text leaves as if they were absent."""
     filled: bool
-    """True if defaulting changes something here or anywhere below."""
+    """True if defaulting can change something of what is here, or anywhere below."""
     unsupported: str
     unsupported_values: tuple[Json, ...] | None
     noted: bool
@@ -94,6 +94,7 @@ def field_of(schema: Mapping[str, Any], parent: FieldRule) -> Field:
     unsupported, values = _unsupported(schema)
     default = schema.get("default", _ABSENT)
     parts = schema.get("properties", {}).items()
+    defaults = {name: at.default for name, at in fields.items() if at.default is not _ABSENT}
     blanks = frozenset(name for name, part in parts if sentences.blank(part))
     return Field(
         rule=rule,
@@ -101,9 +102,9 @@ def field_of(schema: Mapping[str, Any], parent: FieldRule) -> Field:
         items=items,
         additional=additional,
         default=default,
-        defaults={name: at.default for name, at in fields.items() if at.default is not _ABSENT},
+        defaults=defaults,
         blanks=blanks,
-        filled=default is not _ABSENT or bool(blanks) or any(node.filled for node in below),
+        filled=bool(defaults) or bool(blanks) or any(node.filled for node in below),
         unsupported=unsupported,
         unsupported_values=values,
         noted=bool(unsupported) or any(node.noted for node in below),
@@ -150,7 +151,10 @@ def defaulted(node: Field, value: Json) -> Json:
         return [defaulted(items, item) for item in value] if items.filled else value
     if not isinstance(value, dict):
         return value
-    filled = {name: item for name, item in value.items() if item != "" or name not in node.blanks}
+    filled = dict(value)
+    for name in node.blanks:
+        if filled.get(name) == "":
+            del filled[name]
     for name, default in node.defaults.items():
         if name not in filled:
             filled[name] = default

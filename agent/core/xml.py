@@ -28,6 +28,11 @@ def first(root: Element, tag: str, *tags: str) -> Element | None:
     return None
 
 
+def by_tag(element: Element) -> dict[str, Element]:
+    """An element's children, of several with one tag the first."""
+    return {str(child.tag): child for child in element.iterchildren(reversed=True)}
+
+
 def _children(parents: Iterable[Element], tag: str) -> Iterator[Element]:
     for parent in parents:
         yield from parent.iterchildren(tag)

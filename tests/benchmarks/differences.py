@@ -10,7 +10,7 @@ from pathlib import Path
 from deepdiff import DeepDiff
 
 from agent.core.changes import Disposition, diff
-from agent.core.domain_xml import parse
+from agent.core.domain_text import DomainText
 from agent.core.drift import DEFINITION, Edit
 from agent.core.schema import Catalogue
 from agent.kinds.virtual_machine import edits
@@ -50,7 +50,7 @@ def differences() -> Iterator[Figure]:
 
 def domain() -> DomainFacts:
     """One with many disks."""
-    facts = read(parse(DOMAIN.read_text()))
+    facts = read(DomainText(DOMAIN.read_text()))
     first = facts.disks.disks[0]
     disks = (replace(first, serial=f"{number:032x}", unit=number) for number in range(DISKS))
     return replace(facts, disks=Disks(tuple(disks)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agent.core.domain_text import DomainText
 from agent.core.domain_xml import parse
 from agent.core.xml import Element
 from agent.kinds.virtual_machine.definition import read
@@ -56,8 +57,9 @@ def test_no_two_devices_are_in_one_place(name: str) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_what_can_be_plugged_in_later_finds_a_place_free(name: str) -> None:
-    root = parse((CASES / name / GOLDEN).read_text())
-    places = interface_slots(i440fx=read(root).firmware.i440fx)
+    xml = (CASES / name / GOLDEN).read_text()
+    root = parse(xml)
+    places = interface_slots(i440fx=read(DomainText(xml)).firmware.i440fx)
     found = {tuple(at.attrib.items()) for at in root.iterfind("devices/interface/address")}
     others = {
         tuple(at.attrib.items())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.domain_text import DomainText
 from agent.core.domain_xml import parse
 from agent.core.facts import Decision
 from agent.core.host import RawDomain
@@ -34,7 +35,7 @@ def case() -> Case:
 def running(case: Case) -> RawDomain:
     """The domain with an instance that runs, and the id of the next one renewed, as the earlier version did."""
     xml = (FOLDER / "domain.xml").read_text()
-    used = read(parse(xml)).metadata
+    used = read(DomainText(xml)).metadata
     assert used is not None
     assert case.uuid == domain_uuid(FLEET, case.key)
     head, metadata, tail = xml.partition(f'instance="{used.instance}" generation')
@@ -75,7 +76,7 @@ def test_the_next_definition_has_its_medium_read_only(case: Case, running: RawDo
 
 
 def medium_of(xml: str) -> Disk:
-    (found,) = [each for each in read(parse(xml)).disks.disks if each.serial in MEDIA]
+    (found,) = [each for each in read(DomainText(xml)).disks.disks if each.serial in MEDIA]
     return found
 
 
@@ -85,10 +86,10 @@ def settled(case: Case, raw: RawDomain) -> Decision:
 
 def test_the_file_is_of_an_earlier_version() -> None:
     """It would prove nothing if it held what today's version writes."""
-    root = parse((FOLDER / "domain.xml").read_text())
-    facts = read(root)
+    xml = (FOLDER / "domain.xml").read_text()
+    root, facts = parse(xml), read(DomainText(xml))
     assert facts.metadata is not None
-    assert not medium_of((FOLDER / "domain.xml").read_text()).readonly
+    assert not medium_of(xml).readonly
     assert "osType" not in facts.metadata.spec
     assert root.find(f"metadata/{{{NAMESPACE}}}vm") is not None
     assert "osType" not in to_xml(facts.metadata)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.core.domain_xml import parse
+from agent.core.domain_text import DomainText
 from agent.core.metadata import DomainMetadata
 from agent.kinds.virtual_machine.definition import read, render
 from tests.golden.case import CASES, Case, definition, manifests, names
@@ -24,7 +24,7 @@ def test_the_definition_is_the_one_in_the_file(name: str, rewrite: bool) -> None
 @pytest.mark.parametrize("name", names())
 def test_a_definition_can_be_read_and_written_again(name: str) -> None:
     xml = (CASES / name / GOLDEN).read_text()
-    facts = read(parse(xml))
+    facts = read(DomainText(xml))
     assert isinstance(facts.metadata, DomainMetadata)
     assert render(facts) + "\n" == xml
 

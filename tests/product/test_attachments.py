@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from lxml import etree
 
+from agent.core.domain_text import DomainText
 from agent.core.domain_xml import parse
 from agent.core.identity import serial
 from agent.images.seed import nocloud
@@ -45,7 +46,7 @@ def units(rig: Rig, name: str = "vm", *, live: bool = True) -> dict[str, int]:
     """Place of each disk, by serial number."""
     raw = rig.host._domains[rig.uuid(name)]
     xml = raw.active_xml if live else raw.inactive_xml
-    return {each.serial: each.unit for each in read(parse(xml)).disks.disks} if xml else {}
+    return {each.serial: each.unit for each in read(DomainText(xml)).disks.disks} if xml else {}
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.domain_xml import parse
+from agent.core.domain_text import DomainText
 from agent.kinds.virtual_machine.definition import read
 from agent.kinds.virtual_machine_class.validation import IS_DEFAULT
 from tests.plans import planned
@@ -42,7 +42,7 @@ def the_class(rig: Rig) -> dict[str, Any]:
 def features(rig: Rig, *, active: bool = False) -> list[str]:
     raw = rig.host.read_domain(rig.uuid())
     assert raw is not None
-    return list(read(parse(raw.active_xml if active else raw.inactive_xml)).cpu.features)
+    return list(read(DomainText(raw.active_xml if active else raw.inactive_xml)).cpu.features)
 
 
 def with_features(rig: Rig, *names: str) -> None:

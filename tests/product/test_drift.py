@@ -11,6 +11,7 @@ from lxml import etree
 
 from agent.core import difference
 from agent.core.changes import SENSITIVE
+from agent.core.domain_text import DomainText
 from agent.core.domain_xml import parse
 from agent.core.identity import mac_address
 from agent.core.model import Key
@@ -309,7 +310,7 @@ def remove_medium(root: etree._Element) -> None:
 def defined(rig: Rig) -> DomainFacts:
     raw = rig.host.read_domain(rig.uuid())
     assert raw is not None
-    return read(parse(raw.inactive_xml))
+    return read(DomainText(raw.inactive_xml))
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.core.domain_xml import parse
+from agent.core.domain_text import DomainText
 from agent.core.host import GuestInfo
 from agent.core.links import Link
 from agent.kinds.virtual_machine.definition import read
@@ -74,7 +74,7 @@ def go_on(rig: Rig, seconds: float = 0.0) -> None:
 
 def interfaces(rig: Rig, *, live: bool = True) -> tuple[Interface, ...]:
     raw = rig.host._domains[rig.uuid()]
-    return read(parse(raw.active_xml if live else raw.inactive_xml)).interfaces.interfaces
+    return read(DomainText(raw.active_xml if live else raw.inactive_xml)).interfaces.interfaces
 
 
 def bridges(rig: Rig, *, live: bool = True) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.core.domain_xml import parse
+from agent.core.domain_text import DomainText
 from agent.kinds.virtual_machine.definition import read
 from tests.product.test_drift import attribute
 from tests.rig import Rig, condition, disk, machine
@@ -16,7 +16,7 @@ def units(rig: Rig, *, active: bool = False) -> list[int]:
     """The positions of root, data, more and the medium on their bus, of those that are there, in this order."""
     domain = rig.host.read_domain(rig.uuid())
     assert domain is not None
-    found = read(parse(domain.active_xml if active else domain.inactive_xml)).disks.disks
+    found = read(DomainText(domain.active_xml if active else domain.inactive_xml)).disks.disks
     names = ("root", "data", "more", "_seed_")
     named = {name: each.position for each in found for name in names if name in each.path}
     assert len(named) == len(found)
@@ -54,7 +54,7 @@ def test_a_device_that_was_moved_by_hand_stays_there(rig: Rig) -> None:
     assert units(rig) == [0, 7]
     domain = rig.host.read_domain(rig.uuid())
     assert domain is not None
-    assert read(parse(domain.inactive_xml)).cpu.cores == 2
+    assert read(DomainText(domain.inactive_xml)).cpu.cores == 2
 
 
 def test_an_interface_that_was_moved_by_hand_stays_where_it_is_in_nobodys_way(rig: Rig) -> None:
@@ -64,7 +64,7 @@ def test_an_interface_that_was_moved_by_hand_stays_where_it_is_in_nobodys_way(ri
         rig.settle()
         domain = rig.host.read_domain(rig.uuid())
         assert domain is not None
-        (interface,) = read(parse(domain.inactive_xml)).interfaces.interfaces
+        (interface,) = read(DomainText(domain.inactive_xml)).interfaces.interfaces
         assert dict(interface.address)["bus"] == there
         assert condition(rig.vm(), "DriftDetected") == {}
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from agent.core.domain_text import DomainText
 from agent.core.metadata import DomainMetadata, from_domain, to_xml
 from agent.core.model import Json
-from agent.core.xml import Element
+from agent.core.xml import Element, first
 from agent.kinds.virtual_machine.elements import (
     channels,
     chipset,
@@ -24,13 +26,20 @@ from agent.kinds.virtual_machine.elements import (
 )
 from agent.kinds.virtual_machine.elements.address import Address
 from agent.kinds.virtual_machine.elements.plain import there
-from agent.kinds.virtual_machine.elements.xml import text
+from agent.kinds.virtual_machine.elements.xml import content
 from agent.kinds.virtual_machine.wanted import Slots, Wanted
 
-ELEMENTS = (memory, cpu, firmware, features, disks, interfaces, channels)
+OF_DOMAIN = (memory, cpu, firmware, features)
+"""They read children of the domain."""
+OF_DEVICES = (disks, interfaces, channels)
+"""They read devices."""
+ELEMENTS = (*OF_DOMAIN, *OF_DEVICES)
 """In the order in which libvirt prints them. Each gives one field of `DomainFacts` that bears its
 name.
 """
+DEVICES = tuple(tag for element in OF_DEVICES for tag in element.READS)
+"""Tags of the devices that a definition of ours is told by."""
+_CHILDREN = tuple(tag for element in OF_DOMAIN for tag in element.READS)
 
 
 @dataclass(frozen=True)
@@ -66,14 +75,23 @@ def expect(wanted: Wanted) -> DomainFacts:
     return DomainFacts(name=wanted.name, uuid=wanted.uuid, metadata=wanted.metadata, **parts)
 
 
-def read(root: Element) -> DomainFacts:
-    parts = {name: element.read(root) for name, element in _PARTS}
-    return DomainFacts(
-        name=text(root, "name"),
-        uuid=text(root, "uuid"),
-        metadata=from_domain(root),
-        **parts,
-    )
+def read(text: DomainText) -> DomainFacts:
+    name, uuid, metadata = text.read(_identity, ("name", "uuid", "metadata"))
+    machine = text.read(_of_domain, _CHILDREN)
+    devices = text.read_devices(_of_devices, DEVICES)
+    return DomainFacts(name, uuid, metadata, **machine, **devices)
+
+
+def _identity(root: Element) -> tuple[str, str, DomainMetadata | None]:
+    return content(first(root, "name")), content(first(root, "uuid")), from_domain(root)
+
+
+def _of_domain(root: Element) -> dict[str, Any]:
+    return {name: element.read(root) for name, element in _PARTS if element in OF_DOMAIN}
+
+
+def _of_devices(root: Element) -> dict[str, Any]:
+    return {name: element.read(root) for name, element in _PARTS if element in OF_DEVICES}
 
 
 def differing(one: DomainFacts, other: DomainFacts) -> list[str]:

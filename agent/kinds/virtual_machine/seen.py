@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
-from agent.core.domain_xml import Copy, copies, parse
+from agent.core.domain_text import DomainText
+from agent.core.domain_xml import Copy, copies
 from agent.core.host import RawDomain
 from agent.core.metadata import DomainMetadata
 from agent.core.schema import Kind
-from agent.core.xml import first
-from agent.kinds.virtual_machine.definition import DomainFacts, read
+from agent.core.xml import Element, first
+from agent.kinds.virtual_machine.definition import DEVICES, DomainFacts, read
 from agent.kinds.virtual_machine.elements.channels import agent_connected
 from agent.kinds.virtual_machine.elements.disks import Disks, bases
 from agent.kinds.virtual_machine.provisioning import MEDIA
@@ -29,10 +30,14 @@ class _Reading:
 
 @lru_cache(maxsize=256)  # the few that are decided again and again; all would take much memory
 def _read(xml: str, rules: Kind) -> _Reading:
-    root = parse(xml)
+    text = DomainText(xml)
+    running = text.read_devices(_running, DEVICES)
+    return _Reading(_as_meant(read(text), rules), *running)
+
+
+def _running(root: Element) -> tuple[bool, bool, Mapping[str, Copy], Mapping[str, tuple[str, ...]]]:
     job = first(root, "devices", "disk", "mirror") is not None
-    facts = _as_meant(read(root), rules)
-    return _Reading(facts, agent_connected(root), job, copies(root) if job else {}, bases(root))
+    return agent_connected(root), job, copies(root) if job else {}, bases(root)
 
 
 def _as_meant(facts: DomainFacts, rules: Kind) -> DomainFacts:
@@ -45,10 +50,11 @@ def _as_meant(facts: DomainFacts, rules: Kind) -> DomainFacts:
     spec = rules.defaulted({"spec": memory.spec})["spec"]
     if spec != memory.spec:
         facts = replace(facts, metadata=replace(memory, spec=spec))
-    if not can_be_read_only(spec):
+    writable = {disk for disk in facts.disks.disks if disk.serial in MEDIA and not disk.readonly}
+    if not writable or not can_be_read_only(spec):
         return facts
     meant = (
-        replace(disk, readonly=True) if disk.serial in MEDIA else disk for disk in facts.disks.disks
+        replace(disk, readonly=True) if disk in writable else disk for disk in facts.disks.disks
     )
     return replace(facts, disks=Disks(tuple(meant)))
 

@@ -16,7 +16,7 @@ from agent.core.actions import (
     WriteSeed,
 )
 from agent.core.changes import Disposition
-from agent.core.domain_xml import parse
+from agent.core.domain_text import DomainText
 from agent.core.drift import DEFINITION, Drift, Edit
 from agent.core.facts import Engine, View
 from agent.core.host import RawDomain, RawVolume, version
@@ -62,7 +62,7 @@ SEEDED = replace(ROOT, path=f"/pool/{SEED}", serial="cloudinit", readonly=True, 
 
 def facts(memory: DomainMetadata = HELD, *disks: Disk) -> DomainFacts:
     """A definition as it is read back, so that it counts as the same."""
-    whole = replace(read(parse("<domain/>")), name="default.vm", uuid="uuid", metadata=memory)
+    whole = replace(read(DomainText("<domain/>")), name="default.vm", uuid="uuid", metadata=memory)
     return replace(whole, disks=Disks(disks or (ROOT,)))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.core.domain_xml import parse
+from agent.core.domain_text import DomainText
 from agent.core.facts import Engine, View
 from agent.core.identity import disk_volume, serial
 from agent.core.known import FLEET, OVERLAYS
@@ -57,7 +57,7 @@ UID = "00000000-0000-4000-8000-000000000001"
 HOME = Place(NODE, "/pool")
 OWN = HOME.path(disk_volume("default", Key("VirtualDisk", "default", "root"), UID))
 ROOT = replace(WANTED, path=OWN, serial=serial(UID))
-NOTHING = read(parse("<domain/>"))
+NOTHING = read(DomainText("<domain/>"))
 
 
 def facts(*disks: Disk) -> DomainFacts:

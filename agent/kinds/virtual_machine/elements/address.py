@@ -4,14 +4,17 @@ one, so that none moves when another one comes or goes.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from agent.core.xml import Element
-from agent.kinds.virtual_machine.elements.xml import attribute, hexadecimal
+from agent.kinds.virtual_machine.elements.xml import get, hexadecimal
 
 Address = tuple[tuple[str, str], ...]
 """The attributes as libvirt prints them; empty where a device has no address."""
 _PCI = ("domain", "bus", "slot", "function")
 
 
+@lru_cache(maxsize=256)  # machines have much the same devices in the same places
 def pci(bus: int, slot: int, function: int = 0, *, multifunction: bool = False) -> Address:
     parts = {"domain": 0, "bus": bus, "slot": slot}
     return (
@@ -35,11 +38,9 @@ def virtio_serial(port: int) -> Address:
     return (("type", "virtio-serial"), ("controller", "0"), ("bus", "0"), ("port", str(port)))
 
 
-def read_pci(device: Element) -> Address:
+def read_pci(address: Element | None) -> Address:
     """A device's place on PCI; empty where it is elsewhere."""
-    bus, slot, function = (
-        hexadecimal(attribute(device, "address", name)) for name in ("bus", "slot", "function")
-    )
+    bus, slot, function = (hexadecimal(get(address, name)) for name in ("bus", "slot", "function"))
     return pci(bus, slot, function) if min(bus, slot, function) >= 0 else ()
 
 

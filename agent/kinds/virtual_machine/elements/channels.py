@@ -40,6 +40,9 @@ def expect(wanted: Wanted) -> Channels:
     return Channels(wanted.console_log, agent=True, graphics="socket")
 
 
+READS = ("channel", "serial", "graphics")
+
+
 def read(root: Element) -> Channels:
     names = {target.get("name") for target in every(root, "devices", "channel", "target")}
     screens = (

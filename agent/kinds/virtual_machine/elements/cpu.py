@@ -52,6 +52,9 @@ def expect(wanted: Wanted) -> Cpu:
     )
 
 
+READS = ("vcpu", "cpu", "cputune")
+
+
 def read(root: Element) -> Cpu:
     mode = attribute(root, "cpu", "mode")
     cores = text(root, "vcpu")

@@ -11,7 +11,7 @@ from itertools import count
 from string import ascii_lowercase
 
 from agent.core.model import Json
-from agent.core.xml import Element, every, first
+from agent.core.xml import Element, by_tag, every
 from agent.kinds.virtual_machine.elements.address import Address, drive
 from agent.kinds.virtual_machine.elements.chipset import (
     VIRTIO_DISKS,
@@ -19,7 +19,7 @@ from agent.kinds.virtual_machine.elements.chipset import (
     virtio_disk_position,
 )
 from agent.kinds.virtual_machine.elements.plain import by_name
-from agent.kinds.virtual_machine.elements.xml import attribute, hexadecimal, number, text
+from agent.kinds.virtual_machine.elements.xml import content, get, hexadecimal, number, text
 from agent.kinds.virtual_machine.spec import MachineSpec
 from agent.kinds.virtual_machine.wanted import LEGACY, UNTUNED, Device, Tuning, Wanted
 
@@ -199,6 +199,9 @@ def _wanted(device: Device, bus: str, position: int) -> Disk:
     )
 
 
+READS = ("disk",)
+
+
 def read(root: Element) -> Disks:
     return Disks(_ordered([_disk(element) for element in every(root, "devices", "disk")]))
 
@@ -234,22 +237,23 @@ def _ordered(disks: Iterable[Disk]) -> tuple[Disk, ...]:
 
 
 def _disk(element: Element) -> Disk:
-    bus = attribute(element, "target", "bus")
+    inner = by_tag(element)
+    bus = get(inner.get("target"), "bus")
     source = element.get("type", FILE)
-    serial = text(element, "serial")
+    serial = content(inner.get("serial"))
     return Disk(
-        path=attribute(element, "source", SOURCES[source]) if source in SOURCES else "",
-        format=attribute(element, "driver", "type"),
+        path=get(inner.get("source"), SOURCES[source]) if source in SOURCES else "",
+        format=get(inner.get("driver"), "type"),
         serial=serial,
         device=element.get("device", "disk"),
-        readonly=first(element, "readonly") is not None,
+        readonly="readonly" in inner,
         bus=bus,
-        controller=0 if bus == "virtio" else number(attribute(element, "address", "controller")),
-        unit=_unit(element, bus),
-        boot=max(number(attribute(element, "boot", "order")), 0),
+        controller=0 if bus == "virtio" else number(get(inner.get("address"), "controller")),
+        unit=_unit(inner.get("address"), bus),
+        boot=max(number(get(inner.get("boot"), "order")), 0),
         type=source,
-        tuning=Tuning(*(attribute(element, "driver", name) for name in _TUNING)),
-        dev="" if serial else attribute(element, "target", "dev"),
+        tuning=Tuning(*(get(inner.get("driver"), name) for name in _TUNING)),
+        dev="" if serial else get(inner.get("target"), "dev"),
     )
 
 
@@ -260,18 +264,18 @@ def bases(root: Element) -> Mapping[str, tuple[str, ...]]:
     return {
         text(disk, "serial"): tuple(
             source.get("file") or source.get("dev") or ""
-            for source in disk.iterfind("backingStore//source")
+            for below in every(disk, "backingStore")
+            for source in below.iter("source")
         )
         for disk in every(root, "devices", "disk")
     }
 
 
-def _unit(element: Element, bus: str) -> int:
+def _unit(address: Element | None, bus: str) -> int:
     if bus == "virtio":
-        return virtio_disk_position(hexadecimal(attribute(element, "address", "slot")))
-    unit = number(attribute(element, "address", "unit"))
-    channel = number(attribute(element, "address", "bus")) if bus == "ide" else 0
-    return channel * _CHANNEL + unit
+        return virtio_disk_position(hexadecimal(get(address, "slot")))
+    channel = number(get(address, "bus")) if bus == "ide" else 0
+    return channel * _CHANNEL + number(get(address, "unit"))
 
 
 def _letters(number: int) -> str:

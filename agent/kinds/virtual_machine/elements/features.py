@@ -41,6 +41,9 @@ def expect(wanted: Wanted) -> Features:
     return Features(tuple(sorted(names)), _WINDOWS_CLOCK)
 
 
+READS = ("features", "clock")
+
+
 def read(root: Element) -> Features:
     tags = (
         feature.tag

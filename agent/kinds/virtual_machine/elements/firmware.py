@@ -64,6 +64,9 @@ def expect(wanted: Wanted) -> Firmware:
     return Firmware(wanted.node.virt_type, wanted.machine, wanted.spec["bootloader"])
 
 
+READS = ("os",)
+
+
 def read(root: Element) -> Firmware:
     machine = attribute(root, "os/type", "machine")
     return Firmware(root.get("type", ""), machine, _bootloader(root))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.core.links import Link
 from agent.core.model import Json
-from agent.core.xml import Element, every, first
+from agent.core.xml import Element, by_tag, every
 from agent.kinds.virtual_machine.elements.address import Address, read_pci, told
 from agent.kinds.virtual_machine.elements.chipset import beyond_ports, interface_slots
 from agent.kinds.virtual_machine.elements.firmware import i440fx
 from agent.kinds.virtual_machine.elements.plain import by_name
-from agent.kinds.virtual_machine.elements.xml import attribute, number
+from agent.kinds.virtual_machine.elements.xml import attribute, get, number
 from agent.kinds.virtual_machine.spec import MachineSpec
 from agent.kinds.virtual_machine.wanted import LEGACY, Wanted, Wire
 
@@ -105,34 +105,38 @@ def _model(spec: MachineSpec) -> str:
     return "rtl8139" if spec["osType"] == LEGACY else "e1000"
 
 
+READS = ("interface",)
+
+
 def read(root: Element) -> Interfaces:
-    return Interfaces(
-        _ordered(
-            Interface(
-                mac=attribute(element, "mac", "address"),
-                link=_link(element),
-                model=attribute(element, "model", "type"),
-                address=read_pci(element),
-                ip=next(_parameters(element, ADDRESS), ""),
-                other=_other(element),
-            )
-            for element in every(root, "devices", "interface")
-        )
+    return Interfaces(_ordered(map(_interface, every(root, "devices", "interface"))))
+
+
+def _interface(element: Element) -> Interface:
+    inner = by_tag(element)
+    return Interface(
+        mac=get(inner.get("mac"), "address"),
+        link=_link(inner),
+        model=get(inner.get("model"), "type"),
+        address=read_pci(inner.get("address")),
+        ip=_parameter(inner.get("filterref"), ADDRESS),
+        other=_other(element),
     )
 
 
-def _link(element: Element) -> Link:
+def _link(inner: Mapping[str, Element]) -> Link:
     """What it is connected to. Of a running instance libvirt also says which bridge a network has:
     that is the network's own.
     """
-    network = attribute(element, "source", "network")
+    source, vlan = inner.get("source"), inner.get("vlan")
+    network = get(source, "network")
     return Link(
         network=network,
-        portgroup=attribute(element, "source", "portgroup"),
-        bridge="" if network else attribute(element, "source", "bridge"),
-        vlan=max(number(attribute(element, "vlan/tag", "id")), 0),
-        virtualport=attribute(element, "virtualport", "type"),
-        filter=attribute(element, "filterref", "filter"),
+        portgroup=get(source, "portgroup"),
+        bridge="" if network else get(source, "bridge"),
+        vlan=0 if vlan is None else max(number(attribute(vlan, "tag", "id")), 0),
+        virtualport=get(inner.get("virtualport"), "type"),
+        filter=get(inner.get("filterref"), "filter"),
     )
 
 
@@ -141,12 +145,11 @@ def _other(element: Element) -> str:
     return "" if kind in _TYPES else kind
 
 
-def _parameters(element: Element, name: str) -> Iterator[str]:
-    """Values of a filter's parameter."""
-    reference = first(element, "filterref")
-    for parameter in () if reference is None else every(reference, "parameter"):
-        if parameter.get("name") == name:
-            yield parameter.get("value", "")
+def _parameter(reference: Element | None, name: str) -> str:
+    """The value of a filter's parameter."""
+    parameters = () if reference is None else every(reference, "parameter")
+    values = (each.get("value", "") for each in parameters if each.get("name") == name)
+    return next(values, "")
 
 
 def plain(interfaces: Interfaces) -> dict[str, Json]:

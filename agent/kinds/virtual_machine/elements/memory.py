@@ -27,6 +27,9 @@ def expect(wanted: Wanted) -> Memory:
     return Memory(mib * 1024, mib * 1024)
 
 
+READS = ("memory", "currentMemory")
+
+
 def read(root: Element) -> Memory:
     return Memory(kibibytes(root, "memory"), kibibytes(root, "currentMemory"))
 

@@ -8,13 +8,21 @@ from agent.core.xml import Element, first
 
 
 def text(root: Element, path: str) -> str:
-    child = first(root, *path.split("/"))
-    return "" if child is None else (child.text or "").strip()
+    return content(first(root, *path.split("/")))
 
 
 def attribute(root: Element, path: str, name: str) -> str:
-    child = first(root, *path.split("/"))
-    return "" if child is None else child.get(name, "")
+    return get(first(root, *path.split("/")), name)
+
+
+def content(element: Element | None) -> str:
+    """The text of an element that may not be there."""
+    return "" if element is None else (element.text or "").strip()
+
+
+def get(element: Element | None, name: str) -> str:
+    """An attribute of an element that may not be there."""
+    return "" if element is None else element.get(name, "")
 
 
 def number(value: str) -> int:
