@@ -72,12 +72,14 @@ def read(
     take: Callable[[bytes], None],
     taken: list[int],
 ) -> libvirt.virStorageVol:
-    """Hand all of a volume over. `taken[0]` grows meanwhile."""
+    """Hand all of a volume over. `taken[0]` grows meanwhile. What takes no space in its file is not
+    sent, but handed over as the zeros that it is.
+    """
     volume = get_volume(connection, pool_name, name)
     stream = connection.newStream(0)
-    volume.download(stream, 0, 0, 0)
+    volume.download(stream, 0, 0, libvirt.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM)
     try:
-        while piece := stream.recv(PIECE):
+        for piece in _received(stream):
             take(piece)
             taken[0] += len(piece)
         stream.finish()
@@ -86,6 +88,24 @@ def read(
             stream.abort()
         raise
     return volume
+
+
+_HOLE = -3
+"""Where libvirt stops: what comes is a hole."""
+_ZEROS = bytes(PIECE)
+
+
+def _received(stream: libvirt.virStream) -> Iterator[bytes]:
+    while piece := stream.recvFlags(PIECE, libvirt.VIR_STREAM_RECV_STOP_AT_HOLE):
+        if piece != _HOLE:
+            assert isinstance(piece, bytes)  # noqa: S101  # the stream is no one that would block
+            yield piece
+            continue
+        left = stream.recvHole()
+        while left:
+            part = _ZEROS[: min(left, PIECE)]
+            yield part
+            left -= len(part)
 
 
 @contextlib.contextmanager

@@ -262,7 +262,8 @@ def upload(
     """
     volume = get_volume(connection, pool_name, name)
     stream = connection.newStream(0)
-    volume.upload(stream, offset, size - offset, 0)
+    sparse = libvirt.VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM
+    volume.upload(stream, offset, size - offset, sparse)
     try:
         _send_all(stream, name, chunks, size - offset, sent)
         stream.finish()
@@ -293,6 +294,11 @@ def _send_all(
 
 
 def _send(stream: libvirt.virStream, chunk: bytes, sent: list[int]) -> None:
+    """Zeros are not sent, and take no space there."""
+    if chunk and chunk.count(0) == len(chunk):
+        stream.sendHole(len(chunk), 0)
+        sent[0] += len(chunk)
+        return
     start = 0
     while start < len(chunk):
         taken = stream.send(chunk[start : start + PIECE])

@@ -56,9 +56,7 @@ def fetch(
     also a part that the next one can go on with.
     """
     bring: Callable[..., Downloaded] = (
-        partial(download, source, ending=ending)
-        if isinstance(source, HttpSource)
-        else partial(pull, source)
+        partial(download, source) if isinstance(source, HttpSource) else partial(pull, source)
     )
     downloaded = bring(
         spool,
@@ -68,6 +66,7 @@ def fetch(
         reach=reach,
         trouble=trouble,
         patience=patience,
+        ending=ending,
     )
     return _made_ready(downloaded, spool, cancelled, limit)
 

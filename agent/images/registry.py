@@ -29,6 +29,7 @@ from agent.images.manifest import (
     digest_of,
     read,
 )
+from agent.images.partial import PartialSink
 from agent.images.request import DroppedError, Reach, Target, phrase
 from agent.images.spool import Sink, check_limit
 from agent.images.transfer import PATIENCE, Line, Patience, Progress, Subject, Transfer, parsed
@@ -51,10 +52,13 @@ def pull(
     reach: Reach,
     trouble: Callable[[str], None] = lambda what: None,
     patience: Patience = PATIENCE,
+    ending: Callable[[], bool] = lambda: False,
 ) -> Downloaded:
     """Fetch the file below /disk of a container image into a new file in `spool`. Neither that nor
     all layers together have more than `limit` bytes. Nothing is left there when this raises
-    ImageError. `resolved` of the result is the reference of just the manifest that `source` led to.
+    ImageError, but while the program is `ending`: then what has come of a layer stays, and the next
+    one goes on with it, as after a kill. `resolved` of the result is the reference of just the
+    manifest that `source` led to.
     """
     subject = Subject(source.image)
     try:
@@ -62,7 +66,7 @@ def pull(
     except ValueError as error:
         raise subject.failed(f"the reference {error}", retry=False) from error
     with lined(source.ca_bundle, reach, cancelled, patience) as line:
-        registry = _Registry(source.image, reference, source.credentials, line, spool, trouble)
+        registry = _Registry(source, reference, line, spool, trouble, ending)
         digest, manifest = registry.manifest()
         check_limit(sum(layer.size for layer in manifest.layers), limit)
         search = Search(spool, limit, cancelled)
@@ -82,15 +86,17 @@ class _Registry:
 
     def __init__(
         self,
-        name: str,
+        source: ContainerSource,
         reference: Reference,
-        credentials: tuple[str, str] | None,
         line: Line,
         spool: Path,
         trouble: Callable[[str], None],
+        ending: Callable[[], bool],
     ) -> None:
-        self._name, self._reference, self._credentials = name, reference, credentials
+        self._name, self._credentials = source.image, source.credentials
+        self._source, self._reference = source, reference
         self._line, self._spool, self._trouble = line, spool, trouble
+        self._ending = ending
         self._schemes = ("https", "http") if _LOCAL.fullmatch(reference.host) else ("https",)
         self._authorization: Mapping[str, str] = {}
 
@@ -126,7 +132,8 @@ class _Registry:
     def _document(self, wanted: str) -> bytes:
         subject = Subject(self._name, fixed=":" in wanted)
         with _larger_is(subject.failed("its manifest has more than 4 MiB", retry=False)):
-            sink = self._fetched(subject, f"manifests/{wanted}", LARGEST, accept=ACCEPT)
+            sink = Sink(self._spool, LARGEST)
+            self._fetch(subject, f"manifests/{wanted}", sink, accept=ACCEPT)
         try:
             return sink.path.read_bytes()
         finally:
@@ -135,8 +142,9 @@ class _Registry:
     def _layer(self, layer: Descriptor, progress: Progress) -> Path:
         subject = Subject(self._name, proven=True, fixed=True)
         with _larger_is(self._other(layer.digest, f"it has more than {layer.size} bytes")):
-            path, size = f"blobs/{layer.digest}", layer.size
-            sink = self._fetched(subject, path, size, layer.algorithm, progress=progress)
+            part = f"{self._source.whole} {layer.digest}"  # whoever else wants it has his own
+            sink = PartialSink(self._spool, layer.size, {layer.algorithm}, part, self._ending)
+            self._fetch(subject, f"blobs/{layer.digest}", sink, progress=progress)
         found = sink.hashes[layer.algorithm].hexdigest()
         if (sink.size, found) == (layer.size, layer.hex):
             return sink.path
@@ -144,22 +152,24 @@ class _Registry:
         what = f"it has {sink.size} bytes, its {layer.algorithm} is {found}"
         raise self._other(f"the layer {layer.digest} of {layer.size} bytes", what)
 
-    def _fetched(
+    def _fetch(
         self,
         subject: Subject,
         path: str,
-        limit: int,
-        algorithm: str = "sha256",
+        sink: Sink,
         *,
         accept: str = "*/*",
         progress: Progress = lambda here, total: None,
-    ) -> Sink:
+    ) -> None:
         def ask(headers: Mapping[str, str]) -> BaseHTTPResponse:
             return self._ask(subject, path, {"Accept": accept, **headers})
 
-        with Sink(self._spool, limit, {algorithm}) as sink:
-            Transfer(subject, ask, sink, self._line, progress, self._trouble).run()
-        return sink
+        with sink:
+            transfer = Transfer(subject, ask, sink, self._line, progress, self._trouble)
+            if isinstance(sink, PartialSink):
+                transfer.total = sink.said.total if sink.said else None
+                transfer.note = partial(_noted, sink, path)
+            transfer.run()
 
     def _other(self, asked: str, got: str) -> ImageError:
         message = f"{self._name}: the registry gives something else than {asked}: {got}"
@@ -246,6 +256,11 @@ class _Registry:
         if self._credentials is None:
             return f"{what}: name the Secret with its credentials in imagePullSecret"
         return f"{what}: the credentials of imagePullSecret do not open it"
+
+
+def _noted(sink: PartialSink, path: str, _: str | None, total: int | None) -> None:
+    """Under that path there is never anything else."""
+    sink.note(path, total)
 
 
 def _beside(progress: Progress, before: int, total: int, here: int, _: int | None) -> None:

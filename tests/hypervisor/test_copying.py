@@ -156,6 +156,37 @@ def test_a_disk_that_a_running_domain_writes_to_is_not_copied(bench: Bench) -> N
     assert bench.copy().done == ["CopyVolume"]
 
 
+def test_zeros_are_not_sent_and_take_no_space(bench: Bench) -> None:
+    full = random.Random(1).randbytes(MIB)
+    parts = [bytes(MIB)] * 8 + [full] + [bytes(MIB)] * 8
+    volume = bench.host.create_volume(POOL, volume_xml("sparse", "raw", 0))
+    volume = bench.host.upload_volume(POOL, "sparse", iter(parts), len(parts) * MIB)
+    assert volume.physical == len(parts) * MIB
+    assert Path(volume.path).stat().st_blocks * 512 < 2 * MIB
+    got: list[bytes] = []
+    bench.host.read_volume(POOL, "sparse", got.append)
+    assert b"".join(got) == b"".join(parts)
+
+
+def test_an_upload_that_was_cut_off_in_a_hole_is_gone_on_with(bench: Bench) -> None:
+    full = random.Random(2).randbytes(MIB)
+    bench.host.create_volume(POOL, volume_xml("cut", "raw", 0))
+
+    def cut() -> Iterator[bytes]:
+        yield full
+        yield bytes(2 * MIB)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.host.upload_volume(POOL, "cut", cut(), 4 * MIB)
+    there = bench.host.read_volumes(POOL)[POOL, "cut"].physical
+    assert there <= 3 * MIB
+    rest = (full + bytes(2 * MIB) + full)[there:]
+    volume = bench.host.upload_volume(POOL, "cut", iter([rest]), 4 * MIB, there)
+    assert volume.physical == 4 * MIB
+    assert Path(volume.path).read_bytes() == full + bytes(2 * MIB) + full
+
+
 def test_a_volume_is_read_as_its_file_has_it(bench: Bench) -> None:
     pieces: list[bytes] = []
     volume = bench.host.read_volume(POOL, BASE, pieces.append)

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import random
+import shutil
 import tarfile
 import threading
 from base64 import b64encode
@@ -17,8 +18,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from agent.core.image_sources import ContainerSource
-from agent.images.download import Downloaded
-from agent.images.errors import ImageError
+from agent.images.download import Downloaded, Progress
+from agent.images.errors import CancelledError, ImageError
+from agent.images.partial import sweep
 from agent.images.registry import pull
 from tests.images.conftest import LIMIT, LOOPBACK, MIB, QUICK, never, nothing_left
 from tests.images.registry import (
@@ -40,15 +42,25 @@ CREDENTIALS = (USER, PASSWORD)
 BASIC = "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 
-def get(image: str, spool: Path, *, limit: int = LIMIT, **source: Any) -> Downloaded:
+def get(
+    image: str,
+    spool: Path,
+    *,
+    limit: int = LIMIT,
+    progress: Progress = lambda done, total: None,
+    cancelled: Callable[[], bool] = never,
+    ending: Callable[[], bool] = never,
+    **source: Any,
+) -> Downloaded:
     return pull(
         ContainerSource(image, **source),
         spool,
-        progress=lambda done, total: None,
-        cancelled=never,
+        progress=progress,
+        cancelled=cancelled,
         limit=limit,
         reach=LOOPBACK,
         patience=QUICK,
+        ending=ending,
     )
 
 
@@ -440,6 +452,56 @@ def test_a_layer_that_breaks_off_is_gone_on_with(fake: Fake, spool: Path) -> Non
     fake.blob(GOOD, route)
     assert get(fake.image, spool).digest == DIGEST
     assert asked == [None, f"bytes={2 * MIB}-"]
+
+
+def test_an_agent_goes_on_with_the_layer_that_a_killed_one_has_begun(
+    fake: Fake, spool: Path, tmp_path: Path
+) -> None:
+    asked: list[str | None] = []
+    left = tmp_path / "left"
+    ranged = in_ranges(GOOD, asked)
+    fake.blob(GOOD, ranged)
+
+    def look(done: int, _total: int | None) -> None:
+        if done > 2 * MIB and not left.exists():
+            shutil.copytree(spool, left)
+
+    get(fake.image, spool, progress=look)
+    sweep(left)
+    del asked[:]
+    got = get(fake.image, left)
+    assert got.digest == DIGEST
+    (begun,) = asked
+    assert int((begun or "").removeprefix("bytes=").removesuffix("-")) > MIB
+    got.path.unlink()
+    assert nothing_left(left)
+
+
+@pytest.mark.parametrize("ending", [True, False])
+def test_a_layer_that_has_begun_stays_only_where_the_agent_ends(
+    fake: Fake, spool: Path, ending: bool
+) -> None:
+    come = [0]
+    with pytest.raises(CancelledError):
+        get(
+            fake.image,
+            spool,
+            progress=lambda done, _total: come.__setitem__(0, done),
+            cancelled=lambda: come[0] > MIB,
+            ending=lambda: ending,
+        )
+    assert nothing_left(spool) is not ending
+
+
+def in_ranges(data: bytes, asked: list[str | None]) -> Route:
+    def route(handler: Handler) -> None:
+        asked.append(handler.headers.get("Range"))
+        start = int((asked[-1] or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        place = {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
+        handler.head(206 if start else 200, Content_Length=len(data) - start, **place)
+        handler.wfile.write(data[start:])
+
+    return route
 
 
 def test_redirects_of_layers_carry_no_credentials(fake: Fake, spool: Path) -> None:

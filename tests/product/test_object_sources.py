@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from agent.core.host import GuestInfo, HostError
-from agent.core.identity import POOL, disk_volume, image_prefix, image_volume
+from agent.core.identity import POOL, disk_volume, image_prefix, image_volume, known_data
 from agent.core.image_sources import HttpSource
 from agent.core.model import Key
+from agent.images.errors import ImageError
 from agent.images.pipeline import Prepared
 from agent.reconcile.sources import http
+from agent.reconcile.sources import volume as spread
 from tests.memory_host import NODE, Killed, MemoryHost, Volume
 from tests.rig import Rig, condition, disk, machine, manifest
 
@@ -47,7 +49,8 @@ def fill(rig: Rig, data: bytes, name: str = "root") -> None:
 
 
 def volumes(rig: Rig) -> list[str]:
-    return sorted(rig.host.pools[POOL])
+    """Without the marks that say whose data is."""
+    return sorted(name for name in rig.host.pools[POOL] if known_data("default", name) is None)
 
 
 def images(rig: Rig) -> list[str]:
@@ -129,7 +132,9 @@ def test_a_copy_in_place_of_one_that_is_lost_is_another_one(rig: Rig) -> None:
     assert images(rig) == [copied(rig)] != [first]
 
 
-def test_a_copy_is_brought_to_other_nodes_as_it_is(tmp_path: Path) -> None:
+def test_a_copy_is_brought_to_other_nodes_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = (
         MemoryHost(node=replace(NODE, name=name, uri=f"memory:///{name}", host=name))
         for name in ("pt-1", "pt-2")
@@ -148,6 +153,19 @@ def test_a_copy_is_brought_to_other_nodes_as_it_is(tmp_path: Path) -> None:
     wants["spec"]["blockDeviceRefs"].append({"kind": "VirtualImage", "name": "golden"})
     rig.push({"vm.yaml": [disk("other"), wants]})
     second._tell("", "connected")
+    full = [True]
+
+    def check(_spool: Path, wanted: int) -> None:
+        assert wanted == len(DATA)
+        if full[0]:
+            raise ImageError("SpoolFull", "the spool is full", retry=True)
+
+    monkeypatch.setattr(spread, "check_space", check)
+    rig.agent.reconciler.look_at_git()
+    for _ in range(6):
+        rig.step()
+    assert "the spool is full" in condition(shown(rig, "golden"), "Ready")["message"]
+    full[0] = False
     rig.settle()
     assert second.pools[POOL][copied(rig)].content == DATA
     assert rig.vm()["status"]["phase"] == "Running"

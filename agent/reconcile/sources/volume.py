@@ -9,7 +9,7 @@ from agent.core.host import RawVolume
 from agent.core.image_sources import VolumeSource
 from agent.images.errors import CancelledError
 from agent.images.pipeline import Prepared
-from agent.images.spool import Sink
+from agent.images.spool import Sink, check_space
 from agent.reconcile.sources.errand import Errand, handed_over
 from agent.reconcile.verbs.site import Image
 
@@ -24,6 +24,7 @@ def _read(source: VolumeSource, errand: Errand) -> Prepared:
     host = errand.site.at(source.node)
     known: RawVolume | None = host.read_volumes(source.pool).get((source.pool, source.volume))
     whole = known.physical if known is not None else None
+    check_space(errand.spool, whole or 0)
     with Sink(errand.spool, errand.limit) as sink:
 
         def take(piece: bytes) -> None:
