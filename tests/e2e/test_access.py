@@ -20,10 +20,10 @@ import pytest
 import yaml
 
 from tests.e2e.conftest import MakeStand
-from tests.e2e.stand import PATIENCE, Stand
+from tests.e2e.stand import PATIENCE, Stand, find
 from tests.gitrepo.sshd import SshServer, make_key
 from tests.images.server import serve
-from tests.rig import manifest
+from tests.rig import manifest, settings
 
 NAME = "linux-vm"
 USER_DATA = """#cloud-config
@@ -136,6 +136,7 @@ def stand(make_stand: MakeStand, guest: bytes, key: Path) -> Iterator[Stand]:
         }
         stand.push(
             {
+                "config.yaml": settings("10.66.10.0/24"),
                 "vm.yaml": [
                     manifest(
                         "VirtualImage",
@@ -153,7 +154,7 @@ def stand(make_stand: MakeStand, guest: bytes, key: Path) -> Iterator[Stand]:
                             "blockDeviceRefs": [{"kind": "VirtualImage", "name": "guest"}],
                         },
                     ),
-                ]
+                ],
             }
         )
         stand.wait_for(lambda: stand.phase("VirtualMachine", NAME), "the machine")
@@ -187,6 +188,25 @@ def test_ssh_waits_for_the_boot_and_runs_one_command(stand: Stand, key: Path) ->
     refused = ssh(stand, key, f"nobody@{NAME}", "-c", "nproc")
     assert refused.returncode == 255
     assert b"Permission denied" in refused.stderr
+
+
+def test_a_guest_in_a_session_has_the_address_that_is_reserved_for_it(
+    stand: Stand, key: Path
+) -> None:
+    status = stand.status("VirtualMachine", NAME)
+    address = status["ipAddress"]
+    assert address.startswith("10.66.10.")
+    name = status["virtualMachineIPAddressName"]
+    assert stand.status("VirtualMachineIPAddress", name)["address"] == address
+    done = ssh(stand, key, f"cloud@{NAME}", "-c", "ip -4 address show dev eth0; ip route")
+    assert f"inet {address}/32 ".encode() in done.stdout
+    assert b"default via 10.0.2.2 dev eth0" in done.stdout
+
+    def confirmed() -> bool:
+        said = find(stand.status("VirtualMachine", NAME), "VirtualMachineIPAddressReady", "True")
+        return said is not None and not said.get("message")
+
+    stand.wait_for(confirmed, "the guest's agent says that it has the address")
 
 
 def test_the_host_key_is_kept_and_another_one_refused(
