@@ -107,8 +107,10 @@ class Book:
         and that this book was not told of. What only a host may remember is not new as long as
         some, `unread`, have not been read. Each of `nodes` has an object, also without a manifest.
         """
-        of_nodes = {manifest.key: manifest for manifest in map(OF_NODE, nodes)}
-        manifests = {**_BUILT_IN, **of_nodes, **desired.manifests}
+        by_itself = _BUILT_IN | {manifest.key: manifest for manifest in map(OF_NODE, nodes)}
+        for key in desired.invalid & by_itself.keys() & self.records.keys():
+            del by_itself[key]  # its last good version stays in force
+        manifests = {**by_itself, **desired.manifests}
         problems: list[Problem] = []
         memories = None if self._proved else self._prove(whole=not unread)
         new = [key for key, manifest in manifests.items() if self._taken.get(key) is not manifest]

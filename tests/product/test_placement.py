@@ -46,7 +46,7 @@ def test_new_machines_are_spread_over_the_nodes(rig: Rig) -> None:
     assert home == "pt-2"  # its disk is made where it is
 
 
-@pytest.mark.promise("S4", "S176")
+@pytest.mark.promise("S4", "S172", "S176")
 def test_a_machine_goes_to_a_node_with_the_labels_that_it_asks_for(rig: Rig) -> None:
     rig.push({"node.yaml": node("pt-3", disktype="ssd")})
     rig.push({"vm.yaml": vm("vm", nodeSelector={"disktype": "ssd"})})

@@ -189,12 +189,12 @@ class Fleet:
             else:
                 fit.append(offer)
         if not fit:
-            return Verdict(message=_told(refused, len(self._offers)))
+            return Verdict(message=told(refused, len(self._offers)))
         best = self._best(tenant, ask, fit, fixed, social)
         if not ask.only:
             return Verdict(best)
         reasons = {ask.only: refused.get(ask.only, NOT_READY)}
-        return Verdict(message=_told(reasons, len(self._offers)), elsewhere=best)
+        return Verdict(message=told(reasons, len(self._offers)), elsewhere=best)
 
     def _refusal(self, tenant: Tenant, ask: Ask, offer: Offer, social: _Social) -> str:
         if offer.memory and not ask.rests and self._free(offer) < tenant.memory:
@@ -355,7 +355,7 @@ def _rather_not(wanted: Rules, offer: Offer) -> Iterator[Taint]:
     return (each for each in rather if not _borne(wanted, each))
 
 
-def _told(refused: Mapping[str, str], total: int) -> str:
+def told(refused: Mapping[str, str], total: int) -> str:
     """Why no node fits, counted as Kubernetes does, and of a few nodes by name."""
     counted = sorted(f"{count} {reason}" for reason, count in Counter(refused.values()).items())
     message = f"0/{total} nodes are available" + (f": {', '.join(counted)}." if counted else ".")

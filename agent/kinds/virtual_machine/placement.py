@@ -102,21 +102,22 @@ def returning(vm: Object, view: View, at: str, *, due: bool) -> Ask | None:
     return Ask(dict(_barred(vm, view)), only=at) if due or asked else None
 
 
-def leaving(vm: Object, view: View, at: str) -> Ask | None:
-    """The wish of a VM that is on for another node, where an operation asks for one."""
+def asked_to_leave(vm: Object, view: View) -> Mapping[str, str] | None:
+    """Labels of the node that an operation has a VM go to; None where none has it go anywhere."""
     for each in open_operations(vm.key, view):
         spec = operation_spec(each.spec)
         if spec["type"] in MOVES and not each.deleted:
-            return elsewhere(vm, view, at, (spec.get("migrate") or {}).get("nodeSelector") or {})
+            return (spec.get("migrate") or {}).get("nodeSelector") or {}
     return None
 
 
-def elsewhere(vm: Object, view: View, at: str, selector: Mapping[str, str] = {}) -> Ask:
-    """A wish for another node, one with these labels."""
+def elsewhere(
+    vm: Object, view: View, at: str, barred: Mapping[str, str], selector: Mapping[str, str]
+) -> Ask:
+    """A wish for another node, with these labels; `barred` are those that it cannot go to."""
     wanted = tuple(exactly(selector))
-    unlike = (name for name in nodes(view) if wanted and not holds(wanted, labels(view, name)))
-    barred = {**dict.fromkeys(unlike, UNLIKE), **dict(_barred(vm, view)), at: LEFT}
-    return Ask(barred, _handy(vm, view))
+    unlike = (name for name in nodes(view) if not holds(wanted, labels(view, name)))
+    return Ask({**barred, **dict.fromkeys(unlike, UNLIKE), at: LEFT}, _handy(vm, view))
 
 
 def refused(vm: Object, view: View, at: str) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from agent.core.facts import View
 from agent.core.model import Object
-from agent.core.placement.tenants import Tenant
+from agent.core.placement.tenants import Ask, Tenant
 from agent.kinds.local import several
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.evacuation import cause
 from agent.kinds.virtual_machine.intent import current_phase
 from agent.kinds.virtual_machine.location import BETWEEN, Location
+from agent.kinds.virtual_machine.migration.target import barred
 from agent.kinds.virtual_machine.phase import ON
 from agent.kinds.virtual_machine.placement import (
+    asked_to_leave,
     elsewhere,
     governed,
-    leaving,
     returning,
     starting,
     tenant,
@@ -38,13 +39,19 @@ def standing(case: Situation, view: View) -> Tenant:
         due = current_phase(case, None) in ON
         return tenant(vm, view, at if case.where.home or ask is None else "", on=due, ask=ask)
     if raw.active:
-        ask = leaving(vm, view, at) if several(view) else None
-        if ask is None and cause(vm, view, at) is not None:
-            ask = elsewhere(vm, view, at)
-        return tenant(vm, view, at, on=True, ask=ask)
+        return tenant(vm, view, at, on=True, ask=_leaving(case, view))
     due = not case.saved and _due(case)
     ask = returning(vm, view, at, due=due) if governed(vm, view) else None
     return tenant(vm, view, at, on=due and ask is None, ask=ask)
+
+
+def _leaving(case: Situation, view: View) -> Ask | None:
+    """The wish of a VM that is on for another node, where one has to be found for it."""
+    vm, at = case.vm, case.at.name
+    selector = asked_to_leave(vm, view) if several(view) else None
+    if selector is None and cause(vm, view, at) is None:
+        return None
+    return elsewhere(vm, view, at, barred(case, view), selector or {})
 
 
 def _due(case: Situation) -> bool:

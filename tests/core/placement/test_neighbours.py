@@ -6,6 +6,8 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from agent.core.placement.fleet import Fleet, place
 from agent.core.placement.rules import rules
 from agent.core.placement.tenants import Ask, Offer, Tenant
@@ -16,6 +18,7 @@ DB = {"server": "database"}
 ZONES = [node(name, labels={"zone": zone}) for name, zone in (("a", "1"), ("b", "1"), ("c", "2"))]
 
 
+@pytest.mark.promise("S180")
 def test_machines_that_must_be_near_others_go_to_their_place() -> None:
     there = vm("db", labels=DB, at="b")
     assert one(ZONES, there, vm("x", near(term(DB)))).node == "b"
@@ -37,6 +40,7 @@ def test_only_who_is_meant_by_all_terms_counts_for_them() -> None:
     assert one(ZONES, *there, vm("x", near(term(DB), term(web, "zone")))).node == "c"
 
 
+@pytest.mark.promise("S183")
 def test_machines_that_must_be_apart_never_share_a_place() -> None:
     group = [vm(f"x{number}", apart(term(DB)), labels=DB) for number in range(4)]
     found = placed(ZONES, *group)
@@ -61,6 +65,17 @@ def test_a_machine_that_is_off_is_nobodys_neighbour() -> None:
     assert one(ZONES[:1], off, vm("x", apart(term(DB)))).node == "a"
 
 
+@pytest.mark.promise("S181")
+def test_the_example_of_a_preference_for_a_databases_node() -> None:
+    example = {"labelSelector": {"matchLabels": DB}, "topologyKey": "kubernetes.io/hostname"}
+    spec = rather("virtualMachineAndPodAffinity", 1, example)
+    there = vm("db", labels=DB, memory=8, at="b")
+    assert one(ZONES, there, vm("x", spec)).node == "b"
+    assert one(ZONES, there, vm("x")).node == "a"
+    assert one(ZONES, vm("x", spec)).node == "a"  # it need not be
+
+
+@pytest.mark.promise("S180", "S183")
 def test_preferences_about_neighbours_weigh_against_each_other() -> None:
     db, web = vm("db", labels=DB, at="b"), vm("web", labels={"tier": "web"}, at="c")
     likes = rather("virtualMachineAndPodAffinity", 10, term(DB))

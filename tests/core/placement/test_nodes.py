@@ -29,6 +29,7 @@ NODES = [
 ]
 
 
+@pytest.mark.promise("S178", "S179", "S184")
 @pytest.mark.parametrize(
     ("wanted", "where"),
     [
@@ -67,6 +68,7 @@ def test_a_node_selector_is_exact_and_joins_the_affinity() -> None:
     )
 
 
+@pytest.mark.promise("S178")
 def test_preferred_terms_of_node_affinity_weigh() -> None:
     def spec(*weights: tuple[int, str]) -> dict[str, Any]:
         preferred = [

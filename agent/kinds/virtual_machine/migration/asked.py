@@ -67,8 +67,7 @@ def prospect(operation: Object, case: Situation, view: View) -> Prospect:
     if why := busy(case):
         waits = Progress("Pending", "WaitingForVirtualMachineToBeReadyToMigrate", why)
         return _for_a_while(waits, until, case.now)
-    selector = operation_spec(operation.spec).get("migrate", {}).get("nodeSelector", {})
-    found = chosen(case, view, selector)
+    found = chosen(case, view)
     if not found.node:
         waits = Progress("InProgress", "TargetUnschedulable", found.why, percent=2)
         return _for_a_while(waits, until, case.now)

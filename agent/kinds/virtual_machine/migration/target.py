@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agent.core.backup import mark_of
 from agent.core.facts import View
-from agent.core.known import PEERS
+from agent.core.known import PEERS, PLACED
 from agent.core.model import Condition, Key
-from agent.core.quantity import to_bytes
-from agent.kinds.local import Place, away, labels, nodes, place, several
+from agent.core.placement.fleet import told
+from agent.kinds.local import Place, nodes, place, places, several
 from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.files import elsewhere, lies
 from agent.kinds.virtual_machine.migration.cargo import Cargo, cargo
@@ -69,26 +68,30 @@ def busy(case: Situation) -> str:
     return ""
 
 
-def chosen(case: Situation, view: View, wanted: Mapping[str, str]) -> Chosen:
-    """The node that it can go to: the first that takes it."""
-    refused: dict[str, str] = {}
-    for name in nodes(view):
-        if name == case.at.name:
-            refused[name] = "node(s) have the machine already"
-            continue
-        to = place(view, name)
-        if to is None or away(view, name):
-            refused[name] = "node(s) were not ready"
-            continue
-        if not wanted.items() <= labels(view, name).items():
-            refused[name] = "node(s) didn't match Pod's node affinity/selector"
-            continue
-        lot = cargo(case.seen, case.at, to, view)
-        why = next(_refusals(case, to, lot, view), "")
-        if not why:
-            return Chosen(name, lot)
-        refused[name] = why
-    return Chosen(why=_told(refused))
+def chosen(case: Situation, view: View) -> Chosen:
+    """The node that it was given for an operation that asks for one."""
+    verdict = view.read(PLACED, case.vm.key)
+    if verdict is None:
+        return Chosen(why="A node is being looked for.")
+    to = place(view, verdict.node) if verdict.node else None
+    if to is None:
+        return Chosen(why=verdict.message)
+    return Chosen(to.name, cargo(case.seen, case.at, to, view))
+
+
+def barred(case: Situation, view: View) -> dict[str, str]:
+    """Nodes that it cannot go to, whoever else is there, and why."""
+    return {name: why for name, (why, _) in _others(case, view).items() if why}
+
+
+def _others(case: Situation, view: View) -> dict[str, tuple[str, Cargo]]:
+    """Each other node that can be read: why it cannot go there, and what would go along."""
+    found = {}
+    for to in places(view):
+        if to.name != case.at.name:
+            lot = cargo(case.seen, case.at, to, view)
+            found[to.name] = next(_refusals(case, to, lot, view), ""), lot
+    return found
 
 
 def _refusals(case: Situation, to: Place, lot: Cargo, view: View) -> Iterator[str]:
@@ -104,8 +107,6 @@ def _refusals(case: Situation, to: Place, lot: Cargo, view: View) -> Iterator[st
         yield "node(s) have another kind of virtualization"
     if case.seen.active is not None and _newer(case.seen.active.firmware.machine, to):
         yield "node(s) have an older QEMU, which does not know the machine's type"
-    if to_bytes(spec["memory"]["size"]) > to.node.memory:
-        yield "Insufficient memory"
     lacking = {
         each.link.network
         for each in (case.seen.active.interfaces.interfaces if case.seen.active else ())
@@ -124,20 +125,17 @@ def _newer(machine: str, to: Place) -> bool:
     return (int(mine[1]), int(mine[2])) > (int(theirs[1]), int(theirs[2]))
 
 
-def _told(refused: Mapping[str, str]) -> str:
-    counted = sorted(f"{count} {why}" for why, count in Counter(refused.values()).items())
-    return f"0/{len(refused)} nodes are available: {', '.join(counted)}."
-
-
 def migratable(case: Situation, view: View) -> Condition:
     """Condition Migratable of a machine that runs."""
     reason, why = fixed(case, view)
     if why:
         return Condition("Migratable", "False", reason, why)
-    found = chosen(case, view, {})
-    if not found.node:
-        return Condition("Migratable", "False", NO, found.why)
-    if found.cargo.disks:
+    others = _others(case, view)
+    lots = [lot for why, lot in others.values() if not why]
+    if not lots:
+        why = told({name: why for name, (why, _) in others.items()}, len(nodes(view)) - 1)
+        return Condition("Migratable", "False", NO, why)
+    if lots[0].disks:
         message = "Its local disks are copied along."
         return Condition("Migratable", "True", ALONG, message)
     return Condition("Migratable", "True", YES)
