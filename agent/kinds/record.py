@@ -62,6 +62,10 @@ class KindRecord:
     """Path and sentence of what a manifest changes although what is in force does not let it, and
     why an object without a manifest has to stay.
     """
+    locks: Callable[[Manifest], Iterable[Key]] | None = None
+    """Of a kind whose objects take locks: those that a manifest names."""
+    promise: Callable[[Mapping[str, Any]], str] = lambda _: ""
+    """What a plan says of an object that would be made, by its status."""
     farewell: Callable[[Record, Set[Key]], str] = lambda _each, _staying: ""
     """What becomes of an object that is deleted, and of its data; told what stays."""
     lies: Callable[[str, Record], Iterable[tuple[str, str]]] = lambda _fleet, _each: ()

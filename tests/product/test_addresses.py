@@ -195,11 +195,11 @@ def test_one_that_is_not_declared_any_more_is_the_machines_again(pool: Rig) -> N
 
 
 def test_another_address_waits_for_the_restart_of_a_running_machine(pool: Rig) -> None:
-    pool.push({"vm.yaml": [machine(), disk()]})
+    pool.push({"vm.yaml": [machine(), disk()], "ip.yaml": static("10.66.20.77")})
     pool.settle()
     before, name = pool.vm()["status"]["ipAddress"], own(pool)
     named = machine(virtualMachineIPAddressName="custom")
-    pool.push({"vm.yaml": [named, disk()], "ip.yaml": static("10.66.20.77")})
+    pool.push({"vm.yaml": [named, disk()]})
     pool.settle()
     said = pool.vm()["status"]
     assert [each["path"] for each in said["restartAwaitingChanges"]] == [

@@ -16,6 +16,7 @@ from agent.core.schema import Catalogue
 from agent.kinds.registry import MACHINES, RECORDS, farewell
 from agent.kinds.suspension import MESSAGE as SUSPENDED
 from agent.reconcile.book import Book
+from agent.reconcile.plans.reserving import by_itself
 from agent.reconcile.plans.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
 
@@ -72,7 +73,9 @@ def listed(
     going = {key for key, record in ledger.records.items() if record.obj.deleted}
     staying = {key for key, record in book.records.items() if not record.obj.deleted}
     items = {
-        key: Item(key, "delete", reason=farewell(gone[key], staying)) for key in gone.keys() - going
+        key: Item(key, "delete", reason=farewell(gone[key], staying))
+        for key in gone.keys() - going
+        if not by_itself(catalogue, gone[key].obj)
     }
     seen = simulation.seen
     for key, record in book.records.items():
@@ -127,7 +130,7 @@ def _item(
     staying: Set[Key],
 ) -> Item | None:
     key = record.obj.key
-    if record.obj.source == BUILT_IN:
+    if record.obj.source == BUILT_IN or by_itself(catalogue, record.obj):
         return None
     if known is not None and known.obj.deleted:
         return None if record.obj.deleted else Item(key, "restore", reason=STAYS)
@@ -185,6 +188,8 @@ def _explain(item: Item, record: Record, decision: Decision, *, request: bool) -
         blocking = [conditions.get("Completed", "")]
     if suspended(record.obj.manifest):
         blocking = [SUSPENDED]
+    if item.operation == "create" and not blocking:
+        item.reason = RECORDS[item.key.kind].promise(decision.status or {})
     if blocking:
         item.reason = " ".join(dict.fromkeys(blocking))
         if item.operation in ("create", "restore"):

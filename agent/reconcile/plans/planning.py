@@ -23,6 +23,7 @@ from agent.kinds.registry import BUILT_INS, MACHINES, ORDER, RECORDS, complete, 
 from agent.reconcile.belongings import Belongings
 from agent.reconcile.book import Book
 from agent.reconcile.plans.items import PlanReport, listed
+from agent.reconcile.plans.reserving import Reserving, by_itself
 from agent.reconcile.plans.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
 from agent.reconcile.world import DomainRead, FullRead, VolumeRead, World
@@ -75,7 +76,8 @@ def plan(
     pools = pools or _named_pools(ledger, desired, fleet)
     engine.put(POOLS, None, pools)
     book = Book(engine, catalogue, world, fleet, "")
-    simulation = Simulation(engine, world)
+    reserving = Reserving(book, now)
+    simulation = Simulation(engine, world, reserving)
     if live is not None:
         engine.put(NODES, None, tuple(reading.node.name for reading in live))
         for reading in live:
@@ -96,13 +98,13 @@ def plan(
         book.load(ledger)  # what waits for a restart is pending again
         simulation.run(now)
     book.accept(desired, now, others)
-    gone = _carried_out(simulation, book, engine, now)
+    gone = _carried_out(simulation, book, engine, reserving, now)
     items = listed(catalogue, ledger, book, engine, simulation, gone, live=live is not None)
     return PlanReport(desired.revision, items, book.problems)
 
 
 def _carried_out(
-    simulation: Simulation, book: Book, engine: Engine, now: float
+    simulation: Simulation, book: Book, engine: Engine, reserving: Reserving, now: float
 ) -> dict[Key, Record]:
     """Carry everything out; the objects that are gone then. What they referred to is free."""
     simulation.run(now)
@@ -118,6 +120,7 @@ def _carried_out(
     ]:
         for key in gone:
             removed[key] = book.records[key]
+            reserving.gone(removed[key])
             book.remove(key, now)
         simulation.run(now, more=True)
     return removed
@@ -129,7 +132,11 @@ def _settled(catalogue: Catalogue, ledger: Ledger, desired: Desired) -> tuple[De
     """
     records = ledger.records
     manifests = {manifest.key: manifest for manifest in BUILT_INS} | dict(desired.manifests)
-    changed = {key for key in records if key not in manifests}
+    changed = {
+        key
+        for key, record in records.items()
+        if key not in manifests and not by_itself(catalogue, record.obj)
+    }
     for key, manifest in manifests.items():
         known = records.get(key)
         if known is None or not _same(catalogue, manifest, known.obj.manifest):
@@ -288,5 +295,7 @@ def _referred(catalogue: Catalogue, record: Record) -> Iterator[Key]:
 
 
 def named(catalogue: Catalogue, manifest: Manifest) -> Iterator[Key]:
-    """All that a manifest refers to."""
-    return (target for _, target in references(catalogue, manifest))
+    """All that a manifest refers to, or takes by its name."""
+    yield from (target for _, target in references(catalogue, manifest))
+    if (locks := RECORDS[manifest.key.kind].locks) is not None:
+        yield from locks(manifest)

@@ -13,6 +13,7 @@ from agent.core.jobs import IDLE
 from agent.core.known import JOB
 from agent.core.model import Key
 from agent.reconcile.placing import Placing
+from agent.reconcile.plans.reserving import Reserving
 from agent.reconcile.verbs import verb_of
 from agent.reconcile.verbs.facts import Facts
 from agent.reconcile.verbs.verb import Done
@@ -24,8 +25,8 @@ ROUNDS = 50
 class Simulation:
     """Carries decisions out on facts until nothing is left to do."""
 
-    def __init__(self, engine: Engine, world: World) -> None:
-        self._engine, self._world = engine, world
+    def __init__(self, engine: Engine, world: World, reserving: Reserving) -> None:
+        self._engine, self._world, self._reserving = engine, world, reserving
         self._placing = Placing(engine)
         self.done: dict[Key, list[Action]] = {}
         """What each object would have done in the last run, in order."""
@@ -46,6 +47,7 @@ class Simulation:
                 if decision is None:
                     continue
                 self.seen.setdefault(key, []).append(decision)
+                busy = self._reserving.decided(key, decision) or busy
                 if not decision.actions:
                     continue
                 busy = True
