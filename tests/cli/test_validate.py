@@ -63,10 +63,7 @@ def test_the_json_is_stable(gitvirt: Gitvirt, folder: Path) -> None:
 
 
 def test_notes_are_no_problems(gitvirt: Gitvirt, folder: Path) -> None:
-    (folder / "op.yaml").write_text(
-        "apiVersion: virtualization.deckhouse.io/v1alpha2\nkind: VirtualMachineOperation\n"
-        "metadata: {name: away}\nspec: {type: Evict, virtualMachineName: linux-vm}\n"
-    )
+    (folder / "vm.yaml").write_text(f"{GOOD}  usbDevices: [{{name: key}}]\n")
     (folder / "web.yaml").write_text(FOREIGN)
     result = gitvirt("validate", str(folder))
     assert result.code == 0
@@ -75,9 +72,9 @@ def test_notes_are_no_problems(gitvirt: Gitvirt, folder: Path) -> None:
         == "note: web.yaml:1: Deployment web: is of the API group apps: not applied here"
     )
     assert result.lines[1].startswith(
-        "note: op.yaml:1: VirtualMachineOperation default/away: spec.type"
+        "note: vm.yaml:1: VirtualMachine default/linux-vm: spec.usbDevices"
     )
-    assert "not supported" in result.lines[1]
+    assert "not support" in result.lines[1]
 
 
 def test_what_hides_manifests_is_a_problem(gitvirt: Gitvirt, folder: Path, tmp_path: Path) -> None:

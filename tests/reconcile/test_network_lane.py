@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from agent.core.actions import Action, DestroyDomain, HoldAddress, MakeNetwork
+from agent.core.actions import Action, DestroyDomain
 from agent.core.model import Key
 from agent.core.network import Held
+from agent.core.network_actions import HoldAddress, MakeNetwork
 from agent.images.request import Reach
 from agent.reconcile.execute import Executor, Outcome, Ticket
 from agent.reconcile.news import NodeLanes, Task

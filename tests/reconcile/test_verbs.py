@@ -13,7 +13,7 @@ from threading import Semaphore
 import pytest
 from lxml import etree
 
-from agent.core import actions, moves
+from agent.core import actions, moves, network_actions
 from agent.core.actions import (
     Action,
     AttachDevice,
@@ -31,17 +31,13 @@ from agent.core.actions import (
     EndDiskCopy,
     EraseVolume,
     GrowDisk,
-    HoldAddress,
     ImportImage,
-    MakeNetwork,
-    ReleaseAddress,
     ResizeVolume,
     ResumeDomain,
     SetLiveMetadata,
     ShutdownDomain,
     SnapshotSource,
     StartDomain,
-    StartNetwork,
     TakeSnapshot,
     ThawGuest,
     UndefineDomain,
@@ -56,6 +52,7 @@ from agent.core.metadata import DomainMetadata, Power, to_xml
 from agent.core.model import Key
 from agent.core.moves import BetweenNodes
 from agent.core.network import Held, NatNetwork, NetworkReading
+from agent.core.network_actions import HoldAddress, MakeNetwork, ReleaseAddress, StartNetwork
 from agent.images.pipeline import Prepared
 from agent.images.request import Reach
 from agent.reconcile.execute import Executor, Outcome, Ticket, by_itself
@@ -443,7 +440,11 @@ def test_each_action_has_its_verb_and_a_case_here() -> None:
     tried = {case.action(prepared(case.stage)).verb for case in CASES}
     between = {each.__name__ for each in leaves(BetweenNodes)}  # tests/reconcile/test_migration.py
     assert tried | {ImportImage.__name__} | between == asked_for
-    assert {each.__module__ for each in leaves(Action)} == {actions.__name__, moves.__name__}
+    assert {each.__module__ for each in leaves(Action)} == {
+        actions.__name__,
+        moves.__name__,
+        network_actions.__name__,
+    }
 
 
 @dataclass

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from agent.core.actions import Action, HoldAddress, MakeNetwork, ReleaseAddress, StartNetwork
+from agent.core.actions import Action
 from agent.core.facts import View
 from agent.core.host import GuestInfo
 from agent.core.identity import entry_name
@@ -17,7 +17,9 @@ from agent.core.known import HELD
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Condition, Key, Object
 from agent.core.network import Held
+from agent.core.network_actions import HoldAddress, MakeNetwork, ReleaseAddress, StartNetwork
 from agent.kinds.local import away
+from agent.kinds.uplink import Uplink, Way
 from agent.kinds.virtual_machine import addresses
 from agent.kinds.virtual_machine.addresses import Address, Told
 from agent.kinds.virtual_machine.dependencies import Dependencies
@@ -30,7 +32,6 @@ from agent.kinds.virtual_machine.network_config import (
 )
 from agent.kinds.virtual_machine.networks import NOT_READY, READY, Cabling
 from agent.kinds.virtual_machine.provisioning import with_network
-from agent.kinds.virtual_machine.uplink import Uplink, Way
 
 
 def delivered(needs: Dependencies, vm: Object, cables: Cabling) -> Dependencies:

@@ -14,8 +14,8 @@ from agent.core.links import USER, Link, lacking
 from agent.core.model import Condition, Key, Object
 from agent.core.network import RawNetwork
 from agent.kinds.local import Place
+from agent.kinds.uplink import DEFAULT, NOWHERE, Uplink, uplink
 from agent.kinds.virtual_machine.spec import MAIN, NetworkRef, machine_spec, networks
-from agent.kinds.virtual_machine.uplink import DEFAULT, NOWHERE, Uplink, uplink
 from agent.kinds.virtual_machine.wanted import Wire, most_interfaces
 
 READY, NOT_READY = "NetworkReady", "NetworkNotReady"

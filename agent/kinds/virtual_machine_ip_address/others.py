@@ -12,7 +12,7 @@ from agent.core.model import Key, Object
 from agent.kinds.leases import IP
 from agent.kinds.local import places
 from agent.kinds.module_config import address_ranges
-from agent.kinds.virtual_machine.uplink import gateway, uplink
+from agent.kinds.uplink import gateway, uplink
 
 
 def others(vmip: Object, machine: Key | None, address: str, view: View) -> Iterator[str]:

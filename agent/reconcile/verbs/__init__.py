@@ -24,16 +24,12 @@ from agent.core.actions import (
     EndDiskCopy,
     EraseVolume,
     GrowDisk,
-    HoldAddress,
     ImportImage,
-    MakeNetwork,
-    ReleaseAddress,
     ResizeVolume,
     ResumeDomain,
     SetLiveMetadata,
     ShutdownDomain,
     StartDomain,
-    StartNetwork,
     TakeSnapshot,
     ThawGuest,
     UndefineDomain,
@@ -47,6 +43,7 @@ from agent.core.moves import (
     MigrateDomain,
     ResumeSource,
 )
+from agent.core.network_actions import HoldAddress, MakeNetwork, ReleaseAddress, StartNetwork
 from agent.reconcile.news import NodeLanes, Submit
 from agent.reconcile.verbs import (
     content,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.core.actions import HoldAddress, MakeNetwork, ReleaseAddress, StartNetwork
 from agent.core.host import HostError
 from agent.core.network import Held, NetworkReading, RawNetwork
+from agent.core.network_actions import HoldAddress, MakeNetwork, ReleaseAddress, StartNetwork
 from agent.reconcile.verbs.facts import Facts
 from agent.reconcile.verbs.site import Site
 from agent.reconcile.verbs.verb import A, Done, Verb

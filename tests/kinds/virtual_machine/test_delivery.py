@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from agent.core import known
-from agent.core.actions import HoldAddress, MakeNetwork, ReleaseAddress, StartNetwork
 from agent.core.facts import View
 from agent.core.known import Fact
 from agent.core.links import Link
 from agent.core.model import Key
 from agent.core.network import Held, NatNetwork, RawNetwork
+from agent.core.network_actions import HoldAddress, MakeNetwork, ReleaseAddress, StartNetwork
 from agent.kinds.exports import AddressRanges
 from agent.kinds.module_config import SETTINGS
+from agent.kinds.uplink import Way, uplink
 from agent.kinds.virtual_machine.delivery import Holding, holding, released
-from agent.kinds.virtual_machine.uplink import Way, uplink
 from tests.golden.case import NODE
 from tests.kinds.deciding import READY, place_of, view_of
 from tests.memory_networks import network
