@@ -48,11 +48,16 @@ class Import(Verb[ImportImage]):
 
     def perform(self, action: ImportImage, site: Site) -> Done:
         copy = _copy(action)
-        if copy is not None:
-            done = _of_copy(action, copied(copy, site), site.name)
-        else:
+        if copy is None:
             done = self._brought(action, site)
-        return replace(done, seen=(*done.seen, *_marked(action, done.result, site)))
+            return replace(done, seen=(*done.seen, *_marked(action, done.result, site)))
+        marks: list[VolumeRead] = []
+
+        def mark(volume: RawVolume) -> None:
+            marks.extend(_marked(action, _of_copy(action, volume, site.name).result, site))
+
+        done = _of_copy(action, copied(copy, site, mark), site.name)
+        return replace(done, seen=(*done.seen, *marks))
 
     def _brought(self, action: ImportImage, site: Site) -> Done:
         with site.supply.image(action.source, site) as image:

@@ -9,7 +9,7 @@ well. What lies beside such a mark has never been anybody's data; what does not 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from agent.core.actions import CopyVolume
@@ -50,8 +50,15 @@ class Copy(Verb[CopyVolume]):
     def perform(self, action: CopyVolume, site: Site) -> Done:
         return _seen(site.name, action, self.made(action, site))
 
-    def made(self, action: CopyVolume, site: Site) -> RawVolume:
-        """The copy, as it is then. A whole one that is there is left as it is."""
+    def made(
+        self,
+        action: CopyVolume,
+        site: Site,
+        first: Callable[[RawVolume], object] = lambda _copy: None,
+    ) -> RawVolume:
+        """The copy, as it is then. A whole one that is there is left as it is. What is to be done
+        `first` comes before anybody takes the copy for a whole one.
+        """
         known = site.node.read_volumes(action.pool)
         there = known.get((action.pool, action.name))
         mark = unfinished(action.name)
@@ -68,6 +75,7 @@ class Copy(Verb[CopyVolume]):
         except HostError:
             _clear(action, site)
             raise
+        first(copy)
         site.node.delete_volume(action.pool, mark)
         return copy
 
@@ -79,13 +87,13 @@ class Copy(Verb[CopyVolume]):
         return _seen(facts.name, action, known)
 
 
-def copied(action: CopyVolume, site: Site) -> RawVolume:
-    """Have the copy, as part of another deed."""
+def copied(action: CopyVolume, site: Site, first: Callable[[RawVolume], object]) -> RawVolume:
+    """Have the copy, as part of another deed: see `Copy.made`."""
     verb = Copy()
     with verb.alone(action, site):
         site.check()
         verb.stands(action, site)
-        return verb.made(action, site)
+        return verb.made(action, site, first)
 
 
 def _copied(action: CopyVolume, site: Site) -> RawVolume:
