@@ -350,6 +350,7 @@ class MemoryHost(MemoryNetworks, MemoryMigrations):
         root = _parse(xml)
         name = root.findtext("name", "")
         with self._effect("create_volume", f"{pool}/{name}"):
+            self._check_base(root.findtext("backingStore/path", ""))
             overlay = root.find("target/format[@type='qcow2']") is not None
             volume = Volume(
                 path=f"{self._path(pool)}/{name}",
@@ -360,6 +361,13 @@ class MemoryHost(MemoryNetworks, MemoryMigrations):
             )
             self._pool(pool).setdefault(name, volume)
             return self._raw_volume(pool, name)
+
+    def _check_base(self, path: str) -> None:
+        """An overlay of what is in no pool of the host cannot be made."""
+        folders = tuple(f"{self._path(pool)}/" for pool in self.pools)
+        every = {each.path for pool in self.pools.values() for each in pool.values()}
+        if path.startswith(folders) and path not in every:
+            raise HostError("HypervisorError", f"inaccessible backing store volume {path}")
 
     def upload_volume(
         self, pool: str, name: str, chunks: Iterator[bytes], size: int, offset: int = 0

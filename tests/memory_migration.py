@@ -87,6 +87,7 @@ class MemoryMigrations:
         if uuid in self.going and not self.migrations_held:
             self.migration_lands(uuid)
             self.at_stage("landed")
+        if uuid in self.going and not self.migrations_held:
             self.migration_ends(uuid)
             self.at_stage("handed")
         return Transfer(uuid in self.going, 100, 50)

@@ -163,8 +163,8 @@ def nothing_marked(made: Pair) -> None:
 
 ORDER = Order(PEER)
 FREIGHT = (
-    Freight(POOL, DISK, 1 << 20, 4, "qcow2", True, f"{PATH}/{BASE}", "qcow2"),
     Freight(POOL, BASE, 1 << 20, 4, "qcow2"),
+    Freight(POOL, DISK, 1 << 20, 4, "qcow2", True, f"{PATH}/{BASE}", "qcow2"),
     Freight(POOL, SEED, 4, 4, "raw"),
 )
 OWN = ((POOL, DISK),)

@@ -32,12 +32,19 @@ ACCOUNTS = {
 """QEMU's user, without whom the daemon does not start. Debian makes it with the system's own daemon."""
 
 
-def start(root: Path, name: str) -> subprocess.Popen[bytes]:
-    """Start the machine `name`; its daemon listens at `root/run/libvirt-sock`. Kill it to end it."""
+SHARED = "shared"
+"""A folder below libvirt's own that several machines have in common."""
+
+
+def start(root: Path, name: str, shared: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start the machine `name`; its daemon listens at `root/run/libvirt-sock`. Kill it to end it. One of several has a folder
+    in common with the others, and listens to them, too.
+    """
+    more = () if shared is None else (str(shared),)
     namespaces = ("--mount", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
     with (root / "machine.log").open("wb") as log:
         return subprocess.Popen(
-            ["unshare", *namespaces, sys.executable, __file__, str(root), name],
+            ["unshare", *namespaces, sys.executable, __file__, str(root), name, *more],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -64,7 +71,7 @@ def prepare(root: Path, uuid: str) -> None:
     )
 
 
-def main(root: Path, name: str) -> None:
+def main(root: Path, name: str, shared: str = "") -> None:
     for folder, place in FOLDERS.items():
         Path(place).mkdir(parents=True, exist_ok=True)
         subprocess.run(["mount", "--bind", root / folder, place], check=True)
@@ -73,6 +80,10 @@ def main(root: Path, name: str) -> None:
     small = Path(FOLDERS["lib"], SMALL)
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0755", SMALL, small], check=True)
+    if shared:
+        common = Path(FOLDERS["lib"], SHARED)
+        common.mkdir()
+        subprocess.run(["mount", "--bind", shared, common], check=True)
     _hide_kvm(root)
     subprocess.run(["hostname", name], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
@@ -80,10 +91,13 @@ def main(root: Path, name: str) -> None:
     subprocess.run(["mount", "-t", "sysfs", "-o", "ro", "sysfs", "/sys"], check=True)
     subprocess.run(["ip", "link", "add", BRIDGE, "type", "bridge"], check=True)
     subprocess.run(["ip", "link", "set", BRIDGE, "up"], check=True)
-    for daemon in ("virtlogd", "libvirtd"):
-        subprocess.Popen([daemon, "--pid-file", root / f"{daemon}.pid"])
+    listen = ["--listen"] if shared else []
+    subprocess.Popen(["virtlogd", "--pid-file", root / "virtlogd.pid"])
+    daemon = subprocess.Popen(["libvirtd", "--pid-file", root / "libvirtd.pid", *listen])
     while True:  # libvirt sees a QEMU process end only when it is reaped
-        os.wait()
+        pid, _ = os.wait()
+        if pid == daemon.pid and shared:  # as a service manager does
+            daemon = subprocess.Popen(["libvirtd", "--pid-file", root / "libvirtd.pid", *listen])
 
 
 def _hide_kvm(root: Path) -> None:
@@ -94,7 +108,9 @@ def _hide_kvm(root: Path) -> None:
         nothing = root / "kvm"
         nothing.touch(mode=0)
         subprocess.run(["mount", "--bind", nothing, "/dev/kvm"], check=True)
+        # to a QEMU of root's, too
+        subprocess.run(["mount", "-o", "remount,bind,ro", "/dev/kvm"], check=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), *sys.argv[2:])

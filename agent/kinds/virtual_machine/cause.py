@@ -22,6 +22,7 @@ from agent.kinds.virtual_machine.intent import Intent
 from agent.kinds.virtual_machine.operations import open_operations
 from agent.kinds.virtual_machine.report import ended
 from agent.kinds.virtual_machine.situation import Situation
+from agent.kinds.virtual_machine_operation import operation_spec
 
 GONE = "its manifest is gone"
 _FOR_OTHERS: Mapping[type[Action], str] = {
@@ -66,6 +67,9 @@ def _is_new(case: Situation) -> bool:
 
 def _asked(case: Situation, made: Intent, view: View) -> str:
     """The operation that is under way, by its name."""
+    if made.boards is not None and case.way is None:
+        asked = made.boards.operation
+        return f"operation {asked.key.name} ({operation_spec(asked.spec)['type']})"
     entry = power.unfinished(made.memory, case.running) if case.running is not None else None
     if entry is None:
         return ""

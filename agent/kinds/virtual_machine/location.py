@@ -86,7 +86,7 @@ def _between(way: Crossing, view: View) -> Location:
         return Location(None, both, way.why, twice=way.split)
     if why := away(view, way.at):
         return Location(None, both, way.why or why)
-    return Location(place(view, way.at), way.at, way=None if way.settled else way)
+    return Location(place(view, way.at), way.at, way=way)
 
 
 def _hindrances(

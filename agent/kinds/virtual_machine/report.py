@@ -227,7 +227,7 @@ class Report:
         )
 
     def _running(self) -> Condition:
-        if self.phase == "Running" or (self.phase == "Terminating" and self._runs):
+        if self.phase in ("Running", "Migrating") or (self.phase == "Terminating" and self._runs):
             return Condition("Running", "True", "Running")
         if self.phase == "Pause" and self.raw is not None:
             name = domain_name(self.vm.key)

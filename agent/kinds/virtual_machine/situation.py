@@ -100,8 +100,9 @@ class Situation:
 
     @property
     def way(self) -> Crossing | None:
-        """Of a machine that is between two nodes."""
-        return self.where.way
+        """Of a machine that is between two nodes, and does not go on without one of them."""
+        way = self.where.way
+        return None if way is None or way.settled else way
 
     @property
     def policy(self) -> RunPolicy:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from agent.core.host import Host, HostError, RawVolume
 from agent.core.human import size
@@ -28,17 +28,18 @@ Names = tuple[tuple[str, str], ...]
 """Pool and name of each volume."""
 
 
-def load(freight: Iterable[Freight], source: Host, site: Site) -> None:
-    """Have all of it on the node of that site."""
-    target = site.node
-    for pool in sorted({each.pool for each in freight}):
-        there = target.read_volumes(pool)
-        lot = [each for each in freight if each.pool == pool and not _is_there(each, there)]
-        _check_space(pool, lot, site)
-        for each in lot:
-            site.check()
-            with site.volume(pool, each.name):
-                _make(each, source, target, there)
+def load(freight: Sequence[Freight], source: Host, site: Site) -> None:
+    """Have all of it on the node of that site, what others are based on first."""
+    there: dict[tuple[str, str], RawVolume] = {}
+    for pool in {each.pool: None for each in freight}:
+        there.update(site.node.read_volumes(pool))
+    lots = [each for each in freight if not _is_there(each, there)]
+    for pool in {each.pool: None for each in lots}:
+        _check_space(pool, [each for each in lots if each.pool == pool], site)
+    for each in lots:
+        site.check()
+        with site.volume(each.pool, each.name):
+            _make(each, source, site.node, there)
 
 
 def _is_there(each: Freight, there: Volumes) -> bool:

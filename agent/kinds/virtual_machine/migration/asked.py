@@ -103,11 +103,12 @@ def _entry(case: Situation, memory: DomainMetadata) -> Recorded | None:
 
 def judged(memory: DomainMetadata, case: Situation) -> DomainMetadata:
     """The metadata with what has become of those that were taken up."""
+    way = case.where.way
     for entry in memory.operations:
         if entry.type not in MIGRATIONS or entry.cancelled or entry.done:
             continue
-        ours = case.way is not None and case.way.mark.operation == entry.uid
-        if ours and case.way is not None and case.way.arrived:
+        ours = way is not None and way.mark.operation == entry.uid
+        if ours and way is not None and way.arrived:
             memory = _changed(memory, replace(entry, done=True))
         elif why := _failed(entry, case, ours=ours):
             memory = _changed(memory, replace(entry, cancelled=True, failed=why))

@@ -19,6 +19,7 @@ from agent.kinds.virtual_machine.seen import Seen
 @dataclass(frozen=True)
 class Cargo:
     freight: tuple[Freight, ...] = ()
+    """What others are based on comes first."""
     disks: tuple[str, ...] = ()
     """Names of the targets of disks that are copied along."""
     problem: str = ""
@@ -36,7 +37,7 @@ def cargo(shown: Seen, at: Place, to: Place, view: View) -> Cargo:
         lots = [(disk, tuple(_lot(disk, at, to, view))) for disk in disks]
     except _Stuck as stuck:
         return Cargo(problem=str(stuck))
-    freight = dict.fromkeys(each for _, lot in lots for each in lot)
+    freight = dict.fromkeys(each for _, lot in lots for each in reversed(lot))
     moved = [disk.target for disk, lot in lots if any(each.mirrored for each in lot)]
     return Cargo(tuple(freight), tuple(moved))
 

@@ -78,7 +78,7 @@ def crossing(uuid: str, view: View) -> Crossing | None:
         here,
         there,
         at,
-        _settled(what, here, there, at not in found),
+        _settled(what, here, there, marked=at in found),
         _why(view, what, source, target),
     )
 
@@ -98,9 +98,14 @@ def _at(what: Step, here: Side, there: Side, source: str, target: str) -> str:
     return target if there.shows not in (Shows.UNKNOWN, Shows.FENCED, Shows.ABSENT) else ""
 
 
-def _settled(what: Step, here: Side, there: Side, unmarked: bool) -> bool:
-    other = {Step.ARRIVED: here, Step.STAY: there}.get(what)
-    return unmarked and other is not None and other.shows in (Shows.UNKNOWN, Shows.FENCED)
+def _settled(what: Step, here: Side, there: Side, *, marked: bool) -> bool:
+    """What has arrived bears its mark until nothing of it is left on the source; what has stayed
+    bears none any more.
+    """
+    if what is Step.ARRIVED:
+        return there.raised and here.shows in (Shows.UNKNOWN, Shows.FENCED)
+    away = there.shows in (Shows.UNKNOWN, Shows.FENCED)
+    return what is Step.STAY and here.raised and not marked and away
 
 
 def _why(view: View, what: Step, source: str, target: str) -> str:

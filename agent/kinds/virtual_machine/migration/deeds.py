@@ -67,8 +67,8 @@ def crossed(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
                 return (AbortMigration(way.source, *nodes),)
             return _sent(case, way, view)
         case Step.STAY:
-            if wanted and _bears(case, way):
-                return _sent(case, way, view)
+            if wanted and case.seen.memory is not None and case.seen.memory.migration == way.mark:
+                return _marked(case, way) or _sent(case, way, view)
             return (*_unloaded(case, way, view), *_stays(case, way, made.memory))
         case Step.DISCARD:
             return (DiscardLanding(way.target, *nodes, volumes=own(case.seen, case.at, view)),)
@@ -83,10 +83,13 @@ def crossed(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
     return ()
 
 
-def _bears(case: Situation, way: Crossing) -> bool:
-    """True if both definitions bear the mark, so that it arrives in both."""
-    known = (case.seen.memory, case.seen.running)
-    return all(each is not None and each.migration == way.mark for each in known)
+def _marked(case: Situation, way: Crossing) -> tuple[Action, ...]:
+    """What runs bears the mark, too, so that it arrives with it."""
+    active = case.seen.running
+    if active is None or active.migration == way.mark:
+        return ()
+    xml = to_xml(replace(active, migration=way.mark))
+    return (SetLiveMetadata(case.at.name, case.uuid, xml, active.instance),)
 
 
 def _sent(case: Situation, way: Crossing, view: View) -> tuple[Action, ...]:

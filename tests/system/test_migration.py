@@ -1,0 +1,116 @@
+"""Guests that count go from one host to another, and never run twice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.test_moving import storage_class
+from tests.images.server import serve
+from tests.rig import manifest, operation
+from tests.system.fleet import Fleet
+
+COUNTING = """#cloud-config
+runcmd:
+- mkdir -p /mnt/data
+- for each in /dev/sd?; do mount -t ext4 $each /mnt/data && break; done
+- echo "began with $(wc -l </mnt/data/log)"
+- (n=0; while n=$((n + 1)); do echo $n >>/mnt/data/log; sync; echo "tick $n up $(cut -d. -f1 /proc/uptime)"; sleep 0.2; done) &
+"""
+
+
+def objects(fleet: Fleet, guest: bytes, data_class: str = "") -> list[dict[str, Any]]:
+    """A machine that counts, onto a disk of its own, and says so on its console."""
+    data = fleet.folder / "data.raw"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", str(data), "32M"], check=True)
+    made = []
+    for name, content in {"guest": guest, "data": data.read_bytes()}.items():
+        fleet.images.routes[f"/{name}"] = serve(content)
+        source = {"type": "HTTP", "http": {"url": fleet.images.url(f"/{name}")}}
+        made.append(
+            manifest("VirtualImage", name, {"storage": "ContainerRegistry", "dataSource": source})
+        )
+    for name, image in {"root": "guest", "data": "data"}.items():
+        source = {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": image}}
+        claim = {"storageClassName": data_class} if data_class else {}
+        made.append(
+            manifest("VirtualDisk", name, {"dataSource": source, "persistentVolumeClaim": claim})
+        )
+    spec = {
+        "virtualMachineClassName": "generic",
+        "runPolicy": "AlwaysOn",
+        "cpu": {"cores": 1},
+        "memory": {"size": "128Mi"},
+        "provisioning": {"type": "UserData", "userData": COUNTING},
+        "blockDeviceRefs": [
+            {"kind": "VirtualDisk", "name": "root"},
+            {"kind": "VirtualDisk", "name": "data"},
+        ],
+    }
+    return [*made, manifest("VirtualMachine", "vm", spec)]
+
+
+@pytest.fixture(scope="module")
+def guest() -> bytes:
+
+    given = os.environ.get("GITVIRT_GUEST_IMAGE")
+    if not given:
+        pytest.fail(
+            "GITVIRT_GUEST_IMAGE must name the small guest's image, as tests/run.sh makes it"
+        )
+    return Path(given).read_bytes()
+
+
+@pytest.fixture
+def fleet() -> Iterator[Fleet]:
+    made = Fleet(2, shared=True)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def moved(fleet: Fleet, name: str, target: str) -> None:
+    """Ask for a migration, and see the guest count on there."""
+    (source,) = fleet.on()
+    before = fleet.ticks(source)[-1]
+    fleet.ask(operation(name, "vm", "Evict"))
+    fleet.wait_for(
+        lambda: fleet.status("virtualmachineoperations", name).get("phase") == "Completed",
+        f"the end of {name}: {fleet.status('virtualmachineoperations', name)}",
+    )
+    assert (fleet.on(), list(fleet.states())) == ([target], [target])
+    count, up = fleet.wait_for(lambda: fleet.ticks(target)[-1:], "a guest that goes on")[0]
+    assert count > before[0]
+    assert up >= before[1]
+    assert "began with" not in fleet.console(target)  # it was not booted
+    status = fleet.vm()
+    assert (status["phase"], status["nodeName"]) == ("Running", target)
+    assert status["migrationState"]["result"] == "Succeeded"
+    kinds = {each["type"]: each for each in status["conditions"]}
+    assert not {"DriftDetected", "Migrating", "AwaitingRestartToApplyConfiguration"} & kinds.keys()
+    assert kinds["Migratable"]["status"] == "True"
+
+
+@pytest.mark.parametrize("where", ["local", "shared"])
+def test_a_guest_that_counts_goes_to_another_host_and_back(
+    fleet: Fleet, guest: bytes, where: str
+) -> None:
+    its_class = "" if where == "local" else "nfs"
+    made = objects(fleet, guest, its_class)
+    fleet.push({"all.yaml": [storage_class("nfs", "nfs"), *made]})
+    fleet.start()
+    fleet.wait_for(fleet.on, "a guest that runs")
+    (first,) = fleet.on()
+    other = "pt-2" if first == "pt-1" else "pt-1"
+    fleet.wait_for(lambda: len(fleet.ticks(first)) > 5, "a guest that counts")
+    moved(fleet, "there", other)
+    if where == "local":
+        assert not [name for name in fleet.volumes(first) if "_disk_" in name or "_seed_" in name]
+        return
+    moved(fleet, "back", first)
