@@ -19,7 +19,7 @@ from agent.cli.objects import virtual_machine
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Entry, Reader, Snapshot
 from agent.core import human, ledger
-from agent.core.annotations import NOT_AFTER
+from agent.core.annotations import NOT_AFTER, UNDO
 from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.core.status import timestamp
@@ -98,8 +98,13 @@ def add(subparsers: Subparsers) -> None:
 
 
 def _add_restore(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--snapshot", metavar="NAME", required=True, help="the VirtualMachineSnapshot to go back to"
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--snapshot", metavar="NAME", help="the VirtualMachineSnapshot to go back to")
+    what.add_argument(
+        "--undo",
+        metavar="OPERATION",
+        help="the restore whose disks get back what they held before, as long as that lies in the "
+        "trash",
     )
     parser.add_argument(
         "--mode",
@@ -139,7 +144,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         operation = Key(_kind(args), vm.namespace, name_for(vm.name))
         dry = getattr(args, "mode", "") == "DryRun"
         request = Request(args.command, vm, operation, dry)
-        document = manifest(request, _spec(args, found), until=now + timeout)
+        document = manifest(request, _spec(args, found), until=now + timeout, notes=_notes(args))
         _check(catalogue, document)
         submit(repository, settings, request, document)
         if args.create_only:
@@ -160,9 +165,16 @@ def _spec(args: argparse.Namespace, vm: Entry) -> dict[str, Any]:
         return cloning.spec(args, vm)
     spec = {"type": args.command.capitalize(), "virtualMachineName": vm.name}
     if args.command == "restore":
-        how = {"mode": args.mode, "virtualMachineSnapshotName": args.snapshot}
+        # of an undo it is not looked at, but has to be there
+        how = {"mode": args.mode, "virtualMachineSnapshotName": args.snapshot or args.undo}
         return {**spec, "restore": how}
     return {**spec, "force": True} if getattr(args, "force", False) else spec
+
+
+def _notes(args: argparse.Namespace) -> dict[str, str]:
+    """Its annotations."""
+    undo: str | None = getattr(args, "undo", None)
+    return {UNDO: undo} if undo else {}
 
 
 def _check(catalogue: Catalogue, document: Mapping[str, Any]) -> None:
@@ -172,7 +184,9 @@ def _check(catalogue: Catalogue, document: Mapping[str, Any]) -> None:
         raise CommandError("; ".join(f"{path[-1]} {message}" for path, message in found))
 
 
-def manifest(request: Request, spec: Mapping[str, Any], *, until: float) -> dict[str, Any]:
+def manifest(
+    request: Request, spec: Mapping[str, Any], *, until: float, notes: Mapping[str, str] = {}
+) -> dict[str, Any]:
     """What is committed. `until` is when it is too late to begin, in seconds since the epoch."""
     return {
         "apiVersion": "virtualization.deckhouse.io/v1alpha2",
@@ -180,7 +194,7 @@ def manifest(request: Request, spec: Mapping[str, Any], *, until: float) -> dict
         "metadata": {
             "name": request.operation.name,
             "namespace": request.operation.namespace,
-            "annotations": {NOT_AFTER: timestamp(until)},
+            "annotations": {NOT_AFTER: timestamp(until), **notes},
         },
         "spec": spec,
     }

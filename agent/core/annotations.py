@@ -34,6 +34,10 @@ SOURCE = f"{OURS}source"
 """Where an object was accepted from: the agent's own word."""
 HTTP_SECRET = f"{OURS}http-secret"
 """On what is downloaded: the Secret with `username` and `password`, or `query`, for its address."""
+UNDO = f"{OURS}undo"
+"""On an operation of type Restore: the name of the one before, whose disks get back what that has
+put into the trash.
+"""
 SNAPSHOTS = f"{OURS}snapshot-schedule"
 """On a machine: when snapshots of it are taken, and how many of them are kept."""
 _SECRET = re.compile(r"([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
@@ -45,7 +49,7 @@ EVACUATE = f"{OURS}evacuate"
 """On a node: since when its machines are to leave it."""
 _TIMES = (FENCED, EVACUATE)
 ANNOTATIONS = frozenset(
-    (*CHOICES, *_TIMES, CONFIRM, NOT_AFTER, SOURCE, HTTP_SECRET, FORCE_DETACH, SNAPSHOTS)
+    (*CHOICES, *_TIMES, CONFIRM, NOT_AFTER, SOURCE, HTTP_SECRET, FORCE_DETACH, UNDO, SNAPSHOTS)
 )
 
 

@@ -62,6 +62,8 @@ class Renewal:
     """What the new one begins with: written down before anything is made."""
     told: str
     """What becomes of it, in a sentence, for plans."""
+    back: bool = False
+    """True if what stands in its place comes back from the trash, with its data."""
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,10 @@ CLAIM: Table[Key, Key] = Table("claim")
 """Whoever wants a lock, by the lock: nobody else may take it meanwhile."""
 RELEASED: Table[Key, Key] = Table("released")
 """A lock that was released, by the VM that had what it stands for; stated by locks."""
+REPLACED: Table[Key, tuple[tuple[str, str], ...]] = Table("replaced")
+"""What lies in the trash since an operation has put other data in its place, and can come back, by
+the object's key: its uid, and the operation's name. Stated once the status branch shows that.
+"""
 EXPORT: Table[Key, Any] = Table("export")
 """What an object's decision lets later kinds know: a value of its kind's own class."""
 UNDER_WAY: Table[Key, bool] = Table("under-way")

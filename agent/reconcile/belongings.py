@@ -42,18 +42,20 @@ class Belongings:
         for other in sorted(decision.drops):
             self._drop(self._book.records.get(other), named, now)
 
-    def renewed(self, decision: Decision | None, now: float) -> None:
-        """Have objects begin anew."""
+    def renewed(self, key: Key, decision: Decision | None, now: float) -> None:
+        """Have objects begin anew, or come back, for an operation."""
         for renewal in decision.renews if decision is not None else ():
             record = self._book.records.get(renewal.key)
             if record is None or record.obj.uid != renewal.before:
                 continue
-            self._book.remove(renewal.key, now)
+            back = self._book.trash.take(renewal.uid) if renewal.back else None
+            if renewal.back and back is None:
+                continue  # it was erased in this moment
+            self._book.remove(renewal.key, now, replaced_by=key.name)
             generation = record.obj.generation + 1  # what is decided of it next is news
-            obj = replace(
-                record.obj, uid=renewal.uid, generation=generation, created=timestamp(now)
-            )
-            self._book.keep(obj, renewal.status)
+            created = timestamp(now) if back is None else back.obj.created
+            obj = replace(record.obj, uid=renewal.uid, generation=generation, created=created)
+            self._book.keep(obj, {**(back.status if back else {}), **renewal.status})
 
     def orphaned(self, gone: Record, now: float) -> None:
         """Whoever goes takes along what is left of its own."""

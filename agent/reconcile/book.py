@@ -17,7 +17,7 @@ from agent.core.annotations import CONFIRM
 from agent.core.changes import redacted
 from agent.core.facts import Engine
 from agent.core.identity import operation_uid
-from agent.core.known import JOB, OBJECT, STATUS
+from agent.core.known import JOB, OBJECT, REPLACED, STATUS
 from agent.core.ledger import Record, document, same_words
 from agent.core.metadata import DomainMetadata
 from agent.core.model import BUILT_IN, Desired, Json, Key, Manifest, Object, Problem
@@ -58,7 +58,7 @@ class Book:
         """Keys of what the agent made by itself for an object."""
         self.locks = Locks(engine, catalogue)
         self.outbox = Outbox()
-        self.trash = Trash(self.outbox)
+        self.trash = Trash(self.outbox, lambda key, uids: engine.put(REPLACED, key, uids or None))
         self._world = world
         self._origins = Origins(catalogue, world, self.trash, fleet)
         self.held: tuple[Problem, ...] = ()
@@ -78,7 +78,6 @@ class Book:
         for key in list(self.records):
             self._forget(key)
         self.records = {}
-        self.trash.load(ledger.trash)
         self._taken = {}
         self._fresh, self._proved = ledger.fresh, False
         for key, record in ledger.records.items():
@@ -90,6 +89,7 @@ class Book:
                 self._engine.put(JOB, key, job)
         saved = {key: self._identity(record) for key, record in self.records.items()}
         self.outbox.load(saved, ledger.trash)
+        self.trash.load(ledger.trash)
         self.locks.load(self.records[key].obj for key in self.locks.keys)
         self._indexes.state()
 
@@ -340,13 +340,13 @@ class Book:
         self._change(obj, back.status if back else begins)
         self._indexes.state()
 
-    def remove(self, key: Key, now: float, *, at_once: bool = False) -> None:
+    def remove(self, key: Key, now: float, *, at_once: bool = False, replaced_by: str = "") -> None:
         """An object has gone for good; a kind that keeps data goes to the trash, to be erased
         `at_once` or after a while.
         """
         record = self.records[key]
         if self._catalogue.kinds[key.kind].keeps_data:
-            self.trash.put(record, now, at_once=at_once)
+            self.trash.put(record, now, at_once=at_once, replaced_by=replaced_by)
         self._forget(key)
         self._indexes.state()
         self.outbox.remove(key)
@@ -388,3 +388,4 @@ class Book:
         """What was to be written last stands in Git."""
         self.outbox.written()
         self.locks.written(self.is_saved)
+        self.trash.written()

@@ -269,7 +269,7 @@ class Reconciler:
             for key in changed:
                 self._decided(key, now)
             for key in changed:  # not before what was decided of the objects as they were
-                self._belongings.renewed(self._engine.decisions.get(key), now)
+                self._belongings.renewed(key, self._engine.decisions.get(key), now)
         return count
 
     def _decided(self, key: Key, now: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from agent.core.identity import internal_uid
@@ -20,31 +20,53 @@ PRUNED = "pruned"
 """Field of the status of an entry that nobody wants back."""
 DATA = ("capacity", "volumeSnapshotName", "virtualMachineSnapshotSecretName")
 """What a status says of an object that has data."""
+REPLACED_BY = "replacedBy"
+"""Field of the status of an entry: the operation that has put other data in its place."""
 RETIRED = "retired"
 """Field of the status of an entry whose object goes on with data elsewhere."""
 LEFT = "The disk has moved. What it held here until then is erased after a while."
 KEPT = "A manifest that says the same brings it back with its data."
 
 
+State = Callable[[Key, tuple[tuple[str, str], ...]], None]
+
+
 class Trash:
     """Entries by uid: after an erased object another one of its name may be deleted."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, state: State = lambda _key, _replaced: None) -> None:
         self.entries: dict[str, Record] = {}
-        self._outbox = outbox
+        self._outbox, self._state = outbox, state
+        self._untold: set[Key] = set()
+        """Names of entries that Git does not show yet, among others."""
 
     def load(self, entries: Mapping[str, Record]) -> None:
+        """Start from a status branch that holds these, which the outbox knows."""
+        self._untold |= {record.obj.key for record in self.entries.values()}
         self.entries = dict(entries)
+        self._untold |= {record.obj.key for record in entries.values()}
+        self.written()
 
-    def put(self, record: Record, now: float, *, at_once: bool = False) -> None:
-        """Take a deleted object in, to be erased `at_once` or after a while."""
+    def written(self) -> None:
+        """What was to be written last stands in Git."""
+        for key in self._untold:
+            self._tell(key)
+        self._untold = set()
+
+    def put(
+        self, record: Record, now: float, *, at_once: bool = False, replaced_by: str = ""
+    ) -> None:
+        """Take a deleted object in, to be erased `at_once` or after a while; or one that an
+        operation has `replaced_by` another one of its name.
+        """
         lasting = {
             name: value
             for name, value in record.status.items()
             if name not in ("attachedToVirtualMachines", "conditions", "progress")
         }
         said = _status(record, DELETED, "InTrash", "" if at_once else KEPT, now)
-        pruned = {PRUNED: True} if at_once else {}
+        marks: dict[str, Json] = {PRUNED: at_once, REPLACED_BY: replaced_by}
+        pruned = {name: value for name, value in marks.items() if value}
         obj = replace(record.obj, deleted=record.obj.deleted or timestamp(now))
         self._change(replace(record, obj=obj, status={**lasting, **said, **pruned}))
 
@@ -66,14 +88,19 @@ class Trash:
         entries = [
             _as_it_was(record)
             for record in self.entries.values()
-            if record.obj.key == key
-            and record.status.get("phase") != ERASING
-            and not _pruned(record)
-            and not record.status.get(RETIRED)
+            if record.obj.key == key and _comes_back(record)
         ]
         return sorted(
             entries, key=lambda record: (_has_data(record), record.obj.deleted), reverse=True
         )
+
+    def take(self, uid: str) -> Record | None:
+        """Have an entry come back, as it was; None where it does not any more."""
+        record = self.entries.get(uid)
+        if record is None or not _comes_back(record):
+            return None
+        self.remove(uid)
+        return _as_it_was(record)
 
     def due(self, record: Record, retention: float) -> float:
         """When an entry may be erased."""
@@ -103,6 +130,7 @@ class Trash:
         record = self.entries.pop(uid, None)
         if record is not None:
             self._outbox.trash(uid, record.obj.key)
+            self._tell(record.obj.key)
 
     def _say(self, uid: str, phase: str, reason: str, message: str, now: float) -> None:
         record = self.entries[uid]
@@ -114,6 +142,25 @@ class Trash:
         uid = record.obj.uid
         self.entries[uid] = record
         self._outbox.trash(uid, record.obj.key)
+        self._untold.add(record.obj.key)
+
+    def _tell(self, key: Key) -> None:
+        """State what can come back of an object that was replaced, once it is written down that
+        it was.
+        """
+        replaced = [
+            (record.obj.uid, record.status[REPLACED_BY])
+            for record in self.of(key)
+            if REPLACED_BY in record.status
+            and _comes_back(record)
+            and self._outbox.is_trash_saved(record.obj.uid)
+        ]
+        self._state(key, tuple(sorted(replaced)))
+
+
+def _comes_back(record: Record) -> bool:
+    gone = record.status.get("phase") == ERASING or _pruned(record)
+    return not gone and not record.status.get(RETIRED)
 
 
 def _pruned(record: Record) -> bool:
@@ -127,7 +174,8 @@ def _has_data(record: Record) -> bool:
 def _as_it_was(record: Record) -> Record:
     # a disk that had a volume is never made anew: an empty one would hide a loss
     phase = "Ready" if _has_data(record) else "Pending"
-    kept = {name: value for name, value in record.status.items() if name != "conditions"}
+    gone = ("conditions", REPLACED_BY)
+    kept = {name: value for name, value in record.status.items() if name not in gone}
     return replace(record, status={**kept, "phase": phase})
 
 

@@ -117,6 +117,14 @@ def test_a_restore_says_to_what_and_how(gitvirt: Gitvirt, fleet: Fleet) -> None:
         assert {**common, "restore": how} in specs
 
 
+def test_an_undo_says_of_what(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    assert gitvirt("restore", "linux-vm", "--undo", "back", "--snapshot", "then", "-c").code == 1
+    assert gitvirt("restore", "linux-vm", "--undo", "back", "-c").code == 0
+    (document,) = fleet.operations().values()
+    assert document["metadata"]["annotations"]["gitvirt.io/undo"] == "back"
+    assert read_file(CATALOGUE, CHECKS, ledger.dump(document)).problems == ()
+
+
 def test_a_dry_run_prints_what_would_become_of_each_object(gitvirt: Gitvirt, agent: Play) -> None:
     root = {"kind": "VirtualDisk", "name": "root", "message": "A new one is made."}
     agent({"phase": "Completed", "resources": [root]})

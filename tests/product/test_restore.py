@@ -310,3 +310,95 @@ def test_one_whose_snapshot_is_deleted_meanwhile_ends_well(taken: Rig) -> None:
     assert outcome(taken) == ("Completed", "OperationCompleted")
     assert restored(taken)
     assert taken.running()
+
+
+def undo(rig: Rig, earlier: str = "back", name: str = "undo", mode: str = "Strict") -> None:
+    what = {"mode": mode, "virtualMachineSnapshotName": "snap"}
+    asked = operation(name, "vm", "Restore", restore=what)
+    asked["metadata"]["annotations"] = {"gitvirt.io/undo": earlier}
+    rig.push({f"{name}.yaml": asked}, OPERATIONS)
+
+
+def undone(rig: Rig) -> bool:
+    return all(volumes(rig)[volume(rig, name)] == NEW + name.encode() for name in ("root", "data"))
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_what_a_restore_has_replaced_is_brought_back(taken: Rig, on: bool) -> None:
+    before = {name: uid(taken, name) for name in ("root", "data")}
+    if not on:
+        stop(taken)
+    ask(taken)
+    taken.settle()
+    assert restored(taken)
+    assert "`gitvirt restore vm --undo back`" in resources(taken)["VirtualDisk root"][1]
+    taken.verbs()
+    undo(taken)
+    taken.settle()
+    assert outcome(taken, "undo") == ("Completed", "OperationCompleted")
+    assert {name: uid(taken, name) for name in before} == before
+    assert undone(taken)
+    assert taken.running() is on
+    verbs = taken.verbs()
+    assert (verbs.count("start"), verbs.count("shutdown")) == ((1, 1) if on else (0, 0))
+    assert not {"copy_volume", "create_volume"} & {*verbs}
+    if on:
+        raw = taken.host.read_domain(taken.uuid())
+        assert raw is not None
+        assert volume(taken) in raw.active_xml
+
+
+def test_an_undo_is_undone_like_a_restore(taken: Rig) -> None:
+    ask(taken)
+    taken.settle()
+    after = {name: uid(taken, name) for name in ("root", "data")}
+    undo(taken)
+    taken.settle()
+    undo(taken, "undo", "redo")
+    taken.settle()
+    assert outcome(taken, "redo") == ("Completed", "OperationCompleted")
+    assert {name: uid(taken, name) for name in after} == after
+    assert restored(taken)
+    assert taken.running()
+
+
+def test_what_was_not_replaced_or_is_erased_is_not_brought_back(taken: Rig) -> None:
+    undo(taken, "never", "one")
+    taken.settle()
+    assert outcome(taken, "one") == ("Failed", "OperationFailed")
+    ask(taken)
+    taken.settle()
+    taken.now += 8 * 86400
+    taken.settle()
+    taken.settle()
+    undo(taken, "back", "two")
+    taken.settle()
+    assert outcome(taken, "two") == ("Failed", "OperationFailed")
+    assert "Nothing lies in the trash that back has replaced" in message(taken, "two")
+    assert restored(taken)
+    assert taken.running()
+
+
+def test_a_dry_run_of_an_undo_changes_nothing(taken: Rig) -> None:
+    ask(taken)
+    taken.settle()
+    kept = taken.documents().keys()
+    taken.verbs()
+    undo(taken, mode="DryRun")
+    taken.settle()
+    assert outcome(taken, "undo") == ("Completed", "OperationCompleted")
+    assert "what it held before back comes back" in resources(taken, "undo")["VirtualDisk root"][1]
+    assert restored(taken)
+    assert taken.verbs() == []
+    assert {path for path in kept if path.startswith("trash/")} <= taken.documents().keys()
+
+
+def test_a_plan_says_what_an_undo_brings_back(taken: Rig) -> None:
+    ask(taken)
+    taken.settle()
+    what = {"mode": "Strict", "virtualMachineSnapshotName": "snap"}
+    asked = operation("undo", "vm", "Restore", restore=what)
+    asked["metadata"]["annotations"] = {"gitvirt.io/undo": "back"}
+    found = planned(taken, {"undo.yaml": asked}, live=False)
+    assert "comes back from there" in found["root"].reason
+    assert found["root"].actions == []

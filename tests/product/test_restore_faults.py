@@ -11,7 +11,15 @@ from agent.core.host import HostError
 from agent.gitrepo.repository import RepositoryError
 from tests.memory_host import Killed
 from tests.product.faults import Effects, FragileRepository, WatchedHost
-from tests.product.test_restore import ask, outcome, restored, volumes, with_snapshot
+from tests.product.test_restore import (
+    ask,
+    outcome,
+    restored,
+    undo,
+    undone,
+    volumes,
+    with_snapshot,
+)
 from tests.rig import OPERATIONS, STATUS, Rig, operation
 
 Fault = Callable[[int, str, str], None]
@@ -54,6 +62,41 @@ def tell(folder: Path, fault: Fault, *, on: bool, heir: str = "agent") -> list[s
     rig.settle()
     assert (len(effects.done), repository.refs[STATUS]) == end
     return effects.done
+
+
+def test_the_agent_is_killed_after_each_effect_of_an_undo(tmp_path: Path) -> None:
+    def told(folder: Path, fault: Fault) -> int:
+        host = WatchedHost()
+        rig = Rig(folder, host=host)
+        repository = FragileRepository(lambda: rig.now)
+        rig.repo = repository
+        rig.start()
+        with_snapshot(rig)
+        ask(rig)
+        rig.settle()
+        turned = len(host.turns)
+        repository.effects = host.on_effect = effects = Effects(fault)
+        undo(rig)
+        while True:
+            try:
+                rig.settle()
+                break
+            except Killed:
+                rig.start("another" if effects.count % 2 else "agent")
+        assert outcome(rig, "undo") == ("Completed", "OperationCompleted")
+        assert undone(rig)
+        assert rig.running()
+        assert [turn.on for turn in host.turns[turned:]] == [False, True]
+        assert len(volumes(rig)) == 4
+        return len(effects.done)
+
+    for number in range(1, told(tmp_path / "plain", nothing) + 1):
+
+        def kill(at: int, _what: str, when: str, number: int = number) -> None:
+            if (at, when) == (number, "after"):
+                raise Killed
+
+        told(tmp_path / str(number), kill)
 
 
 @pytest.fixture(params=[True, False], ids=["on", "off"])

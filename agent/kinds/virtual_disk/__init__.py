@@ -11,14 +11,16 @@ from agent.kinds.virtual_disk.pinning import barring
 from agent.kinds.virtual_disk.spec import disk_spec
 from agent.kinds.virtual_disk.usage import overlays, users
 from agent.kinds.virtual_disk.validation import CHECKS
-from agent.kinds.virtual_disk.volume import RESTORED, Stored, recorded
+from agent.kinds.virtual_disk.volume import BROUGHT_BACK, RESTORED, Stored, begun, recorded
 
 __all__ = [
+    "BROUGHT_BACK",
     "RECORD",
     "RESTORED",
     "DiskData",
     "Stored",
     "barring",
+    "begun",
     "disk_spec",
     "image_of",
     "overlays",

@@ -23,13 +23,15 @@ RESTORED = "restoredFrom"
 """Field of a disk's status: the VirtualDiskSnapshot that it is made from, whatever its manifest
 says it was made from at first.
 """
+BROUGHT_BACK = "broughtBackBy"
+"""Field of a disk's status: uid of the operation that has brought it back from the trash."""
 MAKING = frozenset(("CreateVolume", "CopyVolume"))
 """Verbs that make a disk's first volume."""
 
 
 def begun(status: Mapping[str, Json]) -> dict[str, Json]:
-    """The part of a status that says that the disk was restored, and from what."""
-    return {RESTORED: status[RESTORED]} if RESTORED in status else {}
+    """The part of a status that says that the disk was restored, from what or by what."""
+    return {name: status[name] for name in (RESTORED, BROUGHT_BACK) if name in status}
 
 
 @dataclass(frozen=True)

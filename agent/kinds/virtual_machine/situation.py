@@ -16,7 +16,7 @@ from agent.core.metadata import DomainMetadata
 from agent.core.model import Json, Object
 from agent.core.schema import Kind
 from agent.kinds.local import Place
-from agent.kinds.virtual_disk import RESTORED, DiskData
+from agent.kinds.virtual_disk import DiskData, begun
 from agent.kinds.virtual_machine.addresses import still_its_own
 from agent.kinds.virtual_machine.attachments import NONE, Attachments, attachments
 from agent.kinds.virtual_machine.delivery import delivered
@@ -133,7 +133,7 @@ def _as_defined(vm: Object, shown: Seen, view: View, at: Place) -> bool:
     if memory is None or defined is None or not memory.spec:
         return False
     there = {disk.serial for disk in defined.disks.disks}
-    restored = [disk for disk in disks(vm, memory.spec) if RESTORED in view.previous(disk)]
+    restored = [disk for disk in disks(vm, memory.spec) if begun(view.previous(disk))]
     objects = (view.object(disk) for disk in restored)
     if any(obj is not None and serial(obj.uid) not in there for obj in objects):
         return False  # what it is defined with lies in the trash

@@ -8,16 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from agent.core.annotations import UNDO
 from agent.core.facts import Decision, View
 from agent.core.identity import made_uid
-from agent.core.known import MAINTENANCE, PROGRESS, RESTORE
+from agent.core.known import MAINTENANCE, PROGRESS, REPLACED, RESTORE
 from agent.core.model import Condition, Json, Key, Object
 from agent.core.overview import ENDED
 from agent.core.progress import Progress
 from agent.kinds.exports import DiskData
 from agent.kinds.requests import status
+from agent.kinds.virtual_disk import BROUGHT_BACK
 from agent.kinds.virtual_machine_operation.applicable import refused
-from agent.kinds.virtual_machine_operation.restored import Fate, busy, fates
+from agent.kinds.virtual_machine_operation.restored import Fate, busy, fates, undone
 from agent.kinds.virtual_machine_operation.spec import operation_spec
 
 DRY_RUN, STRICT, BEST_EFFORT = "DryRun", "Strict", "BestEffort"
@@ -28,26 +30,20 @@ _PENDING = Progress("Pending", "Unknown")
 
 
 def restore(operation: Object, vm: Object, view: View) -> Decision:
-    wanted = operation_spec(operation.spec)["restore"]
-    key = Key("VirtualMachineSnapshot", vm.key.namespace, wanted["virtualMachineSnapshotName"])
-    snapshot = view.object(key)
+    mode = operation_spec(operation.spec)["restore"]["mode"]
     progress: Progress | None = view.read(PROGRESS, operation.uid)
     if progress is not None and progress.phase in ENDED:
         # what the machine says in the end: that it goes on, or why nothing came of it
         return _ended(operation, progress, view.previous(operation.key))
-    renewed = begun(operation, view)
-    if renewed and (snapshot is None or snapshot.deleted):  # it stays until they are made
-        return _making(operation, renewed, view.previous(operation.key)["resources"], view)
-    if (early := _unready(snapshot, key, vm, view)) is not None:
-        return Decision(status=status(early), waiting=early.phase == "Pending")
-    assert snapshot is not None  # noqa: S101  # it is ready
-    every = fates(operation, vm, snapshot, view)
+    every = _fates(operation, vm, view)
+    if isinstance(every, Decision):
+        return every
     replaced = [fate for fate in every if fate.renewal is not None]
     made = [fate.key for fate in every if fate.renewed]
     if made and not replaced:
         return _making(operation, made, [each.listed("InProgress") for each in every], view)
-    hindered = _hindered(every, replaced, wanted["mode"])
-    if wanted["mode"] == DRY_RUN:
+    hindered = _hindered(every, replaced, mode)
+    if mode == DRY_RUN:
         return _reported(operation, vm, every, hindered, view)
     if hindered:
         return Decision(status=_status(Progress("Failed", "OperationFailed", hindered), every))
@@ -69,6 +65,28 @@ def restore(operation: Object, vm: Object, view: View) -> Decision:
     return Decision(status=report, publish=asked, renews=renews, waiting=True)
 
 
+def _fates(operation: Object, vm: Object, view: View) -> tuple[Fate, ...] | Decision:
+    """What becomes of each object; or what is done as long as nobody can tell."""
+    if earlier := operation.manifest.annotations.get(UNDO):
+        every = undone(operation, vm, earlier, view)
+        if len(every) > 1:
+            return every
+        message = (
+            f"Nothing lies in the trash that {earlier} has replaced: it was not, or is erased."
+        )
+        return Decision(status=status(Progress("Failed", "OperationFailed", message)))
+    name = operation_spec(operation.spec)["restore"]["virtualMachineSnapshotName"]
+    key = Key("VirtualMachineSnapshot", vm.key.namespace, name)
+    snapshot = view.object(key)
+    renewed = begun(operation, view)
+    if renewed and (snapshot is None or snapshot.deleted):  # it stays until they are made
+        return _making(operation, renewed, view.previous(operation.key)["resources"], view)
+    if (early := _unready(snapshot, key, vm, view)) is not None:
+        return Decision(status=status(early), waiting=early.phase == "Pending")
+    assert snapshot is not None  # noqa: S101  # it is ready
+    return fates(operation, vm, snapshot, view)
+
+
 def begun(operation: Object, view: View) -> list[Key]:
     """Disks that have begun anew for an operation: from then on it is not called off any more."""
     listed = view.previous(operation.key).get("resources", ())
@@ -76,7 +94,12 @@ def begun(operation: Object, view: View) -> list[Key]:
     keys = [Key("VirtualDisk", operation.key.namespace, name) for name in names]
     objects = [view.object(key) for key in keys]
     uids = {obj.key: obj.uid for obj in objects if obj is not None}
-    return [key for key, uid in uids.items() if uid == made_uid(operation.uid, key)]
+    return [
+        key
+        for key, uid in uids.items()
+        if uid == made_uid(operation.uid, key)
+        or view.previous(key).get(BROUGHT_BACK) == operation.uid
+    ]
 
 
 def _unready(snapshot: Object | None, key: Key, vm: Object, view: View) -> Progress | None:
@@ -112,7 +135,7 @@ def _making(
 ) -> Decision:
     """What is to be replaced has been: it is waited for."""
     progress: Progress | None = view.read(PROGRESS, operation.uid)
-    lacking = [key for key in made if view.export(DiskData, key) is None]
+    lacking = [key for key in made if not _there(operation, key, view)]
     told = progress or _PENDING
     if lacking:
         names = ", ".join(str(key) for key in lacking)
@@ -123,6 +146,17 @@ def _making(
     known = view.previous(operation.key)
     report = {**status(told, _mode(known, on=bool(off))), "resources": listed}
     return Decision(status=report, publish=RESTORE.states(operation.uid, not lacking), waiting=True)
+
+
+def _there(operation: Object, key: Key, view: View) -> bool:
+    """True once a disk can be opened, and it is written down that it is another one: of one that
+    has to be made, before that begins.
+    """
+    if view.previous(key).get(BROUGHT_BACK) == operation.uid:
+        replaced = view.read(REPLACED, key) or ()
+        if not any(by == operation.key.name for _, by in replaced):
+            return False
+    return view.export(DiskData, key) is not None
 
 
 def _reported(

@@ -8,18 +8,20 @@ from typing import Any
 
 from agent.core.facts import Renewal, View
 from agent.core.identity import made_uid
-from agent.core.known import ATTACHED, ELSEWHERE, READ_BY
+from agent.core.known import ATTACHED, ELSEWHERE, READ_BY, REPLACED
 from agent.core.model import Json, Key, Object
 from agent.core.nodes import HOME
 from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.exports import DiskData, SnapshotData
 from agent.kinds.local import several
-from agent.kinds.virtual_disk import RESTORED, disk_spec, users
+from agent.kinds.virtual_disk import BROUGHT_BACK, RESTORED, disk_spec, users
 
 API = "virtualization.deckhouse.io/v1alpha2"
 SECRET = "Secret"  # noqa: S105  # the name of a kind
 _CHANGING = ("Migrating", "Resizing")
 NAMES = "virtualDiskSnapshotNames"
+DISK = "VirtualDisk"
+STAYS = "Its specification stays as its manifest says."
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def _disk(operation: Object, vm: Object, source: Key, snapshot: Object, view: Vi
     key = Key("VirtualDisk", source.namespace, name)
     disk, uid = view.object(key), made_uid(operation.uid, key)
     if disk is not None and disk.uid == uid:
-        return Fate(key, f"It is made from {source}.", renewed=True)
+        return Fate(key, _said(operation, key, view) or f"It is made from {source}.", renewed=True)
     if part is None or data is None:
         return Fate(key, f"{source} is not ready: there is nothing to restore from.", problem=True)
     if disk is None or disk.deleted:
@@ -96,19 +98,65 @@ def _disk(operation: Object, vm: Object, source: Key, snapshot: Object, view: Vi
     home = _home(lies, data)
     status = {RESTORED: source.name, **({HOME: home} if several(view) else {})}
     old = f"Its volume {lies.volume} goes to the trash" if lies else "What it has goes to the trash"
-    message = f"{old}, and a new one is made from {source.name} of {snapshot.created}."
+    message = (
+        f"{old}, and a new one is made from {source.name} of {snapshot.created}. `gitvirt restore "
+        f"{vm.key.name} --undo {operation.key.name}` brings it back as long as it lies there."
+    )
     return Fate(key, message, renewal=Renewal(key, disk.uid, uid, status, message))
+
+
+def undone(operation: Object, vm: Object, earlier: str, view: View) -> tuple[Fate, ...]:
+    """Of the machine, and of its disks that an earlier operation has replaced."""
+    space = vm.key.namespace
+    in_spec: Any = vm.spec.get("blockDeviceRefs", ())
+    listed = [*in_spec, *view.previous(vm.key).get("blockDeviceRefs", ())]
+    names = dict.fromkeys(each["name"] for each in listed if each["kind"] == DISK)
+    fates = (_back(operation, vm, Key(DISK, space, name), earlier, view) for name in names)
+    return (Fate(vm.key, STAYS), *(fate for fate in fates if fate is not None))
+
+
+def _back(operation: Object, vm: Object, key: Key, earlier: str, view: View) -> Fate | None:
+    """None for a disk that the earlier operation has not replaced, or whose data is gone."""
+    if view.previous(key).get(BROUGHT_BACK) == operation.uid:
+        message = _said(operation, key, view) or "It is back from the trash."
+        return Fate(key, message, renewed=True)
+    uids = [uid for uid, by in view.read(REPLACED, key) or () if by == earlier]
+    disk = view.object(key)
+    if not uids or disk is None or disk.deleted:
+        return None
+    if problem := _others_have(disk, vm, users(key, view), view):
+        return Fate(key, problem, problem=True)
+    lies = view.export(DiskData, key)
+    old = f"Its volume {lies.volume} goes to the trash" if lies else "What it has goes to the trash"
+    message = f"{old}, and what it held before {earlier} comes back from there."
+    status = {BROUGHT_BACK: operation.uid}
+    renewal = Renewal(key, disk.uid, uids[0], status, message, back=True)
+    return Fate(key, message, renewal=renewal)
+
+
+def _said(operation: Object, key: Key, view: View) -> str:
+    """What was said of an object before: where lies what it had, above all."""
+    listed = view.previous(operation.key).get("resources", ())
+    told = (each["message"] for each in listed if (each["kind"], each["name"]) == key[::2])
+    return next(told, "")
+
+
+def _others_have(disk: Object, vm: Object, whose: tuple[Key, ...], view: View) -> str:
+    """Why a disk cannot get other data than it has, in a sentence; empty if it can."""
+    others = [str(each) for each in whose if each != vm.key]
+    if others:
+        return f"{', '.join(others)} has it, too: detach it there first."
+    if path := view.read(ELSEWHERE, (disk.key, vm.key)):
+        return f"It lies on {path}, as after a snapshot taken by hand: merge that first."
+    return ""
 
 
 def _hindrance(
     disk: Object, vm: Object, whose: tuple[Key, ...], data: SnapshotData, view: View
 ) -> str:
     """Why a disk cannot get the data of a snapshot, in a sentence; empty if it can."""
-    others = [str(each) for each in whose if each != vm.key]
-    if others:
-        return f"{', '.join(others)} has it, too: detach it there first."
-    if path := view.read(ELSEWHERE, (disk.key, vm.key)):
-        return f"It lies on {path}, as after a snapshot taken by hand: merge that first."
+    if problem := _others_have(disk, vm, whose, view):
+        return problem
     lies = view.export(DiskData, disk.key)
     if lies is not None and not _home(lies, data):
         return f"Its snapshot is on {', '.join(data.paths)}, and the disk is not."

@@ -108,9 +108,11 @@ def _carried_out(
 ) -> dict[Key, Record]:
     """Carry everything out; the objects that are gone then. What they referred to is free."""
     simulation.run(now)
-    while renewing := [each for each in engine.decisions.values() if each.renews]:
-        for decision in renewing:
-            Belongings(book).renewed(decision, now)
+    while renewing := [each for each in engine.decisions.items() if each[1].renews]:
+        for key, decision in renewing:
+            Belongings(book).renewed(key, decision, now)
+        book.outbox.take_batch()
+        book.written()
         simulation.run(now, more=True)
     removed: dict[Key, Record] = {}
     while gone := [
