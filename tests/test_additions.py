@@ -130,6 +130,7 @@ def add_field(copy: Path) -> None:
     document["properties"]["spec"]["properties"]["vmPort"] = {
         "type": "string",
         "enum": ["On", "Off"],
+        "x-apply-because": "the port is there from the start",
         "description": "Whether the guest finds VMware's port.",
     }
     schema.write_text(json.dumps(document, indent=2))

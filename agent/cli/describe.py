@@ -15,7 +15,7 @@ from agent.cli.snapshot import Entry, Reader, Snapshot
 from agent.cli.targets import targets
 from agent.core import human, status
 from agent.core.annotations import SOURCE
-from agent.core.changes import sentence
+from agent.core.changes import reason, sentence
 from agent.core.model import Key
 from agent.core.schema import Catalogue, Kind
 from agent.core.tables import Table, printable, text
@@ -91,7 +91,7 @@ def describe(
     for name in content:
         yield from _block(name.capitalize(), value[name])
     yield from _block("Status", {key: part for key, part in state.items() if key not in _APART})
-    yield from _waiting(state.get("restartAwaitingChanges"))
+    yield from _waiting(kind, state.get("restartAwaitingChanges"))
     yield from _conditions(state.get("conditions"), now)
     key = Key(kind.name, metadata.get("namespace", ""), metadata["name"])
     yield from _events(kind.label(key), log, now)
@@ -135,13 +135,14 @@ def _block(title: str, value: Any) -> Iterator[str]:
         yield f"  {line}"
 
 
-def _waiting(changes: Any) -> Iterator[str]:
+def _waiting(kind: Kind, changes: Any) -> Iterator[str]:
     if not isinstance(changes, list) or not changes:
         return
     yield "Waiting for a restart:"
     for change in changes:
         if isinstance(change, Mapping):
-            yield f"  {printable(sentence(change))}"
+            why = reason(kind, str(change.get("path", "")))
+            yield f"  {printable(sentence(change))}{f', because {why}' if why else ''}"
 
 
 def _conditions(conditions: Any, now: float) -> Iterator[str]:

@@ -148,7 +148,8 @@ def _facts(schema: Schema, rule: FieldRule, *, of_a_machine: bool) -> Iterator[s
     if bounds:
         said.append(("ALLOWED:", bounds))
     if of_a_machine:
-        said.append(("APPLIES:", _APPLIES[rule.apply]))
+        why = f", because {rule.because}" if rule.because and rule.apply == "restart" else ""
+        said.append(("APPLIES:", _APPLIES[rule.apply] + why))
     if rule.immutable:
         when = "never" if rule.immutable == "always" else "only until the object is ready"
         said.append(("CHANGES:", when))

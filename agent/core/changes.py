@@ -78,6 +78,8 @@ class Rule(Protocol):
     @property
     def apply(self) -> str: ...
     @property
+    def because(self) -> str: ...
+    @property
     def list_key(self) -> tuple[str, ...] | None: ...
     @property
     def quantity(self) -> bool: ...
@@ -104,6 +106,11 @@ DISPOSITIONS = {
     "immediate": Disposition.IMMEDIATE,
     "restart": Disposition.RESTART,
 }
+
+
+def reason(rules: Rules, path: str) -> str:
+    """Why a change there waits for a restart, as half a sentence; empty if nothing is known."""
+    return rules.rule(("spec", *path.split("."))).because
 
 
 def diff(

@@ -31,6 +31,8 @@ class FieldRule:
 
     apply: str = "restart"
     """immediate, restart or none."""
+    because: str = ""
+    """Why a change waits for a restart, as half a sentence; empty where nobody has to ask."""
     list_key: tuple[str, ...] | None = None
     quantity: bool = False
     secret: bool = False
@@ -81,7 +83,9 @@ _ABSENT = object()
 
 
 def inherited(rule: FieldRule) -> FieldRule:
-    return FieldRule(apply=rule.apply, secret=rule.secret, immutable=rule.immutable)
+    return FieldRule(
+        apply=rule.apply, because=rule.because, secret=rule.secret, immutable=rule.immutable
+    )
 
 
 def field_of(schema: Mapping[str, Any], parent: FieldRule) -> Field:
@@ -117,6 +121,7 @@ def _rule(schema: Mapping[str, Any], parent: FieldRule) -> FieldRule:
     return replace(
         inherited(parent),
         apply=schema.get("x-apply", parent.apply),
+        because=schema.get("x-apply-because", parent.because),
         list_key=tuple(key) if key else None,
         quantity=bool(schema.get("x-quantity")),
         secret=parent.secret or schema.get("x-secret") is True,

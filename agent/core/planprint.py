@@ -45,6 +45,8 @@ class Line:
     reason: str
     automatic: bool = False
     """True if the restart that its changes need comes by itself."""
+    because: Sequence[str] = ()
+    """Why changes wait for a restart, each reason once."""
     drift: Sequence[str] = ()
     """What was changed by hand on the host, and what becomes of it."""
 
@@ -73,6 +75,7 @@ def text(lines: Sequence[Line], problems: Sequence[str]) -> str:
         out.append(f"\n{MARKS[line.operation]} {line.name}{_operation(line)}")
         width = 20 if line.automatic else 12
         out += [f"    {label:<{width}}{change}" for label, change in _changes(line)]
+        out += [f"    {'because':<{width}}{why}" for why in line.because]
         out += [f"    {'drift':<{width}}{edit}" for edit in line.drift]
         if line.actions:
             out.append(f"    {'does':<{width}}{', '.join(line.actions)}")
@@ -102,6 +105,7 @@ def markdown(
             + (f": {escape(line.reason)}" if line.reason else "")
         )
         out += [f"  - {label}: {escape(str(change))}" for label, change in _changes(line)]
+        out += [f"  - because {escape(why)}" for why in line.because]
         out += [f"  - drift: {escape(edit)}" for edit in line.drift]
         out += [f"  - does: {', '.join(line.actions)}"] if line.actions else []
     out += _left_out(len(lines), most, "objects")

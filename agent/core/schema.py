@@ -3,10 +3,11 @@ engine knows of a field.
 
 Beside JSON Schema's own keywords a schema says, where it is meant: `x-kind` (see `Kind`),
 `x-columns` (tables), `x-apply` (how a change applies: immediate, restart or none; the nearest
-ancestor's word counts), `x-list-key` (what identifies an item of a list), `x-union` (the field
-that names the variant), `x-atomic` (compared and shown as a whole), `x-quantity` (a size, of a
-memory or a disk), `x-secret` (with all below it; `address`: of an address the credentials and the
-query), `x-ref` (names another object), `x-immutable` (always, or once the object is ready),
+ancestor's word counts), `x-apply-because` (why it waits for a restart), `x-list-key` (what
+identifies an item of a list), `x-union` (the field that names the variant), `x-atomic` (compared
+and shown as a whole), `x-quantity` (a size, of a memory or a disk), `x-secret` (with all below it;
+`address`: of an address the credentials and the query), `x-ref` (names another object),
+`x-immutable` (always, or once the object is ready),
 `x-unsupported` (accepted, without effect here), `x-blank` (an empty text is as if the field were
 absent), `x-known` (what is nearly one of these names, or of the properties, is a slip),
 `x-base64-into` (plain text that is kept encoded under another field) and `x-message` (the sentence
@@ -53,6 +54,7 @@ _ANNOTATIONS = frozenset(
     (
         *("$schema", "$defs", "title", "description", "default", "x-kind", "x-columns", "x-apply"),
         *(
+            "x-apply-because",
             "x-list-key",
             "x-atomic",
             "x-ref",

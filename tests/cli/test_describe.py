@@ -41,7 +41,9 @@ def test_one_object_in_all_its_parts(gitvirt: Gitvirt, fleet: Fleet) -> None:
     assert "    cores: 1" in result.lines
     assert "    id: fedora" in result.lines
     waiting = result.lines.index("Waiting for a restart:")
-    assert result.lines[waiting + 1] == "  cpu.cores: 1 → 2"
+    assert result.lines[waiting + 1] == (
+        "  cpu.cores: 1 → 2, because a guest has the cores, and the share of them, that it was started with"
+    )
     conditions = words.index(["TYPE", "STATUS", "REASON", "AGE", "MESSAGE"])
     assert words[conditions + 1] == ["AgentReady", "False", "AgentReady", "4h", "No", "agent."]
     events = words.index(["AGE", "COMMIT", "WHAT"])

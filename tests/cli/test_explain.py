@@ -33,7 +33,10 @@ def test_a_field_says_all_that_one_has_to_know() -> None:
     cores = of("vm", "spec.cpu.cores")
     assert "FIELD: cores <integer> -required-" in cores
     assert "ALLOWED:    a whole number from 1 to 248" in cores
-    assert "APPLIES:    at the next restart of the machine" in cores
+    assert (
+        "APPLIES:    at the next restart of the machine, because a guest has the cores, and the share of them, that it was started with"
+        in cores
+    )
     devices = of("vm", "spec.blockDeviceRefs")
     assert "FIELD: blockDeviceRefs <[]Object> -required-" in devices
     assert "  bootOrder\t<integer>" in devices

@@ -89,6 +89,7 @@ def test_the_first_line_says_it_all(gitvirt: Gitvirt, there: Fleet, folder: Path
         "~ VirtualMachine default/linux-vm",
         "    immediate   terminationGracePeriodSeconds: 60 → 30",
         "    restart     cpu.cores: 1 → 2",
+        "    because     a guest has the cores, and the share of them, that it was started with",
         "    does        DefineDomain",
     ]
 

@@ -28,6 +28,7 @@ NONE, IMMEDIATE, RESTART = Disposition
 @dataclass(frozen=True)
 class Field:
     apply: str = "restart"
+    because: str = ""
     list_key: tuple[str, ...] | None = None
     quantity: bool = False
     secret: bool = False

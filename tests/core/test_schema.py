@@ -148,6 +148,7 @@ ANNOTATIONS = {
     ),
     *(
         "x-apply",
+        "x-apply-because",
         "x-list-key",
         "x-atomic",
         "x-ref",
@@ -250,6 +251,7 @@ def test_each_field_of_a_vm_says_how_a_change_applies() -> None:
             "immediate" if name in immediate else "none" if name in without_effect else "restart"
         )
         assert rule.apply == wanted, path
+        assert rule.because or not (name and wanted == "restart"), path
     assert {path[1] for path in spec if len(path) > 1} >= immediate | without_effect
 
 

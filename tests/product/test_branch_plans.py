@@ -68,6 +68,7 @@ def test_each_open_branch_has_its_plan(on: Rig) -> None:
         "\n"
         "- **change** VirtualMachine default/vm\n"
         "  - restart: cpu.cores: 1 → 2\n"
+        "  - because a guest has the cores, and the share of them, that it was started with\n"
         "  - does: DefineDomain\n"
     )
     assert plans(on)["team%2Fmore.md"].startswith("### Plan: 2 to create\n")

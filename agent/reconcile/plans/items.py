@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from agent.core import planprint
 from agent.core.acceptance import suspended
-from agent.core.changes import SENSITIVE, Change, Disposition, redacted
+from agent.core.changes import SENSITIVE, Change, Disposition, reason, redacted
 from agent.core.drift import NO_DRIFT, Drift
 from agent.core.facts import Decision, Engine
 from agent.core.ledger import Record, is_redacted, same_content
@@ -38,6 +38,8 @@ class Item:
     """Changes of a VM that is off."""
     actions: list[str] = field(default_factory=list)
     reason: str = ""
+    because: tuple[str, ...] = ()
+    """Why changes wait for a restart, each reason once."""
     automatic: bool = False
     """True if the restart comes by itself, as soon as it can."""
     drift: Drift = NO_DRIFT
@@ -154,6 +156,8 @@ def _item(
     if suspended(known.obj.manifest) and not suspended(record.obj.manifest):
         told = {change.path for change in changes}
         item.restart += [change for path, change in sorted(pending.items()) if path not in told]
+    reasons = (reason(catalogue.kinds[key.kind], change.path) for change in item.restart)
+    item.because = tuple(dict.fromkeys(filter(None, reasons)))
     item.automatic = (
         bool(item.restart) and MACHINES.by_itself(record.obj) and not suspended(record.obj.manifest)
     )
@@ -243,6 +247,7 @@ def lines(report: PlanReport) -> list[planprint.Line]:
             item.actions,
             item.reason,
             item.automatic,
+            item.because,
             tuple(item.drift.lines()),
         )
         for item in report.items
