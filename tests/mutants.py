@@ -47,7 +47,9 @@ TESTS: tuple[tuple[str, str], ...] = (
     ("agent/core/volumes.py", "trash snapshots_by_hand"),
     ("agent/kinds/*/validation.py", "validation rivals bad_input image_secrets guards"),
     ("agent/kinds/node/*", "classes without_effect"),
+    ("agent/kinds/storage_class/*", "storage_classes"),
     ("agent/kinds/virtual_disk/*", "imports trash lifecycle snapshots_by_hand lost_definitions"),
+    ("agent/kinds/virtual_disk_snapshot/*", "disk_snapshots"),
     ("agent/kinds/virtual_image/*", "imports trash image_secrets"),
     ("agent/kinds/virtual_machine/power.py", "operations starts policies"),
     ("agent/kinds/virtual_machine/phase.py", "lifecycle operations starts policies waiting"),
@@ -55,12 +57,18 @@ TESTS: tuple[tuple[str, str], ...] = (
     ("agent/kinds/virtual_machine/operations.py", "operations starts policies"),
     ("agent/kinds/virtual_machine/deeds.py", "lost_definitions"),
     *(
+        (f"agent/kinds/virtual_machine/{name}.py", name)
+        for name in ("attachments", "growth", "moving", "schedule", "thawing")
+    ),
+    *(
         (f"agent/kinds/virtual_machine/{name}.py", "golden earlier addresses edits property")
         for name in ("definition", "edits", "elements/*")
     ),
     ("agent/kinds/virtual_machine/*", ""),
+    ("agent/kinds/virtual_machine_block_device_attachment/*", "attachments"),
     ("agent/kinds/virtual_machine_class/*", "classes"),
     ("agent/kinds/virtual_machine_operation/*", "operations housekeeping"),
+    ("agent/kinds/virtual_machine_snapshot/*", "machine_snapshots"),
     ("agent/kinds/*", "validation bad_input classes guards secrets without_effect"),
     ("agent/reconcile/book.py", "guards slips ownership acting trash faults"),
     ("agent/reconcile/housekeeping.py", "housekeeping trash"),
