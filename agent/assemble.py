@@ -17,7 +17,7 @@ from typing import TextIO
 
 from agent.core.facts import Engine
 from agent.core.host import Host
-from agent.core.known import MANNER, NETWORKS, PEERS
+from agent.core.known import MANNER, NETWORKS, OVERCOMMIT, PEERS
 from agent.core.links import Link
 from agent.core.migrating import Manner, Peer
 from agent.core.schema import Catalogue
@@ -86,6 +86,9 @@ class Setup:
     networks: Mapping[str, Link] = field(default_factory=dict)
     peers: Mapping[str, Peer] = field(default_factory=dict)
     """How other hosts reach each node, where they do."""
+    overcommit: float | None = None
+    """How often a node's memory is given away; None: once, and the only node's as often as asked.
+    """
     manner: Manner = field(default_factory=Manner)
     """What each network that machines may name is on a host."""
 
@@ -183,6 +186,7 @@ class Agent:
         engine.put(NETWORKS, None, setup.networks)
         engine.put(PEERS, None, setup.peers or None)
         engine.put(MANNER, None, setup.manner)
+        engine.put(OVERCOMMIT, None, setup.overcommit)
         self.reconciler = Reconciler(
             catalogue=catalogue,
             engine=engine,

@@ -11,6 +11,7 @@ from typing import Any
 
 from agent.core import quantity
 from agent.core.documents import Document
+from agent.core.human import duration
 from agent.core.links import Link
 from agent.core.migrating import Manner
 from agent.core.model import Json
@@ -27,11 +28,6 @@ SYSTEM_FILE = Path("/etc/gitvirt/config.yaml")
 ROOT_DATA = Path("/var/lib/gitvirt")
 LOG_FORMATS = ("auto", "text", "json")
 
-_DURATION = re.compile(
-    r"(?:([0-9]{1,6})d)?(?:([0-9]{1,7})h)?(?:([0-9]{1,8})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,3})?)s)?"
-)
-_SECONDS = (86400.0, 3600.0, 60.0, 1.0)
-_PLAIN = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?")
 _FLEET = re.compile(r"[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _BRANCH = re.compile(
@@ -66,17 +62,6 @@ class Option:
         return PREFIX + self.field.upper()
 
 
-def duration(text: str) -> float:
-    """Seconds of `30s`, `5m`, `1h30m`, `2d` or a bare number of seconds."""
-    if _PLAIN.fullmatch(text):
-        return float(text)
-    match = _DURATION.fullmatch(text)
-    if match is None or not any(match.groups()):
-        raise ValueError(f"must be a duration such as 30s, 5m or 1h30m, not {shown(text)}")
-    parts = zip(match.groups(), _SECONDS, strict=True)
-    return sum(float(count) * seconds for count, seconds in parts if count)
-
-
 def _positive(text: str) -> float:
     seconds = duration(text)
     if not seconds:
@@ -109,6 +94,12 @@ def _bytes(text: str) -> int:
         return quantity.to_bytes(text)
     except ValueError as error:
         raise ValueError(f"{error}, not {shown(text)}") from error
+
+
+def _factor(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,2})?", text) or not 0.5 <= float(text) <= 10:
+        raise ValueError(f"must be a factor from 0.5 to 10, such as 1.5, not {shown(text)}")
+    return float(text)
 
 
 def _log_format(text: str) -> str:
@@ -208,6 +199,12 @@ OPTIONS = (
         "how long a deleted disk's data can come back (default: 7d)",
         duration,
     ),
+    Option(
+        "memory-overcommit",
+        "FACTOR",
+        "how often a node's memory is given away (default: 1.0; of the only node nobody counts it)",
+        _factor,
+    ),
     Option("image-limit", "SIZE", "the largest image that is downloaded (default: 100Gi)", _bytes),
     Option(
         "image-hosts",
@@ -248,6 +245,7 @@ class Settings:
     timeout: float | None = None
     log_format: str = "auto"
     image_limit: int = 100 * 1024**3
+    memory_overcommit: float | None = None
     trash_retention: float = 7 * 86400.0
     plan_refs: tuple[str, ...] = ()
     image_hosts: ImageHosts = field(default_factory=ImageHosts)

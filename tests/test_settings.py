@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent import settings
+from agent.core import human
 from agent.settings import SettingsError
 
 
@@ -43,6 +44,7 @@ def test_defaults(files: Files) -> None:
     assert (found.interval, found.status_interval, found.timeout) == (30, 10, None)
     assert (found.fleet, found.namespace, found.log_format) == ("default", "default", "auto")
     assert found.image_limit == 100 * 1024**3
+    assert found.memory_overcommit is None
     assert found.trash_retention == 7 * 86400
     assert found.data_dir == files.home / ".local/state/gitvirt"
 
@@ -91,6 +93,7 @@ def test_every_option_can_be_set_everywhere(files: Files) -> None:
         "timeout": "1h30m",
         "log-format": "json",
         "image-limit": "10Gi",
+        "memory-overcommit": "1.5",
         "image-hosts": "10.0.0.0/8, *.example.com",
         "trash-retention": "14d",
         "plan-refs": "refs/pull/*/head, refs/merge-requests/*/head",
@@ -106,6 +109,7 @@ def test_every_option_can_be_set_everywhere(files: Files) -> None:
     assert by_flag.folder == "clusters/home"
     assert (by_flag.timeout, by_flag.interval, by_flag.status_interval) == (5400, 60, 0)
     assert by_flag.data_dir == Path("/var/data")
+    assert by_flag.memory_overcommit == 1.5
     assert by_flag.plan_refs == ("refs/pull/*/head", "refs/merge-requests/*/head")
     assert "secret" not in repr(by_flag)
 
@@ -115,13 +119,13 @@ def test_every_option_can_be_set_everywhere(files: Files) -> None:
     [("30s", 30), ("5m", 300), ("1h30m", 5400), ("45", 45), ("1.5", 1.5), ("2d", 172800), ("0", 0)],
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert settings.duration(text) == seconds
+    assert human.duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "s", "5x", "-5", "m5", "5 m", "1m1h", "٣s", "30s\n"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="must be a duration"):
-        settings.duration(text)
+        human.duration(text)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +142,9 @@ def test_what_is_no_duration(text: str) -> None:
         ("path", "/abs", "inside the repository"),
         ("namespace", "a.b", "namespace"),
         ("image-limit", "much", "quantity"),
+        ("memory-overcommit", "0.4", "from 0.5 to 10"),
+        ("memory-overcommit", "11", "from 0.5 to 10"),
+        ("memory-overcommit", "much", "such as 1.5"),
         ("image-limit", "100", "did you mean 100Gi?"),
         ("image-limit", "500m", "did you mean 500Mi?"),
         ("log-format", "xml", "auto, text, json"),

@@ -118,6 +118,7 @@ def _setup(settings: Settings, *, local: bool) -> Setup:
         networks=settings.networks,
         peers=peers(settings.nodes),
         manner=settings.migration,
+        overcommit=settings.memory_overcommit,
     )
 
 

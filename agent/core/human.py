@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from agent.core.sentences import shown
+
 
 def count(number: int, noun: str) -> str:
     """`1 manifest`, `2 manifests`."""
@@ -42,3 +46,21 @@ def age(elapsed: float) -> str:
         whole, rest = divmod(rest, _SECONDS[unit])
         text += f"{whole}{unit}" if whole or not text else ""
     return text
+
+
+_DURATION = re.compile(
+    r"(?:([0-9]{1,6})d)?(?:([0-9]{1,7})h)?(?:([0-9]{1,8})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,3})?)s)?"
+)
+_PARTS = (86400.0, 3600.0, 60.0, 1.0)
+_PLAIN = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?")
+
+
+def duration(text: str) -> float:
+    """Seconds of `30s`, `5m`, `1h30m`, `2d` or a bare number of seconds."""
+    if _PLAIN.fullmatch(text):
+        return float(text)
+    match = _DURATION.fullmatch(text)
+    if match is None or not any(match.groups()):
+        raise ValueError(f"must be a duration such as 30s, 5m or 1h30m, not {shown(text)}")
+    parts = zip(match.groups(), _PARTS, strict=True)
+    return sum(float(count) * seconds for count, seconds in parts if count)

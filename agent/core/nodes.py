@@ -11,6 +11,8 @@ HOME = "home"
 """Field of a status: the node that a machine or a disk belongs to, where there are several. It
 stands there before anything is made on that node.
 """
+UNKNOWN = "(planned)"
+"""The name of a plan's node where nobody knows any: it may be able to do anything."""
 Told = Mapping[str, Any]
 """What is said of a node: name, ready, message; memory and libvirt once it was read."""
 

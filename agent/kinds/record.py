@@ -14,6 +14,7 @@ from agent.core.host import RawDomain
 from agent.core.ledger import Record
 from agent.core.manifests import Check
 from agent.core.model import Desired, Json, Key, Manifest, Object, Problem
+from agent.core.placement.tenants import Tenant
 from agent.core.schema import Kind
 
 
@@ -32,6 +33,8 @@ class Machines:
     """True if the state of an instance lies on a host, and a start goes on from it."""
     domain: Callable[[Record, Kind, str, float], RawDomain]
     """The domain that the ledger says is there, of a fleet and at a time."""
+    tenant: Callable[[Record], Tenant]
+    """Such a machine as placement sees it, by what the ledger says of it alone."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from agent.core.model import Key
 from agent.core.placement.fleet import Fleet
 from agent.core.placement.rules import ANYWHERE
 from agent.core.placement.tenants import Offer, Tenant, Verdict
+from agent.kinds.local import own_labels
 
 V = TypeVar("V")
 
@@ -51,6 +52,11 @@ class Placing:
             if not self._place({key for key in news if self._decided(key)}):
                 break
         return changed
+
+    def beside(self, others: Iterable[Tenant]) -> None:
+        """Machines that nothing is decided about, where they are."""
+        for tenant in others:
+            self._fleet.put(tenant)
 
     def forget(self) -> None:
         """Objects may have gone without a word."""
@@ -91,7 +97,7 @@ class Placing:
             return False
         self._nodes, self._looked = nodes, True
         offers = {offer.name: offer for offer in self._offers.values()}
-        self._fleet.have(offers.get(name) or Offer(name) for name in nodes)
+        self._fleet.have(offers.get(name) or Offer(name, own_labels(name)) for name in nodes)
         return True
 
     def _moved(self, key: Key) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from agent.core.known import OVERCOMMIT
+from tests.plans import planned
 from tests.product.test_several_nodes import UID, data_on, go, runs, status, three
 from tests.rig import Rig, condition, disk, machine, operation
 
@@ -268,3 +270,37 @@ def test_the_only_node_takes_what_fits_it_and_no_more(tmp_path: Path) -> None:
     rig.settle()
     assert "1 node(s) were unschedulable" in waits(rig, "third")
     assert runs(rig, "vm") == ["node-1"]
+
+
+def test_a_plan_names_the_node_and_knows_who_else_is_there(rig: Rig) -> None:
+    rig.push({"vm.yaml": vm("vm")})
+    rig.settle()
+    made = planned(rig, {"new.yaml": vm("new")})
+    assert made.names == {"new": "create", "new-disk": "create"}
+    assert made["new"].reason == "goes to node pt-2"
+    pinned = {"nodeSelector": {"kubernetes.io/hostname": "pt-9"}}
+    stuck = planned(rig, {"new.yaml": vm("new", **pinned)})["new"]
+    assert stuck.operation == "blocked"
+    assert "0/3 nodes are available: 3 node(s) didn't match" in stuck.reason
+    moved = planned(rig, {"vm.yaml": vm("vm", **pinned)})["vm"]
+    assert "Node pt-1 does not fit it any more" in moved.reason
+    assert planned(rig, {}, live=True).names == {}
+
+
+def test_where_nobody_knows_a_node_a_plan_finds_none_unfit(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    made = planned(rig, {"vm.yaml": vm("vm", nodeSelector={"disktype": "ssd"})})
+    assert made.names == {"vm": "create", "vm-disk": "create"}
+
+
+def test_memory_can_be_given_away_more_than_once(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    small(rig)
+    rig.agent.reconciler._engine.put(OVERCOMMIT, None, 1.5)
+    sizes = {"vm-1": "3Gi", "vm-2": "2Gi", "vm-3": "2Gi"}
+    node_1 = {"node.yaml": node("node-1")}
+    files = {f"{name}.yaml": vm(name, memory={"size": size}) for name, size in sizes.items()}
+    rig.push({**node_1, **files})
+    rig.settle()
+    assert [runs(rig, name) for name in sizes] == [["node-1"], ["node-1"], []]
+    assert "0/1 nodes are available: 1 Insufficient memory." in waits(rig, "vm-3")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agent.core.facts import View
-from agent.core.known import CARRIED, POOL_PATH, SHARED, VOLUME, VOLUME_AT
+from agent.core.known import CARRIED, PLACED, POOL_PATH, SHARED, VOLUME, VOLUME_AT
 from agent.core.model import Key, Object
 from agent.core.nodes import HOME
 from agent.kinds.exports import ImageData, SnapshotData
@@ -132,8 +132,9 @@ def _of_users(disk: Object, view: View) -> Iterator[str]:
     """The nodes of the machines that refer to a disk, the oldest first."""
     every = {at.name for at in places(view)}
     for user in users(disk.key, view):
-        of_user = view.previous(user)
-        name = bearing(view, of_user.get(HOME) or of_user.get("nodeName") or "")
+        of_user, placed = view.previous(user), view.read(PLACED, user)
+        known = of_user.get(HOME) or of_user.get("nodeName") or (placed.node if placed else "")
+        name = bearing(view, known)
         if name in every:
             yield name
 

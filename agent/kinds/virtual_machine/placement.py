@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from agent.core.facts import View
 from agent.core.known import OVERCOMMIT, PLACED
 from agent.core.model import Json, Key, Object
+from agent.core.nodes import UNKNOWN
 from agent.core.placement.labels import exactly, holds
 from agent.core.placement.rules import ANYWHERE, FIELDS, Rules, rules
 from agent.core.placement.tenants import Ask, Tenant
@@ -65,7 +66,7 @@ def its_rules(vm: Object, view: View) -> Rules:
 
 def governed(vm: Object, view: View) -> bool:
     """True if a node has to be asked for: where just one is that takes all, it is that one."""
-    return (
+    return nodes(view) != (UNKNOWN,) and (
         several(view)
         or view.read(OVERCOMMIT, None) is not None
         or its_rules(vm, view) is not ANYWHERE

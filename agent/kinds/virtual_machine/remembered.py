@@ -17,7 +17,11 @@ from agent.core.identity import domain_name, domain_uuid, next_instance
 from agent.core.ledger import Record
 from agent.core.metadata import DomainMetadata, Power
 from agent.core.model import Key, Manifest
+from agent.core.nodes import HOME
 from agent.core.overview import ENDED
+from agent.core.placement.rules import rules
+from agent.core.placement.tenants import Tenant
+from agent.core.quantity import to_bytes
 from agent.core.schema import Kind
 from agent.core.status import conditions
 from agent.kinds.virtual_machine.phase import ON, SAVED
@@ -43,6 +47,19 @@ def running(
         for key, record in records.items()
         if not _waits_for(record, still) and (key.kind != VM or has_domain(record))
     }
+
+
+def remembered_tenant(record: Record) -> Tenant:
+    """A machine as placement sees it, by what the ledger says of it alone."""
+    obj, spec = record.obj, machine_spec(record.obj.spec)
+    return Tenant(
+        obj.key,
+        obj.manifest.labels,
+        to_bytes(spec["memory"]["size"]),
+        rules(obj.spec, obj.manifest.labels, obj.key.namespace),
+        at=record.status.get(HOME) or record.status.get("nodeName", ""),
+        on=record.status.get("phase") in ON,
+    )
 
 
 def has_domain(record: Record) -> bool:

@@ -5,7 +5,7 @@ as they are.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Container, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 from agent.core.facts import Engine
@@ -14,8 +14,9 @@ from agent.core.identity import POOL, domain_uuid
 from agent.core.known import ANY_NODE, DOMAIN, DOMAIN_AT, FLEET, NETWORKS, NODES, POOLS
 from agent.core.ledger import Record, same_content
 from agent.core.links import Link
-from agent.core.model import Desired, Key, Manifest
-from agent.core.nodes import HOME, Told, told
+from agent.core.model import BUILT_IN, Desired, Key, Manifest
+from agent.core.nodes import HOME, UNKNOWN, Told, told
+from agent.core.placement.tenants import Tenant
 from agent.core.quantity import to_bytes
 from agent.core.references import references
 from agent.core.schema import Catalogue
@@ -28,8 +29,6 @@ from agent.reconcile.plans.simulate import Simulation
 from agent.reconcile.status_branch import Ledger
 from agent.reconcile.world import DomainRead, FullRead, VolumeRead, World
 
-NODE = "(planned)"
-"""The node's name where the ledger names none."""
 ANY_MEMORY = 1 << 62
 FOLDER = "/pool"
 """Where the pools with the remembered volumes lie."""
@@ -60,6 +59,8 @@ def plan(
     as they are. `pools` is what libvirt calls those that manifests may name; without it each is
     called what manifests call it. `networks` is what those are on a host; without it each is there.
     """
+    whole = ledger
+    desired = replace(desired, manifests={**_nodes_of(ledger, desired), **desired.manifests})
     desired, changed = _settled(catalogue, ledger, desired)
     if live is None:
         new = [desired.manifests[key] for key in changed if key in desired.manifests]
@@ -88,6 +89,8 @@ def plan(
         nodes = _remembered_nodes(world, ledger, {*pools.values()})
         engine.put(NODES, None, nodes)
         engine.put(ANY_NODE, None, True)
+        if len(nodes) > 1:
+            simulation.beside(_others(whole, ledger.records))
         earlier = MACHINES.running(ledger.records, desired.manifests, catalogue.machine)
         book.load(replace(ledger, records=earlier))
         for record in (*ledger.records.values(), *ledger.trash.values()):
@@ -101,6 +104,23 @@ def plan(
     gone = _carried_out(simulation, book, engine, reserving, now)
     items = listed(catalogue, ledger, book, engine, simulation, gone, live=live is not None)
     return PlanReport(desired.revision, items, book.problems)
+
+
+def _nodes_of(ledger: Ledger, desired: Desired) -> dict[Key, Manifest]:
+    """The objects of nodes that have no manifest: they are as they are."""
+    apart = {manifest.key for manifest in BUILT_INS} | desired.invalid
+    return {
+        key: record.obj.manifest
+        for key, record in ledger.records.items()
+        if record.obj.source == BUILT_IN and key not in apart
+    }
+
+
+def _others(whole: Ledger, planned: Container[Key]) -> Iterator[Tenant]:
+    """Machines that the plan is not about."""
+    for key, record in whole.records.items():
+        if MACHINES.has_domain(record) and key not in planned:
+            yield MACHINES.tenant(record)
 
 
 def _carried_out(
@@ -184,7 +204,7 @@ def _named_pools(ledger: Ledger, desired: Desired, fleet: str) -> dict[str, str]
 
 def _remembered_nodes(world: World, ledger: Ledger, pools: Set[str]) -> tuple[str, ...]:
     """Nodes that can do anything, but for what the agent has said of them; their names."""
-    every = told(ledger.agent) or ({"name": NODE},)
+    every = told(ledger.agent) or ({"name": UNKNOWN},)
     for about in every:
         _remembered_node(world, ledger, about, {POOL, *pools})
     return tuple(node["name"] for node in every)

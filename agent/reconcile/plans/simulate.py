@@ -4,6 +4,7 @@ only taken for done.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from agent.core.actions import Action
@@ -12,6 +13,7 @@ from agent.core.host import HostError
 from agent.core.jobs import IDLE
 from agent.core.known import JOB
 from agent.core.model import Key
+from agent.core.placement.tenants import Tenant
 from agent.reconcile.placing import Placing
 from agent.reconcile.plans.reserving import Reserving
 from agent.reconcile.verbs import verb_of
@@ -32,6 +34,10 @@ class Simulation:
         """What each object would have done in the last run, in order."""
         self.seen: dict[Key, list[Decision]] = {}
         """The decisions of the last run, in order."""
+
+    def beside(self, others: Iterable[Tenant]) -> None:
+        """Machines that no plan is made for, where they are."""
+        self._placing.beside(others)
 
     def run(self, now: float, *, more: bool = False) -> None:
         """Until nothing is left to do. Guests obey, downloads succeed. With `more` the last run
