@@ -37,6 +37,8 @@ COMMANDS = {
     "start": "operation",
     "stop": "operation",
     "restart": "operation",
+    "evict": "operation",
+    "migrate": "operation",
     "restore": "operation",
     "clone": "operation",
     "cordon": "maintenance",

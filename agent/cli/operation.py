@@ -1,5 +1,5 @@
-"""`gitvirt start`, `stop`, `restart`, `restore`, `clone`: asks the agent through Git for an
-operation.
+"""`gitvirt start`, `stop`, `restart`, `evict`, `migrate`, `restore`, `clone`: asks the agent
+through Git for an operation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent.cli import cloning
+from agent.cli import cloning, migrating
 from agent.cli.command import CommandError, Subparsers, warn
 from agent.cli.follow import follow
 from agent.cli.objects import virtual_machine
@@ -37,6 +37,8 @@ _DOING = {
     "start": "starting",
     "stop": "stopping",
     "restart": "restarting",
+    "evict": "being evicted",
+    "migrate": "migrating",
     "restore": "restoring",
     "clone": "cloning",
 }
@@ -44,6 +46,8 @@ _DONE = {
     "start": "started",
     "stop": "stopped",
     "restart": "restarted",
+    "evict": "evicted",
+    "migrate": "migrated",
     "restore": "restored",
     "clone": "cloned",
 }
@@ -51,12 +55,16 @@ _WHAT = {
     "start": "start a virtual machine",
     "stop": "stop a virtual machine",
     "restart": "restart a virtual machine, which applies waiting changes",
+    "evict": "move a running virtual machine to another node",
+    "migrate": "move a running virtual machine to another node",
     "restore": "give a virtual machine's disks the data of a snapshot",
     "clone": "make a virtual machine like another one: its manifests on a branch to merge",
 }
 
 _NEEDS = {"restore": " --snapshot before-upgrade", "clone": " linux-vm-2"}
 """What a verb has to be told beside its machine, in examples."""
+
+_MOVES = ("evict", "migrate")
 
 _BEGUN = {"clone": "has written the branch"}
 """What is waited for in any case, where that is not that the agent begins."""
@@ -84,6 +92,8 @@ def add(subparsers: Subparsers) -> None:
             _add_restore(parser)
         elif verb == "clone":
             cloning.add(parser)
+        elif verb in _MOVES:
+            migrating.add(parser)
         elif verb != "start":
             parser.add_argument(
                 "-f",
@@ -163,6 +173,8 @@ def _spec(args: argparse.Namespace, vm: Entry) -> dict[str, Any]:
     """What an operation says."""
     if args.command == "clone":
         return cloning.spec(args, vm)
+    if args.command in _MOVES:
+        return migrating.spec(args, vm)
     spec = {"type": args.command.capitalize(), "virtualMachineName": vm.name}
     if args.command == "restore":
         # of an undo it is not looked at, but has to be there

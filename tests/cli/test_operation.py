@@ -103,6 +103,31 @@ def test_what_is_committed_is_a_valid_manifest(
     assert bool(found.spec.get("force")) == bool(argv[1:])
 
 
+@pytest.mark.promise("S249", "S254")
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["evict", "linux-vm"], {"type": "Evict"}),
+        (["evict", "linux-vm", "--force"], {"type": "Evict", "force": True}),
+        (["evict", "linux-vm", "--no-force"], {"type": "Evict", "force": False}),
+        (["migrate", "-n", "prod", "linux-vm"], {"type": "Migrate"}),
+        (
+            ["evict", "linux-vm", "--target-node", "pt-2"],
+            {"type": "Migrate", "migrate": {"nodeSelector": {"kubernetes.io/hostname": "pt-2"}}},
+        ),
+    ],
+)
+def test_a_machine_is_moved_by_an_operation(
+    gitvirt: Gitvirt, fleet: Fleet, argv: list[str], expected: dict[str, Any]
+) -> None:
+    assert gitvirt(*argv, "-c").code == 0
+    (document,) = fleet.operations().values()
+    assert document["metadata"]["namespace"] == ("prod" if "prod" in argv else "default")
+    assert document["spec"] == {"virtualMachineName": "linux-vm", **expected}
+    read = read_file(CATALOGUE, CHECKS, ledger.dump(document))
+    assert read.problems == ()
+
+
 def test_a_restore_says_to_what_and_how(gitvirt: Gitvirt, fleet: Fleet) -> None:
     assert gitvirt("restore", "linux-vm", "-c").code == 1
     assert fleet.operations() == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,11 @@ class Fleet(Rig):
 
     def ask(self, kind: str = "Evict", name: str = "move", vm: str = "vm", **spec: Any) -> None:
         self.push({f"{name}.yaml": operation(name, vm, kind, **spec)}, OPERATIONS)
+
+    def step_others(self) -> None:
+        """What is to be done beside what is under way."""
+        while self._tasks:
+            self._tasks.popleft()()
 
     def go(self, steps: int = 30, seconds: float = 1.0) -> None:
         self.agent.reconciler.look_at_git()
@@ -96,6 +102,7 @@ def whole(rig: Fleet, at: str, epoch: int = 1) -> None:
         assert disk_status["home"] == at
 
 
+@pytest.mark.promise("S240", "S241", "S251")
 def test_it_goes_and_nothing_stays_behind(rig: Fleet) -> None:
     before = rig.remembered("pt-1", active=True)
     rig.ask()
@@ -117,3 +124,274 @@ def test_it_goes_and_nothing_stays_behind(rig: Fleet) -> None:
     rig.ask(name="back")
     rig.settle()
     whole(rig, "pt-1", epoch=2)
+
+
+def status(rig: Fleet, name: str = "move") -> dict[str, Any]:
+    found: dict[str, Any] = rig.vmop(name)["status"]
+    return found
+
+
+def why(rig: Fleet, name: str = "move") -> tuple[str, str]:
+    """Phase and reason."""
+    return status(rig, name)["phase"], condition(rig.vmop(name), "Completed")["reason"]
+
+
+@pytest.mark.promise("S57", "S248")
+def test_what_is_seen_of_it_on_the_way(local: Fleet) -> None:
+    """Running on the first node, Migrating with the node still the first, Running on the second."""
+    seen: list[tuple[str, str]] = []
+    told: list[tuple[str, str, str]] = []
+
+    def look(_stage: str) -> None:
+        local.agent.reconciler.look_at_git()
+        for _ in range(3):
+            local.agent.reconciler.run()
+        shown = local.vm()["status"]
+        seen.append((shown["phase"], shown["nodeName"]))
+        reason = condition(local.vmop("move"), "Completed")["reason"]
+        told.append((status(local)["phase"], reason, status(local)["progress"]))
+        moving = condition(local.vm(), "Migrating")
+        assert (moving["status"], moving["reason"]) == ("True", "InProgress")
+        state = shown["migrationState"]
+        assert (state["source"], state["target"]) == ({"node": "pt-1"}, {"node": "pt-2"})
+        assert state["startTimestamp"]
+        assert "endTimestamp" not in state
+
+    local.host.at_stage = look
+    before = local.vm()["status"]
+    local.ask()
+    local.settle()
+    assert (before["phase"], before["nodeName"]) == ("Running", "pt-1")
+    assert set(seen) == {("Migrating", "pt-1")}
+    assert {phase for phase, _, _ in told} == {"InProgress"}
+    after = local.vm()["status"]
+    assert (after["phase"], after["nodeName"]) == ("Running", "pt-2")
+
+
+def test_the_phase_is_pushed_before_the_machine_leaves(local: Fleet) -> None:
+    seen: list[str] = []
+
+    def look(verb: str, phase: str) -> None:
+        if (verb, phase) == ("begin_migration", "before"):
+            seen.append(local.vm()["status"]["phase"])
+            assert local.remembered("pt-1").migration is not None
+            assert local.remembered("pt-1", active=True).migration is not None
+
+    local.status_interval = 3600.0
+    local.host.on_effect = look
+    local.ask()
+    local.settle()
+    assert seen == ["Migrating"]
+
+
+POLICIES = [
+    ("AlwaysSafe", None, False),
+    ("AlwaysSafe", True, "failed"),
+    ("AlwaysSafe", False, False),
+    ("PreferSafe", None, False),
+    ("PreferSafe", True, True),
+    ("PreferSafe", False, False),
+    ("AlwaysForced", None, True),
+    ("AlwaysForced", True, True),
+    ("AlwaysForced", False, "failed"),
+    ("PreferForced", None, True),
+    ("PreferForced", True, True),
+    ("PreferForced", False, False),
+]
+
+
+@pytest.mark.promise("S221", "S222", "S223", "S224", "S225", "S226", "S227", "S228")
+def test_the_policy_and_the_operation_say_whether_the_guest_is_slowed_down(tmp_path: Path) -> None:
+    rig = fleet(tmp_path, SHARED)
+    for number, (policy, force, expected) in enumerate(POLICIES):
+        rig.push({"vm.yaml": [machine(liveMigrationPolicy=policy), disk()]})
+        rig.settle()
+        (at,) = rig.on()
+        orders = rig.hosts[at].orders
+        orders.clear()
+        more: dict[str, Any] = {} if force is None else {"force": force}
+        rig.ask(name=f"m{number}", **more)
+        rig.settle()
+        if expected == "failed":
+            assert why(rig, f"m{number}") == ("Failed", "NotApplicableForLiveMigrationPolicy")
+            assert (rig.on(), orders) == ([at], [])
+        else:
+            assert why(rig, f"m{number}") == ("Completed", "Completed")
+            assert [order.converge for order in orders] == [expected]
+
+
+def test_a_machine_goes_to_the_node_that_is_asked_for(local: Fleet) -> None:
+    local.ask("Migrate", migrate={"nodeSelector": {"kubernetes.io/hostname": "pt-3"}})
+    local.settle()
+    whole(local, "pt-3")
+
+
+@pytest.mark.promise("S242", "S243")
+def test_where_no_node_fits_it_is_said_and_given_up_in_the_end(local: Fleet) -> None:
+    local.ask("Migrate", migrate={"nodeSelector": {"disktype": "ssd"}})
+    local.go(20)
+    assert why(local) == ("InProgress", "TargetUnschedulable")
+    message = condition(local.vmop("move"), "Completed")["message"]
+    assert "0/3 nodes are available" in message
+    assert "nodeSelector" in message
+    local.go(20, seconds=20)
+    assert why(local) == ("Failed", "OperationFailed")
+    assert "Timed out" in condition(local.vmop("move"), "Completed")["message"]
+    whole(local, "pt-1", epoch=0)
+
+
+def held(rig: Fleet, on_the_way: Callable[[], object]) -> None:
+    """The machine is on its way until this has been done once."""
+    host = rig.hosts["pt-1"]
+    host.migrations_held = True
+    done = [False]
+
+    def stage(what: str) -> None:
+        if what == "copied" and not done[0]:
+            done[0] = True
+            on_the_way()
+            rig.agent.reconciler.look_at_git()
+            for _ in range(4):
+                rig.agent.reconciler.run()
+                rig.step_others()
+        elif what == "copied" and rig.uuid() in host.going:
+            host.migrations_held = False
+
+    host.at_stage = stage
+
+
+@pytest.mark.promise("S247")
+def test_an_operation_that_is_deleted_ends_its_migration(local: Fleet) -> None:
+    held(local, lambda: local.push({"move.yaml": None}, OPERATIONS))
+    local.ask()
+    local.settle()
+    assert ("abort_migration", local.uuid()) in local.host.verbs
+    whole(local, "pt-1")
+    assert "move" not in str(local.documents().keys())
+    assert local.vm()["status"]["migrationState"]["result"] == "Failed"
+
+
+def test_one_that_waits_is_withdrawn_without_a_trace(local: Fleet) -> None:
+    local.hosts["pt-2"].disconnect()
+    local.hosts["pt-3"].disconnect()
+    local.go(15)
+    local.ask()
+    local.go(5)
+    assert status(local)["phase"] == "InProgress"
+    local.push({"move.yaml": None}, OPERATIONS)
+    local.go(5)
+    for node in ("pt-2", "pt-3"):
+        local.hosts[node].reconnect()
+    local.settle()
+    whole(local, "pt-1", epoch=0)
+    assert local.host.orders == []
+
+
+@pytest.mark.parametrize("kind", ["Stop", "Restart"])
+def test_a_stop_or_restart_replaces_a_migration(local: Fleet, kind: str) -> None:
+    held(local, lambda: local.ask(kind, "after"))
+    local.ask()
+    local.settle()
+    assert why(local)[0] == "Superseded"
+    assert why(local, "after") == ("Completed", "OperationCompleted")
+    assert local.there() == ["pt-1"]
+    assert local.on() == ([] if kind == "Stop" else ["pt-1"])
+    assert not [name for node in ("pt-2", "pt-3") for name in local.volumes(node)]
+
+
+def test_a_second_one_is_refused_while_it_is_on_its_way(local: Fleet) -> None:
+    held(local, lambda: local.ask(name="again"))
+    local.ask()
+    local.settle()
+    assert why(local, "again") == ("Failed", "OtherMigrationInProgress")
+    whole(local, "pt-2")
+
+
+def test_what_is_pushed_meanwhile_waits_until_it_is_there(local: Fleet) -> None:
+    changed = machine(metadata={"labels": {"a": "b"}}, cpu={"cores": 2})
+    held(local, lambda: local.push({"vm.yaml": [changed, disk()]}))
+    local.ask()
+    local.settle()
+    whole(local, "pt-2")
+    assert local.remembered("pt-2", active=True).labels == {"a": "b"}
+    assert condition(local.vm(), "AwaitingRestartToApplyConfiguration")["status"] == "True"
+
+
+def test_one_leaves_a_node_and_one_comes_to_it_at_a_time(tmp_path: Path) -> None:
+    rig = fleet(tmp_path, SHARED)
+    names = [f"vm-{number}" for number in range(4)]
+    for name in names:
+        rig.push({f"{name}.yaml": [disk(name), machine(name, disks=(name,))]})
+    rig.settle()
+    most: list[int] = []
+
+    def count(_stage: str) -> None:
+        most.append(sum(len(host.going) for host in rig.hosts.values()))
+
+    for host in rig.hosts.values():
+        host.at_stage = count
+    starts = {name: rig.on(name) for name in names}
+    for name in names:
+        rig.ask(name=f"move-{name}", vm=name)
+    rig.settle()
+    for name in names:
+        assert rig.vmop(f"move-{name}")["status"]["phase"] == "Completed"
+        assert rig.on(name) != starts[name]
+    assert max(most) <= 3
+
+
+def test_a_machine_that_cannot_be_moved_says_why(local: Fleet) -> None:
+    serial = local.host.edit
+
+    def device(root: Any) -> None:
+        devices = root.find("devices")
+        devices.append(devices.makeelement("hostdev", {"mode": "subsystem", "type": "pci"}))
+
+    serial(local.uuid(), device, live=True)
+    local.ask()
+    local.settle()
+    assert why(local) == ("Failed", "OperationFailed")
+    moves = condition(local.vm(), "Migratable")
+    assert (moves["status"], moves["reason"]) == ("False", "VirtualMachineHostDevicesNotMigratable")
+
+
+def test_a_snapshot_by_hand_keeps_local_disks_where_they_are(local: Fleet) -> None:
+    local.host.snapshot(local.uuid(), "/var/lib/libvirt/images/by-hand.qcow2")
+    local.host._tell(local.uuid(), "lifecycle")
+    local.settle()
+    assert condition(local.vm(), "Migratable")["reason"] == "VirtualMachineDisksNotMigratable"
+    local.ask()
+    local.settle()
+    assert why(local)[0] == "Failed"
+    assert local.host.orders == []
+
+
+@pytest.mark.promise("S52")
+def test_the_condition_says_whether_a_machine_can_be_moved(rig: Fleet) -> None:
+    moves = condition(rig.vm(), "Migratable")
+    reason = (
+        "VirtualMachineMigratable" if rig.pools.shared else "VirtualMachineDisksShouldBeMigrating"
+    )
+    assert (moves["status"], moves["reason"]) == ("True", reason)
+    assert bool(moves["message"]) is not bool(rig.pools.shared)
+
+
+def test_a_machine_that_runs_twice_is_loudly_told_and_left(local: Fleet) -> None:
+    """Somebody lets the guest go on on the target by hand, before the source was off."""
+    other = local.hosts["pt-2"]
+
+    def by_hand(what: str) -> None:
+        if what == "landed":
+            other.unpause(local.uuid())
+            local.host.migration_breaks(local.uuid())
+
+    local.host.at_stage = by_hand
+    local.ask()
+    local.go(30)
+    assert local.on() == ["pt-1", "pt-2"]
+    running = condition(local.vm(), "Running")
+    assert (running["status"], running["reason"]) == ("Unknown", "DomainOnSeveralNodes")
+    assert "runs on pt-1 and on pt-2 at once" in running["message"]
+    before = [list(host.verbs) for host in local.hosts.values()]
+    local.go(60)
+    assert [list(host.verbs) for host in local.hosts.values()] == before

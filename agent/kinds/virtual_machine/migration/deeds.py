@@ -26,7 +26,7 @@ from agent.core.moves import (
 )
 from agent.kinds.local import away, place
 from agent.kinds.virtual_machine.intent import Boarding, Intent
-from agent.kinds.virtual_machine.migration.asked import is_wanted, within
+from agent.kinds.virtual_machine.migration.asked import VERB, is_wanted, within
 from agent.kinds.virtual_machine.migration.cargo import cargo, own
 from agent.kinds.virtual_machine.migration.crossing import Crossing
 from agent.kinds.virtual_machine.situation import Situation
@@ -61,6 +61,8 @@ def crossed(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
     assert way is not None  # noqa: S101  # asked only then
     wanted = is_wanted(case, made.memory)
     nodes = (case.uuid, way.source, way.target)
+    if VERB in case.job.busy:
+        return () if wanted else (AbortMigration(way.source, *nodes),)
     match way.step:
         case Step.GOES:
             if not wanted:
