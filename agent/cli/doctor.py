@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from agent.cli.repositories import opened
 from agent.cli.snapshot import Reader, Snapshot
 from agent.core.host import HostError, RawNode, Reading
 from agent.core.identity import POOL
+from agent.core.links import MAIN, Link, lacking
 from agent.core.schema import Catalogue
 from agent.core.tables import printable
 from agent.gitrepo.repository import RepositoryError
@@ -33,6 +34,7 @@ AT_ONCE = 16
 _INSTALL = ("HostUnreachable", "Timeout", "AccessDenied", "HypervisorError")
 """Reasons that a missing package or service of this machine may have."""
 _SYSTEM_SOCKET = Path("/run/libvirt/virtlogd-sock")
+_BRIDGE_FIREWALL = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _MORE_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/libexec")
 """Where daemons lie that a user's PATH does not name."""
 
@@ -52,6 +54,14 @@ class Finding:
         return printable(line) + (f"\n{'':9}→ {self.mend}" if self.mend else "")
 
 
+_FIREWALL = Finding(
+    "note",
+    "network",
+    "the firewall also judges what goes from machine to machine over a bridge, and may drop it",
+    "sudo sysctl net.bridge.bridge-nf-call-iptables=0, or allow it there",
+)
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What of this machine the checks look at."""
@@ -59,6 +69,16 @@ class Surroundings:
     programs: frozenset[str]
     virtlogd_socket: bool
     folders: Mapping[str, Path]
+    filters_bridges: bool = False
+    """True if the firewall also judges what only goes over a bridge."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """What the settings name on each host."""
+
+    pools: frozenset[str] = frozenset({POOL})
+    networks: Mapping[str, Link] = field(default_factory=dict)
 
 
 def add(subparsers: Subparsers) -> None:
@@ -87,6 +107,7 @@ def surroundings() -> Surroundings:
         programs=frozenset(name for name in wanted if shutil.which(name, path=path)),
         virtlogd_socket=_SYSTEM_SOCKET.exists(),
         folders=user_folders(),
+        filters_bridges=_BRIDGE_FIREWALL.exists() and _BRIDGE_FIREWALL.read_text().strip() == "1",
     )
 
 
@@ -95,9 +116,11 @@ def surroundings() -> Surroundings:
 
 def _hosts(settings: Settings, around: Surroundings) -> Iterator[Finding]:
     """Each of them, looked at at once: one that does not answer takes its time."""
-    wanted, names = hosts.addresses(settings), hosts.pools(settings).names
+    wanted = hosts.addresses(settings)
+    names = Named(hosts.pools(settings).names, settings.networks)
+    bridges = hosts.bridges(settings)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        seen = pool.map(lambda uri: _seen(uri, names), wanted.values())
+        seen = pool.map(lambda uri: _seen(uri, names.pools, bridges), wanted.values())
         known: dict[str, str] = {}
         for (name, uri), reading in zip(wanted.items(), seen, strict=True):
             for finding in _host(name, uri, reading, around, names, known):
@@ -106,11 +129,12 @@ def _hosts(settings: Settings, around: Surroundings) -> Iterator[Finding]:
     yield from local_findings(around)
 
 
-def _seen(uri: str, pools: frozenset[str]) -> Reading | HostError:
+def _seen(uri: str, pools: frozenset[str], bridges: frozenset[str]) -> Reading | HostError:
     from agent.hypervisor.host import LibvirtHost  # loads libvirt, which other commands need not
 
     try:
-        with closing(LibvirtHost(None, uri or None, data_home=data_home())) as host:
+        host = LibvirtHost(None, uri or None, data_home=data_home(), bridges=bridges)
+        with closing(host):
             return host.read(pools)
     except HostError as error:
         return error
@@ -121,14 +145,14 @@ def _host(
     uri: str,
     seen: Reading | HostError,
     around: Surroundings,
-    pools: frozenset[str],
+    named: Named,
     known: dict[str, str],
 ) -> Iterator[Finding]:
     """`known` are the hosts looked at so far: their names by UUID."""
     if isinstance(seen, HostError):
         yield Finding("problem", "libvirt", str(seen), _mend_connection(name, uri, seen))
         return
-    yield from host_findings(seen, around, pools)
+    yield from host_findings(seen, around, named)
     if (other := known.setdefault(seen.node.host, name)) != name and seen.node.host:
         message = f"is the same host as {other} (UUID {seen.node.host})"
         yield Finding("problem", "host", message, "take one of them out of the setting nodes")
@@ -156,7 +180,7 @@ def _mend_connection(name: str, uri: str, error: HostError) -> str:
 
 
 def host_findings(
-    reading: Reading, around: Surroundings, pools: frozenset[str] = frozenset({POOL})
+    reading: Reading, around: Surroundings, named: Named = Named()
 ) -> Iterator[Finding]:
     """What libvirt itself says of its host."""
     node = reading.node
@@ -171,14 +195,19 @@ def host_findings(
         if node.session:
             mend += "; sudo usermod -aG kvm $USER (then log in again)"
         yield Finding("note", "virtualization", message, mend)
-    yield _network(node)
+    if MAIN not in named.networks:
+        yield _network(node)
+    for name, link in named.networks.items():
+        yield _named_network(name, link, reading)
+    if local and around.filters_bridges and any(link.bridge for link in named.networks.values()):
+        yield _FIREWALL
     if POOL in reading.pools:
         yield Finding("ok", "storage", f"pool {POOL} at {reading.pools[POOL]}")
     else:
         yield Finding(
             "note", "storage", f"there is no pool {POOL} yet: the agent makes it at its start"
         )
-    for pool in sorted(pools - {POOL}):
+    for pool in sorted(named.pools - {POOL}):
         if pool in reading.pools:
             yield Finding("ok", "storage", f"pool {pool} at {reading.pools[pool]}")
         else:
@@ -204,6 +233,35 @@ def _network(node: RawNode) -> Finding:
     message = f"libvirt's network {NETWORK} is not active"
     mend = f"virsh -c {node.uri} net-start {NETWORK} && virsh -c {node.uri} net-autostart {NETWORK}"
     return Finding("problem", "network", message, mend)
+
+
+def _named_network(name: str, link: Link, reading: Reading) -> Finding:
+    """One of the setting networks."""
+    node, known = reading.node, reading.networks.get(link.network)
+    problem = lacking(link, node, known.network if known is not None else None)
+    if not problem:
+        where = f"libvirt's network {link.network}" if link.network else f"bridge {link.bridge}"
+        unseen = " (the host does not say whether it is there)"
+        seen = bool(link.network) or node.bridges is not None
+        return Finding("ok", "network", f"{name} is {where}{'' if seen else unseen}")
+    return Finding("problem", "network", f"{name}: {problem}", _mend_network(link, reading))
+
+
+def _mend_network(link: Link, reading: Reading) -> str:
+    """The command that mends it, where there is one."""
+    node, known = reading.node, reading.networks.get(link.network)
+    if known is not None and not known.network.active:
+        virsh = f"virsh -c {node.uri}"
+        return f"{virsh} net-start {link.network} && {virsh} net-autostart {link.network}"
+    missing = node.bridges is not None and link.bridge and link.bridge not in node.bridges
+    if missing and not link.virtualport:
+        return (
+            f"sudo ip link add name {link.bridge} type bridge && sudo ip link set {link.bridge} up "
+            "(and say so in the host's own network configuration, to have it after a reboot)"
+        )
+    if missing:
+        return f"sudo ovs-vsctl add-br {link.bridge}"
+    return ""
 
 
 def _virtlogd(node: RawNode, around: Surroundings) -> Finding:

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agent.cli.doctor import Finding, Surroundings, _host, host_findings, local_findings
+from agent.cli.doctor import Finding, Named, Surroundings, _host, host_findings, local_findings
 from agent.core.host import RawNode, Reading
+from agent.core.links import Link
+from agent.core.network import NetworkReading, RawNetwork
 from tests.cli.conftest import Gitvirt
 from tests.fleets import Fleet
 
@@ -68,6 +71,74 @@ def test_what_is_missing_comes_with_what_mends_it(
     assert mend in finding.mend
 
 
+LINKS = {
+    "lan": Link(bridge="br0"),
+    "ovs": Link(bridge="ovs0", virtualport="openvswitch"),
+    "office": Link(network="office", filter="clean-traffic"),
+}
+HAS = replace(
+    NODE, bridges={"br0": True, "ovs0": False}, filters=frozenset({"clean-traffic"})
+)  # fmt: skip
+
+
+def of_networks(
+    node: RawNode = HAS, around: Surroundings = AROUND, *, active: bool = True, **links: Link
+) -> list[Finding]:
+    networks = {"office": NetworkReading(RawNetwork("office", "", active=active))}
+    reading = Reading(node, {}, {}, {}, networks=networks)
+    told = host_findings(reading, around, Named(networks=links or LINKS))
+    return [each for each in told if each.subject == "network"]
+
+
+def test_networks_of_the_settings_are_looked_for() -> None:
+    assert [(each.level, each.message) for each in of_networks()] == [
+        ("ok", "libvirt's network default is active"),
+        ("ok", "lan is bridge br0"),
+        ("ok", "ovs is bridge ovs0"),
+        ("ok", "office is libvirt's network office"),
+    ]
+
+
+def test_libvirts_own_network_is_not_missed_where_main_is_another_one() -> None:
+    node = replace(HAS, networks=frozenset())
+    assert [each.level for each in of_networks(node, main=Link(bridge="br0"))] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("node", "active", "message", "mend"),
+    [
+        ({"bridges": {"ovs0": False}}, True, "lan: Node host-a has no bridge br0", "ip link add name br0"),
+        ({"bridges": {"br0": True}}, True, "ovs: Node host-a has no bridge ovs0", "ovs-vsctl add-br ovs0"),
+        ({}, False, "office: libvirt's network office of node host-a is not active", "net-start office"),
+        ({"filters": frozenset()}, True, "office: Node host-a has no network filter", ""),
+        ({"filters": frozenset(), "session": True}, True, "office: Node host-a is a user's session", ""),
+    ],
+)  # fmt: skip
+def test_what_a_host_lacks_for_a_network_is_a_problem(
+    node: dict[str, Any], active: bool, message: str, mend: str
+) -> None:
+    (found,) = (
+        each for each in of_networks(replace(HAS, **node), active=active) if each.level == "problem"
+    )
+    assert found.message.startswith(message)
+    assert mend in found.mend
+    assert bool(mend) == bool(found.mend)
+
+
+def test_a_host_that_does_not_say_which_bridges_it_has_is_not_blamed() -> None:
+    (lan,) = of_networks(replace(HAS, bridges=None), main=Link(bridge="br0"))
+    assert lan.level == "ok"
+    assert "does not say" in lan.message
+
+
+def test_a_firewall_that_judges_bridges_is_told_where_there_are_any() -> None:
+    around = replace(AROUND, filters_bridges=True)
+    assert "bridge-nf-call-iptables" in of_networks(around=around)[-1].mend
+    assert [each.level for each in of_networks(around=around, office=LINKS["office"])] == ["ok"] * 2
+    remote = replace(HAS, uri="qemu+ssh://root@host-a/system")
+    assert {each.level for each in of_networks(remote, around)} == {"ok"}
+
+
 def test_a_remote_host_is_not_judged_by_this_machine() -> None:
     remote = replace(NODE, uri="qemu+ssh://root@host-a/system")
     assert "virtlogd" not in found(remote, replace(AROUND, virtlogd_socket=False))
@@ -122,7 +193,7 @@ def test_two_nodes_that_are_one_host_are_a_problem() -> None:
         reading = Reading(replace(NODE, host=host), {}, {}, {})
         said = [
             each.message
-            for each in _host(name, "test:///x", reading, AROUND, frozenset(), known)
+            for each in _host(name, "test:///x", reading, AROUND, Named(), known)
             if each.subject == "host"
         ]
         assert said == (["is the same host as pt-1 (UUID a)"] if name == "pt-3" else [])
