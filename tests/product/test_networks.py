@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from lxml import etree
 
 from agent.core.domain_text import DomainText
 from agent.core.host import GuestInfo
@@ -18,7 +20,7 @@ from tests.memory_host import NODE, MemoryHost
 from tests.memory_networks import network
 from tests.plans import planned
 from tests.product.test_mistakes import open_channel
-from tests.rig import Rig, condition, disk, machine, operation
+from tests.rig import Rig, condition, disk, machine, operation, settings, static
 
 MAIN: dict[str, Any] = {"type": "Main"}
 LINKS = {
@@ -418,6 +420,81 @@ def test_a_host_that_does_not_say_what_it_has_keeps_nobody_waiting(tmp_path: Pat
     rig = Rig(tmp_path, MemoryHost(NODE), networks=LINKS)
     push(rig, MAIN, named("guests"), named("tagged"))
     assert rig.running()
+
+
+# -- what the settings say ----------------------------------------------------------------------
+
+
+def test_a_setting_that_changes_is_no_drift_and_waits_for_the_next_start(rig: Rig) -> None:
+    push(rig, MAIN, named("lan"), named("storage"))
+    rig.networks = {**LINKS, "lan": Link(bridge="br1"), "storage": Link(bridge="br0")}
+    rig.start()
+    rig.settle()
+    assert bridges(rig) == ["default", "br0", "storage"]
+    assert bridges(rig, live=False) == ["default", "br1", "br0"]
+    assert not condition(rig.vm(), "DriftDetected")
+    assert ready(rig)["status"] == "True"
+    assert ready(rig)["message"] == (
+        "Network lan, Network storage: the setting networks has changed; the running instance is "
+        "connected as before until its next start."
+    )
+    restart(rig)
+    assert bridges(rig) == ["default", "br1", "br0"]
+    assert ready(rig)["message"] == ""
+    assert not condition(rig.vm(), "DriftDetected")
+
+
+def test_a_definition_that_leads_elsewhere_is_left_where_edits_are_only_reported(rig: Rig) -> None:
+    reported = {"annotations": {"gitvirt.io/drift": "report"}}
+    push(rig, MAIN, named("lan"), metadata=reported)
+    rig.host.edit(rig.uuid(), leads_to("br1"))
+    rig.settle()
+    assert bridges(rig, live=False) == ["default", "br1"]
+    assert condition(rig.vm(), "DriftDetected")["message"] == (
+        "The definition was changed by hand: Network lan: bridge br0 → br1; it is left "
+        "(gitvirt.io/drift: report)."
+    )
+    push(rig, MAIN, named("lan"))
+    assert bridges(rig, live=False) == ["default", "br0"]
+
+
+def leads_to(bridge: str) -> Callable[[etree._Element], object]:
+    """Somebody connects what leads to a bridge to another one."""
+
+    def change(root: etree._Element) -> None:
+        for source in root.iterfind("devices/interface/source[@bridge]"):
+            source.set("bridge", bridge)
+
+    return change
+
+
+def test_a_network_that_the_settings_know_no_more_stays_where_it_runs(rig: Rig) -> None:
+    push(rig, MAIN, named("lan"))
+    rig.networks = {}
+    rig.start()
+    rig.settle()
+    rig.verbs()
+    assert bridges(rig) == bridges(rig, live=False) == ["default", "br0"]
+    assert "Network lan is not known here" in ready(rig)["message"]
+    assert not condition(rig.vm(), "DriftDetected")
+    push(rig)
+    assert bridges(rig) == bridges(rig, live=False) == ["default"]
+
+
+def test_a_filter_holds_main_to_its_reserved_address_and_others_to_what_they_use_first(
+    tmp_path: Path,
+) -> None:
+    link = Link(network="office", filter="clean-traffic")
+    rig = Rig(tmp_path, MemoryHost(HOST), networks={"main": link, "more": link})
+    rig.host.add_network(network("office", "10.66.10.1/24"))
+    address = static("10.66.10.7", "mine")
+    rig.push({"config.yaml": settings("10.66.10.0/24"), "address.yaml": address})
+    push(rig, MAIN, named("more"), virtualMachineIPAddressName="mine")
+    assert [(each.link.filter, each.ip) for each in interfaces(rig)] == [
+        ("clean-traffic", "10.66.10.7"),
+        ("clean-traffic", ""),
+    ]
+    assert not condition(rig.vm(), "DriftDetected")
 
 
 # -- what is said -------------------------------------------------------------------------------

@@ -21,8 +21,13 @@ def differences(
     return tuple(
         _raised(change, current, desired)
         for change in diff(rules, current, desired)
-        if change.path != NETWORKS or networks(current) != networks(desired)
+        if change.path != NETWORKS or _connected(current) != _connected(desired)
     )
+
+
+def _connected(spec: Mapping[str, object]) -> list[tuple[object, ...]]:
+    """What of its networks has an effect."""
+    return [(each["id"], each["type"], each.get("name")) for each in networks(spec)]
 
 
 def _raised(change: Change, current: Mapping[str, object], desired: Mapping[str, object]) -> Change:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from agent.core.changes import Change, Disposition
 from agent.core.drift import DEFINITION, INSTANCE, Drift, Edit
 from agent.core.identity import console_log, domain_name
-from agent.core.links import Link
 from agent.core.metadata import DomainMetadata
 from agent.kinds.virtual_machine import files, wiring
 from agent.kinds.virtual_machine.addresses import address_of
@@ -78,7 +77,7 @@ def connected(case: Situation, there: DomainFacts, memory: DomainMetadata) -> In
     if networks(before) == networks(memory.spec) or not before:
         return there.interfaces
     return interfaces.connected(
-        case.cabling.wires(memory.spec, reserved=bool(address_of(memory))),
+        case.cabling.wires(memory.spec, address_of(memory)),
         machine_spec(memory.spec),
         there.firmware.machine,
         slots(_there(case)).interfaces,
@@ -89,6 +88,16 @@ def _left(case: Situation) -> Mapping[str, str]:
     """The file that each disk has been moved from, by serial number."""
     devices = (*case.needs.devices, *case.attachments.devices)
     return {each.serial: each.instead_of for each in devices if each.instead_of}
+
+
+def _rewired(case: Situation, defined: DomainFacts, wanted: DomainFacts) -> bool:
+    """True if all that is to become of the interfaces is that they lead where their settings say by
+    now.
+    """
+    if case.report_only or defined.interfaces == wanted.interfaces or wanted.metadata is None:
+        return False
+    macs = case.cabling.by_setting(wanted.metadata.spec)
+    return interfaces.led(defined.interfaces, wanted.interfaces, macs) == wanted.interfaces
 
 
 def _moves(case: Situation, defined: DomainFacts) -> bool:
@@ -118,11 +127,14 @@ def _changed(case: Situation, defined: DomainFacts, wanted: DomainFacts) -> froz
     older = _older(case, defined) or _moves(case, defined)
     others = wanted.metadata is not None and wanted.metadata.attachments != memory.attachments
     moved = address_of(wanted.metadata) != address_of(memory)
-    if before == after and not older and not others and not moved:
+    rewired = _rewired(case, defined, wanted)
+    if before == after and not older and not others and not moved and not rewired:
         return frozenset()
     facts = _facts(case, memory, machine_spec({**case.vm.spec, **before}), _there(case))
     facts = replace(facts, disks=attached(case, facts, wanted.metadata or memory))
     changed = set(differing(facts, wanted))
+    if rewired:
+        changed.add("interfaces")
     if older or others or any(before.get(name) != after.get(name) for name in DISK_FIELDS):
         changed.add("disks")
     if before.get(CLASS) != after.get(CLASS):  # which says what CPU it should have
@@ -148,7 +160,7 @@ def _facts(
             node=case.at.node,
             cpu=case.needs.cpu,
             devices=(*case.needs.devices, medium) if medium else case.needs.devices,
-            wires=case.cabling.wires(spec, reserved=bool(address_of(memory))),
+            wires=case.cabling.wires(spec, address_of(memory)),
             console_log=case.at.path(console_log(case.fleet, case.vm.uid)),
             machine=machine(
                 spec["osType"] == LEGACY,
@@ -270,7 +282,7 @@ def _active(
         beside |= {*MEDIA}
     wanted = replace(wanted, disks=without(wanted.disks, beside))
     active = replace(active, disks=without(active.disks, beside))
-    comparable = _comparable(active, wanted)
+    comparable = _comparable(case, memory, active, wanted)
     same_disks = all(memory.spec.get(name) == case.sealed.get(name) for name in DISK_FIELDS)
     names = [name for name in NAMES if name != "disks" or same_disks]
     plugged = _plugged(case, memory, wanted, active, devices)
@@ -297,7 +309,9 @@ def _plugged(
     return frozenset(device(mac, "interfaces", devices) for mac in before ^ after)
 
 
-def _comparable(active: DomainFacts, wanted: DomainFacts) -> DomainFacts:
+def _comparable(
+    case: Situation, memory: DomainMetadata, active: DomainFacts, wanted: DomainFacts
+) -> DomainFacts:
     """The running definition without what libvirt expands at a start, and without disk sources."""
     cpu = replace(
         active.cpu,
@@ -310,24 +324,7 @@ def _comparable(active: DomainFacts, wanted: DomainFacts) -> DomainFacts:
         files.on(disk, sources[disk.serial]) if disk.serial in sources else disk
         for disk in active.disks.disks
     )
-    links = {interface.mac: interface.link for interface in wanted.interfaces.interfaces}
-    connected_to = tuple(
-        replace(interface, link=_as_asked(interface.link, links.get(interface.mac)))
-        for interface in active.interfaces.interfaces
-    )
-    return replace(
-        active,
-        cpu=cpu,
-        firmware=wanted.firmware,
-        disks=Disks(disks),
-        interfaces=Interfaces(connected_to),
-    )
-
-
-def _as_asked(link: Link, wanted: Link | None) -> Link:
-    """What runs without what a libvirt network adds by itself to whoever is connected to it."""
-    if wanted is None or not link.network or link.network != wanted.network:
-        return link
-    return replace(
-        link, portgroup=wanted.portgroup, vlan=wanted.vlan, virtualport=wanted.virtualport
-    )
+    there = interfaces.as_asked(active.interfaces, wanted.interfaces)
+    if not case.report_only:  # where its setting leads by now is no edit of anybody's
+        there = interfaces.led(there, wanted.interfaces, case.cabling.by_setting(memory.spec))
+    return replace(active, cpu=cpu, firmware=wanted.firmware, disks=Disks(disks), interfaces=there)

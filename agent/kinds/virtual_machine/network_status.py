@@ -58,6 +58,21 @@ def plugging(case: Situation, pending: Iterable[Change]) -> Condition | None:
     return Condition(READY, "False", NOT_READY, " ".join(told)) if told else None
 
 
+def outdated(case: Situation) -> Condition | None:
+    """That the running instance is connected as a setting said when it was started; None if it is
+    as settings say now, or if something is worse.
+    """
+    active = case.seen.running
+    names = wiring.misled(case, active) if active is not None else ()
+    if not names or case.cabling.lacking(case.vm.spec):
+        return None
+    message = (
+        f"{', '.join(names)}: the setting networks has changed; the running instance is connected "
+        "as before until its next start."
+    )
+    return Condition(READY, "True", READY, message)
+
+
 def _interface(
     case: Situation, network: NetworkRef, mac: str, guest: GuestInfo | None
 ) -> dict[str, Json]:

@@ -87,6 +87,13 @@ class Cabling:
             return Link(network=DEFAULT) if shared else USER
         return Link(network=name) if self.links is None else None
 
+    def by_setting(self, spec: Mapping[str, object]) -> frozenset[str]:
+        """MAC addresses of the interfaces to networks that a setting says what they are: it may
+        have changed since.
+        """
+        named = self.links or {}
+        return frozenset(self.mac(network) for network in networks(spec) if _name(network) in named)
+
     def mac(self, network: NetworkRef) -> str:
         if network["type"] == MAIN:
             return mac_address(self.fleet, self.key)
@@ -97,15 +104,18 @@ class Cabling:
     def main_mac(self) -> str:
         return self.mac({"id": 1, "type": MAIN})
 
-    def wires(self, spec: Mapping[str, object], *, reserved: bool = False) -> tuple[Wire, ...]:
-        """Those of a spec's networks that are known here, in its order."""
-        return tuple(self._wires(spec, reserved=reserved))
+    def wires(self, spec: Mapping[str, object], address: str = "") -> tuple[Wire, ...]:
+        """Those of a spec's networks that are known here, in its order. `address` is the one that
+        is reserved for Main, and the only one that its filter lets through.
+        """
+        return tuple(self._wires(spec, address))
 
-    def _wires(self, spec: Mapping[str, object], *, reserved: bool) -> Iterator[Wire]:
+    def _wires(self, spec: Mapping[str, object], address: str) -> Iterator[Wire]:
         for network in networks(spec):
-            link = self.link(network, reserved=reserved)
+            link, main = self.link(network, reserved=bool(address)), network["type"] == MAIN
             if link is not None:
-                yield Wire(self.mac(network), link, main=network["type"] == MAIN)
+                ip = address if main and link.filter else ""
+                yield Wire(self.mac(network), link, main, ip)
 
 
 def cabling(vm: Object, view: View, at: Place, *specs: Mapping[str, object]) -> Cabling:

@@ -187,8 +187,8 @@ class Report:
                 _OLDER if condition.type == "ProvisioningReady" else condition
                 for condition in needs
             )
-        if (failed := self.plugging) is not None:
-            needs = (*(each for each in needs if each.type != failed.type), failed)
+        if (of_networks := self.plugging or network_status.outdated(self.case)) is not None:
+            needs = (*(each for each in needs if each.type != of_networks.type), of_networks)
         return [
             *needs,
             self._running(),

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping
 
 from agent.core.changes import Change, applied
 from agent.core.metadata import DomainMetadata
+from agent.kinds.virtual_machine.addresses import address_of
 from agent.kinds.virtual_machine.changes import NETWORKS
+from agent.kinds.virtual_machine.elements.interfaces import Interface, Interfaces, as_asked
 from agent.kinds.virtual_machine.networks import called
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine.spec import NetworkRef, networks
@@ -82,6 +84,24 @@ def going(
         (mac, called(known[mac]) if mac in known else f"interface {mac}")
         for mac in sorted(present(case) - wanted)
         if mac in known or not _left(case)
+    )
+
+
+def misled(case: Situation, active: DomainMetadata) -> tuple[str, ...]:
+    """Networks that the instance is connected to in another way than their settings say by now."""
+    there = case.seen.active
+    if there is None or case.report_only:
+        return ()
+    wires = case.cabling.wires(active.spec, address_of(active))
+    wanted = Interfaces(tuple(Interface(wire.mac, wire.link, "", ()) for wire in wires))
+    links = {wire.mac: wire.link for wire in wires}
+    macs = case.cabling.by_setting(active.spec)
+    return tuple(
+        called(network)
+        for network in networks(active.spec)
+        for each in as_asked(there.interfaces, wanted).interfaces
+        if each.mac == case.cabling.mac(network) and each.mac in macs
+        if each.link != links.get(each.mac, each.link)
     )
 
 

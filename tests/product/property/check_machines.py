@@ -16,6 +16,7 @@ from tests.product.property.shapes import Shape, shape, shape_of
 from tests.product.property.story import Story
 from tests.rig import condition
 
+NET = "NetworkReady"
 GENERIC: list[Document] = [
     {"cores": {"min": 1, "max": 4}, "coreFractions": [5, 10, 20, 50, 100]},
     {"cores": {"min": 5, "max": 8}, "coreFractions": [20, 50, 100]},
@@ -92,7 +93,7 @@ class MachineChecks(Story):
         return ready
 
     def is_ready(self, name: str) -> bool:
-        needed = ("VirtualMachineClass", "BlockDevices", "Provisioning", "SizingPolicyMatched")
+        needed = ("VirtualMachineClass", "BlockDevices", "Provisioning", "SizingPolicyMatched", NET)
         found = self.rig.vm(name)["status"]["conditions"]
         return all(each["status"] == "True" for each in found if each["type"].startswith(needed))
 
@@ -122,6 +123,8 @@ class MachineChecks(Story):
                 yield f"image {ref['name']}"
             elif ref["name"] != "cd" and not spec["enableParavirtualization"]:
                 yield "a way to attach an image that is no CD-ROM"
+        if any(each.get("name") == "nowhere" for each in spec.get("networks", ())):
+            yield "network nowhere"
         for source, secret in (("userDataRef", "init"), ("sysprepRef", "answers")):
             if source in spec.get("provisioning", {}) and self.secrets.get(secret) not in CONTENTS:
                 yield f"Secret {secret}"
@@ -226,6 +229,9 @@ class MachineChecks(Story):
             for field in runs.keys() | spec.keys()
             if not same(runs.get(field), spec.get(field))
         }
+        if "network nowhere" in self.missing(spec):
+            differing.discard("networks")  # what cannot be had changes nothing
+            told.discard("networks")
         if ready and "provisioning" in runs and "provisioning" in spec:  # sealed on both sides
             wanted = self.rig.memory(name).spec.get("provisioning")
             differing |= {"provisioning"} if runs["provisioning"] != wanted else set()

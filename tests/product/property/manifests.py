@@ -59,6 +59,13 @@ USER_DATA = [{"type": "UserData", "userData": f"#cloud-config\n# own {n}\n"} for
 PROVISIONING = (*USER_DATA, CASES["provisioning.userDataRef"].after["provisioning"],
                 CASES["provisioning.sysprepRef"].before["provisioning"])  # fmt: skip
 
+MAIN = {"type": "Main"}
+LAN, OFFICE = ({"type": "Network", "name": name} for name in ("lan", "office"))
+CONNECTED = (
+    *([MAIN], [MAIN, LAN], [MAIN, LAN], [MAIN, OFFICE, LAN], [MAIN, {**LAN, "id": 9}], [LAN]),
+    *([{**MAIN, "virtualMachineMACAddressName": "mine"}], [MAIN, {**LAN, "name": "nowhere"}]),
+)
+
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "virtualMachineClassName": st.sampled_from(
         ("host", "host", "host", "kept", "generic", "sized", "featured", "nowhere")
@@ -86,11 +93,14 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "osType": st.sampled_from((None, None, "Generic", "Windows", "Legacy")),
     "enableParavirtualization": st.sampled_from((None, None, True, False)),
     **{name: ABSENT | ABSENT | st.just(CASES[name].after[name]) for name in UNSUPPORTED},
+    "networks": ABSENT | ABSENT | st.sampled_from(CONNECTED),
 }
 """Every field of a machine's spec; None leaves it out."""
 
-RESTARTS = frozenset(name.partition(".")[0] for name, case in CASES.items() if case.changes)
-"""Fields of which a change waits for a restart."""
+RESTARTS = frozenset(
+    ("networks", *(name.partition(".")[0] for name, case in CASES.items() if case.changes))
+)
+"""Fields of which a change may wait for a restart."""
 
 names = st.sampled_from(VMS)
 labels = st.dictionaries(st.sampled_from(("tier", "team")), st.sampled_from(("x", "y")))

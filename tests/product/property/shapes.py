@@ -37,6 +37,8 @@ class Shape:
     """Volume, place in the boot order, and whether it is a CD-ROM; sorted, as places say nothing: each keeps the one that it has."""
     medium: str
     """What the guest is told: the volume of its medium, empty without one."""
+    networks: tuple[str, ...]
+    """What its interfaces lead to, sorted."""
 
 
 def _firmware(root: etree._Element) -> str:
@@ -82,7 +84,9 @@ def shape(xml: str) -> Shape:
     }
     model = root.find("devices/interface/model")
     system = _system(root)
+    links = [dict(each.attrib) for each in root.iterfind("devices/interface/source")]
     return Shape(
+        networks=tuple(sorted(str(each.get("network") or each.get("bridge")) for each in links)),
         cores=int(root.findtext("vcpu", "0")),
         memory=int(memory.text or 0) * UNITS[memory.get("unit", "KiB")],
         shares=int(root.findtext("cputune/shares", "0")),
@@ -111,7 +115,9 @@ def shape_of(
         )
         for position, each in enumerate(refs, 1)
     ]
+    listed = spec.get("networks") or [{"type": "Main"}]
     return Shape(
+        networks=tuple(sorted(each.get("name", "default") for each in listed)),
         cores=cores,
         memory=-(-to_bytes(spec["memory"]["size"]) // MIB) * MIB,
         shares=max(2, cores * percent),

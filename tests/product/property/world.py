@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.core.host import HostError
+from agent.core.links import Link
 from agent.reconcile.lease import BEAT, TERM
 from agent.reconcile.summary import Summary
 from tests.memory_host import NODE, Killed
@@ -16,6 +17,7 @@ from tests.product.faults import FragileRepository
 from tests.product.property.host import GuardedHost
 from tests.rig import START, STATUS, Rig
 
+LAN, OFFICE = (Link(bridge=name) for name in ("lan", "office"))
 AGENTS = ("agent", "another")
 PARTS = ("delete_volume", "create_volume")
 """Verbs that may be the beginning of an action; the lease is looked at before each action."""
@@ -79,7 +81,13 @@ class World:
     def _seat(self, name: str, folder: Path) -> Seat:
         own = folder / name
         own.mkdir()
-        rig = Rig(own, host=self.host, others=self.hosts[1:], repository=self.repo)
+        rig = Rig(
+            own,
+            self.host,
+            self.repo,
+            others=self.hosts[1:],
+            networks={"lan": LAN, "office": OFFICE},
+        )
         rig.start(name)
         return Seat(name, rig)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from agent.core.links import Link
 from agent.core.model import Json
@@ -67,6 +67,33 @@ def connected(
     model = _model(spec)
     return Interfaces(
         _ordered(Interface(wire.mac, wire.link, model, places[wire.mac], wire.ip) for wire in wires)
+    )
+
+
+def led(interfaces: Interfaces, like: Interfaces, macs: Container[str]) -> Interfaces:
+    """The same interfaces, those with these MAC addresses connected as in the other ones."""
+    links = {each.mac: each.link for each in like.interfaces if each.mac in macs}
+    return Interfaces(
+        tuple(replace(each, link=links.get(each.mac, each.link)) for each in interfaces.interfaces)
+    )
+
+
+def as_asked(interfaces: Interfaces, wanted: Interfaces) -> Interfaces:
+    """What runs without what a libvirt network adds by itself to whoever is connected to it."""
+    links = {each.mac: each.link for each in wanted.interfaces}
+    return Interfaces(
+        tuple(
+            replace(each, link=_as_asked(each.link, links.get(each.mac)))
+            for each in interfaces.interfaces
+        )
+    )
+
+
+def _as_asked(link: Link, wanted: Link | None) -> Link:
+    if wanted is None or not link.network or link.network != wanted.network:
+        return link
+    return replace(
+        link, portgroup=wanted.portgroup, vlan=wanted.vlan, virtualport=wanted.virtualport
     )
 
 
