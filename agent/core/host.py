@@ -55,6 +55,9 @@ class RawDomain:
     bears the mark of one.
     """
 
+    remembered: bool = False
+    """True of one that a plan knows from the ledger alone: what runs has more than its XML says."""
+
     @property
     def starved(self) -> bool:
         """True if QEMU paused it: a write failed, for want of space where its disks lie."""

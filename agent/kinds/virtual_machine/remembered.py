@@ -99,7 +99,7 @@ def domain(record: Record, rules: Kind, fleet: str, now: float) -> RawDomain:
     name, uuid = domain_name(key), domain_uuid(fleet, key)
     xml = bare(name, uuid, memory)
     state, reason = ("running", "booted") if on else ("shutoff", "shutdown")
-    return RawDomain(uuid, name, state, reason, xml, xml if on else "")
+    return RawDomain(uuid, name, state, reason, xml, xml if on else "", remembered=True)
 
 
 def _waits_for(record: Record, machines: set[Key]) -> bool:

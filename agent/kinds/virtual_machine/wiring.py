@@ -61,7 +61,7 @@ def coming(
     case: Situation, active: DomainMetadata, pending: Iterable[Change]
 ) -> tuple[NetworkRef, ...]:
     """Networks that it is to be connected to."""
-    if not can_be_plugged(active.spec):
+    if not _can_tell(case, active):
         return ()
     there, known = present(case), _macs(case, active.spec)
     wanted = networks(target(case, active, pending))
@@ -76,7 +76,7 @@ def going(
     case: Situation, active: DomainMetadata, pending: Iterable[Change]
 ) -> tuple[tuple[str, str], ...]:
     """Interfaces that it is to lose: the MAC address of each, and what people call it."""
-    if not can_be_plugged(active.spec):
+    if not _can_tell(case, active):
         return ()
     known = {case.cabling.mac(network): network for network in networks(active.spec)}
     wanted = _macs(case, target(case, active, pending))
@@ -103,6 +103,12 @@ def misled(case: Situation, active: DomainMetadata) -> tuple[str, ...]:
         if each.mac == case.cabling.mac(network) and each.mac in macs
         if each.link != links.get(each.mac, each.link)
     )
+
+
+def _can_tell(case: Situation, active: DomainMetadata) -> bool:
+    """True if interfaces can be plugged, and all that are there are known."""
+    raw = case.seen.raw
+    return can_be_plugged(active.spec) and raw is not None and not raw.remembered
 
 
 def _left(case: Situation) -> bool:

@@ -92,7 +92,7 @@ class Start(OnDomain[StartDomain]):
             return Done()
         active_xml = raw.active_xml or raw.inactive_xml
         up = replace(raw, state="running", reason="booted", active_xml=active_xml)
-        return became(replace(up, stopped_by="", rebooted=0.0), facts)
+        return became(replace(up, stopped_by="", rebooted=0.0, remembered=False), facts)
 
 
 class Shutdown(OnDomain[ShutdownDomain]):
