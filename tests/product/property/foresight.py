@@ -12,7 +12,13 @@ from tests.product.faults import Turn
 
 END = "End"
 """An instance ends, by the power button or by force."""
-VERBS = {"define": "DefineDomain", "undefine": "UndefineDomain", "grow_disk": "GrowDisk"}
+VERBS = {
+    "define": "DefineDomain",
+    "undefine": "UndefineDomain",
+    "grow_disk": "GrowDisk",
+    "attach_device": "AttachDevice",
+    "detach_device": "DetachDevice",
+}
 VOLUMES = {"create_volume": "CreateVolume", "resize_volume": "ResizeVolume"}
 WORDS = {"DefineDomain", "WriteSeed", "DeleteSeed"}
 """What is done to a definition and its medium: nobody is disturbed."""
