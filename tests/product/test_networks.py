@@ -304,6 +304,15 @@ def test_a_guest_that_does_not_let_go_is_waited_for_and_told(rig: Rig) -> None:
     assert ready(rig) == {}
 
 
+def test_what_comes_is_not_kept_waiting_by_what_does_not_go(rig: Rig) -> None:
+    push(rig, MAIN, named("lan"))
+    rig.host.guest_lets_go = False
+    rig.push(files(MAIN, named("guests")))
+    go_on(rig)
+    assert bridges(rig) == ["default", "br0", "br1"]
+    assert bridges(rig, live=False) == ["default", "br1"]
+
+
 def test_one_that_cannot_be_plugged_in_keeps_nothing_else_waiting(on: Rig) -> None:
     on.host.unplugged_bridges = {"br0"}
     on.push(files(MAIN, named("lan"), named("guests")))

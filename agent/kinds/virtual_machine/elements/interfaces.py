@@ -106,8 +106,11 @@ def _places(
     wires: Sequence[Wire], present: Mapping[str, Address], possible: tuple[Address, ...]
 ) -> dict[str, Address]:
     """The place of each by MAC address. It keeps the one that it has, on the chipset that it is on;
-    of two in one place the first one does.
+    of two in one place the first one does. Where another one is about to go is no good place, but
+    better than one that only a machine with more root ports has.
     """
+    macs = {wire.mac for wire in wires}
+    leaving = {place for mac, place in present.items() if mac not in macs}
     places: dict[str, Address] = {}
     for wire in wires:
         there = present.get(wire.mac, ())
@@ -116,7 +119,8 @@ def _places(
     main, *others = possible
     for wire in wires:
         if wire.mac not in places:
-            order = (main, *others) if wire.main else (*others, main)
+            good = sorted(others, key=lambda at: 2 if beyond_ports(at) else at in leaving)
+            order = (main, *good) if wire.main else (*good, main)
             places[wire.mac] = next(place for place in order if place not in places.values())
     return places
 
