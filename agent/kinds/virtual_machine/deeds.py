@@ -28,7 +28,7 @@ from agent.core.quantity import to_bytes
 from agent.kinds.virtual_machine import attachments, power, wiring
 from agent.kinds.virtual_machine.addresses import address_of
 from agent.kinds.virtual_machine.definition import DomainFacts, render
-from agent.kinds.virtual_machine.delivery import Holding, holding
+from agent.kinds.virtual_machine.delivery import Holding, Instance, holding
 from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.growth import growth
 from agent.kinds.virtual_machine.intent import Intent, can_start
@@ -171,12 +171,13 @@ def _holding(case: Situation, made: Intent, view: View) -> Holding:
     """
     if case.deleted:
         return Holding()
-    on = case.running is not None and case.running.on
-    now = address_of(case.seen.running) if on else None
-    cables = case.cabling
-    return holding(
-        case.vm.key, view, cables.uplink, cables.main_mac, address_of(made.memory), now=now
-    )
+    up, mac = case.cabling.uplink, case.cabling.main_mac
+    running = None
+    if case.running is not None and case.running.on:
+        links = case.seen.active.interfaces.links if case.seen.active is not None else {}
+        network = links[mac].network if mac in links else ""
+        running = Instance(address_of(case.seen.running), network)
+    return holding(case.vm.key, view, up, mac, address_of(made.memory), running)
 
 
 def _live(case: Situation, made: Intent) -> tuple[Action, ...]:

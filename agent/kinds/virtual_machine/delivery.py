@@ -13,7 +13,7 @@ from agent.core.actions import Action
 from agent.core.facts import View
 from agent.core.host import GuestInfo
 from agent.core.identity import entry_name
-from agent.core.known import HELD
+from agent.core.known import HELD, NETWORK
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Condition, Key, Object
 from agent.core.network import Held
@@ -111,23 +111,45 @@ class Holding:
     """True if the guest gets its address once it starts."""
 
 
+@dataclass(frozen=True)
+class Instance:
+    """What runs: the address that it was started with, and libvirt's network that its Main is; both
+    empty where it has none.
+    """
+
+    address: str
+    network: str
+
+
 def holding(
-    key: Key, view: View, up: Uplink, mac: str, address: str, *, now: str | None
+    key: Key, view: View, up: Uplink, mac: str, address: str, running: Instance | None = None
 ) -> Holding:
     """Have the network hold what the machine is to have; `address` is that of its next start, empty
-    for none. `now` is that of the instance that runs, None if none does: as long as it runs, it
-    keeps that.
+    for none. What runs keeps what it has, on the network that it is on.
     """
     name = entry_name(view.fleet, key)
     present = view.read(HELD, name) or ()
+    if running is not None:
+        return _of_instance(present, view, up, Held(running.network, mac, running.address, name))
     wanted = _wanted(up, name, mac, address)
-    if now is not None:
-        if not now:
-            return Holding(ready=not wanted)  # it has another one, and nobody takes that from it
-        wanted = _wanted(up, name, mac, now)
     if wanted is None:
         return Holding(_released(present, view))
     return Holding(*_held(present, view, up, wanted))
+
+
+def _of_instance(
+    present: tuple[tuple[str, Held], ...], view: View, up: Uplink, has: Held
+) -> Holding:
+    if not has.address:
+        return Holding()  # what it has, it has from elsewhere
+    if has.network and has.network == up.link.network:
+        wanted = _wanted(up, has.name, has.mac, has.address)
+        return Holding() if wanted is None else Holding(*_held(present, view, up, wanted))
+    raw = view.read(NETWORK, (up.node, has.network))
+    there = raw is not None and raw.active and raw.covers(has.address)
+    if there and (up.node, has) not in present:
+        return Holding((HoldAddress(up.node, has),))
+    return Holding(_released(_others(present, up.node, has.network), view))
 
 
 def released(key: Key, view: View) -> tuple[Action, ...]:
@@ -151,10 +173,13 @@ def _held(
         return (*make, *hold), False
     if starts:
         return starts, False
-    others = tuple(
-        (node, each) for node, each in present if (node, each.network) != (up.node, wanted.network)
-    )
-    return _released(others, view), True
+    return _released(_others(present, up.node, wanted.network), view), True
+
+
+def _others(
+    present: tuple[tuple[str, Held], ...], node: str, network: str
+) -> tuple[tuple[str, Held], ...]:
+    return tuple(each for each in present if (each[0], each[1].network) != (node, network))
 
 
 def _own(up: Uplink, address: str) -> tuple[tuple[Action, ...], tuple[Action, ...]]:

@@ -18,7 +18,7 @@ from agent.core.network_actions import HoldAddress, MakeNetwork, ReleaseAddress,
 from agent.kinds.exports import AddressRanges
 from agent.kinds.module_config import SETTINGS
 from agent.kinds.uplink import Way, uplink
-from agent.kinds.virtual_machine.delivery import Holding, holding, released
+from agent.kinds.virtual_machine.delivery import Holding, Instance, holding, released
 from tests.golden.case import NODE
 from tests.kinds.deciding import READY, place_of, view_of
 from tests.memory_networks import network
@@ -52,8 +52,12 @@ def seen(
     return view_of(facts)
 
 
-def held(view: View, address: str = ADDRESS, now: str | None = None) -> Holding:
-    return holding(VM, view, uplink(view, place_of()), MAC, address, now=now)
+def held(
+    view: View, address: str = ADDRESS, now: str | None = None, on: str = "gitvirt"
+) -> Holding:
+    """`now` is the address of the instance that runs, `on` the network that it is on."""
+    running = Instance(now, on) if now is not None else None
+    return holding(VM, view, uplink(view, place_of()), MAC.lower(), address, running)
 
 
 # -- which way ------------------------------------------------------------------------------------
@@ -172,8 +176,20 @@ def test_what_runs_keeps_the_address_that_it_was_started_with() -> None:
 
 
 def test_what_runs_since_before_it_had_an_address_is_given_none() -> None:
-    assert held(seen(RUNS), now="") == Holding(ready=False)
+    assert held(seen(RUNS), now="", on="default") == Holding()
     assert held(seen(RUNS)).actions == (HoldAddress(HERE, ENTRY),)
+
+
+def test_what_runs_keeps_its_entry_while_main_is_something_else_by_now() -> None:
+    bridge = Link(bridge="br0")
+    assert held(seen(RUNS, held=((HERE, ENTRY),), main=bridge), now=ADDRESS) == Holding()
+    assert held(seen(RUNS, main=bridge), now=ADDRESS).actions == (HoldAddress(HERE, ENTRY),)
+    assert held(seen(main=bridge), now=ADDRESS) == Holding()
+    over = held(seen(RUNS, held=((HERE, ENTRY),), main=bridge), now=ADDRESS, on="")
+    assert over.actions == (ReleaseAddress(HERE, ENTRY),)
+    assert held(seen(RUNS, held=((HERE, ENTRY),), main=bridge)).actions == (
+        ReleaseAddress(HERE, ENTRY),
+    )
 
 
 def test_what_another_network_or_node_holds_is_released_once_it_stands_here() -> None:

@@ -50,6 +50,11 @@ class Interfaces:
     """By place."""
 
     @property
+    def links(self) -> Mapping[str, Link]:
+        """What each is connected to, by MAC address."""
+        return {interface.mac: interface.link for interface in self.interfaces}
+
+    @property
     def more_ports(self) -> bool:
         """True if some are in places that most machines have not."""
         return any(beyond_ports(interface.address) for interface in self.interfaces)
