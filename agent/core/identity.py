@@ -19,6 +19,8 @@ UID_LENGTH = 36
 QCOW2, RAW = "qcow2", "raw"
 _DISK = re.compile(r"(\.[1-9][0-9]*)?\.(qcow2|raw)\Z")
 """What the names of disks' volumes end with."""
+_WITH = re.compile(r"-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})_\Z")
+"""What the names of volumes have of a machine's snapshot, before their own uid."""
 _WHOLE = ".whole"
 _UPLOAD = re.compile(
     r"(?P<fleet>[-a-z0-9]+)_upload_(?P<uid>[-0-9a-f]{36})_(?P<size>[0-9]{1,16})_"
@@ -144,7 +146,36 @@ def snapshot_volume(fleet: str, key: Key, uid: str, volume_format: str = QCOW2) 
 
 def keeps_data(fleet: str, name: str) -> bool:
     """True for the volume names that this fleet gives to disks and to snapshots of them."""
-    return name.startswith((disk_volumes(fleet), f"{fleet}_disksnapshot_"))
+    return name.startswith(disk_volumes(fleet)) or is_snapshot(fleet, name)
+
+
+def is_snapshot(fleet: str, name: str) -> bool:
+    """True for the volume names that this fleet gives to snapshots of disks."""
+    return name.startswith(f"{fleet}_disksnapshot_")
+
+
+def taken_with(name: str) -> str:
+    """Uid of the snapshot of a machine that a disk's was taken with, as a volume's name says;
+    empty for one that was taken by itself, or whose disk has a name that is too long for that.
+    """
+    found = _WITH.search(prefix_of(name))
+    return found[1] if found else ""
+
+
+def named_uid(key: Key, chance: str) -> str:
+    """A new uid that shows whose it is: what it has is found again although the ledger is lost.
+    `chance` is 32 hexadecimal digits that nobody had before.
+    """
+    return str(uuid.UUID(chance[:20] + _mark(key)))
+
+
+def is_uid_of(uid: str, key: Key) -> bool:
+    """True for a uid that was made for an object of that name."""
+    return uid.endswith(f"-{_mark(key)}")
+
+
+def _mark(key: Key) -> str:
+    return hashlib.sha256("/".join(key).encode()).hexdigest()[:12]
 
 
 def is_disk_volume(fleet: str, name: str, serial_number: str) -> bool:

@@ -63,6 +63,8 @@ class Book:
         self._origins = Origins(catalogue, world, self.trash, fleet)
         self.held: tuple[Problem, ...] = ()
         self.problems: tuple[Problem, ...] = ()
+        self.strays: tuple[Problem, ...] = ()
+        """What lies on hosts and belongs to nothing that is known."""
         self._authors: dict[Key, str] = {}
         """Who asked for operations of which nothing was told yet."""
         self._fresh = True

@@ -22,6 +22,7 @@ from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome, Ticket
 from agent.reconcile.hosts import Hosts
 from agent.reconcile.news import Lanes, Post, reported
+from agent.reconcile.strays import strays
 from agent.reconcile.uploads import Uploads
 from agent.reconcile.verbs import lane
 from agent.reconcile.world import World
@@ -105,6 +106,9 @@ class Housekeeping:
             self._times.images = now + EVERY
             self._images(desired, now)
             self._discard(desired, now)
+        if self._world.snapshots or self._book.strays:
+            known = {record.obj.uid for record in self._objects()}
+            self._book.strays = strays(self._world.snapshots, known)
 
     def finished(self, now: float) -> tuple[frozenset[Key], frozenset[Key]]:
         """Operations whose files may go, none if those were just tried; and others that ended."""

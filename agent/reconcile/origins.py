@@ -14,9 +14,12 @@ from agent.core.identity import (
     disk_prefix,
     disk_uid,
     domain_uuid,
+    is_uid_of,
     known_data,
     known_prefix,
+    named_uid,
     operation_uid,
+    taken_with,
 )
 from agent.core.ledger import Record
 from agent.core.metadata import NAMESPACE, DomainMetadata, from_domain
@@ -64,11 +67,20 @@ class Origins:
             return Identity(back.obj.uid, back.obj.created, back.obj.generation + 1)
         if (memory := memories.get(key)) is not None:
             return Identity(memory.uid, memory.created, memory.generation)
-        if fresh and (uid := self._marked(key)):
+        if fresh and (uid := self._marked(key) or self._parted(key)):
             return Identity(uid)
         if self._catalogue.kinds[key.kind].keeps_data:
-            return Identity(next(iter(self.volumes(key)), "") or str(uuid.uuid4()))
+            uid = next(iter(self.volumes(key)), "") or named_uid(key, uuid.uuid4().hex)
+            return Identity(uid)
         return Identity(str(uuid.uuid4()))
+
+    def _parted(self, key: Key) -> str:
+        """The uid that snapshots of disks have in their names which were taken with the machine's
+        of that name; empty if there is not just one.
+        """
+        uids = {taken_with(name) for _, name in self._world.snapshots} - {""}
+        found = {uid for uid in uids if is_uid_of(uid, key)} - self._trash.entries.keys()
+        return found.pop() if len(found) == 1 else ""
 
     def _marked(self, key: Key) -> str:
         """The uid that image data of a host is marked with; empty if there is not just one."""

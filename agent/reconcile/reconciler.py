@@ -376,7 +376,7 @@ class Reconciler:
         repository, book = self._repository, self._book
         return Summary(
             revision=str(repository.attempted.get("revision", "")),
-            problems=(*book.problems, *book.held),
+            problems=(*book.problems, *book.held, *book.strays),
             waiting=tuple(sorted(self._standing.waiting)),
             wrong=tuple(sorted(self._standing.wrong)),
             busy=len(self._acting.busy) + len(self._housekeeping.busy),

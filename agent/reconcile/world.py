@@ -18,6 +18,7 @@ from agent.core.identity import (
     finished,
     is_image_data,
     is_passing,
+    is_snapshot,
     keeps_data,
     known_data,
     prefix_of,
@@ -181,6 +182,8 @@ class World:
         """(node, volume) of all that was uploaded, and of its marks."""
         self.mute: frozenset[tuple[str, str]] = frozenset()
         """(node, UUID) of the domains that cannot be read."""
+        self.snapshots: set[tuple[str, str]] = set()
+        """Volumes of snapshots on whatever node, as (pool, volume)."""
         self.named: dict[str, set[str]] = {}
         """Volumes by what the names of a disk's begin with."""
 
@@ -333,6 +336,8 @@ class World:
         if keeps_data(self._fleet, name):
             somewhere = self._engine.get(VOLUME_AT, (pool, name)) is not None
             self._amend(DISK_VOLUMES, disk_uid(name), (pool, name), there=somewhere)
+            if is_snapshot(self._fleet, name):
+                (self.snapshots.add if somewhere else self.snapshots.discard)((pool, name))
             known = self._engine.get(DISK_VOLUMES, disk_uid(name)) or ()
             self._name(name, there=any(other == name for _, other in known))
         if pool != POOL:

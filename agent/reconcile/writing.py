@@ -78,7 +78,7 @@ class Writing:
         self._agent, self._picture = {}, b""
 
     def _found(self) -> tuple[Problem, ...]:
-        return (*self._book.problems, *self._book.held)
+        return (*self._book.problems, *self._book.held, *self._book.strays)
 
     def _up_to_date(self, batch: Batch) -> Readme:
         changed = batch.changed.keys()

@@ -84,8 +84,10 @@ def _copy(captured: Captured, each: Mapping[str, Any], how: Naming, view: View) 
         return _shared(captured, origin, each, view)
     key = origin._replace(name=new_name(origin, how))
     obj = view.object(origin)
-    known = obj.manifest if obj is not None and obj.source == each["source"] else None
-    draft = Draft(key, origin, each["source"], known)
+    # of a snapshot that was found again, nobody knows what the manifests said
+    source = each["source"] or (obj.source if obj is not None else "")
+    known = obj.manifest if obj is not None and obj.source == source else None
+    draft = Draft(key, origin, source, known)
     copy = Copy(key, f"It is made like {origin.name}.", version, draft)
     if view.object(key) is not None:
         why = "has no other name" if key == origin else "is there already"
@@ -97,7 +99,7 @@ def _copy(captured: Captured, each: Mapping[str, Any], how: Naming, view: View) 
             "guest gets a uid and MAC addresses of its own."
         )
         if known is None:
-            commit = each["source"][:12]
+            commit = source[:12]
             message += f" It is as it was at commit {commit}: later changes are not in it."
         return replace(copy, message=message)
     return _disk(captured, copy, draft, view) if origin.kind == DISK else copy
@@ -137,7 +139,8 @@ def _shared(captured: Captured, key: Key, each: Mapping[str, Any], view: View) -
     if obj is None or obj.deleted:
         message = "It is not there any more: put its manifest back."
         return Copy(key, message, version, problem=True, missing=True)
-    if captured.lasting and key.kind == SECRET and obj.source != each["source"]:
+    was = each["source"]
+    if captured.lasting and key.kind == SECRET and was and obj.source != was:
         message = "It has changed since the snapshot, and is referred to as it is."
         return Copy(key, message, version, problem=True, missing=True)
     return Copy(key, "It is referred to as it is, and not copied.", version)

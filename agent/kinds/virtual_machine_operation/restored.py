@@ -68,6 +68,8 @@ def _machine(vm: Object, captured: Mapping[str, Any]) -> Fate:
     message = "Its specification stays as its manifest says, which is as it was then."
     was, _, path = captured["source"].partition(":")
     now = vm.source.partition(":")[0]
+    if not captured["source"]:
+        return Fate(vm.key, STAYS)
     if captured["source"] != vm.source:
         message = (
             "Its specification stays as its manifest says, which has changed since the snapshot: "
@@ -183,7 +185,7 @@ def _others(vm: Object, captured: list[Mapping[str, Any]], view: View) -> Iterat
         if obj is None or obj.deleted:
             message = "It is not there any more: put its manifest back."
             yield Fate(key, message, version, problem=True, missing=True)
-        elif key.kind == SECRET and obj.source != each["source"]:
+        elif key.kind == SECRET and each["source"] and obj.source != each["source"]:
             message = "It has changed since the snapshot, and stays as it is."
             yield Fate(key, message, version, problem=True, missing=True)
         else:

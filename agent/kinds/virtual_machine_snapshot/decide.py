@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from agent.core.actions import DropSnapshot, TakeSnapshot
 from agent.core.facts import Decision, View
 from agent.core.identity import made_uid, unfinished
 from agent.core.jobs import held
-from agent.core.known import READ_BY, SNAPSHOTTING, VOLUME_AT, Fact
+from agent.core.known import DISK_VOLUMES, READ_BY, SNAPSHOTTING, VOLUME_AT, Fact
 from agent.core.ledger import Record
 from agent.core.model import Condition, Json, Key, Manifest, Object
 from agent.core.nodes import HOME
@@ -35,6 +35,10 @@ READY = "VirtualMachineSnapshotReady"
 FAILED = "VirtualMachineSnapshotFailed"
 MACHINE = "VirtualMachineReady"
 NOT_READY = "VirtualMachineNotReadyForSnapshotting"
+FOUND_AGAIN = (
+    "It was found again after the status branch was lost: what its disks held is there, what the "
+    "manifests said then is not known."
+)
 STEADY = frozenset(("Running", "Stopped"))
 
 
@@ -75,8 +79,13 @@ def decide(snapshot: Object, view: View) -> Decision:
         message = f"{_machine(snapshot)} is not there: the snapshot is taken once it is."
         return _waits(_Said("WaitingForTheVirtualMachine", message, machine=True))
     parts = _parts(snapshot, tuple(key.name for key in disks_of(vm, view)))
+    if _is_again(previous.get("resources", ())):
+        parts = _recorded(snapshot, previous)
     if _whole(parts, view) and not view.job(snapshot.key).busy:
         return _ready(snapshot, vm, parts, previous, view)
+    found = () if previous else tuple(part for part in parts if _lies(part, view))
+    if found:
+        return _found_again(snapshot, vm, found, view)
     return _take(snapshot, vm, parts, view)
 
 
@@ -223,9 +232,38 @@ def _ready(
         "phase": "Ready",
         CONSISTENT: bool(known) or required or not parts or None,
         SECRET: snapshot.key.name,
-        "conditions": [_steady(), Condition(READY, "True", READY)],
     }
-    return Decision(status=status, makes=_made(snapshot, parts))
+    told = _told(status["resources"])
+    return Decision(
+        status={**status, "conditions": [_steady(), told]}, makes=_made(snapshot, parts)
+    )
+
+
+def _found_again(snapshot: Object, vm: Object, parts: tuple[_Part, ...], view: View) -> Decision:
+    """One of a ledger that was lost: its parts lie there, and nothing is taken."""
+    disks = tuple(Key("VirtualDisk", vm.key.namespace, part.disk) for part in parts)
+    status = _status(snapshot, vm, disks, parts, view)
+    status |= {
+        "phase": "InProgress",
+        "resources": [{**each, "source": ""} for each in status["resources"]],
+        "conditions": [_steady(), Condition(READY, "False", "Snapshotting", FOUND_AGAIN)],
+    }
+    return Decision(status=status, makes=_made(snapshot, parts), waiting=True)
+
+
+def _lies(part: _Part, view: View) -> bool:
+    """True if there is data of a part."""
+    return view.read(DISK_VOLUMES, part.uid) is not None
+
+
+def _is_again(resources: Iterable[Mapping[str, Json]]) -> bool:
+    """True of one that was found again: nobody knows what the manifests said."""
+    return any(not each["source"] for each in resources)
+
+
+def _told(resources: Iterable[Mapping[str, Json]]) -> Condition:
+    """Of one that is there."""
+    return Condition(READY, "True", READY, FOUND_AGAIN if _is_again(resources) else "")
 
 
 def _kept(snapshot: Object, previous: Mapping[str, Json], view: View) -> Decision:
@@ -244,7 +282,7 @@ def _kept(snapshot: Object, previous: Mapping[str, Json], view: View) -> Decisio
             makes=_made(snapshot, parts),
             ok=False,
         )
-    told = [_steady(), Condition(READY, "True", READY)]
+    told = [_steady(), _told(previous.get("resources", ()))]
     status = {**previous, "phase": "Ready", "conditions": told}
     return Decision(status=status, makes=_made(snapshot, parts))
 
