@@ -5,8 +5,10 @@ with a time zone before it where that is not UTC: `CRON_TZ=Europe/Berlin 0 3 * *
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from itertools import islice
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -33,6 +35,12 @@ class Schedule:
         start = datetime.fromtimestamp(int(now) + 1, self.zone)
         found = next(CronSim(self.when, start, reverse=True), None)
         return None if found is None else found.timestamp()
+
+    def before(self, now: float) -> Iterator[float]:
+        """When those were due that are to be kept, now included, the newest first."""
+        start = datetime.fromtimestamp(int(now) + 1, self.zone)
+        slots = CronSim(self.when, start, reverse=True)
+        return (slot.timestamp() for slot in islice(slots, self.keep))
 
     def next(self, now: float) -> float | None:
         """When it is due next."""

@@ -10,6 +10,7 @@ from agent.core.host import GuestInfo
 from agent.core.identity import POOL
 from tests.memory_repository import MemoryRepository
 from tests.product.test_machine_snapshots import kept, parts, shown, snapshot, status
+from tests.product.test_schedule import scheduled, slots, until
 from tests.rig import OPERATIONS, STATUS, Rig, condition, disk, machine, manifest, operation
 
 
@@ -132,3 +133,21 @@ def test_nothing_is_told_of_what_is_known(taken: Rig) -> None:
     found: Any = kept(taken)
     assert len(found) == 1
     assert problems(taken) == "[]\n"
+
+
+def test_those_of_a_schedule_are_found_again(rig: Rig) -> None:
+    rig.push({"vm.yaml": [scheduled("0 3 * * *; keep 3"), disk()]})
+    rig.settle()
+    rig.host.guests[rig.uuid()] = GuestInfo()
+    rig.settle()
+    until(rig, "2023-11-18 04:00")
+    before, names = kept(rig), slots(rig)
+    assert len(before) == len(names) == 3
+    lose(rig)
+    assert slots(rig) == names
+    assert kept(rig) == before
+    assert problems(rig) == "[]\n"
+    rig.host.guests[rig.uuid()] = GuestInfo()
+    until(rig, "2023-11-19 04:00")
+    assert slots(rig) == [*names[1:], "20231119-0300"]
+    assert len(kept(rig)) == 3

@@ -6,7 +6,7 @@ be kept goes for good; what people have made themselves is none of them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,12 +14,14 @@ from typing import Any
 from agent.core.acceptance import suspended
 from agent.core.annotations import SNAPSHOTS
 from agent.core.facts import Decide, Decision, View
-from agent.core.known import OWNED, SNAPSHOTTING
+from agent.core.identity import made_uid
+from agent.core.known import DISK_VOLUMES, OWNED, SNAPSHOTTING
 from agent.core.model import Condition, Json, Key, Manifest, Object
-from agent.core.schedule import schedule
+from agent.core.schedule import Schedule, schedule
 from agent.core.status import conditioned, seconds, timestamp
 
 KIND = "VirtualMachineSnapshot"
+PART = "VirtualDiskSnapshot"
 CONDITION = "SnapshotsScheduled"
 STATUS = "snapshotSchedule"
 LAST, WHEN = "lastSlot", "schedule"
@@ -74,7 +76,7 @@ def _scheduled(
     when = text.partition(";")[0].strip()  # how many are kept says nothing of when
     last = seconds(told_before[LAST]) if told_before.get(WHEN) == when else due
     taken = _taken(vm, view)
-    makes: tuple[Manifest, ...] = ()
+    makes = () if told_before else tuple(_there(vm, known, view))
     problem = _problem(taken)
     if due is not None and last is not None and due > last:
         last = due
@@ -92,6 +94,18 @@ def _scheduled(
         drops=decision.drops | _surplus(taken, known.keep),
         wake=min(wakes, default=None),
     )
+
+
+def _there(vm: Object, known: Schedule, view: View) -> Iterator[Manifest]:
+    """Those that are to be kept and lie on hosts: they were taken before the ledger began."""
+    refs: Any = vm.spec.get("blockDeviceRefs", ())
+    disks = [ref["name"] for ref in refs if ref["kind"] == "VirtualDisk"]
+    for slot in known.before(view.now):
+        manifest = _manifest(vm, slot)
+        uid = made_uid(vm.uid, manifest.key)
+        parts = (Key(PART, vm.key.namespace, f"{disk}-{uid}") for disk in disks)
+        if any(view.read(DISK_VOLUMES, made_uid(uid, part)) is not None for part in parts):
+            yield manifest
 
 
 def _taken(vm: Object, view: View) -> list[_Taken]:
