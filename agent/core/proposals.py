@@ -52,6 +52,16 @@ class Proposal:
     written: bool = False
     """False if it is only looked at."""
 
+    @property
+    def name(self) -> str:
+        """Of the branch."""
+        return self.ref.removeprefix("refs/heads/")
+
+    @property
+    def says(self) -> str:
+        """What is on it, in words."""
+        return ", ".join(f"{draft.key.kind} {draft.key.name}" for draft in self.drafts)
+
 
 @dataclass(frozen=True)
 class Proposed:

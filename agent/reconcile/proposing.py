@@ -72,10 +72,9 @@ def _found(repository: Repository, proposal: Proposal, tip: str) -> Proposed:
     for commit in repository.log(tip, limit=LOOKED_THROUGH):
         if mark in commit.body.splitlines():
             return Proposed(proposal.uid, proposal.written, commit.id)
-    name = proposal.ref.removeprefix("refs/heads/")
     refusal = (
-        f"Branch {name} is there already, and was not begun for this: delete it, or choose another "
-        "name."
+        f"Branch {proposal.name} is there already, and was not begun for this: delete it, or "
+        "choose another name."
     )
     return Proposed(proposal.uid, proposal.written, refusal=refusal)
 

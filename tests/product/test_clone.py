@@ -12,6 +12,7 @@ from agent.core.identity import POOL, domain_uuid, mac_address
 from agent.core.proposals import TRAILER
 from agent.kinds.cloning.course import GRACE, KEPT_FOR
 from tests.memory_repository import MemoryRepository
+from tests.plans import planned
 from tests.product.test_attachments import attachment
 from tests.product.test_machine_snapshots import parts
 from tests.rig import (
@@ -165,6 +166,17 @@ def test_what_is_merged_runs_beside_its_origin_and_the_snapshot_goes(source: Rig
     source.settle()
     assert snapshots(source) == []
     assert not [name for name in volumes(source) if "snapshot" in name]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_plan_says_what_would_be_on_the_branch(source: Rig, live: bool) -> None:
+    found = planned(source, {"copy.yaml": operation("copy", "vm", "Clone", clone=HOW)}, live=live)
+    assert found.names == {"copy": "create"}
+    assert found["copy"].reason == (
+        "writes branch clone/default/vm-2 with VirtualMachine vm-2, VirtualDisk new-root, "
+        "VirtualDisk new-data, to be merged"
+    )
+    assert BRANCH not in source.repo.fetch()
 
 
 @pytest.mark.parametrize("mode", ["DryRun", "Strict", "BestEffort"])

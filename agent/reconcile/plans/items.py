@@ -114,6 +114,9 @@ def _tell_deeds(items: dict[Key, Item], simulation: Simulation, *, live: bool) -
                 items.setdefault(renewal.key, Item(renewal.key, "act")).reason = renewal.told
             if decision.renews and key in items:
                 items[key].reason = str((decision.status or {})["resources"][0]["message"])
+            if (proposal := decision.proposes) is not None and key in items:
+                told = f"writes branch {proposal.name} with {proposal.says}, to be merged"
+                items[key].reason = told
         drift = next((decision.drift for decision in decisions if decision.drift), None)
         if drift is not None and live:  # pragma: no mutate: what is remembered shows none
             items.setdefault(key, Item(key, "drift")).drift = drift
@@ -193,7 +196,7 @@ def _explain(item: Item, record: Record, decision: Decision, *, request: bool) -
     if suspended(record.obj.manifest):
         blocking = [SUSPENDED]
     if item.operation == "create" and not blocking:
-        item.reason = RECORDS[item.key.kind].promise(decision.status or {})
+        item.reason = item.reason or RECORDS[item.key.kind].promise(decision.status or {})
     if blocking:
         item.reason = " ".join(dict.fromkeys(blocking))
         if item.operation in ("create", "restore"):
