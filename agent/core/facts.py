@@ -32,6 +32,7 @@ from agent.core.known import (
 )
 from agent.core.mistakes import INTERNAL, mistake
 from agent.core.model import Condition, Json, Key, Manifest, Object
+from agent.core.placement.quota import Quota
 from agent.core.placement.tenants import Offer, Tenant
 from agent.core.proposals import Proposal
 from agent.core.status import still
@@ -122,6 +123,8 @@ class Decision:
     """True while something under way will go on by itself; `run --once` waits for it."""
     tenant: Tenant | None = None
     """Of a machine: what it asks of its node, and how it stands there."""
+    quota: Quota | None = None
+    """What the machines of its namespace may take together, as the object says."""
     offer: Offer | None = None
     """Of a node: what it has for machines."""
     passage: Passage | None = None

@@ -172,6 +172,10 @@ GUEST: Table[tuple[str, str], GuestInfo] = Table("guest")
 
 PLACED: Table[Key, Verdict] = Table("placed")
 """What became of a machine's wish for a node; not stated while it has none."""
+BOUNDED: Table[str, bool] = Table("bounded")
+"""True of a namespace whose machines may not take all that there is."""
+TAKEN: Table[str, tuple[tuple[str, int], ...]] = Table("taken")
+"""What the machines of such a namespace take, by what is counted."""
 MISFIT: Table[Key, str] = Table("misfit")
 """Why a machine that is on may not stay on its node, in Kubernetes' words."""
 

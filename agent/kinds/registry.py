@@ -14,6 +14,7 @@ from agent.core.schema import Catalogue
 from agent.kinds import (
     module_config,
     node,
+    resource_quota,
     secret,
     storage_class,
     virtual_disk,
@@ -35,6 +36,7 @@ from agent.kinds.suspension import suspendable
 
 RECORDS: Mapping[str, KindRecord] = {
     "Node": node.RECORD,
+    "ResourceQuota": resource_quota.RECORD,
     "StorageClass": storage_class.RECORD,
     "ModuleConfig": module_config.RECORD,
     "Secret": secret.RECORD,

@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import TypeVar
 
 from agent.core.facts import Engine
-from agent.core.known import COMMITTED, MISFIT, NODES, PLACED, Table
+from agent.core.known import BOUNDED, COMMITTED, MISFIT, NODES, PLACED, TAKEN, Table
 from agent.core.model import Key
+from agent.core.placement import quota
 from agent.core.placement.fleet import Fleet
+from agent.core.placement.quota import Quota
 from agent.core.placement.rules import ANYWHERE
 from agent.core.placement.tenants import Offer, Tenant, Verdict
 from agent.kinds.local import own_labels
@@ -30,6 +32,7 @@ class Placing:
         self._tenants: dict[Key, Tenant] = {}
         self._offers: dict[Key, Offer] = {}
         """By the object that each node has."""
+        self._quotas: dict[Key, Quota] = {}
         self._asking: set[Key] = set()
         self._granted: dict[Key, Verdict] = {}
         self._misfits: dict[Key, str] = {}
@@ -66,6 +69,7 @@ class Placing:
         """Take in what a decision says of placement; true if that of a machine is news."""
         decision = self._engine.decisions.get(key)
         offer, tenant = (decision.offer, decision.tenant) if decision else (None, None)
+        self._bound(key, decision.quota if decision else None)
         if self._offers.get(key) != offer:
             _keep(self._offers, key, offer)
             self._looked = False
@@ -73,6 +77,13 @@ class Placing:
             return False
         _keep(self._tenants, key, tenant)
         return True
+
+    def _bound(self, key: Key, bounds: Quota | None) -> None:
+        if self._quotas.get(key) != bounds:
+            _keep(self._quotas, key, bounds)
+            self._looked = False
+            there = any(each.namespace == key.namespace for each in self._quotas)
+            self._engine.put(BOUNDED, key.namespace, there or None)
 
     def _place(self, touched: set[Key]) -> bool:
         """True if what is stated may have changed."""
@@ -85,6 +96,9 @@ class Placing:
             self._judge(key)
         for key in sorted(self._asking, key=self._turn):
             self._grant(key)
+        for namespace in {key.namespace for key in self._quotas}:
+            used = quota.taken(self._fleet.of(namespace))
+            self._engine.put(TAKEN, namespace, tuple(sorted(used.items())))
         if len(self._nodes or ()) > 1:
             for node, taken in self._fleet.committed().items():
                 self._engine.put(COMMITTED, node, taken)
@@ -145,13 +159,24 @@ class Placing:
         tenant = self._tenants[key]
         assert tenant.ask is not None  # noqa: S101  # it is asking
         self._fleet.remove(_arriving(key))
-        verdict = self._fleet.place(tenant, tenant.ask)
+        why = "" if tenant.ask.rests else self._exceeds(tenant)
+        verdict = Verdict(message=why) if why else self._fleet.place(tenant, tenant.ask)
         if tenant.on and verdict.node:
             self._fleet.put(replace(tenant, key=_arriving(key), at=verdict.node, ask=None))
         elif not tenant.on:
             at = verdict.node or tenant.at
             self._fleet.put(replace(tenant, at=at, on=bool(verdict.node) and not tenant.ask.rests))
         self._state(PLACED, self._granted, key, verdict)
+
+    def _exceeds(self, tenant: Tenant) -> str:
+        """Which quota a machine would exceed; one that moves is there twice for a while."""
+        namespace = tenant.key.namespace
+        bounds = [each for key, each in self._quotas.items() if key.namespace == namespace]
+        if not bounds:
+            return ""
+        there = self._fleet.of(namespace)
+        beside = [each for each in there if tenant.on or each.key != tenant.key]
+        return next(filter(None, (quota.exceeded(each, tenant, beside) for each in bounds)), "")
 
     def _state(self, table: Table[Key, V], stated: dict[Key, V], key: Key, value: V | None) -> None:
         _keep(stated, key, value)

@@ -65,4 +65,4 @@ def tenant(number: int) -> Tenant:
     }
     spec = {"affinity": affinity, "nodeSelector": {} if number % 3 else {"disk": "ssd"}}
     key = Key("VirtualMachine", "default", f"vm-{number:05}")
-    return Tenant(key, group, 2 * GIB, rules(spec, group, "default"), ask=Ask())
+    return Tenant(key, group, 2 * GIB, rules=rules(spec, group, "default"), ask=Ask())

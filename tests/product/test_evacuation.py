@@ -220,3 +220,20 @@ def test_a_broken_mark_takes_none_away_and_other_fields_do_not_count_there(share
     problems = shared.documents()["problems.yaml"].decode()
     assert "counts on the main branch only; here only unschedulable does" in problems
     assert shared.on() == [home]
+
+
+@pytest.mark.promise("S56")
+def test_a_move_that_the_quota_has_no_room_for_waits_and_says_so(shared: Fleet) -> None:
+    bounds = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}}
+    shared.push({"quota.yaml": {**bounds, "spec": {"hard": {"memory": "300Mi"}}}})
+    shared.go(5)
+    shared.ask()
+    shared.go(10)
+    assert shared.on() == ["pt-1"]
+    told = condition(shared.vmop("move"), "Completed")
+    assert told["reason"] == "TargetUnschedulable"
+    assert "exceeded quota: small, requested: memory=256Mi, used: memory=256Mi" in told["message"]
+    shared.push({"quota.yaml": {**bounds, "spec": {"hard": {"memory": "1Gi"}}}})
+    shared.go(40)
+    assert shared.on() != ["pt-1"]
+    assert shared.vmop("move")["status"]["phase"] == "Completed"

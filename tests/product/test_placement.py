@@ -304,3 +304,41 @@ def test_memory_can_be_given_away_more_than_once(tmp_path: Path) -> None:
     rig.settle()
     assert [runs(rig, name) for name in sizes] == [["node-1"], ["node-1"], []]
     assert "0/1 nodes are available: 1 Insufficient memory." in waits(rig, "vm-3")
+
+
+def quota(**hard: Any) -> dict[str, Any]:
+    metadata = {"name": "small"}
+    return {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": metadata,
+        "spec": {"hard": hard},
+    }
+
+
+@pytest.mark.promise("S39")
+@pytest.mark.parametrize("several", [False, True])
+def test_a_machine_waits_where_its_namespace_has_taken_all_that_it_may(
+    tmp_path: Path, several: bool
+) -> None:
+    rig = three(tmp_path) if several else Rig(tmp_path)
+    rig.push({"quota.yaml": quota(memory="600Mi")})
+    names = ["vm-1", "vm-2", "vm-3"]
+    rig.push({f"{name}.yaml": vm(name) for name in names})
+    rig.settle()
+    assert [bool(runs(rig, name)) for name in names] == [True, True, False]
+    assert waits(rig, "vm-3") == (
+        "Could not schedule the virtual machine: exceeded quota: small, requested: memory=256Mi, "
+        "used: memory=512Mi, limited: memory=600Mi"
+    )
+    told = rig.document("namespaces/default/resourcequotas/small.yaml")["status"]
+    assert (told["hard"], told["used"]) == ({"memory": "600Mi"}, {"memory": "512Mi"})
+    rig.push({"quota.yaml": quota(memory="1Gi")})
+    rig.settle()
+    assert runs(rig, "vm-3")
+    rig.push({"quota.yaml": quota(memory="100Mi")})
+    rig.settle()
+    assert all(runs(rig, name) for name in names)  # nobody is stopped for it
+    rig.push({"quota.yaml": None})
+    rig.settle()
+    assert all(status(rig, name)["phase"] == "Running" for name in names)

@@ -127,6 +127,11 @@ class Fleet:
         if (known := self._tenants.pop(key, None)) is not None:
             self._leaves(known)
 
+    def of(self, namespace: str) -> Iterator[Tenant]:
+        """The machines of a namespace, as they stand; what is about to come is none of its own."""
+        tenants = self._tenants.values()
+        return (each for each in tenants if each.key.kind and each.key.namespace == namespace)
+
     def committed(self) -> Mapping[str, int]:
         """Bytes of each node's memory that machines have, or are about to."""
         return {name: self._taken[name] for name in self._offers}

@@ -46,6 +46,9 @@ class Tenant:
     key: Key
     labels: Labels
     memory: int
+    requested: int = 0
+    """Thousandths of a core that are guaranteed to it."""
+    cores: int = 0
     rules: Rules = ANYWHERE
     priority: int = 0
     created: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from agent.core.facts import View
-from agent.core.known import OVERCOMMIT, PLACED
+from agent.core.known import BOUNDED, OVERCOMMIT, PLACED
 from agent.core.model import Json, Key, Object
 from agent.core.nodes import UNKNOWN
 from agent.core.placement.labels import exactly, holds
@@ -21,6 +21,7 @@ from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.dependencies import disks, images
 from agent.kinds.virtual_machine.networks import cabling
 from agent.kinds.virtual_machine.operations import open_operations
+from agent.kinds.virtual_machine.resources import requested_milli
 from agent.kinds.virtual_machine.spec import machine_spec
 from agent.kinds.virtual_machine_class import ClassData
 from agent.kinds.virtual_machine_operation import operation_spec
@@ -69,6 +70,7 @@ def governed(vm: Object, view: View) -> bool:
     return nodes(view) != (UNKNOWN,) and (
         several(view)
         or view.read(OVERCOMMIT, None) is not None
+        or view.read(BOUNDED, vm.key.namespace) is not None
         or its_rules(vm, view) is not ANYWHERE
         or not all(takes_all(view, name) for name in nodes(view))
     )
@@ -76,10 +78,13 @@ def governed(vm: Object, view: View) -> bool:
 
 def tenant(vm: Object, view: View, at: str, *, on: bool, ask: Ask | None = None) -> Tenant:
     """The VM as placement sees it."""
+    spec = machine_spec(vm.spec)
     return Tenant(
         key=vm.key,
         labels=vm.manifest.labels,
-        memory=to_bytes(machine_spec(vm.spec)["memory"]["size"]),
+        memory=to_bytes(spec["memory"]["size"]),
+        requested=requested_milli(spec["cpu"]["cores"], spec["cpu"]["coreFraction"]),
+        cores=spec["cpu"]["cores"],
         rules=its_rules(vm, view),
         priority=PRIORITIES.get(str(vm.spec.get("priorityClassName", "")), 0),
         created=vm.created,

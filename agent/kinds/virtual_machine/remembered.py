@@ -56,7 +56,7 @@ def remembered_tenant(record: Record) -> Tenant:
         obj.key,
         obj.manifest.labels,
         to_bytes(spec["memory"]["size"]),
-        rules(obj.spec, obj.manifest.labels, obj.key.namespace),
+        rules=rules(obj.spec, obj.manifest.labels, obj.key.namespace),
         at=record.status.get(HOME) or record.status.get("nodeName", ""),
         on=record.status.get("phase") in ON,
     )

@@ -37,7 +37,9 @@ def standing(case: Situation, view: View) -> Tenant:
     if raw is None:
         ask = starting(vm, view) if case.where.asks else None
         due = current_phase(case, None) in ON
-        return tenant(vm, view, at if case.where.home or ask is None else "", on=due, ask=ask)
+        return tenant(
+            vm, view, at if case.where.home or ask is None else "", on=due and ask is None, ask=ask
+        )
     if raw.active:
         return tenant(vm, view, at, on=True, ask=_leaving(case, view))
     due = not case.saved and _due(case)
