@@ -24,6 +24,7 @@ BENCHMARKS = {
     "plan": "planning",
     "one-away": "nodes",
     "placing": "placing",
+    "migrate": "migrations",
     "endurance": "endurance",
     "commands": "commands",
     "differences": "differences",

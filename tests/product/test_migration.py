@@ -12,6 +12,7 @@ import pytest
 from agent.core.domain_xml import parse
 from agent.core.identity import POOL
 from agent.core.metadata import DomainMetadata, from_domain
+from agent.kinds.virtual_machine.migration import asked
 from agent.places import Pools, PoolSettings
 from tests.memory_host import NODE, MemoryHost
 from tests.rig import OPERATIONS, Rig, condition, disk, machine, operation
@@ -395,3 +396,34 @@ def test_a_machine_that_runs_twice_is_loudly_told_and_left(local: Fleet) -> None
     before = [list(host.verbs) for host in local.hosts.values()]
     local.go(60)
     assert [list(host.verbs) for host in local.hosts.values()] == before
+
+
+@pytest.mark.parametrize("room", [3600, 0])
+def test_room_on_the_target_is_waited_for_a_while(local: Fleet, room: int) -> None:
+    """So is a pool that is inactive for a moment, as while a daemon restarts."""
+    every = [local.hosts["pt-2"], local.hosts["pt-3"]]
+    local.host.pools[POOL][local.volumes("pt-1")[0]].content = b"data"
+    for each in every:
+        each.free = 0
+    local.ask()
+    local.go(20)
+    assert why(local) == ("InProgress", "TargetDiskError")
+    if room:
+        for each in every:
+            each.free = 1 << 30
+        local.settle()
+        whole(local, "pt-2")
+    else:
+        local.go(40, seconds=10)
+        assert why(local) == ("Failed", "TargetDiskError")
+        whole(local, "pt-1")
+        assert "are free" in condition(local.vmop("move"), "Completed")["message"]
+
+
+def test_one_that_takes_too_long_is_ended(local: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asked, "WITHIN", -1.0)
+    local.host.migrations_held = True
+    local.ask()
+    local.settle()
+    assert why(local) == ("Failed", "Aborted")
+    whole(local, "pt-1")

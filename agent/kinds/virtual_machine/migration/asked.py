@@ -22,6 +22,9 @@ WITHIN = 800.0
 """Seconds that each GiB of memory may take."""
 GIB = 1 << 30
 VERB = "MigrateDomain"
+ABORTED, DISK_ERROR = "Aborted", "TargetDiskError"
+_OF_DISKS = ("VolumeExists", "NoSpace")
+"""Reasons of verbs."""
 _POLICIES = {
     # policy: whether its guest may be slowed down where nobody says, and what may be said
     "AlwaysSafe": (False, (False,)),
@@ -126,11 +129,10 @@ def _failed(entry: Recorded, case: Situation, *, ours: bool) -> str:
     job = case.job
     if job.failed != VERB:
         return ""
-    if job.reason in ("Aborted", "NoSpace") or not job.retry:
-        reason = "TargetDiskError" if job.reason == "NoSpace" else "Aborted"
-        return f"{reason}: {job.error}"
+    if job.reason == ABORTED:
+        return f"{ABORTED}: {job.error}"
     if case.now >= entry.at + PATIENCE:
-        return f"Failed: {job.error}"
+        return f"{DISK_ERROR if job.reason in _OF_DISKS else 'Failed'}: {job.error}"
     return ""
 
 
@@ -167,8 +169,7 @@ def _stage(case: Situation) -> tuple[str, str, int]:
             return "NotConverging", f"It does not come to an end: {job.trouble}.", job.progress
         return "Syncing", where, job.progress
     if job.failed == VERB:
-        disk = job.reason in ("VolumeExists", "NoSpace")
-        reason = "TargetDiskError" if disk else "TargetPreparing"
+        reason = DISK_ERROR if job.reason in _OF_DISKS else "TargetPreparing"
         return reason, f"{where} That has failed and is tried again: {job.error}", 3
     if way.step is Step.GOES:
         return "Syncing", where, max(job.progress, 10)
