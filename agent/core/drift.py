@@ -89,6 +89,15 @@ class Drift:
             if (edit.where, edit.disposition) == (DEFINITION, Disposition.IMMEDIATE)
         )
 
+    @property
+    def plugged(self) -> tuple[Edit, ...]:
+        """What is put back while the instance runs."""
+        return tuple(
+            edit
+            for edit in self.edits
+            if (edit.where, edit.disposition) == (INSTANCE, Disposition.IMMEDIATE)
+        )
+
     def sentences(self) -> Iterator[str]:
         """One for what shares its fate, and what was reported."""
         fates = sorted(self.edits, key=lambda edit: (edit.where, edit.disposition, edit.path))

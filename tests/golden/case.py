@@ -14,7 +14,7 @@ from agent.core.facts import Decision, Engine
 from agent.core.host import RawDomain, RawNode, RawVolume
 from agent.core.identity import POOL, disk_volume, domain_uuid, image_volume
 from agent.core.known import K, Table, V
-from agent.core.links import Link
+from agent.core.links import USER, Link
 from agent.core.manifests import read_file
 from agent.core.model import Key, Manifest, Object
 from agent.core.network import RawNetwork
@@ -98,7 +98,8 @@ class Case:
         self.engine = Engine(ORDER, decisions(CATALOGUE))
         self._put(known.FLEET, None, self.fleet)
         self._put(known.NODES, None, (self.node.name,))
-        self._put(known.NETWORKS, None, LINKS)
+        # nothing else leads out of a user's session
+        self._put(known.NETWORKS, None, dict.fromkeys(LINKS, USER) if self.node.session else LINKS)
         for network in NETWORKS:
             self._put(known.NETWORK, (self.node.name, network.name), network)
         self._put(known.NODE, self.node.name, self.node)

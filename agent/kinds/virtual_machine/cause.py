@@ -15,7 +15,7 @@ from agent.core.actions import (
     ResumeDomain,
     StartDomain,
 )
-from agent.core.drift import brief
+from agent.core.drift import Edit, brief
 from agent.core.facts import View
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.intent import Intent
@@ -50,12 +50,25 @@ def cause(case: Situation, made: Intent, actions: tuple[Action, ...], view: View
         return "tried again"
     if any(isinstance(action, StartDomain) and action.again for action in actions):
         return ended(case.seen.raw).lower()
-    if made.drift.mended and any(isinstance(action, DefineDomain) for action in actions):
-        return f"changed by hand: {brief(made.drift.mended)}"
-    for_others = {each for verb, each in _FOR_OTHERS.items() if verb in map(type, actions)}
+    if by_hand := _by_hand(made, actions):
+        return f"changed by hand: {brief(by_hand)}"
+    others = [action for action in actions if not _is_card(action)]
+    for_others = {each for verb, each in _FOR_OTHERS.items() if verb in map(type, others)}
     if for_others:
         return " and ".join(sorted(for_others))
     return "" if _is_new(case) else "to remember what has happened"
+
+
+def _by_hand(made: Intent, actions: tuple[Action, ...]) -> tuple[Edit, ...]:
+    """What somebody did by hand and these put back."""
+    plugged = made.drift.plugged if any(map(_is_card, actions)) else ()
+    defines = any(isinstance(action, DefineDomain) for action in actions)
+    return (*plugged, *made.drift.mended) if defines else plugged
+
+
+def _is_card(action: Action) -> bool:
+    """True for the coming and going of an interface, which is the machine's own."""
+    return isinstance(action, AttachDevice | DetachDevice) and ":" in action.device
 
 
 def _is_new(case: Situation) -> bool:

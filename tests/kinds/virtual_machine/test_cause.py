@@ -20,7 +20,7 @@ from agent.core.actions import (
     StartDomain,
 )
 from agent.core.changes import Change, Disposition
-from agent.core.drift import DEFINITION, Drift, Edit
+from agent.core.drift import DEFINITION, INSTANCE, Drift, Edit
 from agent.core.jobs import Job
 from agent.core.known import OBJECT, OPERATIONS, Fact
 from agent.core.metadata import DomainMetadata, Recorded
@@ -44,6 +44,9 @@ GROW = GrowDisk("node-1", "uuid", "one", "gitvirt", "data.qcow2", 1)
 OFF = {"state": "shutoff", "reason": "shutdown"}
 CORES = Change("replace", "cpu.cores", 1, 2, Disposition.RESTART)
 EDITED = Drift((Edit(DEFINITION, "cpu.cores", 1, 2, Disposition.IMMEDIATE),))
+UNPLUGGED = Drift((Edit(INSTANCE, "Network lan", {"bridge": "br0"}, None, Disposition.IMMEDIATE),))
+BOTH = Drift((*EDITED.edits, *UNPLUGGED.edits))
+CARD = replace(ATTACH, what="Network lan", device="52:54:00:00:00:01")
 OPERATION = Key("VirtualMachineOperation", "default", "nightly")
 KNOWN: Mapping[Fact, Any] = {
     (OPERATIONS, KEY): (OPERATION,),
@@ -76,6 +79,10 @@ def under_way(kind: str, uid: str = "uid-nightly") -> DomainMetadata:
         (OFF, HELD, EDITED, (START,), TO_REMEMBER),
         (OFF, HELD, Drift(), (DEFINE,), TO_REMEMBER),
         ({}, HELD, Drift(), (DEFINE, ATTACH), "for what is attached to it"),
+        ({"vm": replace(VM, generation=2)}, HELD, Drift(), (DEFINE, CARD), ""),
+        ({}, HELD, UNPLUGGED, (CARD,), "changed by hand: Network lan removed"),
+        ({}, HELD, UNPLUGGED, (DEFINE, ATTACH), "for what is attached to it"),
+        ({}, HELD, BOTH, (DEFINE, CARD), "changed by hand: Network lan removed, cpu.cores 1 → 2"),
         ({}, HELD, Drift(), (DETACH, GROW), "for a disk that grows and for what is attached to it"),
         ({"vm": replace(VM, generation=2), **OFF}, HELD, Drift(), (DEFINE,), ""),
         ({"vm": replace(VM, source="a:b"), **OFF}, HELD, Drift(), (DEFINE,), ""),
