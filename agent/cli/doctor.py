@@ -62,6 +62,14 @@ _FIREWALL = Finding(
 )
 
 
+_NO_DHCP = Finding(
+    "problem",
+    "dnsmasq",
+    "it is not installed: networks of libvirt that give addresses by DHCP do not start",
+    "sudo apt install dnsmasq-base",
+)
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What of this machine the checks look at."""
@@ -102,7 +110,7 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
 
 def surroundings() -> Surroundings:
     path = os.pathsep.join((*os.get_exec_path(), *_MORE_FOLDERS))
-    wanted = ("qemu-img", "virtlogd")
+    wanted = ("qemu-img", "virtlogd", "dnsmasq")
     return Surroundings(
         programs=frozenset(name for name in wanted if shutil.which(name, path=path)),
         virtlogd_socket=_SYSTEM_SOCKET.exists(),
@@ -195,12 +203,9 @@ def host_findings(
         if node.session:
             mend += "; sudo usermod -aG kvm $USER (then log in again)"
         yield Finding("note", "virtualization", message, mend)
-    if MAIN not in named.networks:
-        yield _network(node)
-    for name, link in named.networks.items():
-        yield _named_network(name, link, reading)
-    if local and around.filters_bridges and any(link.bridge for link in named.networks.values()):
-        yield _FIREWALL
+    yield from _networks(reading, named)
+    if local:
+        yield from _around_networks(node, around, named)
     if POOL in reading.pools:
         yield Finding("ok", "storage", f"pool {POOL} at {reading.pools[POOL]}")
     else:
@@ -225,11 +230,29 @@ def _emulator(node: RawNode) -> Finding:
     return Finding("problem", "QEMU", message, "sudo apt install qemu-system")
 
 
-def _network(node: RawNode) -> Finding:
+def _networks(reading: Reading, named: Named) -> Iterator[Finding]:
+    if MAIN not in named.networks:
+        yield _network(reading)
+    for name, link in named.networks.items():
+        yield _named_network(name, link, reading)
+
+
+def _around_networks(node: RawNode, around: Surroundings, named: Named) -> Iterator[Finding]:
+    if not node.session and "dnsmasq" not in around.programs:
+        yield _NO_DHCP
+    if around.filters_bridges and any(link.bridge for link in named.networks.values()):
+        yield _FIREWALL
+
+
+def _network(reading: Reading) -> Finding:
+    node = reading.node
     if node.session:
         return Finding("ok", "network", "user-mode networking, as in every user's session")
     if NETWORK in node.networks:
         return Finding("ok", "network", f"libvirt's network {NETWORK} is active")
+    for each in reading.networks.values():
+        if each.network.fleet and each.network.active:
+            return Finding("ok", "network", f"{each.network.name}, which an agent made, is active")
     message = f"libvirt's network {NETWORK} is not active"
     mend = f"virsh -c {node.uri} net-start {NETWORK} && virsh -c {node.uri} net-autostart {NETWORK}"
     return Finding("problem", "network", message, mend)

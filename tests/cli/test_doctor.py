@@ -28,7 +28,9 @@ NODE = RawNode(
     qemu_version="7.2.0",
     networks=frozenset({"default"}),
 )
-AROUND = Surroundings(frozenset({"qemu-img", "virtlogd"}), True, {"XDG_CACHE_HOME": Path("/c")})
+AROUND = Surroundings(
+    frozenset({"qemu-img", "virtlogd", "dnsmasq"}), True, {"XDG_CACHE_HOME": Path("/c")}
+)
 LONG = Path("/home/" + "x" * 60)
 
 
@@ -51,6 +53,7 @@ def test_a_host_that_has_all() -> None:
         ({"emulator": ""}, {}, "QEMU", "problem", "apt install qemu-system"),
         ({}, {"virtlogd_socket": False}, "virtlogd", "problem", "virtlogd.socket"),
         ({}, {"programs": frozenset({"virtlogd"})}, "qemu-img", "problem", "qemu-utils"),
+        ({}, {"programs": frozenset({"qemu-img"})}, "dnsmasq", "problem", "dnsmasq-base"),
         ({"session": True}, {"programs": frozenset({"qemu-img"})}, "virtlogd", "problem", "apt"),
         ({"session": True}, {"folders": {"XDG_CACHE_HOME": LONG}}, "paths", "problem", "XDG_CACHE"),
         (
@@ -88,6 +91,15 @@ def of_networks(
     reading = Reading(node, {}, {}, {}, networks=networks)
     told = host_findings(reading, around, Named(networks=links or LINKS))
     return [each for each in told if each.subject == "network"]
+
+
+def test_a_network_that_an_agent_made_does_in_place_of_libvirts_own() -> None:
+    own = RawNetwork("gitvirt", "", active=True, fleet="default")
+    for raw, level in ((own, "ok"), (replace(own, active=False), "problem")):
+        node = replace(NODE, networks=frozenset())
+        reading = Reading(node, {}, {}, {}, networks={"gitvirt": NetworkReading(raw)})
+        levels = {each.subject: each.level for each in host_findings(reading, AROUND)}
+        assert levels["network"] == level
 
 
 def test_networks_of_the_settings_are_looked_for() -> None:
