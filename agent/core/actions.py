@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from agent.core.image_sources import ImageSource
+from agent.core.network import Held
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,9 @@ class SetLiveMetadata(DomainAction):
 
 @dataclass(frozen=True)
 class StartDomain(DomainAction):
-    """Start a domain. Not done if another one that has a disk of it has changed since."""
+    """Start a domain. Not done if another one that has a disk of it has changed since, nor while a
+    network does not hold its address.
+    """
 
     memory: int = 0
     """Bytes that the guest will need."""
@@ -259,6 +262,9 @@ class StartDomain(DomainAction):
     beside: tuple[tuple[str, str, str], ...] = field(default=(), repr=False)
     """Node, UUID and `core.host.version` of the other domains that have a disk of this one, and of
     this one on other nodes, as it was decided on.
+    """
+    holds: Held | None = field(default=None, repr=False)
+    """What a network that runs has to hold for it; None where its guest gets its address otherwise.
     """
 
     @property

@@ -17,7 +17,7 @@ from agent.core.domain_xml import parse
 from agent.core.host import GuestInfo, HostError
 from agent.core.identity import POOL, mac_address
 from agent.core.links import Link
-from agent.core.network import Held
+from agent.core.network import Held, NetworkReading
 from tests.memory_host import NODE, Killed, MemoryHost
 from tests.memory_networks import network
 from tests.rig import Rig, condition, disk, machine, operation, settings, static, vm_key
@@ -234,6 +234,20 @@ def test_an_entry_that_somebody_took_out_is_written_again(pool: Rig) -> None:
     pool.host.stop_network("gitvirt")
     pool.settle()
     assert pool.host.networks["gitvirt"].network.active
+
+
+def test_no_machine_starts_without_what_somebody_took_out_unseen(pool: Rig) -> None:
+    pool.push({"vm.yaml": [machine(runPolicy="AlwaysOn"), disk()]})
+    pool.settle()
+    held = entries(pool)
+    own = pool.host.networks["gitvirt"].network
+    pool.host.networks["gitvirt"] = NetworkReading(own)  # of which no event tells
+    pool.verbs()
+    pool.host.crash(pool.uuid())
+    pool.settle()
+    assert entries(pool) == held
+    verbs = [verb for verb in pool.verbs() if verb in ("hold_address", "start")]
+    assert verbs == ["hold_address", "start"]
 
 
 def test_a_machine_that_goes_takes_its_entry_along_before_its_lease_goes(pool: Rig) -> None:

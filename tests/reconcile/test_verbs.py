@@ -255,6 +255,17 @@ def holding(host: MemoryHost) -> None:
     host.hold_address(WEB)
 
 
+def ready_to_start(host: MemoryHost) -> None:
+    off(host)
+    holding(host)
+
+
+def not_connected(host: MemoryHost) -> None:
+    off(host)
+    networked(host)
+    host.hold_address(WEB)
+
+
 def with_more_to_serve(host: MemoryHost) -> None:
     connected(host)
     host.make_network(net("default", "10.66.10.1/24", "10.66.20.1/24"))
@@ -328,6 +339,16 @@ CASES = (
         "DomainChanged",
         changes=False,
     ),
+    Case(ready_to_start, lambda _: StartDomain(HERE, VM, holds=WEB)),
+    Case(
+        *(ready_to_start, lambda _: StartDomain(HERE, VM, holds=DB), "NetworkChanged"),
+        changes=False,
+    ),
+    Case(
+        *(not_connected, lambda _: StartDomain(HERE, VM, holds=WEB), "NetworkChanged"),
+        changes=False,
+    ),
+    Case(off, lambda _: StartDomain(HERE, VM, holds=WEB), "NetworkChanged", changes=False),
     Case(on, lambda _: attach()),
     Case(on, lambda _: attach("two"), changes=False),
     Case(off, lambda _: attach(), changes=False),

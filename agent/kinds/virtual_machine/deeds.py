@@ -142,6 +142,7 @@ def _start(case: Situation, made: Intent, view: View) -> StartDomain:
         reset_nvram=wanted != BIOS and memory.nvram not in ("", wanted),
         again=memory.power.by == power.BY_END,
         beside=tuple(beside(case, made.facts.disks.disks if made.facts else (), view)),
+        holds=_next(case, made, view).wanted,
     )
 
 
@@ -169,15 +170,22 @@ def _holding(case: Situation, made: Intent, view: View) -> Holding:
     """What a network is to hold for it. Of one that is off it is what its next start asks for,
     whoever starts it.
     """
+    if case.running is None or not case.running.on:
+        return _next(case, made, view)
+    up, mac = case.cabling.uplink, case.cabling.main_mac
+    links = case.seen.active.interfaces.links if case.seen.active is not None else {}
+    running = Instance(address_of(case.seen.running), links[mac].network if mac in links else "")
+    if case.deleted:
+        return Holding()
+    return holding(case.vm.key, view, up, mac, address_of(made.memory), running)
+
+
+def _next(case: Situation, made: Intent, view: View) -> Holding:
+    """What a network is to hold for the next start."""
     if case.deleted:
         return Holding()
     up, mac = case.cabling.uplink, case.cabling.main_mac
-    running = None
-    if case.running is not None and case.running.on:
-        links = case.seen.active.interfaces.links if case.seen.active is not None else {}
-        network = links[mac].network if mac in links else ""
-        running = Instance(address_of(case.seen.running), network)
-    return holding(case.vm.key, view, up, mac, address_of(made.memory), running)
+    return holding(case.vm.key, view, up, mac, address_of(made.memory))
 
 
 def _live(case: Situation, made: Intent) -> tuple[Action, ...]:
@@ -221,7 +229,7 @@ def _end(case: Situation, made: Intent, view: View) -> Deeds:
     if case.now >= deadline:
         destroy = DestroyDomain(node, case.uuid, instance)
         again = memory.power.on and can_start(case, memory)
-        again = again and power.maintained(memory) is None and _goes_on(case, made)
+        again = again and power.maintained(memory) is None and _next(case, made, view).ready
         return Deeds((destroy, _start(case, made, view)) if again else (destroy,))
     if case.running.raw.state == "paused":  # nobody is there to hear the button
         return Deeds(wake=deadline, waiting=True)
@@ -229,11 +237,6 @@ def _end(case: Situation, made: Intent, view: View) -> Deeds:
     if pressed >= why.at and case.now < pressed + power.PRESS_EVERY:
         return Deeds(wake=min(deadline, pressed + power.PRESS_EVERY), waiting=True)
     return Deeds((ShutdownDomain(node, case.uuid, instance),), wake=deadline, waiting=True)
-
-
-def _goes_on(case: Situation, made: Intent) -> bool:
-    """True if the next instance has the address of the one that runs: nothing stands between."""
-    return address_of(case.seen.running) == address_of(made.memory)
 
 
 def _sweep(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:

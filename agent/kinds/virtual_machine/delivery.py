@@ -109,6 +109,8 @@ class Holding:
     """All on one node."""
     ready: bool = True
     """True if the guest gets its address once it starts."""
+    wanted: Held | None = None
+    """What a network is to hold for it then."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def holding(
     wanted = _wanted(up, name, mac, address)
     if wanted is None:
         return Holding(_released(present, view))
-    return Holding(*_held(present, view, up, wanted))
+    return Holding(*_held(present, view, up, wanted), wanted)
 
 
 def _of_instance(

@@ -19,6 +19,7 @@ from agent.core.actions import (
 )
 from agent.core.domain_xml import parse, with_metadata_xml
 from agent.core.host import HostError, RawDomain, version
+from agent.core.network import Held
 from agent.reconcile.verbs.facts import Facts
 from agent.reconcile.verbs.running import runs
 from agent.reconcile.verbs.site import Site
@@ -78,7 +79,12 @@ class Start(OnDomain[StartDomain]):
 
     def stands(self, action: StartDomain, sight: Sight) -> bool:
         unchanged(action.beside, sight)
+        if action.holds is not None:
+            _held(action.holds, sight)
         return True
+
+    def changes(self, action: StartDomain) -> str:
+        return action.holds.network if action.holds is not None else ""
 
     def perform(self, action: StartDomain, site: Site) -> Done:
         site.node.start(action.uuid, reset_nvram=action.reset_nvram)
@@ -161,6 +167,14 @@ def unchanged(beside: tuple[tuple[str, str, str], ...], sight: Sight) -> None:
     for node, uuid, known in beside:
         if version(sight.at(node).read_domain(uuid)) != known:
             raise _changed("a domain that has a disk of its own", node, uuid)
+
+
+def _held(wanted: Held, sight: Sight) -> None:
+    """Raises OutdatedError unless the network runs and holds it. No event tells of an entry."""
+    reading = sight.node.read_network(wanted.network)
+    if reading is None or not reading.network.active or wanted not in reading.held:
+        message = f"network {wanted.network} does not hold {wanted.address}: deciding anew"
+        raise OutdatedError("NetworkChanged", message)
 
 
 def _changed(what: str, node: str, uuid: str) -> OutdatedError:

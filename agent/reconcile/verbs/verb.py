@@ -13,6 +13,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 from agent.core.actions import Action
 from agent.core.host import HostError, RawDomain, Reading
 from agent.core.model import Json
+from agent.core.network import NetworkReading
 from agent.reconcile.verbs.facts import Facts
 from agent.reconcile.verbs.site import Site
 from agent.reconcile.world import Observation
@@ -44,6 +45,8 @@ class Looks(Protocol):
     """What can be asked of a node, be it a host or facts. As in `core.host.Host`."""
 
     def read_domain(self, uuid: str) -> RawDomain | None: ...
+
+    def read_network(self, name: str) -> NetworkReading | None: ...
 
     def read(self, pools: frozenset[str]) -> Reading: ...
 

@@ -57,7 +57,8 @@ def held(
 ) -> Holding:
     """`now` is the address of the instance that runs, `on` the network that it is on."""
     running = Instance(now, on) if now is not None else None
-    return holding(VM, view, uplink(view, place_of()), MAC.lower(), address, running)
+    found = holding(VM, view, uplink(view, place_of()), MAC.lower(), address, running)
+    return replace(found, wanted=None)
 
 
 # -- which way ------------------------------------------------------------------------------------
@@ -124,6 +125,12 @@ def test_a_network_of_another_fleet_with_the_name_of_our_own_is_left_alone() -> 
 
 
 # -- what is done ---------------------------------------------------------------------------------
+
+
+def test_a_start_waits_for_just_what_the_network_is_to_hold() -> None:
+    for view, wanted in ((seen(RUNS), ENTRY), (seen(main=Link(bridge="br0")), None)):
+        found = holding(VM, view, uplink(view, place_of()), MAC.lower(), ADDRESS)
+        assert found.wanted == wanted
 
 
 def test_a_new_network_is_made_and_holds_the_address_before_it_runs() -> None:
