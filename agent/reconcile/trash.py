@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from agent.core.identity import internal_uid
@@ -38,20 +38,24 @@ class Trash:
         self.entries: dict[str, Record] = {}
         self._outbox, self._state = outbox, state
         self._untold: set[Key] = set()
-        """Names of entries that Git does not show yet, among others."""
+        """Names of replaced objects that Git may not show yet."""
 
     def load(self, entries: Mapping[str, Record]) -> None:
         """Start from a status branch that holds these, which the outbox knows."""
-        self._untold |= {record.obj.key for record in self.entries.values()}
+        before = _replaced(self.entries.values())
         self.entries = dict(entries)
-        self._untold |= {record.obj.key for record in entries.values()}
+        self._untold = before | _replaced(entries.values())
         self.written()
 
     def written(self) -> None:
         """What was to be written last stands in Git."""
         for key in self._untold:
             self._tell(key)
-        self._untold = set()
+        self._untold &= _replaced(self._unsaved())
+
+    def _unsaved(self) -> Iterator[Record]:
+        saved = self._outbox.is_trash_saved
+        return (record for uid, record in self.entries.items() if not saved(uid))
 
     def put(
         self, record: Record, now: float, *, at_once: bool = False, replaced_by: str = ""
@@ -130,7 +134,8 @@ class Trash:
         record = self.entries.pop(uid, None)
         if record is not None:
             self._outbox.trash(uid, record.obj.key)
-            self._tell(record.obj.key)
+            if REPLACED_BY in record.status:
+                self._tell(record.obj.key)
 
     def _say(self, uid: str, phase: str, reason: str, message: str, now: float) -> None:
         record = self.entries[uid]
@@ -142,7 +147,8 @@ class Trash:
         uid = record.obj.uid
         self.entries[uid] = record
         self._outbox.trash(uid, record.obj.key)
-        self._untold.add(record.obj.key)
+        if REPLACED_BY in record.status:
+            self._untold.add(record.obj.key)
 
     def _tell(self, key: Key) -> None:
         """State what can come back of an object that was replaced, once it is written down that
@@ -156,6 +162,10 @@ class Trash:
             and self._outbox.is_trash_saved(record.obj.uid)
         ]
         self._state(key, tuple(sorted(replaced)))
+
+
+def _replaced(records: Iterable[Record]) -> set[Key]:
+    return {record.obj.key for record in records if REPLACED_BY in record.status}
 
 
 def _comes_back(record: Record) -> bool:

@@ -252,8 +252,11 @@ def test_a_new_name_for_what_does_not_belong_to_the_machine_is_a_slip(source: Ri
 
 def test_addresses_are_no_ones_but_the_origins(source: Rig) -> None:
     fixed = machine(disks=("root", "data"), virtualMachineIPAddressName="mine")
+    source.push({"off.yaml": operation("off", "vm", "Stop")}, OPERATIONS)
+    source.settle()
     source.push({"vms/vm.yaml": [fixed, disk(), disk("data", "2Gi")]})
     source.settle()
+    assert source.vm()["spec"]["virtualMachineIPAddressName"] == "mine"
     ask(source)
     source.settle()
     assert "virtualMachineIPAddressName" not in proposed(source)[0]["spec"]
@@ -291,13 +294,15 @@ def test_secrets_are_referred_to_and_what_is_written_in_clear_is_as_people_wrote
     assert b"lantern" not in b"".join(source.documents().values())
 
 
-def test_nothing_is_written_where_only_a_marker_is_left(source: Rig) -> None:
+@pytest.mark.parametrize("holds", [True, False])
+def test_nothing_is_written_where_only_a_marker_is_left(source: Rig, holds: bool) -> None:
+    """What runs is of a commit that is gone, and so is the last good manifest, where main's does not hold."""
     data = "#cloud-config\npassword: lantern\n"
     vm = machine(disks=("root", "data"), provisioning={"type": "UserData", "userData": data})
     commit = source.push({"vms/vm.yaml": [vm, disk(), disk("data", "2Gi")]})
     source.settle()
     restart(source)
-    lose(source, commit)
+    lose(source, commit, "" if holds else "  broken: true\n")
     source.start()
     ask(source)
     source.settle()
@@ -314,12 +319,12 @@ def restart(rig: Rig) -> None:
     rig.settle()
 
 
-def lose(rig: Rig, commit: str) -> None:
-    """History is rewritten: main says the same in another commit, and the old one is gone."""
+def lose(rig: Rig, commit: str, more: str = "") -> None:
+    """History is rewritten: main says the same in another commit, or `more`, and the old one is gone."""
     assert isinstance(rig.repo, MemoryRepository)
     files = {file.path: rig.repo.read(file.blob) for file in rig.repo.files(commit)}
     del rig.repo.refs[MAIN]
-    text = files["vms/vm.yaml"].decode()
+    text = files["vms/vm.yaml"].decode().replace("\nspec:\n", f"\nspec:\n{more}", 1)
     rig.push({**files, "vms/vm.yaml": None, "vms/same.yaml": text})
     rig.repo.lose(commit)
 
@@ -387,6 +392,9 @@ def test_a_branch_that_comes_back_in_time_was_not_given_up(source: Rig) -> None:
     source.settle()
     assert outcome(source) == ("InProgress", "CloneInProgress")
     assert "Merge branch" in message(source)
+    remove(source)
+    source.settle()
+    assert outcome(source) == ("InProgress", "CloneInProgress")
 
 
 def test_a_branch_that_nobody_merges_is_kept_for_a_month(source: Rig) -> None:

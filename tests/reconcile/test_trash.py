@@ -160,3 +160,28 @@ def test_the_time_counts_from_the_deletion(conditions: list[Json], since: float)
     each = record(conditions=conditions)
     assert trash(each).due(each, 100.0) == since + 100.0
     assert seconds(timestamp(NOW)) == NOW
+
+
+def test_what_was_replaced_is_told_of_once_it_is_written_down() -> None:
+    outbox, told = Outbox(), dict[Key, tuple[tuple[str, str], ...]]()
+    made = Trash(outbox, told.__setitem__)
+    outbox.take_batch()  # a write is under way that says nothing of it
+    made.put(record("old", capacity="1Gi"), NOW, replaced_by="back")
+    made.put(record("other", name="else", capacity="1Gi"), NOW)
+    for _ in range(2):
+        outbox.written()
+        made.written()
+    assert told.get(KEY, ()) == ()
+    outbox.take_batch()
+    outbox.written()
+    made.written()
+    assert told == {KEY: (("old", "back"),)}
+    again = Trash(outbox, told.__setitem__)
+    told.clear()
+    again.load(made.entries)
+    assert told == {KEY: (("old", "back"),)}
+    taken = again.take("old")
+    assert taken is not None
+    assert taken.status == {"capacity": "1Gi", "phase": "Ready", "observedGeneration": 1}
+    assert told == {KEY: ()}
+    assert again.take("old") is None
