@@ -259,6 +259,13 @@ class Rig:
         return found
 
 
+class Unplanned(Rig):
+    """One whose agent plans no branches, which takes a process each."""
+
+    def _lane(self, name: str, node: str = "") -> Callable[[Callable[[], None]], None]:
+        return (lambda _task: None) if name == "plans" else super()._lane(name, node)
+
+
 def encoded(value: Any) -> bytes | None:
     match value:
         case None | bytes():

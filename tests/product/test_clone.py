@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.rig import (
     MAIN,
     OPERATIONS,
     Rig,
+    Unplanned,
     condition,
     disk,
     machine,
@@ -107,6 +109,11 @@ def fill(rig: Rig) -> None:
     for part in parts(rig).values():
         stored = rig.host.pools[POOL][part["status"]["volumeSnapshotName"]]
         stored.content = f"{part['spec']['virtualDiskName']} of vm".encode()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Unplanned(tmp_path)
 
 
 @pytest.fixture

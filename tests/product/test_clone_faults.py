@@ -26,7 +26,7 @@ from tests.product.test_clone import (
     volumes,
 )
 from tests.product.test_two_agents import Pair
-from tests.rig import STATUS, Rig
+from tests.rig import STATUS, Rig, Unplanned
 
 Fault = Callable[[int, str, str], None]
 
@@ -45,13 +45,6 @@ class Counting(FragileRepository):
         finally:
             if ref.startswith(CLONES) and before is None and ref in self.refs:
                 self.made += 1
-
-
-class Unplanned(Rig):
-    """One whose agent plans no branches."""
-
-    def _lane(self, name: str, node: str = "") -> Callable[[Callable[[], None]], None]:
-        return (lambda _task: None) if name == "plans" else super()._lane(name, node)
 
 
 def nothing(_number: int, _what: str, _phase: str) -> None:

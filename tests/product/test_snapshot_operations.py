@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from tests.product.test_clone import (
     volumes,
 )
 from tests.product.test_machine_snapshots import snapshot
-from tests.rig import OPERATIONS, Rig, condition, disk, machine, manifest, operation
+from tests.rig import OPERATIONS, Rig, Unplanned, condition, disk, machine, manifest, operation
 
 KIND = "VirtualMachineSnapshotOperation"
 FOLDER = "namespaces/default/virtualmachinesnapshotoperations"
@@ -52,6 +53,11 @@ def message(rig: Rig, name: str = "make") -> str:
 def resources(rig: Rig, name: str = "make") -> dict[str, tuple[str, str]]:
     listed = shown(rig, name)["status"]["resources"]
     return {f"{each['kind']} {each['name']}": (each["status"], each["message"]) for each in listed}
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Unplanned(tmp_path)
 
 
 @pytest.fixture
