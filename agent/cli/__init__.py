@@ -44,6 +44,7 @@ COMMANDS = {
     "cordon": "maintenance",
     "uncordon": "maintenance",
     "drain": "maintenance",
+    "node": "forgetting",
     "upload": "upload",
     "console": "console",
     "vnc": "vnc",

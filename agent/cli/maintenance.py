@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         if args.command == "uncordon":
             return _uncordon(reader, snapshot, node)
         drains = args.command == "drain"
-        changed = _mark(repository, settings, args.node, lambda doc: _cordoned(doc, now, drains))
+        word = "Drain" if drains else "Cordon"
+        cordoned = partial(_cordoned, now=now, drains=drains)
+        changed = mark(repository, settings, args.node, cordoned, word)
         print(f"node/{args.node} {'cordoned' if changed else 'already cordoned'}", flush=True)
         return _drain(reader, args.node, settings.timeout, stop=args.stop) if drains else 0
 
@@ -105,10 +108,16 @@ def _free(document: Node) -> Node:
     return {**document, "metadata": metadata, "spec": {}}
 
 
-def _mark(
-    repository: Repository, settings: Settings, name: str, change: Callable[[Node], Node]
+def mark(
+    repository: Repository,
+    settings: Settings,
+    name: str,
+    change: Callable[[Node], Node],
+    word: str,
 ) -> bool:
-    """Commit another version of a node's file; False if it says that already."""
+    """Commit another version of a node's file; False if it says that already. `word` says in the
+    commit what was done.
+    """
     path, ref = f"nodes/{name}.yaml", settings.operations_ref
     blank = {"apiVersion": "v1", "kind": nodes.KIND, "metadata": {"name": name}, "spec": {}}
     for _ in range(operation.ATTEMPTS):
@@ -119,7 +128,6 @@ def _mark(
         if after == before:
             return False
         empty = not after["spec"] and not after["metadata"].get("annotations")
-        word = "Drain" if EVACUATE in str(after) else "Cordon" if after["spec"] else "Uncordon"
         try:
             repository.commit(
                 ref,
@@ -137,7 +145,7 @@ def _mark(
 
 
 def _uncordon(reader: Reader, snapshot: Snapshot, node: Entry) -> int:
-    changed = _mark(reader.repository, reader.settings, node.name, _free)
+    changed = mark(reader.repository, reader.settings, node.name, _free, "Uncordon")
     if file := _cordons(reader, snapshot, node):
         raise CommandError(
             f"node {node.name} stays cordoned by {file} on main: take spec.unschedulable out there"

@@ -47,7 +47,11 @@ FENCED = f"{OURS}fenced"
 """On a node: since when it is certainly off, as a person or a fencing tool says."""
 EVACUATE = f"{OURS}evacuate"
 """On a node: since when its machines are to leave it."""
-_TIMES = (FENCED, EVACUATE)
+FORGET = f"{OURS}forget"
+"""On a node that no setting names any more: until when the agent may take it up that nobody is to
+hear of it again.
+"""
+_TIMES = (FENCED, EVACUATE, FORGET)
 ANNOTATIONS = frozenset(
     (*CHOICES, *_TIMES, CONFIRM, NOT_AFTER, SOURCE, HTTP_SECRET, FORCE_DETACH, UNDO, SNAPSHOTS)
 )

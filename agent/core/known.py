@@ -128,6 +128,8 @@ stands still, and agent.yaml says so.
 """
 FORMER: Table[str, str] = Table("former")
 """UUID of the host that had a name in the ledger's agent.yaml."""
+FORGOTTEN: Table[str, bool] = Table("forgotten")
+"""True of a node that was taken out of the settings for good: what belongs to it has no node."""
 POOL_PATH: Table[tuple[str, str], str] = Table("pool-path")
 """Folder of an active pool, by (node, pool)."""
 POOL_TYPE: Table[tuple[str, str], str] = Table("pool-type")

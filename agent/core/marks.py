@@ -4,12 +4,13 @@ the schema names, and gitvirt's own annotations. Both count: either side sets a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from agent.core.annotations import OURS
+from agent.core.annotations import FORGET, OURS
 from agent.core.model import Manifest
 from agent.core.schema import Kind
+from agent.core.status import seconds
 
 
 def marked(kind: Kind, manifest: Manifest | None, mark: Manifest) -> Manifest:
@@ -30,3 +31,10 @@ def beyond(kind: Kind, mark: Manifest) -> Iterator[str]:
     yield from (
         f"spec.{name}" for name, value in mark.spec.items() if name not in kind.marks and value
     )
+
+
+def to_forget(marks: Iterable[Manifest], now: float) -> Iterator[str]:
+    """Names of those that nobody is to hear of any more, unless it is too late to say so."""
+    for mark in marks:
+        if (until := mark.annotations.get(FORGET)) and now < seconds(until):
+            yield mark.key.name

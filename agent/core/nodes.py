@@ -13,6 +13,10 @@ stands there before anything is made on that node.
 """
 UNKNOWN = "(planned)"
 """The name of a plan's node where nobody knows any: it may be able to do anything."""
+REMOVED = (
+    "It is not among the nodes of the settings any more: what is on it is as it was left. Put it "
+    "back there, or give it up with `gitvirt node forget`."
+)
 Told = Mapping[str, Any]
 """What is said of a node: name, ready, message; memory and libvirt once it was read."""
 
@@ -28,11 +32,31 @@ def told(agent: Mapping[str, Any]) -> tuple[Told, ...]:
     )
 
 
-def part(nodes: Sequence[Told]) -> dict[str, Any]:
-    """The part of an agent.yaml that tells of these nodes."""
-    return (
+def part(nodes: Sequence[Told], forgotten: Sequence[str] = ()) -> dict[str, Any]:
+    """The part of an agent.yaml that tells of these nodes, and of those that are forgotten."""
+    said = (
         {"node": dict(nodes[0])} if len(nodes) == 1 else {"nodes": [dict(node) for node in nodes]}
     )
+    return {**said, **({"forgotten": list(forgotten)} if forgotten else {})}
+
+
+def forgotten(agent: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the nodes that were taken out of the settings for good."""
+    names = agent.get("forgotten")
+    return tuple(filter(_is_name, names)) if isinstance(names, list | tuple) else ()
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def removed(name: str) -> Told:
+    """What is said of a node that no setting names any more."""
+    return {"name": name, "ready": False, "message": REMOVED}
+
+
+def is_removed(node: Told) -> bool:
+    return node.get("message") == REMOVED
 
 
 def ready(node: Told) -> bool:

@@ -8,7 +8,16 @@ from dataclasses import dataclass, field
 from agent.core.facts import View
 from agent.core.host import RawNode
 from agent.core.identity import POOL, QCOW2, RAW
-from agent.core.known import FORMER, NODE, NODES, POOL_PATH, POOL_TYPE, POOLS, UNREACHABLE
+from agent.core.known import (
+    FORGOTTEN,
+    FORMER,
+    NODE,
+    NODES,
+    POOL_PATH,
+    POOL_TYPE,
+    POOLS,
+    UNREACHABLE,
+)
 from agent.core.model import Condition, Json, Key
 from agent.core.status import conditions
 
@@ -134,6 +143,13 @@ def unread(view: View) -> str:
     """As `missing`, of those that have never been read."""
     never = (name for name in nodes(view) if place(view, name) is None)
     return next((away(view, name) for name in never), "")
+
+
+def belonging(view: View, name: str) -> str:
+    """The node of something of which the ledger says that it is on the one of that name; empty
+    where it says nothing, and once that node is forgotten.
+    """
+    return bearing(view, name) if name and not view.read(FORGOTTEN, name) else ""
 
 
 def bearing(view: View, name: str) -> str:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from agent.core.facts import Engine
 from agent.core.host import Host, HostEvent, RawNode
-from agent.core.known import FORMER, NODES, POOLS, SHARED, UNREACHABLE
+from agent.core.known import FORGOTTEN, FORMER, NODES, POOLS, SHARED, UNREACHABLE
 from agent.core.model import Json
-from agent.core.nodes import Told, told
+from agent.core.nodes import Told, forgotten, part, removed, told
 from agent.places import Pools
 from agent.reconcile.host import HostSide
 from agent.reconcile.news import Lanes, Post
 from agent.reconcile.workers import Counter
 from agent.reconcile.world import Detail, FullRead, NodeLost, Observation, World
 
-GONE = (
-    "It is not among the nodes of the settings any more: what is on it is as it was left. Put it "
-    "back there."
-)
 SAME = (
     "it is the same host as node {} (UUID {}): take one of them out of the setting nodes, or give "
     "each host a host_uuid of its own in libvirtd.conf"
@@ -48,6 +44,8 @@ class Hosts:
         """The node that each host is, by its UUID."""
         self._gone: tuple[Told, ...] = ()
         """Nodes that the ledger tells of and no setting does."""
+        self._forgotten: frozenset[str] = frozenset()
+        """Names of those of them that nobody is to hear of any more."""
         engine.put(NODES, None, tuple(hosts))
         engine.put(SHARED, None, pools.shared or None)
         engine.put(POOLS, None, pools.named)
@@ -107,7 +105,7 @@ class Hosts:
         nodes = ((side.node, len(self._world.domains(side.name))) for side in self._sides.values())
         return [(node, domains) for node, domains in nodes if node is not None]
 
-    def told(self) -> list[dict[str, Json]]:
+    def part(self) -> dict[str, Json]:
         """The nodes as agent.yaml has them."""
         described = []
         for side in self._sides.values():
@@ -115,7 +113,7 @@ class Hosts:
             if self._many and side.node is not None and side.node.host:
                 described_node["host"] = side.node.host
             described.append(described_node)
-        return described + [dict(node) for node in self._gone]
+        return part((*described, *self._gone), sorted(self._forgotten))
 
     # -- what happens ------------------------------------------------------------------------------
 
@@ -123,12 +121,25 @@ class Hosts:
         """What the ledger's agent.yaml says of nodes. One that it alone knows is not absent: it may
         still run what was placed on it.
         """
+        self._forget(forgotten(agent))
         if "nodes" not in agent:
             return  # one node takes the place of another
         for node in told(agent):
             self._engine.put(FORMER, node["name"], str(node.get("host", "")) or None)
         self._gone = tuple(node for node in told(agent) if node["name"] not in self._sides)
         self._forget_renamed()
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Take these for absent, unless a setting names them."""
+        gone = {node["name"] for node in self._gone}
+        self._forget(name for name in names if name in gone)
+
+    def _forget(self, names: Iterable[str]) -> None:
+        absent = frozenset(names) - self._sides.keys()
+        self._forgotten |= absent
+        self._gone = tuple(node for node in self._gone if node["name"] not in absent)
+        for name in absent:
+            self._engine.put(FORGOTTEN, name, True)
 
     def happened(self, event: HostEvent, now: float) -> None:
         if (side := self._sides.get(event.node)) is not None:
@@ -179,7 +190,7 @@ class Hosts:
         """A host that bears another name now is not gone."""
         hosts = {side.node.host for side in self._sides.values() if side.node is not None}
         self._gone = tuple(
-            {"name": node["name"], "ready": False, "message": GONE, "host": node.get("host", "")}
+            {**removed(node["name"]), "host": node.get("host", "")}
             for node in self._gone
             if not node.get("host") or node["host"] not in hosts
         )

@@ -7,11 +7,11 @@ import queue
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from agent.core import nodes
 from agent.core.facts import Engine
 from agent.core.host import Host, HostEvent
 from agent.core.known import FLEET
 from agent.core.ledger import Record
+from agent.core.marks import to_forget
 from agent.core.model import Desired, Json, Key
 from agent.core.schema import Catalogue
 from agent.core.status import timestamp
@@ -243,6 +243,7 @@ class Reconciler:
     def _accept(self, now: float) -> None:
         if (desired := self._acceptable(now)) is not None:
             book = self._book
+            self._hosts.forget(to_forget((desired.manifests[key] for key in desired.asked), now))
             book.accept(desired, now, unread=self._hosts.unread, nodes=self._hosts.known)
             self._accepted = True
             problems = (*book.problems, *book.held)
@@ -327,7 +328,7 @@ class Reconciler:
         self._repository.push(*self._writing.compose(agent, revision, now))
 
     def _ledger(self) -> Ledger:
-        return replace(self._book.ledger(), agent=nodes.part(self._hosts.told()))
+        return replace(self._book.ledger(), agent=self._hosts.part())
 
     def _agent(self, now: float) -> dict[str, Json]:
         """agent.yaml. A revision is applied once nothing is left to do for it."""
@@ -346,7 +347,7 @@ class Reconciler:
                 "ready": not self._repository.unreadable,
                 "message": self._repository.unreadable,
             },
-            **nodes.part(self._hosts.told()),
+            **self._hosts.part(),
         }
 
     def _due(self, now: float) -> float:

@@ -13,7 +13,7 @@ from agent.kinds.exports import ImageData, SnapshotData
 from agent.kinds.local import (
     Place,
     away,
-    bearing,
+    belonging,
     missing,
     nodes,
     place,
@@ -87,7 +87,7 @@ def _node(disk: Object, there: tuple[str, ...], view: View, *, shared: bool) -> 
     """The node's name, or why there is none."""
     previous = view.previous(disk.key)
     recorded: str = previous.get(HOME, "")
-    home = bearing(view, recorded) if recorded else ""
+    home = belonging(view, recorded)
     if shared and there:  # whoever has it has the same
         return next((node for node in there if not away(view, node)), there[0]), ""
     if len(there) > 1 and (carried := _carried(disk, there, view)):
@@ -134,7 +134,7 @@ def _of_users(disk: Object, view: View) -> Iterator[str]:
     for user in users(disk.key, view):
         of_user, placed = view.previous(user), view.read(PLACED, user)
         known = of_user.get(HOME) or of_user.get("nodeName") or (placed.node if placed else "")
-        name = bearing(view, known)
+        name = belonging(view, known)
         if name in every:
             yield name
 

@@ -9,7 +9,7 @@ from agent.core.known import VOLUME_AT
 from agent.core.model import Key, Object
 from agent.core.nodes import HOME
 from agent.kinds.exports import DiskData, SnapshotData
-from agent.kinds.local import bearing, nodes, unusable
+from agent.kinds.local import belonging, nodes, unusable
 from agent.kinds.storage_class import storage
 from agent.kinds.virtual_disk.location import made_from, source_of
 from agent.kinds.virtual_disk.usage import users
@@ -30,7 +30,7 @@ def barring(key: Key, vm: Key, view: View) -> Mapping[str, str]:
     if there:
         return _all_but(there, view)
     previous = view.previous(key)
-    home = bearing(view, previous[HOME]) if HOME in previous else ""
+    home = belonging(view, previous.get(HOME, ""))
     first = next(iter(users(key, view)), vm)
     if home and (previous.get("phase") in PROVISIONED or first != vm):
         return _all_but((home,), view)

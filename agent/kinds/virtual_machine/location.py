@@ -11,7 +11,7 @@ from agent.core.facts import View
 from agent.core.known import DOMAIN_AT, PLACED
 from agent.core.model import Object
 from agent.core.nodes import HOME
-from agent.kinds.local import Place, away, bearing, missing, place, places, several, unread
+from agent.kinds.local import Place, away, belonging, missing, place, places, several, unread
 from agent.kinds.virtual_machine.migration.crossing import Crossing, crossing
 from agent.kinds.virtual_machine.placement import NOWHERE, governed, parted, unfit
 
@@ -52,7 +52,7 @@ def location(vm: Object, uuid: str, view: View) -> Location:
     if len(there) > 1:
         return Location(None, BETWEEN.join(there), BOTH.format(" and ".join(there)), twice=True)
     recorded: str = view.previous(vm.key).get(HOME, "")
-    homes = tuple(bearing(view, name) for name in recorded.split(BETWEEN) if name)
+    homes = tuple(filter(None, (belonging(view, name) for name in recorded.split(BETWEEN))))
     why = next(filter(None, _hindrances(vm, view, homes, there)), "")
     if why:
         return Location(None, recorded, why)
