@@ -31,6 +31,7 @@ from agent.kinds.virtual_machine.deeds import MEDIUM, Deeds, deeds
 from agent.kinds.virtual_machine.delivery import released
 from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.evacuation import NOTHING, evacuation
+from agent.kinds.virtual_machine.growth import Growth, growth
 from agent.kinds.virtual_machine.intent import Intent, current_phase, intent
 from agent.kinds.virtual_machine.location import Location, location
 from agent.kinds.virtual_machine.migration.deeds import boarding, crossed
@@ -103,8 +104,8 @@ class Planner:
 
 
 def _decide(case: Situation, view: View) -> Decision:
-    made = intent(case, view)
-    todo, passage = _todo(case, made, view)
+    made, grows = intent(case, view), growth(case, view)
+    todo, passage = _todo(case, made, grows, view)
     report = Report(
         case=case,
         intent=made,
@@ -125,7 +126,7 @@ def _decide(case: Situation, view: View) -> Decision:
     return Decision(
         status=status,
         actions=_beside_work(actions) if case.job.busy else actions,
-        publish=published(case, made, view),
+        publish=published(case, made, grows, view),
         tenant=standing(case, view),
         makes=sent.makes,
         drops=sent.drops,
@@ -139,13 +140,13 @@ def _decide(case: Situation, view: View) -> Decision:
     )
 
 
-def _todo(case: Situation, made: Intent, view: View) -> tuple[Deeds, Passage | None]:
+def _todo(case: Situation, made: Intent, grows: Growth, view: View) -> tuple[Deeds, Passage | None]:
     """What is to be done, and whether it has to wait for its turn."""
     way = case.way
     if way is not None:
         todo = Deeds(crossed(case, made, view), waiting=not way.why)
         return todo, Passage(way.source, way.target, begun=True)
-    todo = deeds(case, made, view)
+    todo = deeds(case, made, grows, view)
     if made.boards is None or todo.actions or todo.waiting:
         return todo, None
     actions = boarding(case, made.boards, made.memory)

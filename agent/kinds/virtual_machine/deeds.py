@@ -30,7 +30,7 @@ from agent.kinds.virtual_machine.addresses import address_of
 from agent.kinds.virtual_machine.definition import DomainFacts, render
 from agent.kinds.virtual_machine.delivery import Holding, Instance, holding
 from agent.kinds.virtual_machine.elements.firmware import BIOS
-from agent.kinds.virtual_machine.growth import growth
+from agent.kinds.virtual_machine.growth import Growth
 from agent.kinds.virtual_machine.intent import Intent, can_start
 from agent.kinds.virtual_machine.moving import moved
 from agent.kinds.virtual_machine.plugging import beside, in_turn, plugs
@@ -53,12 +53,12 @@ class Deeds:
     waiting: bool = False
 
 
-def deeds(case: Situation, made: Intent, view: View) -> Deeds:
+def deeds(case: Situation, made: Intent, grows: Growth, view: View) -> Deeds:
     """What is to be done now. A definition is written before what it asks for is done."""
     hold = _holding(case, made, view)
     if made.facts is None:
         # nothing is there yet, and what it needs is not ready; or only the definition is gone
-        actions, wake = in_turn(case, growth(case, view).actions)
+        actions, wake = in_turn(case, grows.actions)
         return Deeds(actions or hold.actions, wake)
     written = _definition(case, made, view)
     if case.running is None:
@@ -78,7 +78,7 @@ def deeds(case: Situation, made: Intent, view: View) -> Deeds:
     # alone, for a guest that cannot go on may still be asked to end
     actions = (*written, *live, *plugged, *copied, *end.actions)
     actions = actions or go_on or thaw or hold.actions or _sweep(case, made, view)
-    grow, anew = in_turn(case, growth(case, view).actions)
+    grow, anew = in_turn(case, grows.actions)
     wakes = [wake for wake in (end.wake, again, later, retry, anew) if wake is not None]
     return replace(end, actions=actions or grow, wake=min(wakes, default=None))
 

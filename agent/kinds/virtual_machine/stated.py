@@ -28,14 +28,14 @@ from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.attachments import DISK, all_disks, plugged
 from agent.kinds.virtual_machine.dependencies import disks, images
 from agent.kinds.virtual_machine.files import elsewhere
-from agent.kinds.virtual_machine.growth import growth
+from agent.kinds.virtual_machine.growth import Growth
 from agent.kinds.virtual_machine.intent import Intent, can_start
 from agent.kinds.virtual_machine.operations import none_taken_up
 from agent.kinds.virtual_machine.seen import Seen
 from agent.kinds.virtual_machine.situation import Situation
 
 
-def published(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
+def published(case: Situation, made: Intent, grows: Growth, view: View) -> dict[Fact, Any]:
     """How far operations are, and which disks nobody else may open."""
     still = suspended(case.vm.manifest) and not case.deleted
     told = none_taken_up(made.progress) if still else made.progress
@@ -48,7 +48,7 @@ def published(case: Situation, made: Intent, view: View) -> dict[Fact, Any]:
         for each in case.attachments.asked:
             if each.key.kind != DISK:
                 facts |= IMAGE_AT.states((each.key, each.by), case.at.name)
-    for disk, hindrance in growth(case, view).told.items():
+    for disk, hindrance in grows.told.items():
         facts |= GROWTH.states((disk, case.vm.key), hindrance)
     if off_for := _off_for(case, made):
         facts |= MAINTENANCE.states(off_for, True)

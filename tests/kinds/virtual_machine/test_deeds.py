@@ -31,6 +31,7 @@ from agent.kinds.virtual_machine.deeds import Deeds, deeds
 from agent.kinds.virtual_machine.definition import DomainFacts, read, render
 from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.elements.disks import Disk, Disks
+from agent.kinds.virtual_machine.growth import growth
 from agent.kinds.virtual_machine.intent import Intent
 from agent.kinds.virtual_machine.location import Location
 from agent.kinds.virtual_machine.networks import Cabling
@@ -110,7 +111,8 @@ def decided(
     for (table, key), value in (known or {}).items():
         engine.put(table, key, value)
     made = made or Intent(case.seen.memory or HELD, case.seen.defined)
-    return deeds(case, made, View(engine, KEY, NOW))
+    view = View(engine, KEY, NOW)
+    return deeds(case, made, growth(case, view), view)
 
 
 def verbs(found: Deeds) -> list[str]:
