@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import pytest
 from dulwich.objects import ShaFile
 
 from agent.core.domain_xml import parse
 from agent.core.metadata import from_domain
 from agent.core.proposals import CLONES
-from tests.memory_host import MemoryHost
+from tests.memory_host import Killed, MemoryHost
 from tests.memory_repository import MemoryRepository
 from tests.rig import STATUS
 
@@ -30,6 +32,30 @@ class Effects:
             self.count += 1
             self.done.append(what)
         self.plan(self.count, what, phase)
+
+
+def killed_at(number: int, phase: str = "after") -> Callable[[int, str, str], None]:
+    """A plan for `Effects`: the agent is killed around that one."""
+
+    def plan(at: int, _what: str, when: str) -> None:
+        if (at, when) == (number, phase):
+            raise Killed
+
+    return plan
+
+
+@contextmanager
+def killed_around(host: MemoryHost, verb: str, phase: str = "after") -> Iterator[None]:
+    """What is done inside kills the agent, around that verb's effect."""
+
+    def kill(what: str, when: str) -> None:
+        if (what, when) == (verb, phase):
+            raise Killed
+
+    host.on_effect = kill
+    with pytest.raises(Killed):
+        yield
+    host.on_effect = lambda _verb, _phase: None
 
 
 class FragileRepository(MemoryRepository):

@@ -12,8 +12,9 @@ from agent.core.host import GuestInfo
 from agent.core.identity import POOL, serial, snapshot_volume
 from agent.core.model import Key
 from agent.places import Pools
-from tests.memory_host import NODE, Killed, MemoryHost
+from tests.memory_host import NODE, MemoryHost
 from tests.memory_repository import MemoryRepository
+from tests.product.faults import killed_around
 from tests.rig import STATUS, Rig, condition, disk, machine, manifest
 
 THEIRS = "33333333-3333-4333-8333-333333333333"
@@ -132,15 +133,9 @@ def test_what_it_is_a_snapshot_of_cannot_be_changed(up: Rig) -> None:
 def test_a_job_that_an_agent_leaves_behind_goes_on_for_its_heir(up: Rig) -> None:
     up.host.jobs_held = True
 
-    def kill(verb: str, phase: str) -> None:
-        if (verb, phase) == ("begin_backup", "after"):
-            raise Killed
-
-    up.host.on_effect = kill
     up.push({"snap.yaml": snapshot()})
-    with pytest.raises(Killed):
+    with killed_around(up.host, "begin_backup"):
         up.settle()
-    up.host.on_effect = lambda _verb, _phase: None
     name = next(name for name in kept(up) if not name.endswith("unfinished"))
     up.start("another")
     up.host.job_ends(up.uuid())
@@ -154,15 +149,9 @@ def test_a_copy_that_was_cut_off_is_made_anew(up: Rig) -> None:
     """The job has ended while nobody looked: how, nobody knows."""
     up.host.jobs_held = True
 
-    def kill(verb: str, phase: str) -> None:
-        if (verb, phase) == ("begin_backup", "after"):
-            raise Killed
-
-    up.host.on_effect = kill
     up.push({"snap.yaml": snapshot()})
-    with pytest.raises(Killed):
+    with killed_around(up.host, "begin_backup"):
         up.settle()
-    up.host.on_effect = lambda _verb, _phase: None
     up.host.job_ends(up.uuid(), "canceled")
     up.host.jobs_held = False
     up.start()
@@ -241,15 +230,9 @@ def test_the_trash_erases_a_snapshot_once_its_time_is_over(up: Rig) -> None:
 def test_a_snapshot_that_is_withdrawn_while_it_is_made_leaves_nothing(up: Rig) -> None:
     up.host.jobs_held = True
 
-    def kill(verb: str, phase: str) -> None:
-        if (verb, phase) == ("begin_backup", "after"):
-            raise Killed
-
-    up.host.on_effect = kill
     up.push({"snap.yaml": snapshot()})
-    with pytest.raises(Killed):
+    with killed_around(up.host, "begin_backup"):
         up.settle()
-    up.host.on_effect = lambda _verb, _phase: None
     up.push({"snap.yaml": None})
     up.start()
     up.settle()
@@ -321,16 +304,9 @@ def test_a_copy_that_is_cut_off_by_a_kill_is_made_anew(rig: Rig, verb: str) -> N
     source.content = b"data"
     for phase in ("before", "after"):
         name = f"{verb.replace('_', '-')}-{phase}"
-
-        def kill(what: str, when: str, phase: str = phase) -> None:
-            if (what, when) == (verb, phase):
-                raise Killed
-
-        rig.host.on_effect = kill
         rig.push({f"{name}.yaml": snapshot(name)})
-        with pytest.raises(Killed):
+        with killed_around(rig.host, verb, phase):
             rig.settle()
-        rig.host.on_effect = lambda _verb, _phase: None
         rig.start("another")
         rig.settle()
         assert shown(rig, name)["status"]["phase"] == "Ready"

@@ -10,7 +10,7 @@ import pytest
 from agent.core.host import HostError
 from agent.gitrepo.repository import RepositoryError
 from tests.memory_host import Killed
-from tests.product.faults import Effects, FragileRepository, WatchedHost
+from tests.product.faults import Effects, FragileRepository, WatchedHost, killed_at
 from tests.product.test_restore import (
     ask,
     outcome,
@@ -91,12 +91,7 @@ def test_the_agent_is_killed_after_each_effect_of_an_undo(tmp_path: Path) -> Non
         return len(effects.done)
 
     for number in range(1, told(tmp_path / "plain", nothing) + 1):
-
-        def kill(at: int, _what: str, when: str, number: int = number) -> None:
-            if (at, when) == (number, "after"):
-                raise Killed
-
-        told(tmp_path / str(number), kill)
+        told(tmp_path / str(number), killed_at(number))
 
 
 @pytest.fixture(params=[True, False], ids=["on", "off"])
@@ -110,12 +105,7 @@ def test_the_agent_is_killed_after_each_effect(tmp_path: Path, on: bool, heir: s
     assert {"copy_volume", "create_volume", "delete_volume", "define", "push"} <= set(done)
     assert ("shutdown" in done) is on
     for number in range(1, len(done) + 1):
-
-        def kill(at: int, _what: str, when: str, number: int = number) -> None:
-            if (at, when) == (number, "after"):
-                raise Killed
-
-        tell(tmp_path / str(number), kill, on=on, heir=heir)
+        tell(tmp_path / str(number), killed_at(number), on=on, heir=heir)
 
 
 def test_the_agent_is_killed_in_the_middle_of_each_copy(tmp_path: Path, on: bool) -> None:
@@ -123,12 +113,7 @@ def test_the_agent_is_killed_in_the_middle_of_each_copy(tmp_path: Path, on: bool
     numbers = [number for number, verb in enumerate(done, 1) if verb == "copy_volume"]
     assert len(numbers) == 2
     for number in numbers:
-
-        def kill(at: int, _what: str, when: str, number: int = number) -> None:
-            if (at, when) == (number, "middle"):
-                raise Killed
-
-        tell(tmp_path / str(number), kill, on=on)
+        tell(tmp_path / str(number), killed_at(number, "middle"), on=on)
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
