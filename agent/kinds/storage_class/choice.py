@@ -33,10 +33,8 @@ class Storage:
     """Why nothing can be made there, in a sentence."""
     waits: bool = False
     """True if a disk is made when the first machine refers to it, and not before."""
-    grows: bool = True
-    """True if disks may become larger."""
-    why: str = ""
-    """Why they may not, in a sentence."""
+    fixed: str = ""
+    """Why disks may not become larger, in a sentence; empty where they may."""
 
 
 def storage(name: str, view: View) -> Storage:
@@ -48,8 +46,8 @@ def storage(name: str, view: View) -> Storage:
     if named is None or named.deleted or data is None:
         return Storage(name, "", _MISSING.format(name))
     problem = _UNUSABLE.format(name, data.problem) if data.problem else ""
-    why = "" if data.grows else _FIXED.format(name)
-    return Storage(name, data.pool, problem, waits=data.waits, grows=data.grows, why=why)
+    fixed = "" if data.grows else _FIXED.format(name)
+    return Storage(name, data.pool, problem, waits=data.waits, fixed=fixed)
 
 
 def default_class(view: View) -> str:

@@ -62,8 +62,8 @@ def growth(
         return _not(f"A disk cannot shrink: it has {has}, ask for that or more.")
     if wanted <= volume.capacity:
         return Growth()
-    if not of_disk.grows:
-        return _not(of_disk.why)
+    if of_disk.fixed:
+        return _not(of_disk.fixed)
     if block:
         return _not(LOGICAL_VOLUME)
     moved_to = (view.read(ELSEWHERE, (disk.key, vm)) for vm in users)

@@ -60,7 +60,8 @@ def test_a_class_says_when_disks_are_made_and_whether_they_grow(
         (known.EXPORT, KEY): found.export,
     }
     seen = storage("fast", view_of(facts))
-    assert (seen.waits, seen.grows) == (waits, grows)
+    assert (seen.waits, seen.fixed == "") == (waits, grows)
+    assert storage("", view_of(facts)).fixed == ""  # of no class
 
 
 def test_of_several_that_are_marked_the_newest_is_the_default_one() -> None:
