@@ -20,12 +20,18 @@ from typing import (
 import pytest
 
 from agent.core.model import Key, Manifest
+from agent.core.placement.rules import FIELDS
 from agent.core.schema import Catalogue
 from agent.kinds.registry import RECORDS
 from agent.kinds.storage_class.spec import StorageClassSpec
 from agent.kinds.virtual_disk.spec import DiskSpec
+from agent.kinds.virtual_disk.validation import _SIZE
 from agent.kinds.virtual_disk_snapshot.spec import SnapshotSpec
 from agent.kinds.virtual_image.spec import ImageSpec, NamespacedImageSpec
+from agent.kinds.virtual_image.validation import _IMAGE, _URL
+from agent.kinds.virtual_machine.changes import NETWORKS
+from agent.kinds.virtual_machine.defaults import CLASS
+from agent.kinds.virtual_machine.expected import DISK_FIELDS
 from agent.kinds.virtual_machine.spec import MachineSpec
 from agent.kinds.virtual_machine_block_device_attachment.spec import AttachmentSpec
 from agent.kinds.virtual_machine_class.spec import ClassSpec
@@ -143,3 +149,20 @@ def test_every_view_is_compared() -> None:
         said = vars(importlib.import_module(module))
         own = {view for view in said.values() if is_typeddict(view) and view.__module__ == module}
         assert {view for view in own if view.__name__.endswith("Spec")} <= set(VIEWS.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        *(("VirtualMachine", ("spec", name)) for name in (*DISK_FIELDS, *FIELDS, CLASS, NETWORKS)),
+        ("VirtualDisk", _SIZE),
+        *(
+            (kind, path)
+            for kind in ("VirtualImage", "ClusterVirtualImage")
+            for path in (_URL, _IMAGE)
+        ),
+    ],
+)
+def test_a_field_that_rules_name_by_a_text_is_there(kind: str, path: tuple[str, ...]) -> None:
+    """The type checker knows a misspelt one in a view of a spec, and none in a text."""
+    assert path in dict(CATALOGUE.kinds[kind].fields())
