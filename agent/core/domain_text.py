@@ -62,7 +62,7 @@ class DomainText:
         return reader(self._root)
 
 
-@lru_cache(maxsize=256)  # what most domains say, and what the last ones said
+@lru_cache(maxsize=64)  # what most domains say, and what the last ones said
 def _said(reader: Callable[[Element], Any], *xml: str) -> Any:  # as the reader says
     return reader(_parsed("".join(xml)))
 
@@ -129,7 +129,7 @@ def _places(tags: tuple[str, ...]) -> Mapping[str, tuple[int, ...]] | None:
     return None if "" in places else places
 
 
-@lru_cache(maxsize=256)  # as of _said
+@lru_cache(maxsize=128)  # what most domains have, and what the last ones had
 def _tag(text: str) -> str:
     """The tag of the element that a text is, but for the `<` that it begins with; empty if it is
     not just one whole element.
