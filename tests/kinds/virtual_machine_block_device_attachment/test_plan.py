@@ -175,6 +175,11 @@ def test_one_of_two_has_the_disk(facts: Facts, first: Object) -> None:
     assert lost.export is None
 
 
+def test_what_else_is_made_from_a_disk_is_in_nobodys_way() -> None:
+    facts = {**THERE, (known.USERS, DISK): (IMAGE, ONE.key), (known.OBJECT, IMAGE): made(IMAGE, {})}
+    assert said(of(facts))["phase"] == "InProgress"
+
+
 def test_one_that_goes_is_in_nobodys_way() -> None:
     going = attachment("other", deleted="1970-01-01T00:00:00Z")
     assert of({**BOTH, (known.OBJECT, OTHER.key): going}).export == Wish(DISK)
