@@ -23,7 +23,7 @@ from tests.product.test_storage_classes import (
     source,
     storage_class,
 )
-from tests.rig import START, STATUS, Rig, condition, machine, operation
+from tests.rig import OPERATIONS, START, STATUS, Rig, condition, disk, machine, operation
 
 DAY = 86400.0
 CLASSES = [storage_class("slow", GITVIRT), storage_class()]
@@ -523,6 +523,29 @@ def test_an_agent_that_is_killed_anywhere_moves_an_open_disk_once(running: Rig, 
     assert deaths >= 3
     moved(rig)
     assert instance(rig) == before
+
+
+def test_a_copy_of_a_disk_that_its_machine_gives_up_is_given_up(running: Rig) -> None:
+    """It waits for no restart, in which the machine lets go of the disk: nothing else of the machine could be done till then."""
+    rig = running
+    rig.host.copies_held = True
+    move(rig)
+    rig.agent.reconciler.look_at_git()
+    for _ in range(6):
+        rig.step()
+    raw = rig.host.read_domain(rig.uuid())
+    assert raw is not None
+    assert "<mirror" in raw.active_xml
+    rig.push({"vm.yaml": [disk("other"), machine(disks=("other",), runPolicy="AlwaysOn")]})
+    rig.settle()
+    raw = rig.host.read_domain(rig.uuid())
+    assert raw is not None
+    assert "<mirror" not in raw.active_xml
+    assert condition(rig.document(PATH), "Migrating")["reason"] == "WaitForSourceVolumeRelease"
+    rig.push({"r.yaml": operation("again", "vm", "Restart")}, OPERATIONS)
+    rig.settle()
+    assert rig.document(PATH)["status"]["volume"]["pool"] == VMS
+    assert rig.host.pools[VMS][name(rig, 1)].content == b"data"
 
 
 def test_a_plan_says_that_the_disk_is_copied_or_why_it_is_not(with_machine: Rig) -> None:

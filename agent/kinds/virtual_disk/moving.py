@@ -19,7 +19,7 @@ from agent.core.facts import View
 from agent.core.host import RawDomain, RawVolume, version
 from agent.core.identity import disk_number, disk_volume, serial, unfinished
 from agent.core.jobs import IDLE, held
-from agent.core.known import DOMAIN, VOLUME, WRITERS
+from agent.core.known import DOMAIN, LEAVING, VOLUME, WRITERS
 from agent.core.ledger import MOVE
 from agent.core.metadata import from_domain
 from agent.core.model import Condition, Json, Key, Object
@@ -214,9 +214,12 @@ class _Case:
         return Move(state, progress, actions, closed=True)
 
     def _runs_alone(self) -> bool:
-        """True if just one domain has the disk, which runs on the volume that the disk has."""
+        """True if just one domain has the disk, which runs on the volume that the disk has, and
+        goes on with the disk.
+        """
         found = list(self._found())
-        if len(found) != 1:
+        leaving = self.view.read(LEAVING, self.disk.key)
+        if len(found) != 1 or self.user in (None, leaving):
             return False
         node, raw = found[0]
         at_home = node == self.node and raw.active and not raw.starting

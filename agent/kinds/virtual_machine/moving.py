@@ -24,21 +24,28 @@ def moved(case: Situation) -> tuple[Action, ...]:
     devices = (*case.needs.devices, *case.attachments.devices)
     by_serial = {device.serial: device for device in devices}
     for serial, copy in seen.copies.items():
-        if (device := by_serial.get(serial)) is not None:
-            return tuple(_ended(case, device, copy))
+        device = by_serial.get(serial)
+        if device is not None or _all_found(case):
+            return tuple(_ended(case, serial, device, copy))
     begun = (tuple(_begun(case, device)) for device in devices if not seen.block_job)
     return next(filter(None, begun), ())
 
 
-def _ended(case: Situation, device: Device, copy: Copy) -> Iterator[Action]:
+def _all_found(case: Situation) -> bool:
+    """True if a disk that is not among the devices is one that nobody wants there any more."""
+    return case.needs.ready and all(each.device is not None for each in case.attachments.asked)
+
+
+def _ended(case: Situation, serial: str, device: Device | None, copy: Copy) -> Iterator[Action]:
     assert case.running is not None  # noqa: S101  # asked only then
-    wanted = device.moves_to is not None and device.moves_to.path == copy.path
+    target = device.moves_to if device is not None else None
+    wanted = target is not None and target.path == copy.path
     if wanted and not copy.complete:
         return
     name = copy.path.rpartition("/")[2]
-    if case.at.holds(copy.path) and is_disk_volume(case.fleet, name, device.serial):
+    if case.at.holds(copy.path) and is_disk_volume(case.fleet, name, serial):
         instance = case.running.instance
-        yield EndDiskCopy(case.at.name, case.uuid, instance, device.serial, copy.path, pivot=wanted)
+        yield EndDiskCopy(case.at.name, case.uuid, instance, serial, copy.path, pivot=wanted)
 
 
 def _begun(case: Situation, device: Device) -> Iterator[Action]:
