@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.core.status import timestamp
 from agent.places import Pools
 from tests.memory_host import Killed, MemoryHost
 from tests.product.test_migration import Fleet, fleet, whole
@@ -107,7 +108,7 @@ def test_the_agent_dies_at_each_stage(tmp_path: Path, number: int) -> None:
     assert len(rig.hosts["pt-1"].orders) == 1
 
 
-@pytest.mark.parametrize("number", range(1, STAGES))
+@pytest.mark.parametrize("number", range(1, STAGES, 2))
 def test_the_target_is_lost_at_each_stage_and_comes_back(tmp_path: Path, number: int) -> None:
     rig = fleet(tmp_path, Pools())
     source, target = rig.hosts["pt-1"], rig.hosts["pt-2"]
@@ -127,7 +128,7 @@ def test_the_target_is_lost_at_each_stage_and_comes_back(tmp_path: Path, number:
     assert not source.going
 
 
-@pytest.mark.parametrize("number", range(1, STAGES))
+@pytest.mark.parametrize("number", range(1, STAGES, 2))
 def test_the_source_is_lost_at_each_stage_and_comes_back(tmp_path: Path, number: int) -> None:
     rig = fleet(tmp_path, Pools())
     source = rig.hosts["pt-1"]
@@ -201,3 +202,31 @@ def test_both_that_wait_are_told_apart_by_ending_the_source(tmp_path: Path) -> N
     rig.settle()
     whole(rig, "pt-2")
     assert ("destroy", rig.uuid()) in source.verbs
+
+
+def test_what_has_landed_goes_on_once_its_lost_source_is_fenced(tmp_path: Path) -> None:
+    rig = fleet(tmp_path, Pools())
+    source = rig.hosts["pt-1"]
+
+    def lose(what: str) -> None:
+        if what == "landed":
+            source.disconnect()
+
+    source.at_stage = lose
+    rig.ask()
+    rig.go(60)
+    assert rig.on() == []  # nobody can tell whether the source goes on by itself
+    assert "is on its way" in str(rig.vm()) or "was on its way" in str(rig.vm())
+    annotations = {"gitvirt.io/fenced": timestamp(rig.now)}
+    node = {"apiVersion": "v1", "kind": "Node"}
+    rig.push({"node.yaml": {**node, "metadata": {"name": "pt-1", "annotations": annotations}}})
+    rig.go(30)
+    assert rig.on() == ["pt-2"]
+    assert rig.vmop("move")["status"]["phase"] == "Completed"
+    source.at_stage = lambda _what: None
+    source.going.clear()
+    with source._lock:
+        source._forget(source._domains[rig.uuid()])  # it was off, and comes up with nothing running
+    source.reconnect()
+    rig.settle()
+    whole(rig, "pt-2")

@@ -118,6 +118,9 @@ def main(rounds: int, seed: int) -> None:
             assert not witness.twice, "it ran twice"
         witness.ended.set()
         print(f"{rounds} rounds (seed {seed}): it never ran twice, and its counter never went back")
+    except AssertionError:
+        print(fleet.log()[-12_000:])
+        raise
     finally:
         fleet.close()
 

@@ -17,7 +17,9 @@ from agent.core.migration import (
     step,
     target_side,
 )
+from agent.core.model import Key
 from agent.kinds.local import away, bearing
+from agent.kinds.node import NodeData
 
 RUNS_TWICE = (
     "It runs on {} and on {} at once, and its data may differ: nothing is done to either. See "
@@ -85,7 +87,10 @@ def crossing(uuid: str, view: View) -> Crossing | None:
 
 def _side(view: View, node: str) -> Side | None:
     """Of a node that cannot be read."""
-    return Side(Shows.UNKNOWN) if away(view, node) else None
+    if not away(view, node):
+        return None
+    data = view.export(NodeData, Key("Node", "", node))
+    return Side(Shows.FENCED if data is not None and data.fenced else Shows.UNKNOWN)
 
 
 def _at(what: Step, here: Side, there: Side, source: str, target: str) -> str:
