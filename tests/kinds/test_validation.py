@@ -82,6 +82,13 @@ CASES = [
         "spec: {networks: [{type: ClusterNetwork}]}",
         {"spec.networks.0.name": "is required"},
     ),
+    (
+        "VirtualMachine",
+        "spec: {osType: Legacy, networks: ["
+        + ", ".join(f"{{type: Network, name: n{n}}}" for n in range(10))
+        + "]}",
+        {"spec.networks": "must have at most 9 entries for osType Legacy"},
+    ),
     ("VirtualMachine", "spec: {networks: [{type: Network, name: a, id: 1}]}", {}),
     (
         "VirtualMachine",

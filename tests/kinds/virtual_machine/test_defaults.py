@@ -13,6 +13,38 @@ from agent.kinds.virtual_machine.spec import machine_spec
 from agent.kinds.virtual_machine_class import IS_DEFAULT
 
 VM = Key("VirtualMachine", "default", "vm")
+MAIN: dict[str, Json] = {"type": "Main"}
+
+
+def named(name: str, number: int = 0, kind: str = "Network") -> dict[str, Json]:
+    return {"type": kind, "name": name, **({"id": number} if number else {})}
+
+
+@pytest.mark.parametrize(
+    ("listed", "earlier", "ids"),
+    [
+        ([MAIN], [], [0]),  # nothing is written where there is nothing to remember
+        ([MAIN, named("a"), named("b")], [], [1, 2, 3]),
+        ([named("a"), named("a", kind="ClusterNetwork")], [], [2, 3]),
+        ([MAIN, named("a", 3), named("b"), named("c")], [], [1, 3, 2, 4]),
+        # who had one keeps it, in whatever order, and who comes gets what is free
+        ([MAIN, named("b"), named("a")], [MAIN, named("a", 2), named("b", 3)], [1, 3, 2]),
+        ([MAIN, named("b")], [MAIN, named("a", 2), named("b", 3)], [1, 3]),
+        ([MAIN, named("c"), named("b")], [MAIN, named("a", 2), named("b", 3)], [1, 2, 3]),
+        # what is written goes before all
+        ([MAIN, named("a", 3), named("b")], [MAIN, named("a", 2), named("b", 3)], [1, 3, 2]),
+        ([MAIN, named("a")], [named("a", 1)], [1, 2]),
+    ],
+)
+def test_each_network_has_a_number_that_it_keeps(
+    listed: list[dict[str, Json]], earlier: list[dict[str, Json]], ids: list[int]
+) -> None:
+    spec = {CLASS: "small", "cpu": {"cores": 1}, "networks": listed}
+    known = {CLASS: "small", "cpu": {"cores": 1}, "networks": earlier} if earlier else {}
+    done: Any = complete(manifest(VM, spec), known, {}).spec["networks"]
+    assert [each.get("id", 0) for each in done] == ids
+    assert [{**each, "id": 0} for each in done] == [{**each, "id": 0} for each in listed]
+    assert complete(manifest(VM, {**spec, "networks": done}), known, {}).spec["networks"] == done
 
 
 def manifest(key: Key, spec: Mapping[str, Json], **annotations: str) -> Manifest:
