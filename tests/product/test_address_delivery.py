@@ -224,6 +224,25 @@ def test_another_address_is_held_from_the_restart_on_and_not_before(pool: Rig) -
     assert verbs[-3:] == ["shutdown", "hold_address", "start"]
 
 
+def test_what_runs_behind_nat_has_nothing_from_its_medium_while_main_is_a_bridge_by_now(
+    pool: Rig,
+) -> None:
+    pool.push({"vm.yaml": [machine(), disk()]})
+    pool.settle()
+    held = entries(pool)
+    pool.networks = {"main": Link(bridge="br0")}
+    pool.start()
+    pool.settle()
+    assert condition(pool.vm(), "VirtualMachineIPAddressReady")["message"] == ""
+    assert condition(pool.vm(), "DriftDetected") == {}
+    assert entries(pool) == held
+    pool.push({"op.yaml": operation("again", "vm", "Restart")}, ref="refs/heads/operations")
+    pool.settle()
+    assert entries(pool) == {}
+    said = condition(pool.vm(), "VirtualMachineIPAddressReady")["message"]
+    assert "without cloud-init" in said
+
+
 def test_an_entry_that_somebody_took_out_is_written_again(pool: Rig) -> None:
     pool.push({"vm.yaml": [machine(), disk()]})
     pool.settle()

@@ -62,14 +62,18 @@ def on_medium(up: Uplink, mac: str, address: Address) -> Mapping[str, bytes]:
 
 
 def told(
-    wanted: Address, up: Uplink, running: DomainMetadata | None, guest: GuestInfo | None, seen: str
+    wanted: Address,
+    up: Uplink | None,
+    running: DomainMetadata | None,
+    guest: GuestInfo | None,
+    seen: str,
 ) -> Told:
     """What a VM's status says of its address, and what a guest has to do that does not take it from
-    its medium, until it says that it has it.
+    its medium, until it says that it has it. `up` is None where the instance is not on it.
     """
     found = addresses.told(wanted, running, guest, seen)
     address = addresses.address_of(running)
-    if not address or up.way is not Way.MEDIUM or _confirmed(address, guest):
+    if not address or up is None or up.way is not Way.MEDIUM or _confirmed(address, guest):
         return found
     message = f"{found.condition.message} {_advice(up, address)}".strip()
     return replace(found, condition=replace(found.condition, message=message))

@@ -151,8 +151,10 @@ class Report:
     @cached_property
     def _address(self) -> Told:
         running = self.case.seen.running if self.on else None
-        uplink, seen = self.case.cabling.uplink, self._seen_address()
-        return delivery.told(self.needs.address, uplink, running, self.guest, seen)
+        cables, facts, seen = self.case.cabling, self.seen_active, self._seen_address()
+        link = facts.interfaces.links.get(cables.main_mac) if facts is not None else None
+        up = cables.uplink if link == cables.uplink.link else None
+        return delivery.told(self.needs.address, up, running, self.guest, seen)
 
     def _seen_address(self) -> str:
         """The one that the running guest says it has, as far as is known."""
