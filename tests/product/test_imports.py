@@ -95,9 +95,9 @@ class Downloads:
             "storedBytes": 4,
             "unpackedBytes": size,
         }
-        volumes = self._rig.host.pools.setdefault(POOL, {})
-        volumes[name] = Volume(f"/{name}", size, content=b"data")
-        seen = VolumeRead(action.node, POOL, name, RawVolume(POOL, name, f"/{name}", size, 4))
+        path = f"{self._rig.host.ensure_pool(POOL)}/{name}"
+        self._rig.host.pools[POOL][name] = Volume(path, size, content=b"data")
+        seen = VolumeRead(action.node, POOL, name, RawVolume(POOL, name, path, size, 4))
         result = {**facts, "source": action.source.mark}
         return Outcome(ticket.key, ticket.generation, ["ImportImage"], result=result, seen=[seen])
 

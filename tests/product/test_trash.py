@@ -536,7 +536,7 @@ def test_a_base_goes_where_it_is_known_that_nothing_lies_on_it(trashed: Rig, dri
         define_foreign(trashed, "/srv/theirs.raw", "raw")
     else:  # one that lies in a pool, on a base there
         trashed.host.ensure_pool("theirs")
-        for name, base in (("top", "/var/lib/libvirt/theirs/base"), ("base", "")):
+        for name, base in (("base", ""), ("top", "/var/lib/libvirt/theirs/base")):
             trashed.host.create_volume(
                 "theirs",
                 f"<volume><name>{name}</name><capacity>1</capacity><target><format type='qcow2'/>"
