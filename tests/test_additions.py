@@ -13,8 +13,8 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 PARTS = ("agent", "schemas", "examples", "tests", "pyproject.toml", "README.md")
-FOLDER = "virtual_machine_mac_address"
-KIND = "VirtualMachineMACAddress"
+FOLDER = "usb_device"
+KIND = "USBDevice"
 
 RECORD = """\
 from agent.core.facts import Decision, View
@@ -45,21 +45,21 @@ from agent.core.schema import Catalogue
 from tests.rig import Rig
 from tests.product.conftest import *
 
-EXAMPLE = yaml.safe_load(Path("examples/mac-address.yaml").read_text())
+EXAMPLE = yaml.safe_load(Path("examples/usb-device.yaml").read_text())
 
 
 def test_it_has_a_status_and_goes_with_its_manifest(rig: Rig) -> None:
-    rig.push({{"mac.yaml": EXAMPLE}})
+    rig.push({{"usb.yaml": EXAMPLE}})
     rig.settle()
-    path = "namespaces/default/virtualmachinemacaddresses/spare.yaml"
+    path = "namespaces/default/usbdevices/spare.yaml"
     assert rig.document(path)["status"]["phase"] == "Available"
-    rig.push({{"mac.yaml": None, "other.yaml": {{**EXAMPLE, "metadata": {{"name": "other"}}}}}})
+    rig.push({{"usb.yaml": None, "other.yaml": {{**EXAMPLE, "metadata": {{"name": "other"}}}}}})
     rig.settle()
     assert path not in rig.documents()
 
 
 def test_a_machine_that_names_one_refers_to_it() -> None:
-    spec = {{"networks": [{{"type": "Main", "virtualMachineMACAddressName": "spare"}}]}}
+    spec = {{"usbDevices": [{{"name": "spare"}}]}}
     vm = Manifest(Key("VirtualMachine", "default", "vm"), {{}}, {{}}, {{"spec": spec}})
     assert [key for _, key in references(Catalogue.load(), vm)] == [Key("{KIND}", "default", "spare")]
 """
@@ -85,11 +85,11 @@ def add_kind(copy: Path) -> None:
         "x-kind": {
             "apiVersions": ["virtualization.deckhouse.io/v1alpha2"],
             "kind": KIND,
-            "plural": "virtualmachinemacaddresses",
-            "singular": "virtualmachinemacaddress",
-            "shortNames": ["vmmac"],
+            "plural": "usbdevices",
+            "singular": "usbdevice",
+            "shortNames": ["usb"],
             "scope": "Namespaced",
-            "word": "vmmac",
+            "word": "usb",
         },
         "x-columns": schema["x-columns"][-1:],
         "properties": {
@@ -104,7 +104,7 @@ def add_kind(copy: Path) -> None:
         },
         "required": ["apiVersion", "kind", "metadata", "spec"],
     }
-    (copy / "schemas" / "virtualmachinemacaddress.json").write_text(json.dumps(schema))
+    (copy / "schemas" / "usbdevice.json").write_text(json.dumps(schema))
     package = copy / "agent" / "kinds" / FOLDER
     package.mkdir()
     (package / "__init__.py").write_text(RECORD)
@@ -116,7 +116,7 @@ def add_kind(copy: Path) -> None:
         ),
         ("    virtual_machine_class,\n", f"    virtual_machine_class,\n    {FOLDER},\n"),
     )
-    (copy / "examples" / "mac-address.yaml").write_text(EXAMPLE)
+    (copy / "examples" / "usb-device.yaml").write_text(EXAMPLE)
     tests = copy / "tests" / "kinds" / FOLDER
     tests.mkdir()
     (tests / "__init__.py").touch()
@@ -216,7 +216,7 @@ def test_a_field_takes_just_the_places_that_readme_names(project: Path) -> None:
 @pytest.mark.parametrize(
     ("forgotten", "old", "named"),
     [
-        ("examples/mac-address.yaml", EXAMPLE, "test_each_kind_has_one"),
+        ("examples/usb-device.yaml", EXAMPLE, "test_each_kind_has_one"),
         ("agent/kinds/registry.py", f'    "{KIND}": {FOLDER}.RECORD,\n', "test_each_kind_that_has_a_schema_has_a_record"),
         ("tests/product/test_fields.py", '    "vmPort": Case(', "test_every_field_has_a_case"),
     ],

@@ -167,6 +167,8 @@ name of the VM in its namespace that has it.
 """
 USED_BY: Table[tuple[str, str], tuple[str, ...]] = Table("used-by")
 """Objects whose address some domain remembers, as people name them, by (kind, address)."""
+WIRED: Table[str, tuple[str, ...]] = Table("wired")
+"""UUIDs of the domains with an interface of a MAC address."""
 GUEST: Table[tuple[str, str], GuestInfo] = Table("guest")
 """What the guest agent of a running domain says, by (node, UUID)."""
 

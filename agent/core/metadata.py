@@ -26,6 +26,7 @@ _OF_ATTACHMENTS = ("name", "kind", "device", "serial")
 _OF_ADDRESSES = ("kind", "name", "address")
 _ADDRESS = re.compile(rf"<{PREFIX}:address ([^>]*)/>")
 _MACHINE = re.compile(rf"<{PREFIX}:vm ([^>]*)>")
+_MAC = re.compile(r"""<mac address=["']([0-9A-Fa-f:]{17})["']""")
 _PAIR = re.compile(r"""([a-z]+)=["']([^"']*)["']""")
 
 
@@ -291,6 +292,11 @@ def addresses(xml: str) -> frozenset[Remembered]:
     of = dict(_PAIR.findall(machine[1]))
     named = (of.get("fleet", ""), of.get("namespace", ""), of.get("name", ""))
     return frozenset(Remembered(*named, each) for each in found)
+
+
+def macs(xml: str) -> frozenset[str]:
+    """MAC addresses of a domain's interfaces, in lower case."""
+    return frozenset(found.lower() for found in _MAC.findall(xml))
 
 
 def _pairs(text: str) -> dict[str, str]:

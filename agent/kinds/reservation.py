@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from agent.core.facts import View
-from agent.core.known import MADE_FOR, RESERVED, USERS
-from agent.core.model import Condition, Key, Object
-from agent.kinds.leases import VM
+from agent.core.facts import Decision, View
+from agent.core.known import CLAIM, MADE_FOR, RESERVED, USERS
+from agent.core.model import Condition, Json, Key, Object
+from agent.core.status import conditions
+from agent.kinds.exports import AddressData
+from agent.kinds.leases import BOUND, VM, Sort, Standing, is_written
+from agent.kinds.protection import kept
 
 ATTACHED = "Attached"
 NO_MACHINE = "No machine uses it."
@@ -49,7 +54,67 @@ def _goes(machine: Key, view: View) -> bool:
     return obj is None or bool(obj.deleted)
 
 
-def report(address: str, machine: Key | None, bound: Condition, phase: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Found:
+    """Which address an object has. `problem` says why it has none, or not that one, as reason and
+    sentence.
+    """
+
+    address: str = ""
+    problem: tuple[str, str] = ("", "")
+    how: Standing | None = None
+    """How its lease is got: FREE, it is made; RELEASED, it is taken over; OURS, it is there."""
+    soon: bool = False
+    """True if it comes without anybody's doing anything."""
+
+
+def was_bound(previous: Mapping[str, Json], lost: str) -> bool:
+    """True if the address has been its own: one that it only asked for may be another's."""
+    reasons = {condition.reason for condition in conditions(previous)}
+    return previous.get("phase") != "Pending" or lost in reasons
+
+
+def reserved(
+    sort: Sort, obj: Object, machine: Key | None, found: Found, view: View, prefix: int = 0
+) -> Decision:
+    """The decision of an object that reserves an address, once it is known which."""
+    by = users(obj, machine, view) if obj.deleted else []
+    if obj.deleted and not by:
+        return Decision(status={"phase": "Terminating"}, gone=True)
+    bound, asked = found.how is Standing.OURS, found.how in (Standing.FREE, Standing.RELEASED)
+    reason, said = found.problem
+    if asked:
+        reason, said = f"{sort.kind}LeaseNotFound", f"The lease of {found.address} is being taken."
+    status = _report(found.address, machine, Condition(BOUND, "True", BOUND), "")
+    if not bound:
+        status = _report(found.address, None, Condition(BOUND, "False", reason, said), "Pending")
+    if by:
+        told = Condition("Terminating", "True", "InUse", kept("address", by))
+        status["conditions"] = [*status["conditions"], told]
+    ready = bound and is_written(sort, found.address, view)
+    made = sort.held(obj, found.address, made_for(obj)) if found.how is Standing.FREE else None
+    return Decision(
+        status=status,
+        export=AddressData(
+            address=found.address if bound else "",
+            prefix=prefix if bound else 0,
+            ready=ready,
+            said=said or ("" if ready else "Its lease is being written down."),
+            machine=machine,
+        ),
+        makes=(made,) if made is not None else (),
+        publish=CLAIM.states(sort.lease_of(found.address), obj.key) if asked else {},
+        waiting=found.soon or asked or (bound and not ready),
+        ok=bound,
+    )
+
+
+def made_for(obj: Object) -> str:
+    """Name of the machine that it was made for; empty if it was not."""
+    return obj.owner.name if obj.owner is not None and obj.owner.kind == VM else ""
+
+
+def _report(address: str, machine: Key | None, bound: Condition, phase: str) -> dict[str, Any]:
     """The status; without a phase that of one that is bound."""
     attached = Condition(ATTACHED, "True", ATTACHED)
     if machine is None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from agent.core.facts import Engine
 from agent.core.host import RawDomain
-from agent.core.known import RESERVED, USED_BY, Fact
-from agent.core.metadata import Remembered, addresses
+from agent.core.known import RESERVED, USED_BY, WIRED, Fact
+from agent.core.metadata import Remembered, addresses, macs
 from agent.core.model import Key
 
 
@@ -21,6 +21,10 @@ class Addresses:
 
     def read(self, old: RawDomain | None, new: RawDomain | None) -> None:
         """A domain has been read anew."""
+        uuid = (new or old or _NOBODY).uuid
+        wired, wires = _macs(old), _macs(new)
+        for mac in wired ^ wires:
+            self._amend((WIRED, mac), uuid, 1 if mac in wires else -1)
         before, after = _of(old), _of(new)
         for each in before - after:
             self._count(each, -1)
@@ -43,6 +47,13 @@ class Addresses:
         if not known:
             del self._known[fact]
         self._engine.put(*fact, tuple(sorted(known)) or None)
+
+
+_NOBODY = RawDomain("", "", "", "", "")
+
+
+def _macs(raw: RawDomain | None) -> frozenset[str]:
+    return macs(raw.inactive_xml) | macs(raw.active_xml) if raw else frozenset()
 
 
 def _of(raw: RawDomain | None) -> frozenset[Remembered]:

@@ -32,7 +32,7 @@ def test_a_machine_uses_its_class_and_devices_and_reads_secrets() -> None:
         ],
         "provisioning": {"type": "UserDataRef", "userDataRef": {"kind": "Secret", "name": "cloud"}},
         "virtualMachineIPAddressName": "ours",
-        "usbDevices": [{"name": "of a kind that is not served"}],
+        "gpus": [{"gpuClassName": "of a kind that is not served"}],
     }
     assert named("VirtualMachine", spec) == {
         "VirtualMachineClass host": True,

@@ -36,6 +36,7 @@ from agent.kinds.virtual_machine.spec import MachineSpec
 from agent.kinds.virtual_machine_block_device_attachment.spec import AttachmentSpec
 from agent.kinds.virtual_machine_class.spec import ClassSpec
 from agent.kinds.virtual_machine_ip_address.spec import AddressSpec
+from agent.kinds.virtual_machine_mac_address.spec import MacAddressSpec
 from agent.kinds.virtual_machine_operation.spec import OperationSpec
 from agent.kinds.virtual_machine_snapshot.spec import MachineSnapshotSpec
 from agent.kinds.virtual_machine_snapshot_operation.spec import SnapshotOperationSpec
@@ -53,6 +54,7 @@ VIEWS: Mapping[str, type] = {
     "StorageClass": StorageClassSpec,
     "VirtualMachineBlockDeviceAttachment": AttachmentSpec,
     "VirtualMachineIPAddress": AddressSpec,
+    "VirtualMachineMACAddress": MacAddressSpec,
 }
 CATALOGUE = Catalogue.load()
 KINDS = Path(__file__).parents[2] / "agent" / "kinds"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.core.links import Link
 from agent.core.metadata import Reserved
+from agent.core.schema import Catalogue
+from agent.core.tables import table, text
 from tests.rig import STATUS, Rig, condition, disk, machine, manifest, operation, settings, static
 
+CATALOGUE = Catalogue.load()
 MINUTES = 60.0
 
 
@@ -37,6 +43,7 @@ def pool(rig: Rig) -> Rig:
     return rig
 
 
+@pytest.mark.promise("S264", "S267", "S270", "S281")
 def test_a_static_address_is_reserved_by_its_lease(pool: Rig) -> None:
     pool.push({"ip.yaml": static("10.66.20.77")})
     pool.settle()
@@ -52,6 +59,7 @@ def test_a_static_address_is_reserved_by_its_lease(pool: Rig) -> None:
     assert list(held["metadata"]["labels"].values()) == [vmip(pool)["metadata"]["uid"]]
 
 
+@pytest.mark.promise("S286", "S288")
 def test_a_deleted_one_leaves_its_lease_with_its_namespace_for_ten_minutes(pool: Rig) -> None:
     pool.push({"ip.yaml": static("10.66.20.77"), "other.yaml": static("10.66.20.78", "other")})
     pool.settle()
@@ -69,6 +77,7 @@ def test_a_deleted_one_leaves_its_lease_with_its_namespace_for_ten_minutes(pool:
     assert leases(pool) == ["ip-10-66-20-78.yaml"]
 
 
+@pytest.mark.promise("S287")
 def test_within_that_time_its_namespace_takes_it_back_and_no_other(pool: Rig) -> None:
     pool.push({"ip.yaml": static("10.66.20.77"), "other.yaml": static("10.66.20.78", "other")})
     pool.settle()
@@ -90,6 +99,7 @@ def test_within_that_time_its_namespace_takes_it_back_and_no_other(pool: Rig) ->
     assert lease(pool, "10.66.20.77")["status"]["phase"] == "Bound"
 
 
+@pytest.mark.promise("S262", "S276")
 def test_automatic_ones_get_different_addresses_of_the_pool(pool: Rig) -> None:
     pool.push({"ips.yaml": [auto(f"ip-{number}") for number in range(200)]})
     pool.settle()
@@ -105,6 +115,7 @@ def own(rig: Rig, name: str = "vm") -> str:
     return found
 
 
+@pytest.mark.promise("S30", "S271", "S275", "S277", "S283")
 def test_a_machine_gets_an_address_of_the_pool_by_itself(pool: Rig) -> None:
     pool.push({"vm.yaml": [machine(), disk()]})
     pool.settle()
@@ -140,6 +151,7 @@ def test_nothing_is_defined_before_git_shows_the_lease(pool: Rig) -> None:
     assert all(shown)
 
 
+@pytest.mark.promise("S278", "S279", "S280")
 def test_it_keeps_its_address_off_and_on_and_loses_it_with_its_manifest(pool: Rig) -> None:
     pool.push({"vm.yaml": [machine(), disk()], "other.yaml": disk("other")})
     pool.settle()
@@ -160,6 +172,7 @@ def test_it_keeps_its_address_off_and_on_and_loses_it_with_its_manifest(pool: Ri
     assert pool.vm()["status"]["ipAddress"] == before, "one of its name takes it back"
 
 
+@pytest.mark.promise("S284", "S285")
 def test_whoever_declares_an_automatic_address_has_it(pool: Rig) -> None:
     pool.push({"vm.yaml": [machine(), disk()], "other.yaml": disk("other")})
     pool.settle()
@@ -194,6 +207,7 @@ def test_one_that_is_not_declared_any_more_is_the_machines_again(pool: Rig) -> N
     assert pool.running()
 
 
+@pytest.mark.promise("S282")
 def test_another_address_waits_for_the_restart_of_a_running_machine(pool: Rig) -> None:
     pool.push({"vm.yaml": [machine(), disk()], "ip.yaml": static("10.66.20.77")})
     pool.settle()
@@ -419,3 +433,47 @@ def test_a_lease_that_vanished_is_taken_again_and_one_that_another_has_is_lost(p
     told = condition(vmip(pool), "Bound")
     assert told["reason"] == "VirtualMachineIPAddressLeaseLost"
     assert vmip(pool)["status"]["address"] == "10.66.20.77", "no other one is taken"
+
+
+def rows(rig: Rig, kind: str, folder: str) -> list[list[str]]:
+    """What `gitvirt get` prints of a kind."""
+    found = [rig.document(path) for path in sorted(rig.documents()) if f"/{folder}/" in path]
+    shown = text(table(CATALOGUE.find(kind), found, now=rig.now))
+    return [re.split(r"   +", line) for line in shown.splitlines()]
+
+
+@pytest.mark.promise("S265", "S266", "S268", "S269", "S272", "S273", "S274")
+def test_addresses_and_leases_are_listed_as_the_guide_shows_them(pool: Rig) -> None:
+    pool.push({"vm.yaml": [machine("linux-vm"), disk()]})
+    pool.settle()
+    pool.now += 12 * 3600
+    name, address = own(pool, "linux-vm"), pool.vm("linux-vm")["status"]["ipAddress"]
+    assert rows(pool, "vmip", "virtualmachineipaddresses") == [
+        ["NAME", "ADDRESS", "STATUS", "VM", "AGE"],
+        [name, address, "Attached", "linux-vm", "12h"],
+    ]
+    ref = f'{{"name":"{name}","namespace":"default"}}'
+    assert rows(pool, "vmipl", "virtualmachineipaddressleases") == [
+        ["NAME", "VIRTUALMACHINEIPADDRESS", "STATUS", "AGE"],
+        [f"ip-{address.replace('.', '-')}", ref, "Bound", "12h"],
+    ]
+
+
+@pytest.mark.promise("S263")
+def test_all_addresses_of_a_range_but_its_ends_are_for_machines(tmp_path: Path) -> None:
+    """On a network that nobody here gives a gateway."""
+    rig = Rig(tmp_path, networks={"main": Link(bridge="br0")})
+    asked = [static(f"10.66.10.{n}", f"ip-{n}") for n in range(8)]
+    rig.push({"config.yaml": settings("10.66.10.0/29"), "ips.yaml": asked})
+    rig.settle()
+    phases = [vmip(rig, f"ip-{n}")["status"]["phase"] for n in range(8)]
+    assert phases == ["Pending", *["Bound"] * 6, "Pending"]
+
+
+def test_a_lease_cannot_be_declared(pool: Rig) -> None:
+    ref = {"name": "custom", "namespace": "default"}
+    spec = {"virtualMachineIPAddressRef": ref}
+    pool.push({"l.yaml": manifest("VirtualMachineIPAddressLease", "ip-10-66-20-77", spec)})
+    pool.settle()
+    assert "cannot be declared" in problems(pool)
+    assert leases(pool) == []

@@ -51,6 +51,10 @@ ANSWERS = {"type": "SysprepRef", "sysprepRef": {"kind": "Secret", "name": "answe
 OTHER_ANSWERS = {"type": "SysprepRef", "sysprepRef": {"kind": "Secret", "name": "answers2"}}
 HIDDEN = "(sensitive)"
 
+MAIN_MINE, MAIN_THEIRS = (
+    [{"type": "Main", "virtualMachineMACAddressName": name}] for name in ("mine", "theirs")
+)
+
 CASES: dict[str, Case] = {
     "virtualMachineClassName": Case(
         {"virtualMachineClassName": "host"},
@@ -195,12 +199,17 @@ CASES: dict[str, Case] = {
         [replaced("virtualMachineIPAddressName", "mine", "theirs")],
         'name="theirs" address="10.66.20.78"',
     ),
-    "networks": Case({}, {"networks": [{"type": "Main", "virtualMachineMACAddressName": "mine"}]}),
+    "networks": Case(
+        {"networks": MAIN_MINE},
+        {"networks": MAIN_THEIRS},
+        [replaced("networks", MAIN_MINE, MAIN_THEIRS)],
+        "52:54:00:00:00:02",
+    ),
     "usbDevices": Case({}, {"usbDevices": [{"name": "stick"}]}),
     "gpus": Case({}, {"gpus": [{"gpuClassName": "big"}]}),
 }
 UNSUPPORTED = (
-    "networks", "usbDevices", "gpus",
+    "usbDevices", "gpus",
 )  # fmt: skip
 
 
@@ -227,6 +236,8 @@ SURROUNDINGS = [
     settings("10.66.10.0/24", "10.66.20.0/24"),
     static("10.66.20.77", "mine"),
     static("10.66.20.78", "theirs"),
+    manifest("VirtualMachineMACAddress", "mine", {"address": "52:54:00:00:00:01"}),
+    manifest("VirtualMachineMACAddress", "theirs", {"address": "52:54:00:00:00:02"}),
 ]
 
 

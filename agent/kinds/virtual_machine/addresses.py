@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -13,8 +13,9 @@ from agent.core.known import MADE_FOR, OWNED, RESERVED, Fact
 from agent.core.metadata import DomainMetadata, Reserved
 from agent.core.model import Condition, Key, Manifest, Object
 from agent.kinds.exports import AddressData
-from agent.kinds.leases import IP
+from agent.kinds.leases import IP, MAC
 from agent.kinds.module_config import address_ranges
+from agent.kinds.virtual_machine import macs
 from agent.kinds.virtual_machine.spec import has_main, machine_spec
 
 READY: Final = "VirtualMachineIPAddressReady"
@@ -130,22 +131,32 @@ def addressing(decide: Decide) -> Decide:
         decision = decide(vm, view)
         if vm.deleted:
             return decision
-        vmip, problem = _reserving(vm, view)
+        wanted = {each.key: each for each in _made(vm, view)}
         facts: dict[Fact, Any] = {**decision.publish}
-        makes = decision.makes
-        if vmip is not None and vmip == automatic(vm) and not problem:
-            facts |= MADE_FOR.states(vmip, vm.key)
-            there = view.object(vmip)
-            if there is None or there.deleted:
-                makes = (*makes, _manifest(vm, vmip))
+        for key in wanted:
+            facts |= MADE_FOR.states(key, vm.key)
+        missing = [each for key, each in wanted.items() if _is_missing(key, view)]
         return replace(
             decision,
-            makes=makes,
-            drops=decision.drops | frozenset(_left(vm, vmip, view)),
+            makes=(*decision.makes, *missing),
+            drops=decision.drops | frozenset(_left(vm, wanted.keys(), view)),
             publish=facts,
         )
 
     return decided
+
+
+def _made(vm: Object, view: View) -> Iterator[Manifest]:
+    """What is to be there for it, and it alone."""
+    vmip, problem = _reserving(vm, view)
+    if vmip is not None and vmip == automatic(vm) and not problem:
+        yield _manifest(vm, vmip)
+    yield from macs.made(vm, view.fleet)
+
+
+def _is_missing(key: Key, view: View) -> bool:
+    there = view.object(key)
+    return there is None or bool(there.deleted)
 
 
 def _manifest(vm: Object, vmip: Key) -> Manifest:
@@ -153,10 +164,11 @@ def _manifest(vm: Object, vmip: Key) -> Manifest:
     return Manifest(vmip, labels, {}, {"spec": {"type": "Auto"}})
 
 
-def _left(vm: Object, wanted: Key | None, view: View) -> Iterator[Key]:
+def _left(vm: Object, wanted: Container[Key], view: View) -> Iterator[Key]:
     """What was made for it and is not wanted any more, once no domain has it."""
     for key in view.read(OWNED, vm.key) or ():
-        if key.kind == IP.kind and key != wanted and not view.read(RESERVED, key):
+        reserves = key.kind in (IP.kind, MAC.kind)
+        if reserves and key not in wanted and not view.read(RESERVED, key):
             yield key
 
 

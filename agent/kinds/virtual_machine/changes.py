@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from agent.core.changes import Change, Disposition, Rules, diff
-from agent.kinds.virtual_machine.spec import MAIN, has_main, networks
+from agent.kinds.virtual_machine.spec import MAIN, NetworkRef, networks
 from agent.kinds.virtual_machine.wanted import FREE_PLACES, can_be_plugged
 
 NETWORKS = "networks"
@@ -27,7 +27,8 @@ def differences(
 
 def _connected(spec: Mapping[str, object]) -> list[tuple[object, ...]]:
     """What of its networks has an effect."""
-    return [(each["id"], each["type"], each.get("name")) for each in networks(spec)]
+    names = ("id", "type", "name", "virtualMachineMACAddressName")
+    return [tuple(each.get(name) for name in names) for each in networks(spec)]
 
 
 def _raised(change: Change, current: Mapping[str, object], desired: Mapping[str, object]) -> Change:
@@ -42,12 +43,17 @@ def _interfaces_can_be_plugged(
     """True if a machine that runs can get and lose these interfaces: there is a place free for
     each, and Main, by which it has its address, neither comes nor goes.
     """
-    if not can_be_plugged(current) or has_main(current) != has_main(desired):
+    if not can_be_plugged(current) or _main(current) != _main(desired):
         return False
     before, after = (
         sum(network["type"] != MAIN for network in networks(spec)) for spec in (current, desired)
     )
     return after <= max(before, FREE_PLACES) and _same_numbers(current, desired)
+
+
+def _main(spec: Mapping[str, object]) -> list[NetworkRef]:
+    """Main, if it is there, with what is reserved for it."""
+    return [network for network in networks(spec) if network["type"] == MAIN]
 
 
 def _same_numbers(current: Mapping[str, object], desired: Mapping[str, object]) -> bool:

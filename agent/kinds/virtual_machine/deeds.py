@@ -172,7 +172,8 @@ def _holding(case: Situation, made: Intent, view: View) -> Holding:
     """
     if case.running is None or not case.running.on:
         return _next(case, made, view)
-    up, mac = case.cabling.uplink, case.cabling.main_mac
+    up = case.cabling.uplink
+    mac = case.cabling.main_mac((case.seen.running or made.memory).spec)
     links = case.seen.active.interfaces.links if case.seen.active is not None else {}
     running = Instance(address_of(case.seen.running), links[mac].network if mac in links else "")
     if case.deleted:
@@ -184,7 +185,7 @@ def _next(case: Situation, made: Intent, view: View) -> Holding:
     """What a network is to hold for the next start."""
     if case.deleted:
         return Holding()
-    up, mac = case.cabling.uplink, case.cabling.main_mac
+    up, mac = case.cabling.uplink, case.cabling.main_mac(made.memory.spec)
     return holding(case.vm.key, view, up, mac, address_of(made.memory))
 
 

@@ -47,7 +47,7 @@ def delivered(needs: Dependencies, vm: Object, cables: Cabling) -> Dependencies:
         told = Condition(READY, "False", NOT_READY, problem)
         others = tuple(each for each in needs.conditions if each.type != READY)
         return replace(needs, conditions=(*others, told), ready=False, waiting=False)
-    files = on_medium(cables.uplink, cables.main_mac, address)
+    files = on_medium(cables.uplink, cables.main_mac(vm.spec), address)
     return replace(needs, medium=with_network(vm, needs.medium, files))
 
 

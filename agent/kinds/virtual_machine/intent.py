@@ -9,7 +9,7 @@ from agent.core.changes import Change, Disposition, applied
 from agent.core.drift import Drift
 from agent.core.facts import View
 from agent.core.identity import next_instance
-from agent.core.metadata import DomainMetadata, Recorded
+from agent.core.metadata import DomainMetadata, Recorded, Reserved
 from agent.core.model import Object
 from agent.core.progress import Progress
 from agent.kinds.virtual_machine import files, operations, power
@@ -215,7 +215,7 @@ def _updated(case: Situation, memory: DomainMetadata) -> DomainMetadata:
         generation=case.vm.generation,
         source=case.vm.source,
         spec=_startable(case, memory),
-        addresses=case.needs.address.reserved if _is_startable(case) else memory.addresses,
+        addresses=_addresses(case) if _is_startable(case) else memory.addresses,
         attachments=case.attachments.recorded(memory.attachments),
         nvram=memory.nvram if firmware == BIOS else firmware,
     )
@@ -237,6 +237,11 @@ def _of_networks(case: Situation, spec: Mapping[str, object]) -> tuple[Change, .
     """What cannot be had as long as one of its networks is not there."""
     changes = differences(case.rules, spec, case.sealed)
     return tuple(change for change in changes if change.path == NETWORKS)
+
+
+def _addresses(case: Situation) -> tuple[Reserved, ...]:
+    macs = case.cabling.macs.reserved(case.vm.spec)
+    return tuple(sorted((*case.needs.address.reserved, *macs)))
 
 
 def _is_startable(case: Situation) -> bool:

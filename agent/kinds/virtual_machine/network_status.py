@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from agent.core.changes import Change
 from agent.core.host import GuestInfo
 from agent.core.model import Condition, Json
-from agent.kinds.virtual_machine import wiring
+from agent.kinds.virtual_machine import macs, wiring
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.networks import NOT_READY, READY
 from agent.kinds.virtual_machine.situation import Situation
@@ -77,12 +77,14 @@ def _interface(
     case: Situation, network: NetworkRef, mac: str, guest: GuestInfo | None
 ) -> dict[str, Json]:
     named: dict[str, Json] = {"name": network["name"]} if "name" in network else {}
+    reserving = macs.reserving(case.vm, network)
     address = _known(case, mac) if guest is None else _address(guest, mac)
     return {
         "id": network["id"],
         "type": network["type"],
         **named,
         "macAddress": mac,
+        **({"virtualMachineMACAddressName": reserving} if reserving else {}),
         **({"ipAddress": address} if address else {}),
     }
 

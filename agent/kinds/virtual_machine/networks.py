@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 
 from agent.core.facts import View
 from agent.core.host import RawNode
-from agent.core.identity import mac_address
 from agent.core.known import ANY_NODE, NETWORK, NETWORKS
 from agent.core.links import MAIN as MAIN_NETWORK
 from agent.core.links import USER, Link, lacking
+from agent.core.metadata import DomainMetadata
 from agent.core.model import Condition, Key, Object
 from agent.core.network import RawNetwork
 from agent.kinds.local import Place
 from agent.kinds.uplink import DEFAULT, NOWHERE, Uplink, uplink
+from agent.kinds.virtual_machine.macs import NONE as NO_MACS
+from agent.kinds.virtual_machine.macs import Macs, macs
 from agent.kinds.virtual_machine.spec import MAIN, NetworkRef, machine_spec, networks
 from agent.kinds.virtual_machine.wanted import Wire, most_interfaces
 
@@ -36,6 +38,8 @@ class Cabling:
     """True where no host is asked: a node may have everything."""
     uplink: Uplink = NOWHERE
     """What Main is for machines with a reserved address."""
+    macs: Macs = NO_MACS
+    """Addresses that are reserved for its interfaces."""
 
     def lacking(self, spec: Mapping[str, object]) -> tuple[str, ...]:
         """What is missing for the interfaces of a spec, in sentences."""
@@ -49,11 +53,15 @@ class Cabling:
         """
         problems = self.lacking(spec)
         if problems:
-            return (Condition(READY, "False", NOT_READY, " ".join(problems)),)
+            lacks = Condition(READY, "False", NOT_READY, " ".join(problems))
+            return (lacks, *self.macs.conditions(spec))
         additional = any(network["type"] != MAIN for network in networks(spec))
-        return (Condition(READY, "True", READY),) if additional else ()
+        well = (Condition(READY, "True", READY),) if additional else ()
+        return (*well, *self.macs.conditions(spec))
 
     def _lacking(self, network: NetworkRef) -> str:
+        if problem := self.macs.problem(network):
+            return f"{called(network)}: {problem}"
         link = self.link(network)
         name = _name(network)
         if link is None:
@@ -95,14 +103,13 @@ class Cabling:
         return frozenset(self.mac(network) for network in networks(spec) if _name(network) in named)
 
     def mac(self, network: NetworkRef) -> str:
-        if network["type"] == MAIN:
-            return mac_address(self.fleet, self.key)
-        name = f"{network['type']}/{network['name']}"
-        return mac_address(self.fleet, self.key, name, network["id"])
+        return self.macs.of(self.fleet, self.key, network)
 
-    @property
-    def main_mac(self) -> str:
-        return self.mac({"id": 1, "type": MAIN})
+    def main_mac(self, spec: Mapping[str, object]) -> str:
+        """Of the interface to Main that a spec asks for, or would."""
+        alone: NetworkRef = {"id": 1, "type": MAIN}
+        main = (network for network in networks(spec) if network["type"] == MAIN)
+        return self.mac(next(main, alone))
 
     def wires(self, spec: Mapping[str, object], address: str = "") -> tuple[Wire, ...]:
         """Those of a spec's networks that are known here, in its order. `address` is the one that
@@ -118,7 +125,13 @@ class Cabling:
                 yield Wire(self.mac(network), link, main, ip)
 
 
-def cabling(vm: Object, view: View, at: Place, *specs: Mapping[str, object]) -> Cabling:
+def cabling(
+    vm: Object,
+    view: View,
+    at: Place,
+    *specs: Mapping[str, object],
+    memories: tuple[DomainMetadata, ...] = (),
+) -> Cabling:
     """Where the interfaces of these specs of the VM lead."""
     links = view.read(NETWORKS, None)
     named = {_name(network) for spec in specs for network in networks(spec)}
@@ -132,6 +145,7 @@ def cabling(vm: Object, view: View, at: Place, *specs: Mapping[str, object]) -> 
         {name: network for name, network in found if network is not None},
         anywhere=view.read(ANY_NODE, None) is True,
         uplink=uplink(view, at),
+        macs=macs(vm, view, memories, *specs),
     )
 
 

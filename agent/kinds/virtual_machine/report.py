@@ -152,7 +152,8 @@ class Report:
     def _address(self) -> Told:
         running = self.case.seen.running if self.on else None
         cables, facts, seen = self.case.cabling, self.seen_active, self._seen_address()
-        link = facts.interfaces.links.get(cables.main_mac) if facts is not None else None
+        mac = cables.main_mac((running or self.intent.memory).spec)
+        link = facts.interfaces.links.get(mac) if facts is not None else None
         up = cables.uplink if link == cables.uplink.link else None
         return delivery.told(self.needs.address, up, running, self.guest, seen)
 

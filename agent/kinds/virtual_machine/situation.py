@@ -149,7 +149,9 @@ def situation(
     fleet = view.fleet
     attached = attachments(vm, view, at, shown)
     memory = shown.memory.spec if shown.memory else {}
-    cables = cabling(vm, view, at, vm.spec, memory)
+    memories = tuple(each for each in (shown.memory, shown.running) if each is not None)
+    specs = (each.spec for each in memories)
+    cables = cabling(vm, view, at, vm.spec, *specs, memories=memories)
     needs = hindrance(dependencies(vm, view, at, cables), shown, at, view, attached.serials)
     needs = delivered(needs, vm, cables)
     if shown.raw is None or not shown.raw.active:
