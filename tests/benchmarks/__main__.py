@@ -23,6 +23,7 @@ BENCHMARKS = {
     "restart": "planning",
     "plan": "planning",
     "one-away": "nodes",
+    "addresses": "addresses",
     "placing": "placing",
     "migrate": "migrations",
     "endurance": "endurance",
