@@ -66,6 +66,29 @@ CONNECTED = (
     *([{**MAIN, "virtualMachineMACAddressName": "mine"}], [MAIN, {**LAN, "name": "nowhere"}]),
 )
 
+_OS = {"key": "kubernetes.io/os", "operator": "In", "values": ["linux"]}
+WISHES: dict[str, Any] = {
+    "nodeSelector": {"kubernetes.io/os": "linux"},
+    "affinity": {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [_OS]}]
+            }
+        }
+    },
+    "tolerations": [{"key": "other", "operator": "Exists"}],
+    "topologySpreadConstraints": [
+        {
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": {"tier": "x"}},
+        }
+    ],
+    "priorityClassName": "production-high",
+}
+"""What every node fulfils."""
+
 FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "virtualMachineClassName": st.sampled_from(
         ("host", "host", "host", "kept", "generic", "sized", "featured", "nowhere")
@@ -93,6 +116,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "osType": st.sampled_from((None, None, "Generic", "Windows", "Legacy")),
     "enableParavirtualization": st.sampled_from((None, None, True, False)),
     **{name: ABSENT | ABSENT | st.just(CASES[name].after[name]) for name in UNSUPPORTED},
+    **{name: ABSENT | st.just(wish) for name, wish in WISHES.items()},
+    "virtualMachineIPAddressName": ABSENT,
     "networks": ABSENT | ABSENT | st.sampled_from(CONNECTED),
 }
 """Every field of a machine's spec; None leaves it out."""

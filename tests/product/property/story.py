@@ -67,6 +67,13 @@ STRANGE_VOLUMES = {
 DATA = b"what was there before"
 
 
+def apart(name: str) -> Document:
+    """A node that is for its own machine."""
+    taint = {"key": "own", "effect": "NoSchedule"}
+    metadata = {"name": name}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": {"taints": [taint]}}
+
+
 @dataclass
 class Own:
     """A machine on a node of its own, where its disk has always been."""
@@ -147,6 +154,7 @@ class Story(RuleBasedStateMachine):
         self.strange = {uuid: self.host.read_domain(uuid) for uuid in STRANGERS}
         self.host.turns.clear()
         self.push({"kept.yaml": KEPT})
+        self.push({f"node-{name}.yaml": apart(each.host.name) for name, each in self.own.items()})
         self.images, self.secrets = set(URLS), dict.fromkeys(("init", "answers"), "first text")
         self.classes = {"sized": [], "featured": [], "nowhere": []}
         self.push({f"image-{name}.yaml": image(name) for name in URLS})
@@ -230,7 +238,8 @@ class Story(RuleBasedStateMachine):
 
     def declare_own(self, name: str, **fields: Any) -> None:
         own = self.own[name]
-        whole = own.wanted or machine(name, disks=(own.disk,), runPolicy=DEFAULT)
+        bears = [{"key": "own", "operator": "Exists"}]
+        whole = own.wanted or machine(name, disks=(own.disk,), runPolicy=DEFAULT, tolerations=bears)
         own.wanted = with_spec(whole, {**whole["spec"], **fields})
         self.push({f"vm-{name}.yaml": own.wanted})
         self.versions[name].append(own.wanted)
