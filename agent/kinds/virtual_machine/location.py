@@ -11,7 +11,17 @@ from agent.core.facts import View
 from agent.core.known import DOMAIN_AT, PLACED
 from agent.core.model import Object
 from agent.core.nodes import HOME
-from agent.kinds.local import Place, away, belonging, missing, place, places, several, unread
+from agent.kinds.local import (
+    Place,
+    away,
+    belonging,
+    missing,
+    nodes,
+    place,
+    places,
+    several,
+    unread,
+)
 from agent.kinds.virtual_machine.migration.crossing import Crossing, crossing
 from agent.kinds.virtual_machine.placement import NOWHERE, governed, parted, unfit
 
@@ -67,10 +77,13 @@ def _placed(vm: Object, view: View, home: str) -> Location:
     """Where a VM without a domain is to have it: its node is chosen anew as long as nothing is
     being made there.
     """
-    verdict = view.read(PLACED, vm.key)
-    if verdict is None or view.job(vm.key).busy:
+    verdict, busy = view.read(PLACED, vm.key), view.job(vm.key).busy
+    if verdict is None or busy:
+        home = home or (verdict.node if verdict is not None else "")
+        if busy and not home:  # whatever is under way is so on the only node
+            home = next(iter(nodes(view)), "")
         at = place(view, home) if home else None
-        return Location(at, home, asks=True)
+        return Location(at, home if several(view) else "", asks=True)
     if verdict.node:
         home = verdict.node
     elif not home or unfit(vm, view, home):

@@ -129,8 +129,8 @@ def elsewhere(
 def refused(vm: Object, view: View, at: str) -> str:
     """Why a VM that is off may not start on its node, in a sentence; empty if it may."""
     verdict = view.read(PLACED, vm.key) if governed(vm, view) else None
-    if verdict is None or verdict.node:
-        return ""
+    if verdict is None or verdict.node or view.job(vm.key).busy:
+        return ""  # what is under way has its disks already
     message = NOWHERE.format(verdict.message)
     if verdict.elsewhere:
         message += f" It belongs to node {at}. Node {verdict.elsewhere} would take it."

@@ -12,6 +12,7 @@ from agent.core.facts import Decision
 from agent.core.identity import POOL
 from agent.core.jobs import Job
 from agent.core.known import (
+    ATTACHED,
     DOMAIN,
     DOMAIN_AT,
     ELSEWHERE,
@@ -217,3 +218,13 @@ def test_of_a_machine_that_nobody_has_seen_there_is_little_to_say(vm: Any, phase
     assert condition(lost, "Running").message == AWAY
     assert said(torn(vm, {}, "", "x"))["phase"] == phase
     assert said(unread(vm, {}, {}))["phase"] == phase
+
+
+def test_a_machine_that_is_being_made_keeps_its_node_and_its_disks() -> None:
+    """Whoever places it may think better of it meanwhile."""
+    wish = replace(
+        VM, manifest=replace(VM.manifest, content={"spec": {**VM.spec, "nodeSelector": {"a": "b"}}})
+    )
+    for facts in (BUSY, BUSY | placed(), BUSY | placed(NODE)):
+        made = decide(wish, {**THERE, **facts})
+        assert made.publish[ATTACHED, (ROOT, KEY)] is True
