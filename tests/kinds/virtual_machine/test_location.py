@@ -223,7 +223,11 @@ def test_of_a_machine_that_nobody_has_seen_there_is_little_to_say(vm: Any, phase
 def test_a_machine_that_is_being_made_keeps_its_node_and_its_disks() -> None:
     """Whoever places it may think better of it meanwhile."""
     wish = replace(
-        VM, manifest=replace(VM.manifest, content={"spec": {**VM.spec, "nodeSelector": {"a": "b"}}})
+        VM,
+        manifest=replace(
+            VM.manifest,
+            content={"spec": {**VM.spec, "nodeSelector": {"a": "b"}, "runPolicy": "AlwaysOn"}},
+        ),
     )
     for facts in (BUSY, BUSY | placed(), BUSY | placed(NODE)):
         made = decide(wish, {**THERE, **facts})
