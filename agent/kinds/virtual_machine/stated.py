@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agent.core.acceptance import suspended
+from agent.core.actions import StartDomain
 from agent.core.facts import View
 from agent.core.identity import serial
 from agent.core.known import (
@@ -33,6 +34,8 @@ from agent.kinds.virtual_machine.intent import Intent, can_start
 from agent.kinds.virtual_machine.operations import none_taken_up
 from agent.kinds.virtual_machine.seen import Seen
 from agent.kinds.virtual_machine.situation import Situation
+
+_STARTING = StartDomain.__name__
 
 
 def published(case: Situation, made: Intent, grows: Growth, view: View) -> dict[Fact, Any]:
@@ -133,8 +136,10 @@ def _held(case: Situation, made: Intent) -> Iterator[Key]:
 
 
 def _holds(case: Situation, made: Intent) -> bool:
-    """True while an instance runs or is about to."""
-    if case.running is not None and case.running.on:
+    """True while an instance runs or is about to: also one whose start is under way while something
+    that it needs has gone.
+    """
+    if (case.running is not None and case.running.on) or _STARTING in case.job.busy:
         return True
     if case.deleted or not can_start(case, made.memory):
         return False

@@ -110,6 +110,19 @@ def test_a_machine_that_is_as_it_is_to_be_is_left() -> None:
     assert not found.drift
 
 
+@pytest.mark.parametrize("facts", [{}, domain(*OFF)])
+@pytest.mark.parametrize(
+    ("busy", "holds"),
+    [((), False), (("DefineDomain", "StartDomain"), True), (("StartDomain",), True)],
+)
+def test_a_start_that_is_under_way_has_its_disks_though_what_it_needs_has_gone(
+    facts: Mapping[Fact, Any], busy: tuple[str, ...], holds: bool
+) -> None:
+    gone: dict[Fact, Any] = {(EXPORT, CLASS): None, (JOB, KEY): Job(busy=busy)}
+    found = decide(facts={**facts, **gone})
+    assert found.publish.get((ATTACHED, (ROOT, KEY)), False) is holds
+
+
 def test_what_the_guest_says_and_what_differs_is_passed_on() -> None:
     older = replace(
         MEMORY, spec={**VM.spec, "cpu": {**machine_spec(SPEC)["cpu"], "cores": 1}}, instance="one"
