@@ -31,6 +31,8 @@ class Shows(Enum):
     """Off since libvirt has handed its guest over."""
     UNDONE = auto()
     """Off since libvirt itself has given it up: its guest never went on there."""
+    ENDED = auto()
+    """Off since its guest has ended there, or QEMU has: on the source, after nothing came of it."""
     INCOMING = auto()
     """Its memory arrives: a domain without a definition that waits."""
     PAUSED = auto()
@@ -76,7 +78,7 @@ class Step(Enum):
     """It runs on both."""
 
 
-_OFF = frozenset((Shows.OFF, Shows.HANDED, Shows.UNDONE))
+_OFF = frozenset((Shows.OFF, Shows.HANDED, Shows.UNDONE, Shows.ENDED))
 _PRESENT = frozenset((Shows.RUNS, Shows.PAUSED))
 _S = Shows
 
@@ -116,6 +118,13 @@ _ROWS: dict[tuple[Shows, Shows], Step] = {
     (_S.UNDONE, _S.PAUSED): Step.LAND,
     (_S.UNDONE, _S.RUNS): Step.ARRIVED,
     (_S.UNDONE, _S.UNDONE): Step.DISCARD,
+    # its guest went on there and has ended: what has landed is older than its disks
+    (_S.ENDED, _S.ABSENT): Step.STAY,
+    (_S.ENDED, _S.INCOMING): Step.DISCARD,
+    (_S.ENDED, _S.PAUSED): Step.DISCARD,
+    (_S.ENDED, _S.OFF): Step.DISCARD,
+    (_S.ENDED, _S.HANDED): Step.DISCARD,
+    (_S.ENDED, _S.UNDONE): Step.DISCARD,
     # gone
     (_S.ABSENT, _S.PAUSED): Step.LAND,
     (_S.ABSENT, _S.RUNS): Step.ARRIVED,
@@ -173,7 +182,10 @@ def _kept(there: Shows) -> Step:
 def source_side(raw: RawDomain | None, migration: Migration) -> Side:
     """A node that can be read, as the source of a migration."""
     job = raw is not None and raw.migrating
-    return Side(_shows(raw), job=job, raised=_epoch(raw) > migration.epoch)
+    ended = raw is not None and not raw.active and raw.reason in _ENDED
+    return Side(
+        Shows.ENDED if ended else _shows(raw), job=job, raised=_epoch(raw) > migration.epoch
+    )
 
 
 def target_side(raw: RawDomain | None, migration: Migration) -> Side:
@@ -199,6 +211,10 @@ def _shows(raw: RawDomain | None) -> Shows:
     return Shows.PAUSED if raw.reason == "user" else Shows.RUNS
 
 
+_ENDED = frozenset(("shutdown", "crashed"))
+"""Why an instance is off of which libvirt has not handed the guest over. Not among them: destroyed,
+as what has landed is preceded by.
+"""
 _WHY_OFF = {"migrated": Shows.HANDED, "daemon": Shows.UNDONE, "failed": Shows.UNDONE}
 
 

@@ -27,6 +27,7 @@ SIDES = {
     "off": Shows.OFF,
     "handed": Shows.HANDED,
     "undone": Shows.UNDONE,
+    "ended": Shows.ENDED,
     "incoming": Shows.INCOMING,
     "paused": Shows.PAUSED,
     "stopped": Shows.STOPPED,
@@ -43,17 +44,18 @@ STEPS = {
     "split": Step.SPLIT,
 }
 TABLE = """
-            ?     fenced -     off   handed undone incoming paused stopped runs
-?           .     .      .     .     .      .      .        .      .       .
-fenced      .     .      .     .     .      .      .        land   .       come
--           .     .      .     adopt adopt  adopt  .        land   .       come
-off         .     .      stay  .     .      drop   drop     land   .       come
-handed      .     .      .     adopt adopt  drop   .        land   .       come
-undone      .     .      stay  .     .      drop   drop     land   .       come
-incoming    .     .      .     .     .      .      .        .      .       .
-paused      .     stay   stay  drop  drop   drop   drop     drop   .       split
-stopped     .     on     on    drop  drop   drop   .        land   .       come
-runs        .     stay   stay  drop  drop   drop   drop     drop   .       split
+         ?        fenced   -        off      handed   undone   ended    incoming paused   stopped  runs
+?        .        .        .        .        .        .        .        .        .        .        .
+fenced   .        .        .        .        .        .        .        .        land     .        come
+-        .        .        .        adopt    adopt    adopt    .        .        land     .        come
+off      .        .        stay     .        .        drop     .        drop     land     .        come
+handed   .        .        .        adopt    adopt    drop     .        .        land     .        come
+undone   .        .        stay     .        .        drop     .        drop     land     .        come
+ended    .        .        stay     drop     drop     drop     .        drop     drop     .        .
+incoming .        .        .        .        .        .        .        .        .        .        .
+paused   .        stay     stay     drop     drop     drop     .        drop     drop     .        split
+stopped  .        on       on       drop     drop     drop     .        .        land     .        come
+runs     .        stay     stay     drop     drop     drop     .        drop     drop     .        split
 """
 """What the source shows, down, what the target shows, across: no job, and the target's epoch not raised."""
 
