@@ -81,6 +81,20 @@ def go(rig: Rig, seconds: float = SOON + 5) -> None:
         rig.step()
 
 
+def test_a_machine_that_goes_takes_along_what_only_it_used_on_its_node(rig: Rig) -> None:
+    data_on(rig, 2, "d2")
+    provisioning = {"type": "UserData", "userData": "#cloud-config\n"}
+    vm = machine("vm-2", disks=("d2",), provisioning=provisioning)
+    rig.push({"disk.yaml": disk("d2"), "vm.yaml": vm})
+    rig.settle()
+    volumes = rig.hosts["pt-2"].pools[POOL]
+    assert [name for name in volumes if "_seed_" in name]
+    rig.push({"vm.yaml": None})
+    rig.settle()
+    assert not [name for name in volumes if "_seed_" in name]
+    assert runs(rig, "vm-2") == []
+
+
 def test_machines_run_where_their_disks_are(rig: Rig) -> None:
     spread(rig)
     for number in (1, 2, 3):

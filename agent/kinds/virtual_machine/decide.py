@@ -67,7 +67,7 @@ class Planner:
     def _decided(self, vm: Object, uuid: str, where: Location, view: View) -> Decision:
         at = where.at
         if at is None and where.asks:
-            return unplaced(vm, view.previous(vm.key), where.why)
+            return _leave(vm, view) if vm.deleted else unplaced(where.why)
         if at is None:
             return self._left(vm, uuid, where, view)
         taken = view.read(DOMAIN_NAME, (at.name, domain_name(vm.key)))

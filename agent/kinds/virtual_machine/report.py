@@ -362,10 +362,8 @@ def unreachable(vm: Object, previous: Mapping[str, Json], why: str = "") -> Deci
     return Decision(status={"phase": phase, "conditions": told}, waiting=not why, ok=False)
 
 
-def unplaced(vm: Object, previous: Mapping[str, Json], why: str) -> Decision:
+def unplaced(why: str) -> Decision:
     """No node takes it, as far as is known; without a `why` nobody has been asked yet."""
-    if vm.deleted:
-        return Decision(status={"phase": "Terminating"}, gone=True)
     if not why:
         return Decision(waiting=True)
     told = [Condition("Running", "False", "PodNotStarted", why)]
