@@ -87,7 +87,7 @@ def _open(disk: Object, vm: Key, size: object, wanted: int, view: View) -> Growt
     hindrance: str | None = view.read(GROWTH, (disk.key, vm))
     asks = {} if suspended(disk.manifest) else GROWS.states(disk.key, wanted)
     if hindrance is None:
-        return _not(f"The disk grows to {size} once {vm} runs, or lets go of it.", asks)
+        return _not(f"The disk grows to {size} once {vm} runs with it, or lets go of it.", asks)
     if hindrance:
         return _not(hindrance, asks)
     return Growth((Condition(RESIZING, "True", "InProgress"),), asks=asks)

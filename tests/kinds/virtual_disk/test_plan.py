@@ -389,7 +389,7 @@ def test_it_never_shrinks(size: int, told: bool) -> None:
 @pytest.mark.parametrize(
     ("table", "value", "words"),
     [
-        (known.ATTACHED, True, "once VirtualMachine lab/two runs, or lets go of it"),
+        (known.ATTACHED, True, "once VirtualMachine lab/two runs with it, or lets go of it"),
         (known.ELSEWHERE, "/other/file", "it lies on /other/file"),
     ],
 )
