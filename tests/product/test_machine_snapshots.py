@@ -154,6 +154,19 @@ def test_a_guest_that_cannot_be_frozen_fails_it_for_good(up: Rig) -> None:
     assert kept(up) == {}
 
 
+def test_one_of_a_paused_machine_waits_for_somebody_and_goes_on_by_itself_then(up: Rig) -> None:
+    files = {"snap.yaml": snapshot()}
+    up.push(files)
+    up.agent.reconciler.look_at_git()
+    up.host.pause(up.uuid())
+    up.settle()  # nothing of it gets anywhere by itself
+    assert status(up)["phase"] == "Pending"
+    assert "phase Pause" in condition(shown(up), "VirtualMachineReady")["message"]
+    up.host.unpause(up.uuid())
+    up.settle()
+    assert status(up)["phase"] == "Ready"
+
+
 def test_it_waits_for_its_machine(rig: Rig) -> None:
     rig.push({"snap.yaml": snapshot()})
     rig.settle()

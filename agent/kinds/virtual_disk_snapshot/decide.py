@@ -93,7 +93,7 @@ def _of_machine(snapshot: Object, view: View) -> Decision:
         **(_told(snapshot, now.source, view) if now.source else {}),
         "conditions": [told],
     }
-    return Decision(status=status, waiting=not failed, ok=False)
+    return Decision(status=status, waiting=view.under_way(taker), ok=False)
 
 
 def _ready(
