@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.core.model import Key
+from agent.core.schema import Catalogue
 from agent.reconcile.plans.items import Item, PlanReport
 from tests.product.faults import Turn
 
+CATALOGUE = Catalogue.load()
 END = "End"
 """An instance ends, by the power button or by force."""
 VERBS = {
@@ -52,7 +54,14 @@ class Moment:
 
     @property
     def there(self) -> set[Key]:
-        return {key for key in self.objects if self.phase(key) != "Terminating"}
+        """What people have declared: plans do not list what the agent makes for that by itself."""
+        return {
+            key
+            for key, document in self.objects.items()
+            if self.phase(key) != "Terminating"
+            and "ownerReferences" not in document["metadata"]
+            and not CATALOGUE.kinds[key.kind].lock
+        }
 
 
 @dataclass(frozen=True)
