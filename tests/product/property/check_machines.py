@@ -123,7 +123,10 @@ class MachineChecks(Story):
                 yield f"image {ref['name']}"
             elif ref["name"] != "cd" and not spec["enableParavirtualization"]:
                 yield "a way to attach an image that is no CD-ROM"
-        if any(each.get("name") == "nowhere" for each in spec.get("networks", ())):
+        if any(
+            each.get("name") == "nowhere" or "virtualMachineMACAddressName" in each
+            for each in spec.get("networks", ())
+        ):  # nobody has declared such an address
             yield "network nowhere"
         for source, secret in (("userDataRef", "init"), ("sysprepRef", "answers")):
             if source in spec.get("provisioning", {}) and self.secrets.get(secret) not in CONTENTS:
