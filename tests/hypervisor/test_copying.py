@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import random
+import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -125,19 +127,33 @@ def test_a_copy_that_libvirtd_died_in_is_made_anew(bench: Bench, session: Sessio
     assert same(bench)
 
 
+def copiers(target: Path) -> list[int]:
+    """Processes that write a volume for libvirt."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if words[0].endswith(b"qemu-img") and bytes(target) in words:
+                found.append(int(process.name))
+    return found
+
+
 def test_nothing_else_waits_for_a_copy(bench: Bench) -> None:
     outcomes: list[Outcome] = []
     folder = Path(bench.path(BASE)).parent
     thread = threading.Thread(target=lambda: outcomes.append(bench.copy()), daemon=True)
     thread.start()
-    bench.until((folder / COPY).exists)
-    bench.host.create_volume(POOL, volume_xml("other", "qcow2", MIB))
-    meanwhile = not outcomes
-    with pytest.raises(HostError) as raised:  # nobody takes its source away
-        bench.host.delete_volume(POOL, DISK)
+    bench.until(lambda: bool(copiers(folder / COPY)))
+    (copier,) = copiers(folder / COPY)
+    os.kill(copier, signal.SIGSTOP)
+    try:
+        bench.host.create_volume(POOL, volume_xml("other", "qcow2", MIB))
+        with pytest.raises(HostError) as raised:  # nobody takes its source away
+            bench.host.delete_volume(POOL, DISK)
+    finally:
+        os.kill(copier, signal.SIGCONT)
     assert raised.value.reason == "InvalidState"
     thread.join(PATIENCE)
-    assert meanwhile
     assert outcomes[0].done == ["CopyVolume"]
     assert same(bench)
 

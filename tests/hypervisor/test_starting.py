@@ -122,7 +122,9 @@ def test_starting_what_starts_up_already_waits_for_its_end(session_rig: Rig) -> 
         try:
             again = pool.submit(other.start, uuid)
             half.fail()
-            if again.exception(PATIENCE) is not None:  # it waited for a start that has failed
+            again.exception(PATIENCE)  # it waited for a start that has failed
+            session_rig.events.until(lambda: not read(session_rig, uuid).starting)
+            if read(session_rig, uuid).state != "running":
                 other.start(uuid)
         finally:
             other.close()
