@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from agent.core.actions import Action
 from agent.core.domain_xml import bare
 from agent.core.facts import Engine
-from agent.core.host import RawDomain
+from agent.core.host import HostError, RawDomain, RawVolume
 from agent.core.identity import POOL, unfinished
 from agent.core.metadata import DomainMetadata, Migration, Power
 from agent.core.migrating import Order
@@ -33,6 +34,7 @@ from agent.reconcile.plans.simulate import simulated
 from agent.reconcile.supply import Source
 from agent.reconcile.verbs.verb import Done, OutdatedError
 from agent.reconcile.world import FullRead, World
+from tests.hosts import PATIENCE
 from tests.memory_host import NODE, MemoryHost, Volume
 from tests.reconcile.test_verbs import comparable, leaves
 
@@ -136,6 +138,12 @@ def arrived_beside_one_that_waits(made: Pair) -> None:
     made.put(A, "paused", "migration", LEAVING)
 
 
+def went_on_and_ended(made: Pair) -> None:
+    """The source's guest went on by itself, and was shut down before anybody looked."""
+    landed(made)
+    made.put(A, "shutoff", "shutdown", LEAVING)
+
+
 def undone(made: Pair) -> None:
     about_to_go(made)
     mark_half(made)
@@ -201,6 +209,8 @@ CASES: tuple[tuple[Stage, BetweenNodes, str], ...] = (
     (landed, LEAVE, OUTDATED),
     (twice, LEAVE, OUTDATED),
     (landed_too_late, DISCARD, ""),
+    (went_on_and_ended, LAND, OUTDATED),
+    (went_on_and_ended, DISCARD, ""),
     (undone, DISCARD, ""),
     (incoming, DISCARD, ""),
     (landed, DISCARD, OUTDATED),
@@ -288,6 +298,24 @@ def test_a_machine_takes_along_what_it_writes_and_what_that_is_based_on(tmp_path
         SEED: b"seed",
     }
     assert there[DISK].backing_path == f"{PATH}/{BASE}"
+
+
+def test_what_the_target_does_not_take_is_read_no_further(tmp_path: Path) -> None:
+    """A call that nobody waits for any more would be counted against its host for ever."""
+    made = pair()
+    about_to_go(made)
+    made.a.pools[POOL][BASE].content = b"base" * 100
+
+    def upload(_pool: str, _name: str, chunks: Iterator[bytes], *_: object) -> RawVolume:
+        next(chunks)
+        raise HostError("NoSpace", "there is no space left")
+
+    made.b.upload_volume = upload  # type: ignore[method-assign, assignment]
+    assert run(tmp_path, made, migrate()).reason == "NoSpace"
+    for thread in threading.enumerate():
+        if thread.name == "carrying":
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
 
 
 def test_what_it_has_left_goes_once_the_target_has_it(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ anybody's data.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from agent.core.human import size
 from agent.core.identity import unfinished
 from agent.core.moves import Freight
 from agent.core.volumes import users_of, volume_xml
+from agent.images.errors import CancelledError
 from agent.reconcile.verbs.copying import MARK
 from agent.reconcile.verbs.site import Site
 from agent.reconcile.verbs.volume import refuse
@@ -75,23 +77,47 @@ def _make(each: Freight, source: Host, target: Host, there: Volumes) -> None:
         target.create_volume(each.pool, volume_xml(each.name, each.format, each.capacity, *base))
         return
     target.create_volume(each.pool, volume_xml(each.name, "raw", each.physical))
-    target.upload_volume(each.pool, each.name, _read(source, each), each.physical)
+    with _read(source, each) as pieces:
+        target.upload_volume(each.pool, each.name, pieces, each.physical)
     target.delete_volume(each.pool, unfinished(each.name))
 
 
-def _read(source: Host, each: Freight) -> Iterator[bytes]:
-    """All of a volume, read as it is asked for."""
+@contextlib.contextmanager
+def _read(source: Host, each: Freight) -> Iterator[Iterator[bytes]]:
+    """All of a volume, read as it is asked for. Whoever wants no more of it ends the reading: a
+    host bears few that nobody waits for.
+    """
     pieces: queue.Queue[bytes | HostError | None] = queue.Queue(_AHEAD)
+    unwanted = threading.Event()
+
+    def take(piece: bytes) -> None:
+        if unwanted.is_set():
+            raise CancelledError
+        pieces.put(piece)
 
     def read() -> None:
+        end: HostError | None = HostError("InternalError", f"volume {each.name} was not read whole")
         try:
-            source.read_volume(each.pool, each.name, pieces.put)
+            source.read_volume(each.pool, each.name, take)
+            end = None
         except HostError as error:
-            pieces.put(error)
-        else:
-            pieces.put(None)
+            end = error
+        except CancelledError:
+            pass
+        finally:
+            pieces.put(end)
 
     threading.Thread(target=read, name="carrying", daemon=True).start()
+    try:
+        yield _pieces(pieces)
+    finally:
+        unwanted.set()
+        with contextlib.suppress(queue.Empty):  # it may wait for room
+            while True:
+                pieces.get_nowait()
+
+
+def _pieces(pieces: queue.Queue[bytes | HostError | None]) -> Iterator[bytes]:
     while (piece := pieces.get()) is not None:
         if isinstance(piece, HostError):
             raise piece
