@@ -88,8 +88,7 @@ class Acting:
 
     def startable(self) -> list[Key]:
         """What is ready and waits for no sequence to end, also not for that of an object of the
-        same name that is gone, for no node to come back, and for no
-        turn.
+        same name that is gone, for no node to come back, and for no turn.
         """
         free = (key for key in self.ready if key not in self.busy)
         return [

@@ -210,6 +210,16 @@ def test_who_has_priority_gets_the_room_that_there_is(rig: Rig) -> None:
     assert waits(rig, "b")
 
 
+def test_who_names_no_class_has_that_of_all_others(rig: Rig) -> None:
+    small(rig)
+    rig.push({"nodes.yaml": [node("pt-2", cordoned=True), node("pt-3", cordoned=True)]})
+    big = {"memory": {"size": "3Gi"}}
+    rig.push({"a.yaml": vm("a", priorityClassName="mine", **big), "b.yaml": vm("b", **big)})
+    rig.settle()
+    assert runs(rig, "b") == ["pt-1"]
+    assert waits(rig, "a")
+
+
 def test_a_lost_node_gets_nothing_new(rig: Rig) -> None:
     rig.push({"other.yaml": [disk()]})
     rig.settle()

@@ -41,6 +41,8 @@ PRIORITIES: Mapping[str, int] = {
     "standby": -1,
 }
 """Those of Kubernetes and of Deckhouse. Every other one is 0."""
+COMMON = "develop"
+"""The class, in Deckhouse, of what names none."""
 NO_CPU = "node(s) couldn't give the CPU of VirtualMachineClass {}"
 NO_NETWORK = "node(s) did not have its networks"
 NOWHERE = "Could not schedule the virtual machine: {}"
@@ -86,7 +88,7 @@ def tenant(vm: Object, view: View, at: str, *, on: bool, ask: Ask | None = None)
         requested=requested_milli(spec["cpu"]["cores"], spec["cpu"]["coreFraction"]),
         cores=spec["cpu"]["cores"],
         rules=its_rules(vm, view),
-        priority=PRIORITIES.get(str(vm.spec.get("priorityClassName", "")), 0),
+        priority=PRIORITIES.get(str(vm.spec.get("priorityClassName", COMMON)), 0),
         created=vm.created,
         at=at,
         on=on,
