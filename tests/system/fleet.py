@@ -34,6 +34,10 @@ _TREE = Path(__file__).parents[2]
 _TICK = re.compile(r"tick ([0-9]+) up ([0-9]+)")
 NETWORK = "10.99.7"
 """In the namespaces alone."""
+GUESTS, GATEWAY = "10.66.10.0/24", "10.66.10.1"
+"""Addresses for guests, and that of the first machine among them."""
+WIRE = "br0"
+"""The bridge that each machine has."""
 
 
 class Machine:
@@ -56,17 +60,23 @@ class Machine:
         return f"qemu+unix:///system?socket={self.root}/run/libvirt-sock"
 
     def wire(self, first: Machine) -> None:
-        """Connect it to the bridge that the first machine has."""
+        """Give it a bridge, for itself and its guests, and connect that to the first machine's."""
+        _inside(self.pid, "ip", "link", "add", WIRE, "type", "bridge")
+        _inside(self.pid, "ip", "address", "add", f"{self.address}/24", "dev", WIRE)
+        _inside(self.pid, "ip", "link", "set", WIRE, "up")
         if first is self:
-            _inside(self.pid, "ip", "link", "add", "br0", "type", "bridge")
-            near = "br0"
+            _inside(self.pid, "ip", "address", "add", f"{GATEWAY}/24", "dev", WIRE)
         else:
-            port, near = f"v-{self.name}", "eth0"
-            peer = ("type", "veth", "peer", "name", near, "netns", str(self.pid))
+            port = f"v-{self.name}"
+            peer = ("type", "veth", "peer", "name", "eth0", "netns", str(self.pid))
             _inside(first.pid, "ip", "link", "add", port, *peer)
-            _inside(first.pid, "ip", "link", "set", port, "master", "br0", "up")
-        _inside(self.pid, "ip", "address", "add", f"{self.address}/24", "dev", near)
-        _inside(self.pid, "ip", "link", "set", near, "up")
+            for machine, end in ((first, port), (self, "eth0")):
+                _inside(machine.pid, "ip", "link", "set", end, "master", WIRE, "up")
+
+    def reaches(self, address: str) -> bool:
+        """Whether it gets an answer from there."""
+        ping = ("busybox", "ping", "-c", "1", "-W", "1", address)
+        return _inside(self.pid, *ping, check=False) == 0
 
     def link(self, first: Machine, *, up: bool) -> None:
         """Take the link of any machine but the first down, or up again."""
@@ -117,7 +127,8 @@ class Fleet:
             }
             for machine in self.machines
         }
-        config: dict[str, Any] = {"nodes": nodes}
+        main = {"bridge": WIRE, "gateway": GATEWAY}
+        config: dict[str, Any] = {"nodes": nodes, "networks": {"main": main}}
         if shared:
             config["pools"] = {"nfs": {"pool": SHARED, "shared": True}}
             for machine in self.machines:
@@ -281,8 +292,10 @@ def _answers(machine: Machine) -> bool:
     return True
 
 
-def _inside(pid: int, *command: str) -> None:
-    subprocess.run(["nsenter", "-t", str(pid), "-n", *command], check=True)
+def _inside(pid: int, *command: str, check: bool = True) -> int:
+    quiet = subprocess.DEVNULL
+    done = subprocess.run(["nsenter", "-t", str(pid), "-n", *command], check=check, stdout=quiet)
+    return done.returncode
 
 
 def _child(pid: int) -> int:
