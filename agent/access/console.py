@@ -48,6 +48,105 @@ for a HostError that says to try again, ends all.
 """
 
 
+class Carrier:
+    """Shows what one line after the other says, and between them what the log kept meanwhile.
+    Libvirt is waited for in `run` and `type`, each of which has a thread of its own.
+    """
+
+    def __init__(
+        self,
+        line: Line | None,
+        again: Again,
+        say: Callable[[str], None],
+        show: Callable[[bytes], None],
+        *,
+        away: str,
+        terminal: bool,
+    ) -> None:
+        """Without a line one is waited for. `say` tells the person something beside what the guest
+        says, which `show` shows: that the machine is `away`, for one. A `terminal` gets nothing
+        that reaches further than it.
+        """
+        self._again, self._say, self._show = again, say, show
+        self._away = away
+        self._filter = Filter() if terminal else None
+        self._lock = threading.Lock()
+        self._line = line
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        """Until `part`; raises what ends it else."""
+        since, longest = 0, TAIL
+        line = self._line or self._wait()
+        while line is not None:
+            said, length = line.log(since, longest)
+            self._show(said if self._filter is None else words(said))
+            since, longest = length + self._until_it_ends(line), MISSED
+            self._release()
+            line = self._wait()
+
+    def type(self, data: bytes) -> None:
+        """Lost where no line is open."""
+        line = self._line
+        if line is not None:
+            with contextlib.suppress(HostError):  # whoever reads is told the same
+                line.send(data)
+
+    @property
+    def over(self) -> bool:
+        return self._over.is_set()
+
+    def part(self) -> None:
+        """Give the console back, which wakes whoever reads it."""
+        with self._lock:
+            self._over.set()
+        self._release()
+
+    def _release(self) -> None:
+        """Close the line that is open: done once, whoever comes first."""
+        with self._lock:
+            line, self._line = self._line, None
+        if line is not None:
+            line.close()
+
+    def _until_it_ends(self, line: Line) -> int:
+        """The number of bytes that came."""
+        count = 0
+        try:
+            while data := line.recv():
+                count += len(data)
+                self._show(data if self._filter is None else self._filter.feed(data))
+        except HostError as error:
+            if not error.retry and not self._over.is_set():
+                raise
+        return count
+
+    def _wait(self) -> Line | None:
+        """The next line; None once it is over."""
+        if not self._over.is_set():
+            self._say(self._away)
+        while not self._over.wait(AGAIN):
+            try:
+                line = self._again()
+            except HostError as error:
+                if not error.retry:
+                    raise
+                line = None
+            if line is not None and self._take(line):
+                self._say("it is there again")
+                return line
+        return None
+
+    def _take(self, line: Line) -> bool:
+        """False if it came too late: nobody would close it any more."""
+        with self._lock:
+            late = self._over.is_set()
+            self._line = None if late else line
+        if late:
+            line.close()
+        return not late
+
+
 class Session:
     """From the first line to Ctrl+] in the input, or to its own end. `say` tells the person
     something beside what the guest says.
@@ -57,10 +156,7 @@ class Session:
         self._again, self._say = again, say
         self._keys, self._output = keys, output
         self._terminal = os.isatty(keys)
-        self._filter = Filter() if os.isatty(output) else None
-        self._line: Line | None = None
         self._typed: queue.Queue[bytes] = queue.Queue(_WAITING)
-        self._over = threading.Event()
         self._failure: BaseException | None = None
         self._woken, self._wake = os.pipe()
 
@@ -69,17 +165,23 @@ class Session:
         alone: whatever it does, keys and signals are heard, and the terminal is put back. `greet`
         comes first, once whoever hears it may end it all by a signal.
         """
+        carrier = Carrier(
+            line,
+            self._again,
+            self._say,
+            self._show,
+            away=f"{name} is off, or out of reach; waiting for it. Ctrl+] leaves",
+            terminal=os.isatty(self._output),
+        )
         with signals():
-            self._line = line
             try:
                 greet()
                 with raw(self._keys) if self._terminal else contextlib.nullcontext():
-                    for work in (lambda: self._carry(line, name), self._type):
-                        threading.Thread(target=work, daemon=True).start()
+                    for work in (self._carry, self._type):
+                        threading.Thread(target=work, args=(carrier,), daemon=True).start()
                     self._listen()
             finally:
-                self._over.set()
-                parting = threading.Thread(target=self._part, daemon=True)
+                parting = threading.Thread(target=carrier.part, daemon=True)
                 parting.start()
                 parting.join(PARTING)
         if self._failure is not None:
@@ -108,64 +210,19 @@ class Session:
             if leave:
                 return
 
-    def _type(self) -> None:
-        while not self._over.is_set():
-            data = self._typed.get()
-            line = self._line
-            if line is not None:
-                with contextlib.suppress(HostError):  # whoever reads is told the same
-                    line.send(data)
+    def _type(self, carrier: Carrier) -> None:
+        while not carrier.over:
+            carrier.type(self._typed.get())
 
-    def _carry(self, line: Line | None, name: str) -> None:
-        """Show what one line after the other says."""
+    def _carry(self, carrier: Carrier) -> None:
         try:
-            since, longest = 0, TAIL
-            while line is not None and not self._over.is_set():
-                self._line = line
-                said, length = line.log(since, longest)
-                self._show(said if self._filter is None else words(said))
-                since, longest = length + self._until_it_ends(line), MISSED
-                self._line = None
-                line.close()
-                if not self._over.is_set():
-                    self._say(f"{name} is off, or out of reach; waiting for it. Ctrl+] leaves")
-                line = self._wait()
+            carrier.run()
         except Exception as error:  # noqa: BLE001  # the main thread raises it
             self._failure = error
         finally:
             os.write(self._wake, b"x")
 
-    def _until_it_ends(self, line: Line) -> int:
-        """The number of bytes that came."""
-        count = 0
-        try:
-            while data := line.recv():
-                count += len(data)
-                self._show(data if self._filter is None else self._filter.feed(data))
-        except HostError as error:
-            if not error.retry and not self._over.is_set():
-                raise
-        return count
-
-    def _wait(self) -> Line | None:
-        while not self._over.wait(AGAIN):
-            try:
-                line = self._again()
-            except HostError as error:
-                if not error.retry:
-                    raise
-                line = None
-            if line is not None:
-                self._say("it is there again")
-                return line
-        return None
-
     def _show(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
             view = view[os.write(self._output, view) :]
-
-    def _part(self) -> None:
-        line = self._line
-        if line is not None:
-            line.close()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from agent.access import console
-from agent.access.console import Line, Session
+from agent.access.console import Carrier, Line, Session
 from agent.access.terminal import Ended
 from agent.core.host import HostError
 
@@ -229,3 +229,51 @@ def test_a_signal_that_comes_with_the_greeting_gives_the_console_back(desk: Desk
     assert ended.value.code == 128 + signal.SIGTERM
     assert line.closed.is_set()
     assert termios.tcgetattr(desk.theirs) == desk.modes
+
+
+class Once:
+    """Lines that a carrier opens, one after the other; each has to be closed exactly once."""
+
+    def __init__(self, *scripts: Script) -> None:
+        self.closed: list[Script] = []
+        self.scripts = scripts
+        for script in scripts:
+            script.close = lambda script=script: self._close(script)  # type: ignore[method-assign,misc]
+
+    def _close(self, script: Script) -> None:
+        self.closed.append(script)
+        script.says.put(HostError("HostUnreachable", "closed by this program"))
+
+
+def test_each_line_is_given_back_once_whoever_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "AGAIN", 0.01)
+    first, second = Script(b"one", b""), Script(b"two")
+    once = Once(first, second)
+    lines = [second]
+    seen: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    carrier = Carrier(first, lines.pop, lambda _: None, seen.put, away="away", terminal=True)
+    thread = threading.Thread(target=carrier.run)
+    thread.start()
+    while seen.get() != b"two":
+        pass
+    carrier.part()
+    carrier.part()
+    thread.join()
+    assert once.closed == [first, second]
+
+
+def test_a_line_that_comes_too_late_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waited for it has left while it was opened."""
+    monkeypatch.setattr(console, "AGAIN", 0.01)
+    late = Script(b"nobody sees this")
+    once = Once(late)
+    shown: list[bytes] = []
+
+    def again() -> Line:
+        carrier.part()
+        return late
+
+    carrier = Carrier(None, again, lambda _: None, shown.append, away="away", terminal=True)
+    carrier.run()
+    assert once.closed == [late]
+    assert shown == []
