@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
 
+from agent.core.human import shown
 from agent.core.identity import POOL
 from agent.core.links import MAIN, OPEN_VSWITCH, Link
 from agent.core.migrating import Manner, Peer
 from agent.core.model import Json
 from agent.core.quantity import to_bytes
-from agent.core.sentences import shown
 from agent.core.spelling import nearest
 
 _NODE = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")

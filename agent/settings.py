@@ -11,13 +11,12 @@ from typing import Any
 
 from agent.core import quantity
 from agent.core.documents import Document
-from agent.core.human import duration
+from agent.core.human import duration, shown
 from agent.core.links import Link
 from agent.core.migrating import Manner
 from agent.core.model import Json
 from agent.core.parsing import parse
 from agent.core.proxies import Proxies
-from agent.core.sentences import shown
 from agent.core.spelling import nearest
 from agent.gitrepo.refs import is_pattern
 from agent.images.hosts import ImageHosts

@@ -5,11 +5,12 @@ code how it went: 0 fine, 1 error; `plan` 2 for "there are changes"; `ssh` and `
 
 from __future__ import annotations
 
+import argparse
 import importlib
-import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 from agent import settings as configuration
 from agent.cli import streams
@@ -124,8 +125,7 @@ def _parser(modules: Iterable[str], *, shown: bool = False) -> tuple[Parser, dic
         description="A Git repository as the control plane of libvirt virtual machines.",
         epilog=_EPILOG,
     )
-    version = f"gitvirt {_version()}"
-    parser.add_argument("--version", action="version", version=version, help="show the version")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version")
     subparsers = parser.add_subparsers(
         dest="command", metavar="COMMAND", title="commands", prog="gitvirt"
     )
@@ -158,8 +158,15 @@ def _modules(argv: Sequence[str]) -> Iterable[str]:
     return [name for name in there if name in asked]
 
 
-def _version() -> str:
-    try:
-        return importlib.metadata.version("gitvirt")
-    except importlib.metadata.PackageNotFoundError:
-        return "(not installed)"
+class _Version(argparse.Action):
+    """Prints the version, which only whoever asks for it has to wait for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("gitvirt")
+        except metadata.PackageNotFoundError:
+            version = "(not installed)"
+        print(f"gitvirt {version}")
+        parser.exit()

@@ -10,8 +10,8 @@ from typing import Any
 from agent.cli import targets
 from agent.cli.command import CommandError, Subparsers
 from agent.core.fields import FieldRule
+from agent.core.human import shown
 from agent.core.schema import Catalogue, Kind
-from agent.core.sentences import shown
 from agent.core.spelling import nearest
 from agent.settings import Settings
 

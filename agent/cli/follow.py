@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 
 from agent.cli.command import warn
 from agent.gitrepo.repository import Repository, RepositoryError
-from agent.gitrepo.watch import watch
 
 POLL = 2.0
 LOOK = 1.0
@@ -22,8 +21,9 @@ def follow(repository: Repository, timeout: float | None = None) -> Iterator[Map
     """
     end = None if timeout is None else time.monotonic() + timeout
     seen: Mapping[str, str] | None = None
-    away = False
-    with _moved(repository) as moved:
+    away = watched = False
+    moved = threading.Event()
+    with contextlib.ExitStack() as watching:
         while True:
             moved.clear()
             try:
@@ -44,19 +44,26 @@ def follow(repository: Repository, timeout: float | None = None) -> Iterator[Map
                 wait = min(wait, end - time.monotonic())
                 if wait <= 0:
                     return
+            if not watched:  # most callers have what they want at once
+                watching.enter_context(_watched(repository, moved))
+                watched = True
             moved.wait(wait)
 
 
 @contextlib.contextmanager
-def _moved(repository: Repository) -> Iterator[threading.Event]:
-    """An event that is set when a ref of a local repository may have moved."""
-    moved, stop = threading.Event(), threading.Event()
+def _watched(repository: Repository, moved: threading.Event) -> Iterator[None]:
+    """Have the event set when a ref of a local repository may have moved, also since the last
+    look.
+    """
+    from agent.gitrepo.watch import watch  # takes a while to load
+
+    stop = threading.Event()
     paths = repository.watch_paths()
     thread = threading.Thread(target=watch, args=(paths, moved.set, stop), daemon=True)
     if paths:
         thread.start()
     try:
-        yield moved
+        yield
     finally:
         stop.set()
         if paths:

@@ -11,9 +11,8 @@ from typing import Any
 from agent.cli.snapshot import Entry, Snapshot
 from agent.core import ledger
 from agent.core.model import Key
-from agent.core.nodes import told
+from agent.core.nodes import own_labels, told
 from agent.core.schema import Catalogue
-from agent.kinds.local import own_labels
 
 KIND = "Node"
 CORDONED = "SchedulingDisabled"

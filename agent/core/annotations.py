@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from agent.core.documents import Path
+from agent.core.human import shown
 from agent.core.model import Json
 from agent.core.schedule import EXAMPLE, schedule
-from agent.core.sentences import shown
 from agent.core.spelling import nearest
 
 MAX_ANNOTATIONS = 256 * 1024

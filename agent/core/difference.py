@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from deepdiff import DeepDiff
-
 from agent.core.model import Json
 
 Path = tuple[str, ...]
@@ -19,6 +17,8 @@ def paths(before: Mapping[str, Json], after: Mapping[str, Json]) -> Iterator[Pat
     one, other = _unlike(before, after)
     if not one and not other:
         return
+    from deepdiff import DeepDiff  # loads asyncio, and more, which most commands need not
+
     tree = DeepDiff(
         one,
         other,

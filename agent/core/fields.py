@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.core import sentences
 from agent.core.documents import Path
+from agent.core.human import shown
 from agent.core.model import Json
 
 
@@ -88,6 +88,11 @@ def inherited(rule: FieldRule) -> FieldRule:
     )
 
 
+def blank(schema: Mapping[str, Any] | bool) -> bool:
+    """True for a field that an empty text leaves as if it were absent."""
+    return isinstance(schema, Mapping) and bool(schema.get("x-blank"))
+
+
 def field_of(schema: Mapping[str, Any], parent: FieldRule) -> Field:
     rule = _rule(schema, parent)
     fields = {name: field_of(part, rule) for name, part in schema.get("properties", {}).items()}
@@ -99,7 +104,7 @@ def field_of(schema: Mapping[str, Any], parent: FieldRule) -> Field:
     default = schema.get("default", _ABSENT)
     parts = schema.get("properties", {}).items()
     defaults = {name: at.default for name, at in fields.items() if at.default is not _ABSENT}
-    blanks = frozenset(name for name, part in parts if sentences.blank(part))
+    blanks = frozenset(name for name, part in parts if blank(part))
     return Field(
         rule=rule,
         fields=fields,
@@ -175,7 +180,7 @@ def notes(node: Field, value: Json, path: Path) -> Iterator[tuple[Path, str]]:
         return
     values = node.unsupported_values
     if node.unsupported and (values is None or value in values):
-        about = "" if values is None else f"{sentences.shown(value)} "
+        about = "" if values is None else f"{shown(value)} "
         yield path, f"{about}{node.unsupported}"
     elif isinstance(value, dict):
         for name, item in value.items():

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from agent.core.backup import Backup, Source
 from agent.core.migrating import Migrates
 from agent.core.network import Held, NatNetwork, NetworkReading
+
+if TYPE_CHECKING:  # loads lxml, which most commands need not
+    from agent.core.backup import Backup, Source
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,22 @@
-"""Numbers as people read them, the way kubectl writes them."""
+"""Values as people read them: numbers the way kubectl writes them."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 
-from agent.core.sentences import shown
+from agent.core.model import Json
+
+
+def shown(value: Json) -> str:
+    """A value as messages show it: one short line of JSON."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, float) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def count(number: int, noun: str) -> str:

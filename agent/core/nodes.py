@@ -21,6 +21,15 @@ Told = Mapping[str, Any]
 """What is said of a node: name, ready, message; memory and libvirt once it was read."""
 
 
+def own_labels(node: str) -> Mapping[str, str]:
+    """The labels that each node has by itself."""
+    return {
+        "kubernetes.io/hostname": node,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
+    }
+
+
 def told(agent: Mapping[str, Any]) -> tuple[Told, ...]:
     """What an agent.yaml says of each node, in its order. Those without a name are none."""
     one, many = agent.get("node"), agent.get("nodes")

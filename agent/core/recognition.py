@@ -8,9 +8,9 @@ import re
 from dataclasses import dataclass
 
 from agent.core.documents import Path
+from agent.core.human import shown
 from agent.core.model import Json, Key, Meant
 from agent.core.schema import Catalogue, Kind
-from agent.core.sentences import shown
 from agent.core.spelling import nearest
 
 DEFAULT_NAMESPACE = "default"

@@ -21,11 +21,10 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path as FilePath
 from typing import Any, Self
 
-from agent.core import sentences
 from agent.core.documents import Path
 from agent.core.fields import (
     Field,
@@ -169,7 +168,7 @@ class Kind:
 
     def problems(self, document: Json) -> list[tuple[Path, str]]:
         """Everything in a whole document that the schema does not allow, as (path, sentence)."""
-        return sentences.problems(self._validator, document)
+        return self._problems(document)
 
     def defaulted(self, content: Mapping[str, Json]) -> dict[str, Json]:
         """The content with the schema's defaults, in objects that are there or have a default
@@ -212,8 +211,11 @@ class Kind:
         return dict(self.fields())
 
     @cached_property
-    def _validator(self) -> sentences.Validator:
-        return sentences.compiled(_pruned(self.schema, secret=False))
+    def _problems(self) -> Callable[[Json], list[tuple[Path, str]]]:
+        from agent.core import sentences  # loads jsonschema, which most commands need not
+
+        validator = sentences.compiled(_pruned(self.schema, secret=False))
+        return partial(sentences.problems, validator)
 
     @cached_property
     def _encoded(self) -> tuple[tuple[str, str], ...]:

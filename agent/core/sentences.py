@@ -8,7 +8,6 @@ its own at its own path, and `x-message` of a schema replaces the sentence. Sche
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -19,6 +18,8 @@ from jsonschema import Draft202012Validator, TypeChecker, ValidationError
 from jsonschema.validators import extend
 
 from agent.core.documents import Path
+from agent.core.fields import blank
+from agent.core.human import shown
 from agent.core.model import Json
 from agent.core.quantity import meant, parse
 from agent.core.spelling import nearest
@@ -58,16 +59,6 @@ def problems(validator: Validator, value: Json) -> list[tuple[Path, str]]:
     for error in islice(validator.iter_errors(value), MAX_PROBLEMS):
         problems[(tuple(error.absolute_path), error.message)] = None
     return list(problems)
-
-
-def shown(value: Json) -> str:
-    """A value as messages show it: one short line of JSON."""
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, float) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
 
 
 def _said(schema: Schema, sentence: str) -> ValidationError:
@@ -138,11 +129,6 @@ def _properties(validator: Any, fields: Schema, value: Json, _: Schema) -> Error
         for name, item in value.items():
             if name in fields and not (item == "" and blank(fields[name])):
                 yield from _descend(validator, item, fields[name], name)
-
-
-def blank(schema: Schema | bool) -> bool:
-    """True for a field that an empty text leaves as if it were absent."""
-    return isinstance(schema, Mapping) and bool(schema.get("x-blank"))
 
 
 def _known(_: Any, wanted: bool | list[str], value: Json, schema: Schema) -> Errors:

@@ -21,7 +21,7 @@ from dulwich.repo import (
 
 from agent.gitrepo.disk import DAMAGE
 from agent.gitrepo.open import SCHEME
-from agent.gitrepo.ssh import SSH, is_scp
+from agent.gitrepo.ssh_address import SSH, is_scp
 
 _UNREADABLE = (
     NotGitRepository,

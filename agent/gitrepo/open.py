@@ -8,12 +8,10 @@ from urllib.parse import unquote, urlsplit
 
 from agent.core.proxies import Proxies
 from agent.gitrepo.credentials import Credentials
-from agent.gitrepo.http import SmartHttpClient
 from agent.gitrepo.local import LocalRepository
 from agent.gitrepo.refs import Spaces
-from agent.gitrepo.remote import RemoteRepository
 from agent.gitrepo.repository import Repository, RepositoryError
-from agent.gitrepo.ssh import SCHEMES, SSH, SshClient, is_scp
+from agent.gitrepo.ssh_address import SCHEMES, SSH, is_scp
 
 __all__ = ["Credentials", "open_repository"]
 
@@ -40,12 +38,11 @@ def open_repository(
     scheme = SCHEME.match(address)
     name = scheme[1].lower() if scheme else ""
     if name in SCHEMES or (not scheme and is_scp(address) and not Path(address).exists()):
-        return RemoteRepository(SshClient(address, ssh), cache_dir, spaces=spaces)
+        return _behind_ssh(address, ssh, cache_dir, spaces)
     if not name:
         return LocalRepository(_absolute(address), spaces=spaces)
     if name in ("http", "https"):
-        client = SmartHttpClient(address, credentials, proxies=proxies)
-        return RemoteRepository(client, cache_dir, spaces=spaces)
+        return _on_the_web(address, credentials, proxies, cache_dir, spaces)
     if name == "file":
         return LocalRepository(_of_file_url(address), spaces=spaces)
     raise RepositoryError(
@@ -53,6 +50,30 @@ def open_repository(
         f"addresses that begin with {name}:// are not supported: use https://, ssh://, or a path",
         retry=False,
     )
+
+
+# What speaks to servers takes longer to load than a command on a local repository takes in all.
+
+
+def _behind_ssh(address: str, command: str, cache_dir: Path, spaces: Spaces) -> Repository:
+    from agent.gitrepo.remote import RemoteRepository
+    from agent.gitrepo.ssh import SshClient
+
+    return RemoteRepository(SshClient(address, command), cache_dir, spaces=spaces)
+
+
+def _on_the_web(
+    address: str,
+    credentials: Credentials | None,
+    proxies: Proxies | None,
+    cache_dir: Path,
+    spaces: Spaces,
+) -> Repository:
+    from agent.gitrepo.http import SmartHttpClient
+    from agent.gitrepo.remote import RemoteRepository
+
+    client = SmartHttpClient(address, credentials, proxies=proxies)
+    return RemoteRepository(client, cache_dir, spaces=spaces)
 
 
 def _absolute(address: str) -> Path:

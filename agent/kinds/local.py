@@ -19,6 +19,7 @@ from agent.core.known import (
     UNREACHABLE,
 )
 from agent.core.model import Condition, Json, Key
+from agent.core.nodes import own_labels
 from agent.core.status import conditions
 
 NOT_READY = "The node has not been read yet, or cannot be reached."
@@ -50,15 +51,6 @@ class Place:
         """True for what lies in one of its storage pools."""
         folder = path.rpartition("/")[0]
         return folder == self.pool_path or folder in self.folders.values()
-
-
-def own_labels(node: str) -> Mapping[str, str]:
-    """The labels that each node has by itself."""
-    return {
-        "kubernetes.io/hostname": node,
-        "kubernetes.io/os": "linux",
-        "kubernetes.io/arch": "amd64",
-    }
 
 
 def labels(view: View, node: str) -> Mapping[str, str]:

@@ -11,12 +11,12 @@ from typing import TypeVar
 from agent.core.facts import Engine
 from agent.core.known import BOUNDED, COMMITTED, MISFIT, NODES, PLACED, TAKEN, Table
 from agent.core.model import Key
+from agent.core.nodes import own_labels
 from agent.core.placement import quota
 from agent.core.placement.fleet import Fleet
 from agent.core.placement.quota import Quota
 from agent.core.placement.rules import ANYWHERE
 from agent.core.placement.tenants import Offer, Tenant, Verdict
-from agent.kinds.local import own_labels
 
 V = TypeVar("V")
 

@@ -297,3 +297,33 @@ def test_one_command_loads_no_other(fleet: Fleet) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr
+
+
+LOADED = """
+import sys
+from agent.cli import main
+assert main(sys.argv[1:]) == 0
+print(*{name.partition(".")[0] for name in sys.modules}, "dulwich.client" * ("dulwich.client" in sys.modules))
+"""
+SLOW = {"asyncio", "deepdiff", "dulwich.client", "jinja2", "jsonschema", "urllib3", "watchfiles"}
+"""What takes longer to load than a command may take to start."""
+
+
+@pytest.mark.parametrize(
+    ("argv", "not_needed"),
+    [
+        (("get", "vm", "linux-vm"), SLOW | {"libvirt", "lxml"}),
+        (("ssh-config", "linux-vm"), SLOW),
+        (("port-forward", "--help"), SLOW),
+        (("console", "--help"), SLOW),
+    ],
+)
+def test_a_command_loads_nothing_slow_that_it_does_not_need(
+    fleet: Fleet, argv: tuple[str, ...], not_needed: set[str]
+) -> None:
+    fleet.write(machine())
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *argv], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert not not_needed & set(done.stdout.splitlines()[-1].split())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.gitrepo import ssh
+from agent.gitrepo import ssh_address
 from agent.gitrepo.clone import origin_of
 from agent.gitrepo.credentials import Credentials, read_credentials, split_url
 from agent.gitrepo.local import LocalRepository
@@ -71,7 +71,7 @@ def test_http_addresses_are_remote_and_shown_without_credentials(tmp_path: Path)
 def test_addresses_behind_ssh(
     tmp_path: Path, address: str, host: str, path: str, user: str, port: int | None
 ) -> None:
-    assert ssh.parse(address) == ssh.Address(address, host, path, user, port)
+    assert ssh_address.parse(address) == ssh_address.Address(address, host, path, user, port)
     with open_repository(address, tmp_path) as repository:
         assert isinstance(repository, RemoteRepository)
         assert repository.address == address

@@ -12,10 +12,11 @@ from agent.core.facts import Decision, View
 from agent.core.host import RawNode
 from agent.core.known import COMMITTED, FOREIGN, NODE, OVERCOMMIT
 from agent.core.model import Condition, Json, Key, Manifest, Object
+from agent.core.nodes import own_labels
 from agent.core.placement.tenants import Offer
 from agent.core.quantity import format_bytes
 from agent.core.status import seconds
-from agent.kinds.local import away, labels, own_labels, several
+from agent.kinds.local import away, labels, several
 from agent.kinds.node.taking import marks
 
 KIND = "Node"
