@@ -65,6 +65,12 @@ class Volume:
     """What its first bytes say that it is."""
 
 
+class Piece(bytes):
+    """Of a volume's file: where it is stored, libvirt finds in its header what the volume was."""
+
+    of: Volume
+
+
 @dataclass(frozen=True)
 class Job:
     """What copies the disks of a domain into these files."""
@@ -374,10 +380,11 @@ class MemoryHost(MemoryNetworks, MemoryMigrations):
     ) -> RawVolume:
         with self._effect("upload_volume", f"{pool}/{name}"):
             volume = self._volume(pool, name)
-            content = volume.content[:offset]
+            content, header = volume.content[:offset], None
             for chunk in chunks:
                 content += chunk
                 volume.content = content[:size]
+                header = header or getattr(chunk, "of", None)
             if len(content) != size:
                 reason = "UploadTooLong" if len(content) > size else "UploadIncomplete"
                 raise HostError(
@@ -385,13 +392,20 @@ class MemoryHost(MemoryNetworks, MemoryMigrations):
                     f"cannot write volume {name}: {len(content)} bytes came instead of {size}",
                 )
             volume.capacity = max(volume.capacity, size)
+            if header is not None:
+                path = volume.path
+                vars(volume).update(vars(header), path=path)
             return self._raw_volume(pool, name)
 
     def read_volume(self, pool: str, name: str, take: Callable[[bytes], None]) -> RawVolume:
         self._reach()
-        content = self._volume(pool, name).content
-        for start in range(0, len(content), 4):
-            take(content[start : start + 4])
+        volume = self._volume(pool, name)
+        content = volume.content or bytes(volume.allocated)
+        step = 4 if volume.content else max(len(content), 1)
+        for start in range(0, len(content), step):
+            piece = Piece(content[start : start + step])
+            piece.of = replace(volume)
+            take(piece)
         return self._raw_volume(pool, name)
 
     def copy_volume(

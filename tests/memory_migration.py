@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -42,6 +43,8 @@ class MemoryMigrations:
     """What leaves this host, by UUID."""
     orders: list[Order] = field(default_factory=list, kw_only=True)
     """All that was ever begun."""
+    snapshots_of: dict[str, int] = field(default_factory=dict, kw_only=True)
+    """How many snapshots and checkpoints somebody has made of each domain."""
     failures: dict[str, str] = field(default_factory=dict, kw_only=True)
     """Why what this process began has failed, by UUID, until somebody has asked."""
 
@@ -96,6 +99,15 @@ class MemoryMigrations:
         with self._me._effect("abort_migration", uuid):
             if uuid in self.going:
                 self.migration_breaks(uuid, "it was aborted")
+
+    def changed(self, pool: str, name: str) -> str:
+        self._me._reach()
+        volume = self._me._volume(pool, name)
+        return hashlib.sha256(repr((volume.content, volume.capacity)).encode()).hexdigest()
+
+    def snapshots(self, uuid: str) -> int:
+        self._me._reach()
+        return self.snapshots_of.get(uuid, 0)
 
     def set_metadata(self, uuid: str, xml: str) -> None:
         from tests.memory_host import _with_metadata

@@ -108,6 +108,8 @@ class Migration:
     """Of the domain when it began."""
     converge: bool = False
     """True if the guest may be slowed down."""
+    cold: bool = False
+    """True of a machine that is taken there while it is off: no operation asks for that."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +210,9 @@ def _write_migration(root: etree._Element, migration: Migration) -> None:
         item.set(name, getattr(migration, name))
     item.set("at", str(migration.at))
     item.set("epoch", str(migration.epoch))
-    if migration.converge:
-        item.set("converge", "yes")
+    for flag in ("converge", "cold"):
+        if getattr(migration, flag):
+            item.set(flag, "yes")
 
 
 def from_domain(root: etree._Element) -> DomainMetadata | None:
@@ -315,6 +318,7 @@ def _migration(item: etree._Element | None) -> Migration | None:
         at=int(_attribute(item, "at")),
         epoch=int(_attribute(item, "epoch")),
         converge=item.get("converge") == "yes",
+        cold=item.get("cold") == "yes",
     )
 
 

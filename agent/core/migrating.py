@@ -91,5 +91,13 @@ class Migrates(Protocol):
     def set_metadata(self, uuid: str, xml: str) -> None:
         """Replace the element of gitvirt's namespace in the definition, and nothing else."""
 
+    def changed(self, pool: str, name: str) -> str:
+        """When a volume's file was last written to: another text after each write."""
+
+    def snapshots(self, uuid: str) -> int:
+        """How many snapshots and checkpoints libvirt remembers of a domain, beside its definition;
+        0 where there is no domain.
+        """
+
     def go_on(self, uuid: str) -> None:
         """Let the guest of a paused domain go on. Fine if it does."""

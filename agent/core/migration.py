@@ -4,11 +4,15 @@ become of whoever began it.
 The guest lands paused, under a mark that its domain bears since before it left. It goes on there
 only once the domain that it left is off, or gone; so it never runs twice. Everything here is what
 libvirt 9 was seen to do when daemons, links and hosts died at each stage.
+
+A machine that is off is taken there cold: what its disks hold is copied, and once all of it is
+there it is defined on the target, with a higher epoch: from then on that copy is the machine. It is
+started once nothing of it is left on the source.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from agent.core.domain_xml import parse
@@ -139,9 +143,23 @@ _ROWS: dict[tuple[Shows, Shows], Step] = {
 count. All else waits.
 """
 
+_COLD: dict[tuple[Shows, Shows], Step] = {
+    (_S.OFF, _S.ABSENT): Step.STAY,
+    (_S.OFF, _S.FENCED): Step.STAY,
+    # somebody has started it: what was copied is older than its disks
+    (_S.RUNS, _S.ABSENT): Step.STAY,
+    (_S.RUNS, _S.FENCED): Step.STAY,
+}
+"""The same of one that is taken there cold. What stands on the target without a higher epoch is
+nobody's whom this table knows.
+"""
 
-def step(source: Side, target: Side) -> Step:
+
+def step(source: Side, target: Side, *, cold: bool = False) -> Step:
     """What is to be done, from what both sides show."""
+    if cold:
+        source, target = (replace(side, shows=_at_rest(side.shows)) for side in (source, target))
+    rows = _COLD if cold else _ROWS
     here, there = _as_running(source.shows), target.shows
     if source.raised and here in {*_OFF, *_PRESENT, Shows.STOPPED}:
         return _kept(there)
@@ -150,13 +168,20 @@ def step(source: Side, target: Side) -> Step:
     if here is Shows.RUNS and there is Shows.RUNS:
         return Step.SPLIT
     if source.job:
-        return Step.GOES
-    return _ROWS.get((here, there), Step.WAIT)
+        return Step.WAIT if cold else Step.GOES
+    return rows.get((here, there), Step.WAIT)
 
 
 def _as_running(shows: Shows) -> Shows:
     """A guest that somebody has paused is there as well as one that runs."""
     return Shows.RUNS if shows is Shows.PAUSED else shows
+
+
+def _at_rest(shows: Shows) -> Shows:
+    """Of a guest that nobody has sent anywhere: it is on, for whatever reason, or it is off."""
+    if shows in (Shows.UNKNOWN, Shows.FENCED, Shows.ABSENT):
+        return shows
+    return Shows.OFF if shows in _OFF else Shows.RUNS
 
 
 def _counts(here: Shows, there: Shows) -> Step:

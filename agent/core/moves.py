@@ -22,8 +22,8 @@ class Freight:
     """Bytes of the file itself."""
     format: str
     mirrored: bool = False
-    """True of what the guest writes to: its host copies it along. All else is only read, and copied
-    before.
+    """True of what the guest writes to: where it runs, its host copies it along. All else is only
+    read, and copied before.
     """
     backing_path: str = ""
     backing_format: str = ""
@@ -52,6 +52,17 @@ class MigrateDomain(BetweenNodes):
     freight: tuple[Freight, ...] = field(default=(), repr=False)
     within: float = 800.0
     """Seconds after which it has taken too long."""
+
+
+@dataclass(frozen=True)
+class CarryDomain(BetweenNodes):
+    """Take a machine that is off to the target, with what its disks hold, and define it there: a
+    job that may take long. Its copy on the target counts from then on.
+    """
+
+    over: str
+    """Version of its domain (`core.host.version`)."""
+    freight: tuple[Freight, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from agent.core.metadata import NAMESPACE, PREFIX
 from agent.core.migrating import MIB, Order, Transfer
 from agent.core.migration import marked
 from agent.core.model import Json
+from agent.hypervisor import leaving
 from agent.hypervisor.caller import Caller
 from agent.hypervisor.errors import translate
 from agent.hypervisor.verbs import find, without_namespace
@@ -109,6 +110,18 @@ class Migrations(Caller):
 
         self._verb(
             f"write what domain {uuid} remembers", write, self._deadlines.quick, ("monitor", uuid)
+        )
+
+    def changed(self, pool: str, name: str) -> str:
+        return self._read(
+            f"look at volume {name} in storage pool {pool}",
+            lambda connection: leaving.changed(connection, pool, name),
+        )
+
+    def snapshots(self, uuid: str) -> int:
+        return self._read(
+            f"look for snapshots of domain {uuid}",
+            lambda connection: leaving.snapshots(connection, uuid),
         )
 
     def go_on(self, uuid: str) -> None:

@@ -167,6 +167,74 @@ def test_nothing_lands_from_a_source_that_has_gone_on_without_it(
     assert step(Side(source, raised=True), Side(target)) is expected
 
 
+# -- taken along while it is off -----------------------------------------------------------------
+
+COLD_TABLE = """
+         ?        fenced   -        off      on
+?        .        .        .        .        .
+fenced   .        .        .        .        .
+-        .        .        .        .        .
+off      .        stay     stay     .        .
+on       .        stay     stay     .        split
+"""
+"""As above, of one that is taken there cold."""
+COLD_RAISED = """
+         off      on
+?        come     come
+fenced   come     come
+-        come     come
+off      come     come
+on       split    split
+"""
+"""The same where the target's epoch is raised."""
+COLD_KEPT = """
+         ?        fenced   -        off      on
+off      stay     stay     stay     drop     split
+on       stay     stay     stay     drop     split
+"""
+"""The same where the source's epoch is raised."""
+AT_REST = {
+    "?": [Shows.UNKNOWN],
+    "fenced": [Shows.FENCED],
+    "-": [Shows.ABSENT],
+    "off": [Shows.OFF, Shows.HANDED, Shows.UNDONE, Shows.ENDED],
+    "on": [Shows.RUNS, Shows.PAUSED, Shows.STOPPED, Shows.INCOMING],
+}
+
+
+def cold_rows(table: str) -> list[tuple[Shows, Shows, Step]]:
+    head, *lines = (line.split() for line in table.strip().splitlines())
+    return [
+        (source, target, STEPS[word])
+        for name, *words in lines
+        for other, word in zip(head, words, strict=True)
+        for source, target in itertools.product(AT_REST[name], AT_REST[other])
+    ]
+
+
+@pytest.mark.parametrize(("source", "target", "expected"), cold_rows(COLD_TABLE))
+def test_a_row_of_one_that_is_off(source: Shows, target: Shows, expected: Step) -> None:
+    assert step(Side(source), Side(target), cold=True) is expected
+
+
+@pytest.mark.parametrize(("source", "target", "expected"), cold_rows(COLD_RAISED))
+def test_what_was_taken_along_counts(source: Shows, target: Shows, expected: Step) -> None:
+    assert step(Side(source), Side(target, raised=True), cold=True) is expected
+
+
+@pytest.mark.parametrize(("source", "target", "expected"), cold_rows(COLD_KEPT))
+def test_what_was_given_up_is_thrown_away(source: Shows, target: Shows, expected: Step) -> None:
+    for raised in (False, True):
+        found = step(Side(source, raised=True), Side(target, raised=raised), cold=True)
+        assert found is expected
+
+
+def test_none_is_started_ended_or_let_go_on_that_is_off() -> None:
+    for source, target in EVERY:
+        found = step(source, target, cold=True)
+        assert found not in {Step.LAND, Step.ADOPT, Step.GO_ON, Step.GOES}, (source, target)
+
+
 # -- what a domain shows -------------------------------------------------------------------------
 
 MOVE = Migration(operation="op", source="a", target="b", at=5, epoch=2, converge=True)

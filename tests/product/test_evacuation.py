@@ -192,12 +192,13 @@ def test_a_drain_that_is_called_off_leaves_who_has_not_begun(shared: Fleet) -> N
 def test_a_machine_that_is_off_does_not_start_on_a_cordoned_node(shared: Fleet) -> None:
     change(shared, runPolicy="AlwaysOff")
     assert shared.on() == []
-    mark(shared)
+    for number in (1, 2, 3):
+        mark(shared, name=f"pt-{number}")
     shared.go(10)
     change(shared, runPolicy="AlwaysOn")
     assert shared.on() == []
     told = condition(shared.vm(), "Running")["message"]
-    assert "1 node(s) were unschedulable" in told
+    assert "3 node(s) were unschedulable" in told
     mark(shared, None)
     shared.go(20)
     assert shared.on() == ["pt-1"]

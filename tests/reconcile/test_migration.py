@@ -13,7 +13,7 @@ import pytest
 from agent.core.actions import Action
 from agent.core.domain_xml import bare
 from agent.core.facts import Engine
-from agent.core.host import HostError, RawDomain, RawVolume
+from agent.core.host import HostError, RawDomain, RawVolume, version
 from agent.core.identity import POOL, unfinished
 from agent.core.metadata import DomainMetadata, Migration, Power
 from agent.core.migrating import Order
@@ -21,6 +21,7 @@ from agent.core.model import Key
 from agent.core.moves import (
     AbortMigration,
     BetweenNodes,
+    CarryDomain,
     DiscardLanding,
     Freight,
     LandDomain,
@@ -165,6 +166,46 @@ def twice(made: Pair) -> None:
     made.put(B, "running", "unpaused", RAISED)
 
 
+COLD = replace(MEMORY, migration=replace(MARK, operation="", cold=True))
+TAKEN = replace(COLD, epoch=1, home=B)
+OVER = version(RawDomain(VM, "default.vm", "shutoff", "shutdown", bare("default.vm", VM, COLD)))
+
+
+def about_to_be_taken(made: Pair) -> None:
+    """Beside what an earlier attempt has left."""
+    made.put(A, "shutoff", "shutdown", COLD)
+    mark_half(made)
+
+
+def taken(made: Pair) -> None:
+    made.put(A, "shutoff", "shutdown", COLD)
+    made.put(B, "shutoff", "unknown", TAKEN)
+    mark_half(made)
+    made.b.pools[POOL][DISK].content = b"data"
+
+
+def started_by_hand(made: Pair) -> None:
+    made.put(A, "running", "booted", COLD)
+
+
+def just_starting_by_hand(made: Pair) -> None:
+    made.put(A, "paused", "starting-up", COLD)
+
+
+def started_behind_it(made: Pair) -> None:
+    taken(made)
+    just_starting_by_hand(made)
+
+
+def saved_by_hand(made: Pair) -> None:
+    about_to_be_taken(made)
+    made.a._put(replace(made.a._domains[VM], managed_save=True))
+
+
+def changed_by_hand(made: Pair) -> None:
+    made.put(A, "shutoff", "shutdown", replace(COLD, labels={"a": "b"}))
+
+
 def nothing_marked(made: Pair) -> None:
     made.put(A, "running", "booted", MEMORY)
 
@@ -182,6 +223,7 @@ def migrate(instance: str = "one", operation: str = "op") -> MigrateDomain:
     return MigrateDomain(A, VM, A, B, instance, operation, ORDER, FREIGHT)
 
 
+CARRY = CarryDomain(A, VM, A, B, OVER, FREIGHT)
 ABORT = AbortMigration(A, VM, A, B)
 LAND = LandDomain(B, VM, A, B, OWN)
 LEAVE = LeaveSource(A, VM, A, B, OWN, ((POOL, SEED),))
@@ -219,6 +261,19 @@ CASES: tuple[tuple[Stage, BetweenNodes, str], ...] = (
     (left_alone, RESUME, ""),
     (in_doubt, RESUME, OUTDATED),
     (landed, RESUME, OUTDATED),
+    (about_to_be_taken, CARRY, ""),
+    (about_to_go, CARRY, OUTDATED),
+    (nothing_marked, CARRY, OUTDATED),
+    (started_by_hand, CARRY, OUTDATED),
+    (just_starting_by_hand, CARRY, OUTDATED),
+    (saved_by_hand, CARRY, OUTDATED),
+    (changed_by_hand, CARRY, OUTDATED),
+    (taken, CARRY, OUTDATED),
+    (taken, LEAVE, ""),
+    (taken, DISCARD, OUTDATED),
+    (started_behind_it, LEAVE, OUTDATED),
+    (started_behind_it, LAND, OUTDATED),
+    (started_behind_it, DISCARD, OUTDATED),
 )
 
 
@@ -372,3 +427,93 @@ def test_what_another_agent_began_is_followed(tmp_path: Path) -> None:
     assert len(made.a.orders) == 1
     assert made.b._domains[VM].state == "running"
     assert unfinished(DISK) not in made.b.pools[POOL]
+
+
+def test_a_machine_that_is_off_takes_all_along_that_it_has(tmp_path: Path) -> None:
+    made = pair()
+    about_to_be_taken(made)
+    outcome = run(tmp_path, made, CARRY)
+    assert not outcome.failed, outcome.message
+    there = made.b.pools[POOL]
+    assert {name: each.content for name, each in there.items()} == {
+        DISK: b"data",
+        BASE: b"base",
+        SEED: b"seed",
+    }
+    assert there[DISK].backing_path == f"{PATH}/{BASE}"
+    assert set(made.a.pools[POOL]) == {DISK, BASE, SEED}
+
+
+def test_what_its_guest_has_written_is_marked_until_the_machine_is_there(tmp_path: Path) -> None:
+    made = pair()
+    about_to_be_taken(made)
+    seen = []
+
+    def look(verb: str, phase: str) -> None:
+        if verb == "define":
+            seen.append((phase, unfinished(DISK) in made.b.pools[POOL]))
+
+    made.b.on_effect = look
+    assert not run(tmp_path, made, CARRY).failed
+    assert seen == [("before", True), ("after", True)]
+
+
+def test_nothing_counts_that_somebody_has_written_to_meanwhile(tmp_path: Path) -> None:
+    made = pair()
+    about_to_be_taken(made)
+
+    def write(verb: str, phase: str) -> None:
+        if (verb, phase) == ("upload_volume", "after"):
+            made.a.pools[POOL][DISK].content = b"more"
+
+    made.b.on_effect = write
+    outcome = run(tmp_path, made, CARRY)
+    assert outcome.reason == "VolumeChanged"
+    assert VM not in made.b._domains
+    assert unfinished(DISK) in made.b.pools[POOL]
+
+
+def test_a_start_while_it_is_copied_keeps_it_where_it_is(tmp_path: Path) -> None:
+    made = pair()
+    about_to_be_taken(made)
+
+    def start(verb: str, phase: str) -> None:
+        if (verb, phase) == ("upload_volume", "after"):
+            started_by_hand(made)
+
+    made.b.on_effect = start
+    assert run(tmp_path, made, CARRY).outdated
+    assert VM not in made.b._domains
+
+
+def test_a_start_in_the_instant_of_its_definition_takes_that_back(tmp_path: Path) -> None:
+    made = pair()
+    about_to_be_taken(made)
+
+    def start(verb: str, phase: str) -> None:
+        if (verb, phase) == ("define", "before"):
+            started_by_hand(made)
+
+    made.b.on_effect = start
+    assert run(tmp_path, made, CARRY).outdated
+    assert VM not in made.b._domains
+
+
+def test_a_machine_of_which_libvirt_remembers_snapshots_stays(tmp_path: Path) -> None:
+    made = pair()
+    about_to_be_taken(made)
+    made.a.snapshots_of[VM] = 2
+    outcome = run(tmp_path, made, CARRY)
+    assert outcome.reason == "HasSnapshots"
+    assert "2 snapshot(s)" in outcome.message
+    assert VM not in made.b._domains
+
+
+def test_its_old_place_is_left_only_once_the_new_one_has_all(tmp_path: Path) -> None:
+    made = pair()
+    taken(made)
+    del made.b.pools[POOL][DISK]
+    outcome = run(tmp_path, made, LEAVE)
+    assert outcome.reason == "VolumeInUse"
+    assert VM in made.a._domains
+    assert DISK in made.a.pools[POOL]

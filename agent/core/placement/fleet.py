@@ -197,7 +197,7 @@ class Fleet:
             return Verdict(message=told(refused, len(self._offers)))
         best = self._best(tenant, ask, fit, fixed, social)
         if not ask.only:
-            return Verdict(best)
+            return Verdict(best, left=refused.get(tenant.at, ""))
         reasons = {ask.only: refused.get(ask.only, NOT_READY)}
         return Verdict(message=told(reasons, len(self._offers)), elsewhere=best)
 

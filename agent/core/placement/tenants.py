@@ -72,5 +72,7 @@ class Verdict:
     """Empty where none fits."""
     message: str = ""
     """Why none does, as Kubernetes says it."""
+    left: str = ""
+    """Why the node that it belongs to does not take it, where another one does."""
     elsewhere: str = ""
     """Where it might go that may go to one node only, and does not fit there."""

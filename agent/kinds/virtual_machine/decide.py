@@ -34,8 +34,10 @@ from agent.kinds.virtual_machine.evacuation import NOTHING, evacuation
 from agent.kinds.virtual_machine.growth import Growth, growth
 from agent.kinds.virtual_machine.intent import Intent, current_phase, intent
 from agent.kinds.virtual_machine.location import Location, location
-from agent.kinds.virtual_machine.migration.deeds import boarding, crossed
+from agent.kinds.virtual_machine.migration import cold
+from agent.kinds.virtual_machine.migration.deeds import boarding, crossed, setting_out
 from agent.kinds.virtual_machine.migration.target import migratable
+from agent.kinds.virtual_machine.migration.told import migrating
 from agent.kinds.virtual_machine.report import (
     Report,
     conflict,
@@ -112,6 +114,7 @@ def _decide(case: Situation, view: View) -> Decision:
         phase=current_phase(case, _in_force(case, made)),
         guest=view.read(GUEST, (case.at.name, case.uuid)),
         migratable=migratable(case, view),
+        moving=migrating(case, made, view),
     )
     actions, wakes = todo.actions, [made.wake, todo.wake]
     waiting = bool(case.job.busy) or bool(actions) or todo.waiting or report.waiting
@@ -147,6 +150,9 @@ def _todo(case: Situation, made: Intent, grows: Growth, view: View) -> tuple[Dee
         todo = Deeds(crossed(case, made, view), waiting=not way.why)
         return todo, Passage(way.source, way.target, begun=True)
     todo = deeds(case, made, grows, view)
+    if not todo.actions and (mark := cold.setting_out(case, view)) is not None:
+        actions = setting_out(case, mark, made.memory)
+        return replace(todo, actions=actions, waiting=True), cold.turn(mark)
     if made.boards is None or todo.actions or todo.waiting:
         return todo, None
     actions = boarding(case, made.boards, made.memory)

@@ -102,7 +102,7 @@ def can_start(case: Situation, memory: DomainMetadata) -> bool:
 
 
 def current_phase(case: Situation, memory: DomainMetadata | None) -> str:
-    if case.way is not None and not case.way.arrived:
+    if case.way is not None and not case.way.arrived and not case.way.mark.cold:
         return "Migrating"
     if case.deleted:
         return "Terminating"

@@ -46,6 +46,7 @@ COMMON = "develop"
 NO_CPU = "node(s) couldn't give the CPU of VirtualMachineClass {}"
 NO_NETWORK = "node(s) did not have its networks"
 NOWHERE = "Could not schedule the virtual machine: {}"
+GOES = "Node {0} does not take it now ({2}): it is taken to node {1}, and starts there."
 LEFT = "node(s) were to be left"
 UNLIKE = "node(s) didn't match the nodeSelector of the operation"
 MOVES = ("Evict", "Migrate")
@@ -99,7 +100,7 @@ def tenant(vm: Object, view: View, at: str, *, on: bool, ask: Ask | None = None)
 def starting(vm: Object, view: View) -> Ask:
     """The wish of a VM that has no domain: for a node that has all that it needs."""
     due = machine_spec(vm.spec)["runPolicy"] not in (power.ALWAYS_OFF, power.MANUAL)
-    return Ask(dict(_barred(vm, view)), _handy(vm, view), rests=not due)
+    return Ask(dict(_barred(vm, view)), handy(vm, view), rests=not due)
 
 
 def returning(vm: Object, view: View, at: str, *, due: bool) -> Ask | None:
@@ -125,14 +126,16 @@ def elsewhere(
     """A wish for another node, with these labels; `barred` are those that it cannot go to."""
     wanted = tuple(exactly(selector))
     unlike = (name for name in nodes(view) if not holds(wanted, labels(view, name)))
-    return Ask({**barred, **dict.fromkeys(unlike, UNLIKE), at: LEFT}, _handy(vm, view))
+    return Ask({**barred, **dict.fromkeys(unlike, UNLIKE), at: LEFT}, handy(vm, view))
 
 
 def refused(vm: Object, view: View, at: str) -> str:
     """Why a VM that is off may not start on its node, in a sentence; empty if it may."""
     verdict = view.read(PLACED, vm.key) if governed(vm, view) else None
-    if verdict is None or verdict.node or view.job(vm.key).busy:
+    if verdict is None or verdict.node == at or view.job(vm.key).busy:
         return ""  # what is under way has its disks already
+    if verdict.node:
+        return GOES.format(at, verdict.node, verdict.left)
     message = NOWHERE.format(verdict.message)
     if verdict.elsewhere:
         message += f" It belongs to node {at}. Node {verdict.elsewhere} would take it."
@@ -158,6 +161,11 @@ def _barred(vm: Object, view: View) -> Iterator[tuple[str, str]]:
     """Nodes that cannot have the VM, whoever else is there, and why."""
     for disk in disks(vm, vm.spec):
         yield from barring(disk, vm.key, view).items()
+    yield from barred_by_node(vm, view)
+
+
+def barred_by_node(vm: Object, view: View) -> Iterator[tuple[str, str]]:
+    """Nodes that cannot have it, wherever its disks lie, and why."""
     data = view.export(ClassData, _class(vm))
     if data is not None:
         why = NO_CPU.format(_class(vm).name)
@@ -168,7 +176,7 @@ def _barred(vm: Object, view: View) -> Iterator[tuple[str, str]]:
         yield from ((at.name, NO_NETWORK) for at in lacking)
 
 
-def _handy(vm: Object, view: View) -> frozenset[str]:
+def handy(vm: Object, view: View) -> frozenset[str]:
     """Nodes that have all images that it needs; empty where it needs none."""
     needed = [*images(vm, vm.spec), *_sources(vm, view)]
     found = [view.export(ImageData, image) for image in needed]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ from agent.kinds.virtual_machine.block_devices import DEVICES, block_devices
 from agent.kinds.virtual_machine.definition import DomainFacts
 from agent.kinds.virtual_machine.dependencies import Dependencies
 from agent.kinds.virtual_machine.intent import Intent
-from agent.kinds.virtual_machine.migration.told import migrating, node, state
+from agent.kinds.virtual_machine.migration.told import node, state
 from agent.kinds.virtual_machine.phase import SAVED
 from agent.kinds.virtual_machine.resources import resources
 from agent.kinds.virtual_machine.situation import Situation
@@ -47,6 +47,7 @@ class Report:
     phase: str
     guest: GuestInfo | None
     migratable: Condition
+    moving: Sequence[Condition]
 
     @property
     def vm(self) -> Object:
@@ -196,7 +197,7 @@ class Report:
             *needs,
             self._running(),
             *self._maintenance(),
-            *migrating(self.case, self.intent),
+            *self.moving,
             *self._configuration(),
             *self._schedulable(),
             *self._agent_ready(),

@@ -10,6 +10,7 @@ from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.evacuation import cause
 from agent.kinds.virtual_machine.intent import current_phase
 from agent.kinds.virtual_machine.location import BETWEEN, Location
+from agent.kinds.virtual_machine.migration import cold
 from agent.kinds.virtual_machine.migration.target import barred
 from agent.kinds.virtual_machine.phase import ON
 from agent.kinds.virtual_machine.placement import (
@@ -44,6 +45,8 @@ def standing(case: Situation, view: View) -> Tenant:
         return tenant(vm, view, at, on=True, ask=_leaving(case, view))
     due = not case.saved and _due(case)
     ask = returning(vm, view, at, due=due) if governed(vm, view) else None
+    if ask is not None and not cold.fixed(case, view):
+        ask = cold.anywhere(case, view)
     return tenant(vm, view, at, on=due and ask is None, ask=ask)
 
 

@@ -141,6 +141,8 @@ def _holds(case: Situation, made: Intent) -> bool:
     """
     if (case.running is not None and case.running.on) or _STARTING in case.job.busy:
         return True
+    if case.way is not None:
+        return True
     if case.deleted or not can_start(case, made.memory):
         return False
     if case.running is None:

@@ -37,6 +37,7 @@ from agent.core.actions import (
 )
 from agent.core.moves import (
     AbortMigration,
+    CarryDomain,
     DiscardLanding,
     LandDomain,
     LeaveSource,
@@ -46,6 +47,7 @@ from agent.core.moves import (
 from agent.core.network_actions import HoldAddress, MakeNetwork, ReleaseAddress, StartNetwork
 from agent.reconcile.news import NodeLanes, Submit
 from agent.reconcile.verbs import (
+    cold,
     content,
     copying,
     device,
@@ -88,6 +90,7 @@ VERBS: Mapping[type[Action], Verb[Any]] = {
     HoldAddress: network.Hold(),
     ReleaseAddress: network.Release(),
     MigrateDomain: migration.Migrate(),
+    CarryDomain: cold.Carry(),
     AbortMigration: migration.Abort(),
     LandDomain: migration.Land(),
     LeaveSource: migration.Leave(),

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from agent.core.host import Host, HostError, RawVolume
 from agent.core.human import size
@@ -37,7 +38,7 @@ def load(freight: Sequence[Freight], source: Host, site: Site) -> None:
         there.update(site.node.read_volumes(pool))
     lots = [each for each in freight if not _is_there(each, there)]
     for pool in {each.pool: None for each in lots}:
-        _check_space(pool, [each for each in lots if each.pool == pool], site)
+        _check_space(pool, [each for each in lots if each.pool == pool], site, there)
     for each in lots:
         site.check()
         with site.volume(each.pool, each.name):
@@ -57,8 +58,10 @@ def _is_there(each: Freight, there: Volumes) -> bool:
     return (each.pool, each.name) in there
 
 
-def _check_space(pool: str, lot: Iterable[Freight], site: Site) -> None:
-    needed = sum(each.physical for each in lot)
+def _check_space(pool: str, lot: Iterable[Freight], site: Site, there: Volumes) -> None:
+    """What an earlier attempt has left is deleted first."""
+    left = {name: each.physical for (of, name), each in there.items() if of == pool}
+    needed = sum(max(each.physical - left.get(each.name, 0), 0) for each in lot)
     free = site.node.free_space(pool) if needed else 0
     if free < needed:
         raise HostError(
@@ -76,10 +79,75 @@ def _make(each: Freight, source: Host, target: Host, there: Volumes) -> None:
         base = each.backing_path, each.backing_format
         target.create_volume(each.pool, volume_xml(each.name, each.format, each.capacity, *base))
         return
+    _copy(each, source, target)
+    target.delete_volume(each.pool, unfinished(each.name))
+
+
+def _copy(
+    each: Freight, source: Host, target: Host, told: Callable[[int], None] = lambda _bytes: None
+) -> None:
+    """All of its file, as it is. `told` hears of each piece."""
     target.create_volume(each.pool, volume_xml(each.name, "raw", each.physical))
     with _read(source, each) as pieces:
-        target.upload_volume(each.pool, each.name, pieces, each.physical)
-    target.delete_volume(each.pool, unfinished(each.name))
+        counted = _counted(pieces, told)
+        target.upload_volume(each.pool, each.name, counted, each.physical)
+
+
+def _counted(pieces: Iterator[bytes], told: Callable[[int], None]) -> Iterator[bytes]:
+    for piece in pieces:
+        told(len(piece))
+        yield piece
+
+
+def take(freight: Sequence[Freight], source: Host, site: Site) -> None:
+    """Have all of it on the node of that site, with what a machine that is off has written. That
+    keeps its marks until the machine is there. Raises HostError if it was written to meanwhile.
+    """
+    lots, there = _lots(freight, source, site)
+    written = [each for each in freight if each.mirrored]
+    before = {each: source.changed(each.pool, each.name) for each in written}
+    total, done = sum(each.physical for each in lots), [0]
+
+    def told(more: int) -> None:
+        done[0] += more
+        site.check()
+        site.told(100 * done[0] // max(total, 1))
+
+    for each in lots:
+        site.check()
+        with site.volume(each.pool, each.name):
+            mark = volume_xml(unfinished(each.name), "raw", MARK)
+            site.node.create_volume(each.pool, mark)
+            if (each.pool, each.name) in there:
+                site.node.delete_volume(each.pool, each.name)
+            _copy(each, source, site.node, told)
+            if not each.mirrored:
+                site.node.delete_volume(each.pool, unfinished(each.name))
+    for each, seen in before.items():
+        if source.changed(each.pool, each.name) != seen:
+            raise HostError("VolumeChanged", f"volume {each.name} was written to meanwhile")
+
+
+def _lots(
+    freight: Sequence[Freight], source: Host, site: Site
+) -> tuple[list[Freight], Mapping[tuple[str, str], RawVolume]]:
+    """What has to be copied, as large as it is now, and what is on the target."""
+    known: dict[tuple[str, str], RawVolume] = {}
+    there: dict[tuple[str, str], RawVolume] = {}
+    for pool in {each.pool: None for each in freight}:
+        known.update(source.read_volumes(pool))
+        there.update(site.node.read_volumes(pool))
+    for each in freight:
+        if (each.pool, each.name) not in known:
+            raise HostError("VolumeNotFound", f"volume {each.name} is not there any more")
+    lots = [
+        replace(each, physical=known[each.pool, each.name].physical)
+        for each in freight
+        if not _is_there(each, there)
+    ]
+    for pool in {each.pool: None for each in lots}:
+        _check_space(pool, [each for each in lots if each.pool == pool], site, there)
+    return lots, there
 
 
 @contextlib.contextmanager
@@ -139,6 +207,18 @@ def keep(volumes: Names, host: Host) -> None:
     """The machine is there: its volumes count from now on."""
     for pool, name in volumes:
         host.delete_volume(pool, unfinished(name))
+
+
+def whole(volumes: Names, source: Host, target: Host) -> None:
+    """Raises HostError where the target lacks what the source still has."""
+    for pool in sorted({pool for pool, _ in volumes}):
+        known, there = source.read_volumes(pool), target.read_volumes(pool)
+        for each, name in volumes:
+            has = (pool, name) in there and (pool, unfinished(name)) not in there
+            if each == pool and (pool, name) in known and not has:
+                raise HostError(
+                    "VolumeInUse", f"the machine's old place is kept: the new one lacks {name}"
+                )
 
 
 def leave(volumes: Names, source: Host, target: Host) -> None:

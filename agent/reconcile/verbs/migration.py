@@ -41,6 +41,8 @@ from agent.reconcile.verbs.verb import Done, OutdatedError, Sight, Verb
 from agent.reconcile.world import DomainRead
 
 B = TypeVar("B", bound=BetweenNodes)
+_LANDED = frozenset((Step.LAND, Step.ADOPT, Step.ARRIVED))
+"""The target's copy is the machine."""
 LOOK = 1.0
 """Seconds between two looks at a migration that goes on."""
 STALLED = 150.0
@@ -68,19 +70,19 @@ def look(action: BetweenNodes, sight: Sight) -> Seen:
     here = sight.at(action.source).read_domain(action.uuid) if action.source else None
     mark = migration_of(here) or migration_of(there)
     if mark is None:
-        raise _changed(action)
+        raise changed(action)
     side = source_side(here, mark) if action.source else Side(Shows.FENCED)
-    return Seen(step(side, target_side(there, mark)), mark, here, there)
+    return Seen(step(side, target_side(there, mark), cold=mark.cold), mark, here, there)
 
 
-class _Between(Verb[B]):
+class Between(Verb[B]):
     """Done only while both nodes ask for just this."""
 
     wanted: frozenset[Step]
 
     def stands(self, action: B, sight: Sight) -> bool:
         if look(action, sight).step not in self.wanted:
-            raise _changed(action)
+            raise changed(action)
         return True
 
     def touches(self, action: B) -> tuple[tuple[str, str], ...]:
@@ -88,13 +90,13 @@ class _Between(Verb[B]):
         return tuple((node, action.uuid) for node in nodes)
 
 
-def _changed(action: BetweenNodes) -> OutdatedError:
+def changed(action: BetweenNodes) -> OutdatedError:
     nodes = filter(None, (action.source, action.target))
     message = "the machine is not between its nodes as it was: deciding anew"
     return OutdatedError("DomainChanged", message, [(node, action.uuid) for node in nodes])
 
 
-class Migrate(_Between[MigrateDomain]):
+class Migrate(Between[MigrateDomain]):
     """To its end: once it has landed the guest goes on at once."""
 
     moves = True
@@ -108,7 +110,7 @@ class Migrate(_Between[MigrateDomain]):
         seen = look(action, sight)
         ours = seen.mark.operation == action.operation
         if seen.step not in self.wanted or not ours:
-            raise _changed(action)
+            raise changed(action)
         return seen.step is Step.GOES or runs(sight, action.uuid, action.if_instance)
 
     def perform(self, action: MigrateDomain, site: Site) -> Done:
@@ -117,7 +119,7 @@ class Migrate(_Between[MigrateDomain]):
             carrying.load(action.freight, site.node, target)
             site.check()
             if look(action, site).step is not Step.STAY:
-                raise _changed(action)
+                raise changed(action)
             site.node.begin_migration(action.uuid, action.order)
         _follow(action, site)
         volumes = tuple((each.pool, each.name) for each in action.freight if each.mirrored)
@@ -133,7 +135,7 @@ class Migrate(_Between[MigrateDomain]):
             return Done()
         handed = replace(raw, state="shutoff", reason="migrated", active_xml="", rebooted=0.0)
         landed = replace(raw, state="running", reason="unpaused", rebooted=0.0)
-        return _between(action, handed, _counting(landed, action.target))
+        return between(action, handed, counting(landed, action.target))
 
 
 def _follow(action: MigrateDomain, site: Site) -> None:
@@ -195,14 +197,14 @@ def _land(action: BetweenNodes, site: Site, volumes: carrying.Names) -> None:
     """
     target = site.at(action.target)
     seen = look(action, site)
-    if seen.here is not None and seen.here.active:
+    if seen.here is not None and seen.here.active and seen.step in _LANDED:
         site.at(action.source).destroy(action.uuid)
         seen = look(action, site)
     if seen.here is not None and seen.here.active:
-        raise _changed(action)
-    if seen.there is None or seen.step not in (Step.LAND, Step.ADOPT, Step.ARRIVED):
-        raise _changed(action)
-    raised = _counting(seen.there, action.target, seen.mark.epoch)
+        raise changed(action)
+    if seen.there is None or seen.step not in _LANDED:
+        raise changed(action)
+    raised = counting(seen.there, action.target, seen.mark.epoch)
     if raised.inactive_xml != seen.there.inactive_xml:
         target.set_metadata(action.uuid, _memory(raised.inactive_xml))
     if raised.active_xml != seen.there.active_xml:
@@ -212,7 +214,7 @@ def _land(action: BetweenNodes, site: Site, volumes: carrying.Names) -> None:
     carrying.keep(volumes, target)
 
 
-def _counting(raw: RawDomain, node: str, epoch: int | None = None) -> RawDomain:
+def counting(raw: RawDomain, node: str, epoch: int | None = None) -> RawDomain:
     """A domain as the copy that counts."""
     texts = []
     for xml in (raw.inactive_xml, raw.active_xml):
@@ -233,7 +235,7 @@ def _memory(xml: str) -> str:
     return to_xml(memory)
 
 
-class Abort(_Between[AbortMigration]):
+class Abort(Between[AbortMigration]):
     wanted = frozenset((Step.GOES,))
 
     def perform(self, action: AbortMigration, site: Site) -> Done:
@@ -245,11 +247,11 @@ class Abort(_Between[AbortMigration]):
         if raw is None:
             return Done()
         stays = replace(raw, state="running", reason="migration-canceled", migrating=False)
-        return _between(action, stays, None)
+        return between(action, stays, None)
 
 
-class Land(_Between[LandDomain]):
-    wanted = frozenset((Step.LAND, Step.ADOPT, Step.ARRIVED))
+class Land(Between[LandDomain]):
+    wanted = _LANDED
 
     def perform(self, action: LandDomain, site: Site) -> Done:
         _land(action, site, action.volumes)
@@ -259,7 +261,7 @@ class Land(_Between[LandDomain]):
         seen = look(action, facts)
         if seen.there is None:
             return Done()
-        raised = _counting(seen.there, action.target, seen.mark.epoch)
+        raised = counting(seen.there, action.target, seen.mark.epoch)
         if raised.active:
             raised = replace(raised, state="running", reason="unpaused")
         here = seen.here
@@ -267,19 +269,23 @@ class Land(_Between[LandDomain]):
             here = replace(
                 here, state="shutoff", reason="destroyed", active_xml="", stopped_by="host"
             )
-        return _between(action, here, raised)
+        return between(action, here, raised)
 
 
-class Leave(_Between[LeaveSource]):
+class Leave(Between[LeaveSource]):
     wanted = frozenset((Step.ARRIVED,))
 
     def perform(self, action: LeaveSource, site: Site) -> Done:
         source, target = site.at(action.source), site.at(action.target)
-        if (here := look(action, site).here) is not None:
-            if here.active:
+        carrying.keep(action.volumes, target)
+        carrying.whole(action.volumes, source, target)
+        seen = look(action, site)
+        if seen.step is not Step.ARRIVED:
+            raise changed(action)
+        if seen.here is not None:
+            if seen.here.active:
                 source.destroy(action.uuid)
             source.undefine(action.uuid)
-        carrying.keep(action.volumes, target)
         carrying.leave(action.volumes, source, target)
         carrying.drop(action.rests, source)
         every = (*action.volumes, *action.rests)
@@ -288,10 +294,10 @@ class Leave(_Between[LeaveSource]):
 
     def simulate(self, action: LeaveSource, facts: Facts) -> Done:
         there = facts.at(action.target).read_domain(action.uuid)
-        return _between(action, None, there)
+        return between(action, None, there)
 
 
-class Discard(_Between[DiscardLanding]):
+class Discard(Between[DiscardLanding]):
     """Also where nothing is there but volumes."""
 
     wanted = frozenset((Step.DISCARD, Step.STAY))
@@ -308,10 +314,10 @@ class Discard(_Between[DiscardLanding]):
 
     def simulate(self, action: DiscardLanding, facts: Facts) -> Done:
         here = facts.at(action.source).read_domain(action.uuid)
-        return _between(action, here, None)
+        return between(action, here, None)
 
 
-class GoOn(_Between[ResumeSource]):
+class GoOn(Between[ResumeSource]):
     wanted = frozenset((Step.GO_ON,))
 
     def perform(self, action: ResumeSource, site: Site) -> Done:
@@ -322,10 +328,10 @@ class GoOn(_Between[ResumeSource]):
         here = facts.at(action.source).read_domain(action.uuid)
         if here is not None:
             here = replace(here, state="running", reason="unpaused")
-        return _between(action, here, facts.at(action.target).read_domain(action.uuid))
+        return between(action, here, facts.at(action.target).read_domain(action.uuid))
 
 
-def _between(action: BetweenNodes, here: RawDomain | None, there: RawDomain | None) -> Done:
+def between(action: BetweenNodes, here: RawDomain | None, there: RawDomain | None) -> Done:
     seen = [DomainRead(0, action.target, action.uuid, there)]
     if action.source:
         seen.insert(0, DomainRead(0, action.source, action.uuid, here))

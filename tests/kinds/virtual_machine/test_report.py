@@ -73,7 +73,7 @@ def report(
     usual = {"vm": machine(), "needs": READY, "memory": KNOWN, "active": KNOWN}
     case = situation(**{**usual, **what})
     case = replace(case, seen=replace(case.seen, **(seen or {})))
-    return Report(case, made or Intent(case.seen.memory or HELD), phase, guest, MIGRATABLE)
+    return Report(case, made or Intent(case.seen.memory or HELD), phase, guest, MIGRATABLE, ())
 
 
 MIGRATABLE = Condition("Migratable", "True", "VirtualMachineMigratable")

@@ -31,8 +31,9 @@ class _Stuck(Exception):  # says what it is
 
 
 def cargo(shown: Seen, at: Place, to: Place, view: View) -> Cargo:
-    """What the running instance has, and the other node may lack."""
-    disks = shown.active.disks.disks if shown.active is not None else ()
+    """What the running instance has, or the next one, and the other node may lack."""
+    facts = shown.active or shown.defined
+    disks = facts.disks.disks if facts is not None else ()
     try:
         lots = [(disk, tuple(_lot(disk, at, to, view))) for disk in disks]
     except _Stuck as stuck:

@@ -25,6 +25,11 @@ RUNS_TWICE = (
     "It runs on {} and on {} at once, and its data may differ: nothing is done to either. See "
     "which one is right, and end the other with `virsh destroy`."
 )
+STARTED_BEHIND = (
+    "It has been taken to node {1}, and somebody has started what was left of it on node {0}: its "
+    "data may differ, and nothing is done to either. See which one is right, and undefine the "
+    "other one there with `virsh undefine --keep-nvram` once it is off."
+)
 _UNCLEAR = (
     "It was on its way from node {source} to node {target}, and {why} Nothing is done until that "
     "is clear, so that it never runs twice."
@@ -70,7 +75,7 @@ def crossing(uuid: str, view: View) -> Crossing | None:
         return None  # somebody has copied it elsewhere, too
     here = _side(view, source) or source_side(raws.get(source), mark)
     there = _side(view, target) or target_side(raws.get(target), mark)
-    what = step(here, there)
+    what = step(here, there, cold=mark.cold)
     at = _at(what, here, there, source, target)
     return Crossing(
         mark,
@@ -81,7 +86,7 @@ def crossing(uuid: str, view: View) -> Crossing | None:
         there,
         at,
         _settled(what, here, there, marked=at in found),
-        _why(view, what, source, target),
+        _why(view, what, mark, source, target),
     )
 
 
@@ -113,9 +118,9 @@ def _settled(what: Step, here: Side, there: Side, *, marked: bool) -> bool:
     return what is Step.STAY and here.raised and not marked and away
 
 
-def _why(view: View, what: Step, source: str, target: str) -> str:
+def _why(view: View, what: Step, mark: Migration, source: str, target: str) -> str:
     if what is Step.SPLIT:
-        return RUNS_TWICE.format(source, target)
+        return (STARTED_BEHIND if mark.cold else RUNS_TWICE).format(source, target)
     if what is not Step.WAIT:
         return ""
     lost = next(filter(None, (away(view, node) for node in (source, target))), "")

@@ -28,6 +28,9 @@ from agent.kinds.local import away, place
 from agent.kinds.virtual_machine.intent import Boarding, Intent
 from agent.kinds.virtual_machine.migration.asked import VERB, is_wanted, within
 from agent.kinds.virtual_machine.migration.cargo import cargo, own
+from agent.kinds.virtual_machine.migration.cold import VERB as COLD
+from agent.kinds.virtual_machine.migration.cold import carried, loaded
+from agent.kinds.virtual_machine.migration.cold import is_wanted as is_taken
 from agent.kinds.virtual_machine.migration.crossing import Crossing
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine_operation import operation_spec
@@ -55,13 +58,18 @@ def boarding(case: Situation, boards: Boarding, memory: DomainMetadata) -> tuple
     )
 
 
+def setting_out(case: Situation, mark: Migration, memory: DomainMetadata) -> tuple[Action, ...]:
+    """Write down that it is taken to another node while it is off."""
+    return _defined(case, replace(memory, migration=mark))
+
+
 def crossed(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
     """What is to be done now."""
     way = case.way
     assert way is not None  # noqa: S101  # asked only then
-    wanted = is_wanted(case, made.memory)
+    wanted = is_taken(case, view) if way.mark.cold else is_wanted(case, made.memory)
     nodes = (case.uuid, way.source, way.target)
-    if VERB in case.job.busy:
+    if {VERB, COLD} & {*case.job.busy}:
         return () if wanted else (AbortMigration(way.source, *nodes),)
     match way.step:
         case Step.GOES:
@@ -70,7 +78,7 @@ def crossed(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
             return _sent(case, way, view)
         case Step.STAY:
             if wanted and case.seen.memory is not None and case.seen.memory.migration == way.mark:
-                return _marked(case, way) or _sent(case, way, view)
+                return _going(case, way, view)
             return (*_unloaded(case, way, view), *_stays(case, way, made.memory))
         case Step.DISCARD:
             return (DiscardLanding(way.target, *nodes, volumes=own(case.seen, case.at, view)),)
@@ -83,6 +91,12 @@ def crossed(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
         case Step.ARRIVED:
             return (*_left(case, way, view), *_arrived(case, way, made.memory))
     return ()
+
+
+def _going(case: Situation, way: Crossing, view: View) -> tuple[Action, ...]:
+    if way.mark.cold:
+        return carried(case, view)
+    return _marked(case, way) or _sent(case, way, view)
 
 
 def _marked(case: Situation, way: Crossing) -> tuple[Action, ...]:
@@ -127,6 +141,8 @@ def _sent(case: Situation, way: Crossing, view: View) -> tuple[Action, ...]:
 def _unloaded(case: Situation, way: Crossing, view: View) -> Iterator[Action]:
     """Nothing stays on the target of what was brought there."""
     volumes = own(case.seen, case.at, view)
+    if way.mark.cold:
+        volumes = tuple(dict.fromkeys((*volumes, *loaded(case, way, view))))
     if volumes and not away(view, way.target):
         yield DiscardLanding(way.target, case.uuid, way.source, way.target, volumes)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from agent.core.facts import View
 from agent.core.ledger import MOVE as STATE
 from agent.core.model import Condition, Json
 from agent.core.status import timestamp
 from agent.kinds.virtual_machine.intent import Intent
+from agent.kinds.virtual_machine.migration import cold
 from agent.kinds.virtual_machine.migration.asked import is_wanted
 from agent.kinds.virtual_machine.situation import Situation
 
@@ -33,9 +35,11 @@ def node(case: Situation) -> str:
     return case.at.name if way is None or way.arrived else way.source
 
 
-def migrating(case: Situation, made: Intent) -> list[Condition]:
+def migrating(case: Situation, made: Intent, view: View) -> list[Condition]:
     """Condition Migrating, while somebody asks for a migration."""
     way = case.way
+    if way is not None and way.mark.cold and not way.arrived:
+        return [cold.told(case, view)]
     if way is not None and not way.arrived:
         message = way.why or f"It goes from node {way.source} to node {way.target}."
         if not way.why and not is_wanted(case, made.memory):

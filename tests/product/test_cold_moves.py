@@ -1,0 +1,293 @@
+"""Machines that are off, and that go to another node to start there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.places import Pools
+from tests.memory_host import Killed
+from tests.plans import planned
+from tests.product.test_migration import SHARED, Fleet, fleet
+from tests.rig import condition, disk, machine
+
+
+def cordoned(name: str, **spec: object) -> dict[str, object]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name},
+        "spec": {"unschedulable": True, **spec},
+    }
+
+
+def stopped(folder: Path, pools: Pools, number: int = 2) -> Fleet:
+    """A machine that was stopped on pt-1, which takes no machines any more."""
+    rig = fleet(folder, pools, number)
+    for host in rig.hosts.values():
+        for pool in host.pools.values():
+            for name, volume in pool.items():
+                if "root" in name:
+                    volume.content = b"what its guest has written"
+    rig.push({"vm.yaml": [machine(runPolicy="AlwaysOff"), disk()]})
+    rig.settle()
+    assert rig.vm()["status"]["phase"] == "Stopped"
+    rig.push({"node.yaml": cordoned("pt-1")})
+    rig.settle()
+    return rig
+
+
+def start(rig: Fleet) -> None:
+    rig.push({"vm.yaml": [machine(runPolicy="AlwaysOn"), disk()]})
+
+
+def moved(rig: Fleet, at: str = "pt-2", epoch: int = 1) -> None:
+    """It runs there with what it has written, and nothing of it is anywhere else."""
+    assert (rig.on(), rig.there()) == ([at], [at])
+    assert rig.remembered(at).epoch == epoch
+    assert rig.remembered(at).migration is None
+    names = {node: rig.volumes(node) for node in rig.hosts}
+    assert not [name for each in names.values() for name in each if "unfinished" in name]
+    if not rig.pools.shared:
+        assert [node for node in rig.hosts if [n for n in names[node] if "root" in n]] == [at]
+    pools = rig.hosts[at].pools["gitvirt"]
+    (root,) = (volume for name, volume in pools.items() if "root" in name)
+    assert root.content == b"what its guest has written"
+    status = rig.vm()["status"]
+    assert (status["phase"], status["nodeName"], status["home"]) == ("Running", at, at)
+    assert not condition(rig.vm(), "Migrating")
+    assert not condition(rig.vm(), "DriftDetected")
+
+
+@pytest.fixture(params=["shared", "local"])
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Fleet:
+    return stopped(tmp_path, SHARED if request.param == "shared" else Pools())
+
+
+def test_it_stays_while_it_is_off(rig: Fleet) -> None:
+    docs = rig.documents()
+    rig.now += 1000
+    rig.settle()
+    assert rig.there() == ["pt-1"]
+    assert rig.documents() == docs
+
+
+def test_it_goes_to_a_node_that_takes_it_when_it_starts(rig: Fleet) -> None:
+    start(rig)
+    rig.settle()
+    moved(rig)
+    state = rig.vm()["status"]["migrationState"]
+    assert (state["source"], state["target"]) == ({"node": "pt-1"}, {"node": "pt-2"})
+    assert state["result"] == "Succeeded"
+    docs = rig.documents()
+    rig.now += 1000
+    rig.settle()
+    assert rig.documents() == docs
+
+
+# -- what can come between -----------------------------------------------------------------------
+
+
+class Stage:
+    """Numbers everything that is done to both hosts; `fault` is called at the number that is meant."""
+
+    def __init__(self, rig: Fleet, number: int, fault: Callable[[], None]) -> None:
+        self.rig, self.number, self.fault = rig, number, fault
+        self.seen: list[str] = []
+        for node, host in rig.hosts.items():
+            host.on_effect = self._hook(node)
+
+    def _hook(self, node: str) -> Callable[[str, str], None]:
+        def effect(verb: str, phase: str) -> None:
+            if verb == "ensure_pool":
+                return
+            assert len(self.rig.on()) <= 1, f"it runs twice at {verb}"
+            self.seen.append(f"{node} {verb} {phase}")
+            if len(self.seen) == self.number:
+                self.fault()
+
+        return effect
+
+
+def die() -> None:
+    raise Killed
+
+
+def run(rig: Fleet) -> None:
+    try:
+        rig.settle()
+    except Killed:
+        for host in rig.hosts.values():  # libvirt goes on with a start that it has begun
+            raw = host._domains.get(rig.uuid())
+            if raw is not None and raw.starting:
+                host.comes_up(rig.uuid())
+        rig.start()
+        rig.settle()
+
+
+def test_the_stages(tmp_path: Path) -> None:
+    rig = stopped(tmp_path, Pools())
+    stage = Stage(rig, 0, die)
+    start(rig)
+    rig.settle()
+    moved(rig)
+    seen = [each.removesuffix(" after") for each in stage.seen if each.endswith("after")]
+    assert [each for each in seen if "_volume" not in each] == [
+        "pt-1 define",  # what is to be, with that it is to be on
+        "pt-1 define",  # the mark
+        "pt-2 define",
+        "pt-1 undefine",
+        "pt-2 define",  # without the mark
+        "pt-2 start",
+        "pt-2 define",  # the next instance
+    ]
+    assert seen.index("pt-1 undefine") < seen.index("pt-1 delete_volume")
+    assert len(stage.seen) < STAGES
+
+
+STAGES = 30
+
+
+@pytest.mark.parametrize("number", range(1, STAGES))
+def test_the_agent_dies_at_each_stage(tmp_path: Path, number: int) -> None:
+    rig = stopped(tmp_path, Pools())
+    Stage(rig, number, die)
+    start(rig)
+    run(rig)
+    moved(rig)
+
+
+@pytest.mark.parametrize("number", range(2, STAGES, 4))
+@pytest.mark.parametrize("node", ["pt-1", "pt-2"])
+def test_a_node_is_lost_at_each_stage_and_comes_back(
+    tmp_path: Path, node: str, number: int
+) -> None:
+    rig = stopped(tmp_path, Pools())
+    Stage(rig, number, rig.hosts[node].disconnect)
+    start(rig)
+    rig.go(20)
+    assert len(rig.on()) <= 1
+    rig.hosts[node].reconnect()
+    rig.settle()
+    moved(rig)
+
+
+@pytest.mark.parametrize("number", range(1, STAGES, 2))
+def test_a_revert_at_each_stage_leaves_it_whole_on_one_node(tmp_path: Path, number: int) -> None:
+    """Stopped again, and its node is free again: wherever it is then it is whole, and nowhere else."""
+    rig = stopped(tmp_path, Pools())
+
+    def revert() -> None:
+        rig.push({"vm.yaml": [machine(runPolicy="AlwaysOff"), disk()], "node.yaml": None})
+
+    stage = Stage(rig, number, revert)
+    start(rig)
+    rig.settle()
+    rig.settle()
+    assert len(stage.seen) > number
+    assert rig.on() == []
+    (at,) = rig.there()
+    start(rig)
+    rig.settle()
+    moved(rig, at, epoch=rig.remembered(at).epoch)
+
+
+def test_one_that_need_not_go_any_more_starts_where_it_is(tmp_path: Path) -> None:
+    rig = stopped(tmp_path, Pools())
+
+    def free(verb: str, phase: str) -> None:
+        if (verb, phase) == ("upload_volume", "after"):
+            rig.push({"node.yaml": None})
+
+    rig.hosts["pt-2"].on_effect = free
+    start(rig)
+    rig.go(20)
+    # that it had gone on already is as well
+    (at,) = rig.on()
+    moved(rig, at)
+
+
+def test_a_start_by_hand_meanwhile_is_respected(tmp_path: Path) -> None:
+    rig = stopped(tmp_path, Pools())
+
+    def by_hand(verb: str, phase: str) -> None:
+        if (verb, phase) == ("upload_volume", "before") and not rig.on():
+            rig.hosts["pt-1"].start(rig.uuid())
+
+    rig.hosts["pt-2"].on_effect = by_hand
+    start(rig)
+    rig.go(10)
+    (at,) = rig.on()
+    rig.hosts["pt-2"].on_effect = lambda _verb, _phase: None
+    rig.settle()
+    moved(rig, at)
+    assert at == "pt-1"
+
+
+@pytest.mark.parametrize("stays", ["snapshots", "space"])
+def test_one_that_cannot_go_stays_and_says_so(tmp_path: Path, stays: str) -> None:
+    rig = stopped(tmp_path, Pools())
+    source, target = rig.hosts["pt-1"], rig.hosts["pt-2"]
+    if stays == "snapshots":
+        source.snapshots_of[rig.uuid()] = 1
+    else:
+        target.free = 5
+    start(rig)
+    rig.go(20)
+    assert (rig.on(), rig.there()) == ([], ["pt-1"])
+    told = condition(rig.vm(), "Migrating").get("message", "")
+    expected = {"snapshots": "virsh snapshot-delete", "space": "are free"}
+    assert expected[stays] in told
+    source.snapshots_of.clear()
+    target.free = 1 << 40
+    rig.now += 400
+    rig.settle()
+    moved(rig)
+
+
+def test_one_whose_state_is_saved_stays(tmp_path: Path) -> None:
+    rig = stopped(tmp_path, Pools())
+    source = rig.hosts["pt-1"]
+    source._put(replace(source._domains[rig.uuid()], managed_save=True))
+    start(rig)
+    rig.go(20)
+    assert rig.there() == ["pt-1"]
+
+
+@pytest.mark.parametrize("why", ["selector", "taint", "full"])
+def test_it_goes_for_whatever_its_node_does_not_take_it(tmp_path: Path, why: str) -> None:
+    rig = fleet(tmp_path, SHARED, 2)
+    rig.push({"vm.yaml": [machine(runPolicy="AlwaysOff"), disk()]})
+    rig.settle()
+    spec: dict[str, Any] = {"runPolicy": "AlwaysOn"}
+    files: dict[str, Any] = {}
+    if why == "selector":
+        labelled = {"apiVersion": "v1", "kind": "Node"}
+        files["node.yaml"] = {**labelled, "metadata": {"name": "pt-2", "labels": {"a": "b"}}}
+        spec["nodeSelector"] = {"a": "b"}
+    elif why == "taint":
+        taint = {"key": "a", "effect": "NoSchedule"}
+        files["node.yaml"] = cordoned("pt-1", unschedulable=False, taints=[taint])
+    else:
+        size = rig.hosts["pt-1"].node.memory - (3 << 30)
+        big = machine("big", disks=("big",), memory={"size": f"{size >> 20}Mi"})
+        only = {"kubernetes.io/hostname": "pt-1"}
+        big["spec"]["nodeSelector"] = only
+        rig.push({"big.yaml": [big, disk("big")]})
+        rig.settle()
+        assert rig.on("big") == ["pt-1"]
+        spec["memory"] = {"size": "4Gi"}
+    rig.push({"vm.yaml": [machine(**spec), disk()], **files})
+    rig.settle()
+    assert (rig.on(), rig.there()) == (["pt-2"], ["pt-2"])
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_plan_names_the_move(tmp_path: Path, live: bool) -> None:
+    rig = stopped(tmp_path, Pools())
+    item = planned(rig, {"vm.yaml": [machine(runPolicy="AlwaysOn"), disk()]}, live=live)["vm"]
+    assert item.actions == ["DefineDomain", "CarryDomain", "LeaveSource", "StartDomain"]
