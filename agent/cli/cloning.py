@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.cli.snapshot import Entry
+from agent.core.entries import Entry
 
 MODES = ("DryRun", "Strict", "BestEffort")
 MACHINE, DISK = "VirtualMachine", "VirtualDisk"

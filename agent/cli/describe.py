@@ -11,11 +11,12 @@ from agent.cli.command import CommandError, Subparsers
 from agent.cli.machine import as_yaml
 from agent.cli.objects import listed, named
 from agent.cli.repositories import opened
-from agent.cli.snapshot import Entry, Reader, Snapshot
+from agent.cli.snapshot import Reader, Snapshot
 from agent.cli.targets import targets
 from agent.core import human, status
 from agent.core.annotations import SOURCE
 from agent.core.changes import reason, sentence
+from agent.core.entries import Entry
 from agent.core.model import Key
 from agent.core.schema import Catalogue, Kind
 from agent.core.tables import Table, printable, text

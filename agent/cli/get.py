@@ -14,9 +14,10 @@ from agent.cli.objects import listed, named
 from agent.cli.printing import Printer, Style, printer
 from agent.cli.repositories import opened
 from agent.cli.selector import Selector, selector
-from agent.cli.snapshot import Entry, Reader, Snapshot
+from agent.cli.snapshot import Reader, Snapshot
 from agent.cli.sorting import in_order
 from agent.cli.targets import Target, targets
+from agent.core.entries import Entry
 from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.settings import Settings

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from agent.cli.command import CommandError
 from agent.cli.objects import virtual_machine
 from agent.cli.repositories import opened
-from agent.cli.snapshot import Entry, Reader, Snapshot
+from agent.cli.snapshot import Reader, Snapshot
 from agent.core import status
+from agent.core.entries import Entry
 from agent.core.identity import domain_uuid
 from agent.core.model import Key
 from agent.core.schema import Catalogue

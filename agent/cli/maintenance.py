@@ -13,9 +13,10 @@ from agent.cli import nodes, operation
 from agent.cli.command import CommandError, Subparsers, warn
 from agent.cli.follow import follow
 from agent.cli.repositories import opened
-from agent.cli.snapshot import Entry, Reader, Snapshot
+from agent.cli.snapshot import Reader, Snapshot
 from agent.core import human, ledger
 from agent.core.annotations import EVACUATE, SOURCE
+from agent.core.entries import Entry
 from agent.core.model import Key
 from agent.core.parsing import parse
 from agent.core.schema import Catalogue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from agent.cli.snapshot import Entry
+from agent.core.entries import Entry
 
 HOSTNAME = "kubernetes.io/hostname"
 

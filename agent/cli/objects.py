@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from agent.cli import nodes
 from agent.cli.command import CommandError
-from agent.cli.snapshot import Entry, Snapshot
+from agent.cli.snapshot import Snapshot
+from agent.core.entries import Entry
 from agent.core.schema import Kind
 
 

@@ -17,9 +17,10 @@ from agent.cli.command import CommandError, Subparsers, warn
 from agent.cli.follow import follow
 from agent.cli.objects import virtual_machine
 from agent.cli.repositories import opened
-from agent.cli.snapshot import Entry, Reader, Snapshot
+from agent.cli.snapshot import Reader, Snapshot
 from agent.core import human, ledger
 from agent.core.annotations import NOT_AFTER, UNDO
+from agent.core.entries import Entry
 from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.core.status import timestamp

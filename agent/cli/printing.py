@@ -11,8 +11,8 @@ from typing import Any
 
 from agent.cli.command import CommandError
 from agent.cli.machine import as_json, as_yaml
-from agent.cli.snapshot import Entry
 from agent.core import jsonpath, tables
+from agent.core.entries import Entry
 from agent.core.schema import Kind
 
 FORMATS = (

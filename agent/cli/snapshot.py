@@ -7,46 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.cli.command import CommandError, warn
-from agent.core import human, ledger
-from agent.core.model import Json, Key, Problem
-from agent.core.parsing import parse
+from agent.core import ledger
+from agent.core.entries import PROBLEMS_FILE, Entry, problems, whole
+from agent.core.model import Key, Problem
 from agent.core.schema import Catalogue, Kind
 from agent.gitrepo.repository import Repository
-from agent.reconcile.beats import DEFAULT_FLEET, lease_ref
+from agent.reconcile.beats import DEFAULT_FLEET, lease_ref, silence
 from agent.settings import Settings
-
-SILENT = 180.0
-"""Seconds without a sign of the agent after which one should know."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One object's file."""
-
-    kind: Kind
-    path: str
-    blob: str
-    value: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        name: str = self.value["metadata"]["name"]
-        return name
-
-    @property
-    def namespace(self) -> str:
-        namespace: str = self.value["metadata"].get("namespace", "")
-        return namespace
-
-    @property
-    def label(self) -> str:
-        """`namespace/name`, or the name of what belongs to no namespace."""
-        return f"{self.namespace}/{self.name}" if self.namespace else self.name
-
-    @property
-    def status(self) -> Mapping[str, Any]:
-        status: Mapping[str, Any] = self.value["status"]
-        return status
 
 
 @dataclass
@@ -77,23 +44,10 @@ class Reader:
     def value(self, blob: str, path: str) -> Mapping[str, Any] | None:
         if blob not in self._known:
             value = ledger.load(self.repository.read(blob))
-            self._known[blob] = _whole(value)
+            self._known[blob] = whole(value)
         if self._known[blob] is None:
             warn(f"{path} on the status branch holds no object that can be read; it is left out")
         return self._known[blob]
-
-
-def _whole(value: dict[str, Json] | None) -> Mapping[str, Any] | None:
-    """An object with the parts that every reader relies on; None if it lacks what makes it one."""
-    if value is None or not isinstance(value.get("metadata"), dict):
-        return None
-    metadata = value["metadata"]
-    if not isinstance(metadata.get("name"), str) or not isinstance(
-        metadata.get("namespace", ""), str
-    ):
-        return None
-    status = value.get("status")
-    return {**value, "status": status if isinstance(status, dict) else {}}
 
 
 @dataclass(frozen=True)
@@ -134,7 +88,7 @@ class Snapshot:
 
     def problems(self) -> list[Problem]:
         """problems.yaml: the manifests that do not hold."""
-        data = self.reader.repository.read_path(self.commit, "problems.yaml")
+        data = self.reader.repository.read_path(self.commit, PROBLEMS_FILE)
         return problems(data) if data is not None else []
 
     def last_seen(self) -> float | None:
@@ -145,13 +99,7 @@ class Snapshot:
 
     def silence(self, now: float) -> str:
         """What is to be said of an agent that was not seen lately; empty if it was."""
-        seen = self.last_seen()
-        if seen is None:
-            return "no agent has been seen: what is shown may be out of date, and nothing is done"
-        if now - seen <= SILENT:
-            return ""
-        ago = human.age(now - seen)
-        return f"the agent was last seen {ago} ago: what is shown may be out of date"
+        return silence(self.last_seen(), now)
 
     def warn_of_silence(self, now: float) -> None:
         silence = self.silence(now)
@@ -161,18 +109,3 @@ class Snapshot:
     def _entry(self, kind: Kind, path: str, blob: str) -> Entry | None:
         value = self.reader.value(blob, path)
         return None if value is None else Entry(kind, path, blob, value)
-
-
-def problems(data: bytes) -> list[Problem]:
-    """The list that problems.yaml holds; entries that are none are left out."""
-    listed = []
-    for document in parse(data).documents:
-        items = document.value if isinstance(document.value, list) else []
-        for item in items:
-            try:
-                line = int(item.get("line", 0))
-                texts = (str(item.get(name, "")) for name in ("resource", "path", "message"))
-                listed.append(Problem(str(item["file"]), line, *texts))
-            except (AttributeError, KeyError, TypeError, ValueError):
-                continue
-    return listed

@@ -18,9 +18,10 @@ from agent.cli.hosts import addresses, opened_one
 from agent.cli.objects import meanings, named
 from agent.cli.progress import Progress
 from agent.cli.repositories import opened
-from agent.cli.snapshot import Entry, Reader, Snapshot
+from agent.cli.snapshot import Reader, Snapshot
 from agent.cli.targets import target
 from agent.core import human, nodes, tables
+from agent.core.entries import Entry
 from agent.core.host import Host, HostError, RawVolume, Reading
 from agent.core.identity import POOL, upload_volume, whole_upload
 from agent.core.model import Condition

@@ -13,9 +13,10 @@ from agent.cli.command import CommandError, Subparsers
 from agent.cli.follow import follow
 from agent.cli.objects import named
 from agent.cli.repositories import commit_of, opened
-from agent.cli.snapshot import Entry, Reader, Snapshot
+from agent.cli.snapshot import Reader, Snapshot
 from agent.cli.targets import target
 from agent.core import human, jsonpath, tables
+from agent.core.entries import Entry
 from agent.core.model import Problem
 from agent.core.schema import Catalogue
 from agent.gitrepo.history import contains

@@ -162,7 +162,7 @@ def last_change(status: Mapping[str, Json]) -> str:
     """When the object last became something else (RFC 3339); empty if nothing tells."""
     stats = status.get("stats")
     past = stats.get("phasesTransitions") if isinstance(stats, Mapping) else None
-    entries = [*_mappings(past), *_conditions(status)]
+    entries = [*mappings(past), *_conditions(status)]
     names = ("timestamp", "lastTransitionTime")
     return max((str(entry.get(name) or "") for entry in entries for name in names), default="")
 
@@ -180,9 +180,9 @@ def status_of(value: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _conditions(status: Mapping[str, Json]) -> list[Mapping[str, Json]]:
-    return _mappings(status.get("conditions"))
+    return mappings(status.get("conditions"))
 
 
-def _mappings(value: Json) -> list[Mapping[str, Json]]:
+def mappings(value: Json) -> list[Mapping[str, Json]]:
     items = value if isinstance(value, list | tuple) else ()
     return [item for item in items if isinstance(item, Mapping)]

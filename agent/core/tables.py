@@ -52,7 +52,7 @@ def table(
         name = f"{resource(kind)}/{metadata['name']}" if typed else metadata["name"]
         marked = (metadata.get("annotations") or {}).get(kind.default_by) == "true"
         name += " (default)" if marked else ""
-        cells = (_cell(column, value, now) for column in columns)
+        cells = (cell(column, value, now) for column in columns)
         first = (printable(metadata.get("namespace", "")),) if spaced else ()
         told = (_labels(metadata.get("labels")),) if labels else ()
         rows.append((*first, printable(name), *cells, *told))
@@ -95,7 +95,7 @@ def printable(value: str) -> str:
     )
 
 
-def _cell(column: Column, value: Mapping[str, Json], now: float | None) -> str:
+def cell(column: Column, value: Mapping[str, Json], now: float | None) -> str:
     values = [item for item in jsonpath.find(column.path, value) if item is not None]
     if not values or values[0] == "":
         return column.missing

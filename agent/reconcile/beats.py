@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from agent.core import human
 from agent.core.model import Json
 from agent.gitrepo.repository import Repository
 
@@ -17,6 +18,8 @@ refs whatever their fleet.
 """
 FLEETS = f"{OWN}fleets/"
 BEAT_FILE = "agent.json"
+SILENT = 180.0
+"""Seconds without a sign of the agent after which one should know."""
 
 
 def lease_ref(fleet: str) -> str:
@@ -65,3 +68,14 @@ def read(repository: Repository, tip: str | None) -> Beat:
     if not isinstance(value, dict):
         return Beat()
     return Beat(**{name: str(value[name]) for name in _FIELDS if value.get(name) is not None})
+
+
+def silence(seen: float | None, now: float) -> str:
+    """What is to be said of an agent that was not seen lately; empty if it was. Both are seconds
+    since the epoch.
+    """
+    if seen is None:
+        return "no agent has been seen: what is shown may be out of date, and nothing is done"
+    if now - seen <= SILENT:
+        return ""
+    return f"the agent was last seen {human.age(now - seen)} ago: what is shown may be out of date"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+from agent.core.entries import PROBLEMS_FILE
 from agent.core.ledger import FLEET_FILE, PLANS, document, dump
 from agent.core.model import Json, Problem
 from agent.core.readme import PICTURE, Readme
@@ -14,7 +15,6 @@ from agent.reconcile.message import compose, of_agent
 from agent.reconcile.outbox import Batch
 from agent.reconcile.status_branch import StatusBranch
 
-PROBLEMS_FILE = "problems.yaml"
 README_FILE = "README.md"
 DETAILS_EVERY = 1.0
 """Seconds between two writes where nothing but details changed."""

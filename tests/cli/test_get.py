@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from agent.cli import printing
-from agent.cli.snapshot import Entry
+from agent.core.entries import Entry
 from tests.cli.conftest import Gitvirt
 from tests.fleets import Fleet, condition, machine, whole
 from tests.gitrepo.git import GitServer
