@@ -149,6 +149,7 @@ class Agent:
         clock: Callable[[], float] = time.time,
         lanes: Lanes | None = None,
         uptime: Callable[[], float] = uptime,
+        written: Callable[[], None] = lambda: None,
     ) -> None:
         catalogue = Catalogue.load()
         spool = setup.data_dir / "spool"
@@ -173,6 +174,7 @@ class Agent:
                 f"{HEADS}{setup.branches.operations}",
             ),
             uptime,
+            written,
         )
         executor = Executor(
             hosts,

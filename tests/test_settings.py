@@ -6,6 +6,7 @@ import pytest
 
 from agent import settings
 from agent.core import human
+from agent.options import OPTIONS
 from agent.settings import SettingsError
 
 
@@ -97,8 +98,12 @@ def test_every_option_can_be_set_everywhere(files: Files) -> None:
         "image-hosts": "10.0.0.0/8, *.example.com",
         "trash-retention": "14d",
         "plan-refs": "refs/pull/*/head, refs/merge-requests/*/head",
+        "listen": "127.0.0.1:8006",
+        "tls-cert": "/etc/page.pem",
+        "tls-key": "/etc/page.key",
+        "forge-url": "https://git.example.com/vms/src/{commit}/{path}#L{line}",
     }
-    assert values.keys() == {option.name for option in settings.OPTIONS}
+    assert values.keys() == {option.name for option in OPTIONS}
     by_flag = settings.load(values, environment={}, system_file=files.system)
     variables = {f"GITVIRT_{name.upper().replace('-', '_')}": each for name, each in values.items()}
     assert settings.load({}, environment=variables, system_file=files.system) == by_flag

@@ -34,6 +34,7 @@ COMMANDS = {
     "get": "get",
     "describe": "describe",
     "status": "status",
+    "dashboard": "dashboard",
     "wait": "wait",
     "start": "operation",
     "stop": "operation",

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
 from agent.core.spelling import nearest
-from agent.settings import OPTIONS, Settings
+from agent.options import OPTIONS
+from agent.settings import Settings
 
 INTERRUPTED = 130
 _ABOUT_SETTINGS = """\

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 from agent import logs
 from agent.assemble import (
@@ -16,7 +19,7 @@ from agent.assemble import (
     claimed,
     program_version,
 )
-from agent.cli import hosts
+from agent.cli import hosts, pages
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.repositories import opened
 from agent.core.tables import printable
@@ -53,30 +56,57 @@ def add(subparsers: Subparsers) -> None:
         "--once", action="store_true", help="end when nothing is left to do, or after --timeout"
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="log what each pass does, too")
+    pages.add(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     logs.set_up(settings.log_format, verbose=args.verbose)
     with opened(settings) as repository:
         try:
-            with claimed(settings.data_dir) as instance:
-                return _run(args, settings, repository, instance)
+            with claimed(settings.data_dir) as instance, _page(args, settings) as news:
+                return _run(args, settings, repository, instance, news)
         except (AlreadyRunning, DataFolderError) as error:
             raise CommandError(str(error)) from error
 
 
+@contextmanager
+def _page(args: argparse.Namespace, settings: Settings) -> Iterator[Callable[[], None]]:
+    """The page, where one is asked for, in a thread of its own. It reads the status branch like
+    anybody else, by a cache of its own; what is given tells it that there is news.
+    """
+    if not settings.listen:
+        yield lambda: None
+        return
+    apart = replace(settings, data_dir=settings.data_dir / "page")
+    server, source, address = pages.served(args, settings, settings.listen, lambda: opened(apart))
+    server.start()
+    log.info("the page is at %s", address)
+    try:
+        yield source.nudge
+    finally:
+        server.end()
+
+
 def _run(
-    args: argparse.Namespace, settings: Settings, repository: Repository, instance: str
+    args: argparse.Namespace,
+    settings: Settings,
+    repository: Repository,
+    instance: str,
+    news: Callable[[], None],
 ) -> int:
+    """`news` is called when there may be something new in the repository."""
     loop = Loop()
     opened_hosts = hosts.opened(settings, later=True)
     watched = repository.watch_paths()
-    agent = Agent(
-        _setup(settings, local=bool(watched)), repository, opened_hosts, instance, loop.wake
-    )
+    setup = _setup(settings, local=bool(watched))
+    agent = Agent(setup, repository, opened_hosts, instance, loop.wake, written=news)
     loop.handle_signals(agent.reconciler.look_at_git)
     if watched:
-        look = agent.reconciler.look_at_git
+
+        def look() -> None:
+            agent.reconciler.look_at_git()
+            news()
+
         lasting("watch", lambda: watch(watched, look, loop.stop), loop.stop)
     log.info(
         "agent %s of fleet %s, gitvirt %s: %s %s%s, repository %s, branch %s, path %s",

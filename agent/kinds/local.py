@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent.core.facts import View
@@ -120,12 +120,10 @@ def away(view: View, name: str) -> str:
     return ""
 
 
-def places(view: View) -> Iterator[Place]:
-    """The nodes that can be read, in their order. Each is looked at only once it is asked for, so
-    that nobody depends on nodes that need not be known.
-    """
+def places(view: View) -> list[Place]:
+    """The nodes that can be read, in their order."""
     every = ((name, place(view, name)) for name in nodes(view))
-    return (at for name, at in every if at is not None and not away(view, name))
+    return [at for name, at in every if at is not None and not away(view, name)]
 
 
 def missing(view: View) -> str:

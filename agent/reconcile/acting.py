@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
@@ -91,34 +90,31 @@ class Acting:
         """What is ready and waits for no sequence to end, also not for that of an object of the
         same name that is gone, for no node to come back, and for no turn.
         """
-        free = [key for key in self.ready if key not in self.busy]
-        wait = {key for key in free if key in self._moving and not self._moving[key].begun}
-        wait -= self._next() if wait else set()
+        free = (key for key in self.ready if key not in self.busy)
         return [
             key
             for key in free
-            if key not in wait
-            and all(self._reachable(action.node) for action in self.ready[key].actions)
+            if all(self._reachable(action.node) for action in self.ready[key].actions)
+            and self._has_room(key)
         ]
 
-    def _next(self) -> set[Key]:
-        """Machines whose turn it is to leave a node and to come to one: those of which not as many
-        do already as may, and for which no older requests wait.
+    def _has_room(self, key: Key) -> bool:
+        """False of a machine that is about to leave a node, or to come to one, while as many as may
+        do already, or older requests wait for that.
         """
+        mine = self._moving.get(key)
+        if mine is None or mine.begun:
+            return True
         most = (self._engine.get(MANNER, None) or Manner()).at_once
-        leave, come, found = Counter[str](), Counter[str](), set()
-        for key, each in sorted(self._moving.items(), key=self._rank):
-            begun = each.begun or key in self.busy
-            if not begun and leave[each.source] < most and come[each.target] < most:
-                found.add(key)
-            leave[each.source] += 1
-            come[each.target] += 1
-        return found
-
-    def _rank(self, item: tuple[Key, Passage]) -> tuple[bool, str, Key]:
-        """What is under way comes first, then what was asked for first."""
-        key, passage = item
-        return not (passage.begun or key in self.busy), passage.asked, key
+        before = [
+            each
+            for other, each in self._moving.items()
+            if other != key
+            and (each.begun or other in self.busy or _rank(other, each) < _rank(key, mine))
+        ]
+        leave = sum(each.source == mine.source for each in before)
+        come = sum(each.target == mine.target for each in before)
+        return leave < most and come < most
 
     def ended(self, outcome: Outcome, now: float) -> None:
         """A sequence has ended; what it saw has been taken in."""
@@ -232,6 +228,10 @@ class Acting:
             generation=outcome.generation,
         )
         self._engine.put(JOB, key, failed)
+
+
+def _rank(key: Key, passage: Passage) -> tuple[str, Key]:
+    return passage.asked, key
 
 
 def _effects(actions: tuple[Action, ...]) -> tuple[Action, ...]:

@@ -105,7 +105,10 @@ class GitWorker:
         status: StatusBranch,
         me: Beat,
         clock: Callable[[], float] = uptime,
+        written: Callable[[], None] = lambda: None,
     ) -> None:
+        """`written` is called when the status branch has a new commit."""
+        self._written = written
         self._repository = repository
         self._catalogue = catalogue
         self._reader = reader
@@ -164,6 +167,7 @@ class GitWorker:
             return Pushed(stale=True, error=error)
         except RepositoryError as error:
             return Pushed(error=error)
+        self._written()
         return Pushed(self._tip)
 
     def reload(self) -> None:

@@ -26,7 +26,7 @@ from agent.core.metadata import from_domain
 from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.hypervisor.host import LibvirtHost
-from agent.settings import PREFIX
+from agent.options import PREFIX
 from tests.gitrepo.git import ENVIRONMENT, bare, put
 from tests.hosts import Session, end_process
 from tests.images.server import Faulty

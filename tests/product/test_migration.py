@@ -15,7 +15,7 @@ from agent.core.metadata import DomainMetadata, from_domain
 from agent.kinds.virtual_machine.migration import asked
 from agent.places import Pools, PoolSettings
 from tests.memory_host import NODE, MemoryHost
-from tests.rig import OPERATIONS, Rig, condition, disk, machine, operation, vm_key
+from tests.rig import OPERATIONS, Rig, condition, disk, machine, operation
 
 SHARED = Pools.of({"gitvirt": PoolSettings(POOL, shared=True)})
 
@@ -427,20 +427,3 @@ def test_one_that_takes_too_long_is_ended(local: Fleet, monkeypatch: pytest.Monk
     local.settle()
     assert why(local) == ("Failed", "Aborted")
     whole(local, "pt-1")
-
-
-def test_a_decision_about_a_machine_that_runs_looks_at_no_more_nodes_than_it_must(
-    tmp_path: Path,
-) -> None:
-    """Nor is it taken anew because of one that matters to it nothing."""
-    looks = []
-    for number in (3, 12):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        rig = fleet(folder, Pools(), number)
-        engine = rig.agent.reconciler._engine
-        looks.append(len(engine._reads[vm_key()]))
-        assert condition(rig.vm(), "Migratable")["status"] == "True"
-        last = f"pt-{number}"
-        assert not [key for table, key in engine._reads[vm_key()] if last in str(key)]
-    assert looks[0] == looks[1]

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from agent.core.actions import Action, CreateVolume, DefineDomain, ImportImage, StartDomain
-from agent.core.facts import Decision, Engine, Passage
+from agent.core.facts import Decision, Engine
 from agent.core.image_sources import HttpSource
 from agent.core.jobs import IDLE, Job, backoff
-from agent.core.known import JOB, MANNER
+from agent.core.known import JOB
 from agent.core.ledger import Record
-from agent.core.migrating import Manner
 from agent.core.model import Key, Manifest, Object
 from agent.core.schema import Catalogue
 from agent.reconcile.acting import KEPT_STARTS, MOST_OUTDATED, REPEATED, Acting
@@ -190,67 +189,6 @@ def test_what_is_not_wanted_any_more_is_not_begun(bench: Bench, decision: Decisi
     bench.acting.act(NOW)
     assert bench.started == []
     bench.acting.decided(OTHER, decision)
-
-
-# -- turns ------------------------------------------------------------------------------------
-
-MOVES = Decision(actions=(CREATE,))
-
-
-def turns(bench: Bench, *passages: Passage, at_once: int = 1) -> list[int]:
-    """Numbers of those whose turn it is."""
-    bench.engine.put(MANNER, None, Manner(at_once=at_once))
-    keys = [Key(VM.kind, "lab", f"m-{number}") for number, _ in enumerate(passages)]
-    for key, passage in zip(keys, passages, strict=True):
-        bench.acting.decided(key, replace(MOVES, passage=passage))
-    started = bench.acting.startable()
-    return [number for number, key in enumerate(keys) if key in started]
-
-
-def waits(source: str, target: str, asked: str) -> Passage:
-    return Passage(source, target, begun=False, asked=asked)
-
-
-def goes(source: str, target: str) -> Passage:
-    return Passage(source, target, begun=True)
-
-
-@pytest.mark.parametrize(
-    ("passages", "expected"),
-    [
-        ([waits("a", "b", "2"), waits("a", "c", "1")], [1]),
-        ([waits("a", "c", "2"), waits("b", "c", "1")], [1]),
-        ([waits("a", "b", "2"), waits("c", "d", "1")], [0, 1]),
-        ([waits("a", "b", "1"), goes("a", "d")], [1]),
-        ([waits("a", "b", "1"), goes("d", "b")], [1]),
-        ([waits("a", "b", "1"), waits("b", "a", "2")], [0, 1]),
-        # an older one that waits itself keeps its place
-        ([goes("a", "x"), waits("a", "b", "1"), waits("c", "b", "2")], [0]),
-    ],
-)
-def test_one_leaves_a_node_and_one_comes_to_it_and_the_oldest_first(
-    bench: Bench, passages: list[Passage], expected: list[int]
-) -> None:
-    assert turns(bench, *passages) == expected
-
-
-def test_as_many_go_at_once_as_the_setting_says(bench: Bench) -> None:
-    queue = [waits("a", "b", "3"), waits("a", "c", "2"), waits("a", "b", "1")]
-    assert turns(bench, *queue, at_once=2) == [1, 2]
-
-
-def test_a_long_queue_is_gone_through_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked = [0]
-    rank = Acting._rank
-
-    def counted(acting: Acting, item: tuple[Key, Passage]) -> tuple[bool, str, Key]:
-        looked[0] += 1
-        return rank(acting, item)
-
-    monkeypatch.setattr(Acting, "_rank", counted)
-    queue = [waits(f"n-{number % 7}", "t", f"{number:04}") for number in range(500)]
-    assert turns(bench, *queue) == [0]
-    assert looked[0] == len(queue)
 
 
 # -- ends -------------------------------------------------------------------------------------

@@ -130,11 +130,12 @@ def _follows(disk: Object, home: str, view: View) -> str:
 
 def _of_users(disk: Object, view: View) -> Iterator[str]:
     """The nodes of the machines that refer to a disk, the oldest first."""
+    every = {at.name for at in places(view)}
     for user in users(disk.key, view):
         of_user, placed = view.previous(user), view.read(PLACED, user)
         known = of_user.get(HOME) or of_user.get("nodeName") or (placed.node if placed else "")
         name = belonging(view, known)
-        if name and not away(view, name):
+        if name in every:
             yield name
 
 
@@ -147,7 +148,7 @@ def _chosen(disk: Object, view: View) -> str:
         node = next(_of_users(disk, view), "")
         if node or any(view.object(user) is not None for user in users(disk.key, view)):
             return node
-    every = list(places(view))
+    every = places(view)
     every = [at for at in every if takes_all(view, at.name)] or every
     data: ImageData | SnapshotData | None = None
     if (key := made_from(disk, source_of(disk, view))) is not None:

@@ -24,7 +24,7 @@ _OF_ITS_NODE = frozenset(("Ready",))
 def decide(image: Object, view: View) -> Decision:
     if image.deleted:
         return _delete(view.read(USERS, image.key) or ())
-    every = list(places(view))
+    every = places(view)
     previous = view.previous(image.key)
     if not every:
         if previous.get("phase"):

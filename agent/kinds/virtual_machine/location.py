@@ -70,7 +70,7 @@ def location(vm: Object, uuid: str, view: View) -> Location:
         return Location(place(view, there[0]), there[0] if several(view) else "")
     if governed(vm, view):
         return _placed(vm, view, next(iter(homes), ""))
-    return Location(next(places(view), None))
+    return Location(next(iter(places(view)), None))
 
 
 def _placed(vm: Object, view: View, home: str) -> Location:

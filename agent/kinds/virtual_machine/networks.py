@@ -125,14 +125,6 @@ class Cabling:
                 yield Wire(self.mac(network), link, main, ip)
 
 
-def by_setting(spec: Mapping[str, object], view: View) -> bool:
-    """True if a setting says what one of its networks is: only then it matters to it which networks
-    a node has.
-    """
-    links = view.read(NETWORKS, None) or {}
-    return any(_name(network) in links for network in networks(spec))
-
-
 def cabling(
     vm: Object,
     view: View,

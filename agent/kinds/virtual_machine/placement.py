@@ -19,7 +19,7 @@ from agent.kinds.virtual_image import ImageData
 from agent.kinds.virtual_machine import power
 from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.dependencies import disks, images
-from agent.kinds.virtual_machine.networks import by_setting, cabling
+from agent.kinds.virtual_machine.networks import cabling
 from agent.kinds.virtual_machine.operations import open_operations
 from agent.kinds.virtual_machine.resources import requested_milli
 from agent.kinds.virtual_machine.spec import machine_spec
@@ -170,11 +170,10 @@ def barred_by_node(vm: Object, view: View) -> Iterator[tuple[str, str]]:
     if data is not None:
         why = NO_CPU.format(_class(vm).name)
         yield from ((node, why) for node in nodes(view) if node not in data.cpus)
-    if by_setting(vm.spec, view):
-        every = list(places(view))
-        lacking = [at for at in every if cabling(vm, view, at, vm.spec).lacking(vm.spec)]
-        if len(lacking) < len(every):  # what no node has is told by a condition
-            yield from ((at.name, NO_NETWORK) for at in lacking)
+    every = places(view)
+    lacking = [at for at in every if cabling(vm, view, at, vm.spec).lacking(vm.spec)]
+    if len(lacking) < len(every):  # what no node has is told by a condition
+        yield from ((at.name, NO_NETWORK) for at in lacking)
 
 
 def handy(vm: Object, view: View) -> frozenset[str]:

@@ -81,25 +81,25 @@ def chosen(case: Situation, view: View) -> Chosen:
 
 def barred(case: Situation, view: View) -> dict[str, str]:
     """Nodes that it cannot go to, whoever else is there, and why."""
-    return {to.name: why for to in _others(case, view) if (why := _refusal(case, to, view))}
+    return {name: why for name, (why, _) in _others(case, view).items() if why}
 
 
-def _others(case: Situation, view: View) -> Iterator[Place]:
-    """Each other node that can be read."""
-    return (to for to in places(view) if to.name != case.at.name)
+def _others(case: Situation, view: View) -> dict[str, tuple[str, Cargo]]:
+    """Each other node that can be read: why it cannot go there, and what would go along."""
+    found = {}
+    for to in places(view):
+        if to.name != case.at.name:
+            lot = cargo(case.seen, case.at, to, view)
+            found[to.name] = next(_refusals(case, to, lot, view), ""), lot
+    return found
 
 
-def _refusal(case: Situation, to: Place, view: View) -> str:
-    """Why it cannot go there; empty if it can."""
-    return next(_refusals(case, to, view), "")
-
-
-def _refusals(case: Situation, to: Place, view: View) -> Iterator[str]:
+def _refusals(case: Situation, to: Place, lot: Cargo, view: View) -> Iterator[str]:
     spec = machine_spec(case.vm.spec)
     if to.name not in (view.read(PEERS, None) or {}):
         yield "node(s) have no `peer` in the settings, by which other hosts reach them"
-    if problem := cargo(case.seen, case.at, to, view).problem:
-        yield problem.rstrip(".")
+    if lot.problem:
+        yield lot.problem.rstrip(".")
     data = view.export(ClassData, Key("VirtualMachineClass", "", spec.get(CLASS, "")))
     if data is not None and to.name not in data.cpus:
         yield "node(s) cannot give the CPU of the machine's class"
@@ -126,17 +126,16 @@ def _newer(machine: str, to: Place) -> bool:
 
 
 def migratable(case: Situation, view: View) -> Condition:
-    """Condition Migratable of a machine that runs: the first node that it could go to is enough."""
+    """Condition Migratable of a machine that runs."""
     reason, why = fixed(case, view)
     if why:
         return Condition("Migratable", "False", reason, why)
-    refused = {}
-    for to in _others(case, view):
-        why = _refusal(case, to, view)
-        if why:
-            refused[to.name] = why
-            continue
-        if cargo(case.seen, case.at, to, view).disks:
-            return Condition("Migratable", "True", ALONG, "Its local disks are copied along.")
-        return Condition("Migratable", "True", YES)
-    return Condition("Migratable", "False", NO, told(refused, len(nodes(view)) - 1))
+    others = _others(case, view)
+    lots = [lot for why, lot in others.values() if not why]
+    if not lots:
+        why = told({name: why for name, (why, _) in others.items()}, len(nodes(view)) - 1)
+        return Condition("Migratable", "False", NO, why)
+    if lots[0].disks:
+        message = "Its local disks are copied along."
+        return Condition("Migratable", "True", ALONG, message)
+    return Condition("Migratable", "True", YES)

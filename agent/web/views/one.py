@@ -1,0 +1,140 @@
+"""One object in all its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from agent.core.annotations import SOURCE
+from agent.core.changes import reason, sentence
+from agent.core.model import BUILT_IN, Key
+from agent.core.overview import mappings, status_of, weight
+from agent.core.schema import Catalogue
+from agent.gitrepo.repository import CommitInfo
+from agent.reconcile.message import about
+from agent.web.answers import View
+from agent.web.reading import Row
+from agent.web.views.common import link, word_of
+from agent.web.views.log import commit_line
+
+_APART = ("conditions", "restartAwaitingChanges", "runningSpec", "stats", "phase")
+_TOLD = ("apiVersion", "kind", "metadata", "status")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was looked up in Git about one object."""
+
+    value: Mapping[str, Any]
+    """The whole object."""
+    events: Sequence[CommitInfo] = ()
+    """Commits of the agent that changed its file, newest first."""
+    changes: Sequence[CommitInfo] = ()
+    """Commits of people that changed its manifest's file, newest first."""
+    line: int = 0
+    """Of its manifest in that file; 0 where that is not known."""
+
+
+def one(catalogue: Catalogue, row: Row, found: Found, forge: str = "") -> View:
+    """`forge` is the pattern of a file's address on the forge; see `forge_address`."""
+    kind, value = row.kind, found.value
+    metadata, status = value["metadata"], status_of(value)
+    annotations = _mapping(metadata.get("annotations"))
+    commit, path = source_of(annotations)
+    key = Key(kind.name, row.namespace, row.name)
+    label = kind.label(key)
+    data = {
+        **link(row),
+        "word": word_of(kind),
+        "machine": kind.machine,
+        "labels": _mapping(metadata.get("labels")),
+        "annotations": {name: text for name, text in annotations.items() if name != SOURCE},
+        "uid": str(metadata.get("uid", "")),
+        "generation": metadata.get("generation", 0),
+        "created": str(metadata.get("creationTimestamp") or ""),
+        "deleted": str(metadata.get("deletionTimestamp") or ""),
+        "source": {
+            "commit": commit,
+            "path": path,
+            "line": found.line,
+            "href": forge_address(forge, commit, path, found.line),
+        },
+        "columns": dict(zip((column.name for column in kind.columns), row.cells, strict=True)),
+        "conditions": _conditions(status),
+        "waits": _waits(row, status),
+        "waits_since": row.waits_since,
+        "content": {name: part for name, part in value.items() if name not in _TOLD},
+        "running": status.get("runningSpec") or {},
+        "status": {name: part for name, part in status.items() if name not in _APART},
+        "transitions": list(_mapping(status.get("stats")).get("phasesTransitions") or ()),
+        "events": [
+            {**commit_line(each), "subject": about(label, each.subject, each.body)}
+            for each in found.events
+        ],
+        "changes": [commit_line(each) for each in found.changes],
+        "commands": commands(row),
+        "object": value,
+    }
+    return View("one.html", f"{row.label} · {kind.name}", data, word_of(kind))
+
+
+def source_of(annotations: Mapping[str, Any]) -> tuple[str, str]:
+    """The commit and the file that an object was accepted from; empty for one that has none."""
+    source = str(annotations.get(SOURCE, ""))
+    commit, colon, path = source.partition(":")
+    return (commit, path) if colon and source != BUILT_IN else ("", "")
+
+
+def forge_address(pattern: str, commit: str, path: str, line: int) -> str:
+    """Where people read a file: the pattern with `{commit}`, `{path}` and `{line}` filled in."""
+    if not pattern or not commit:
+        return ""
+    whole = pattern.replace("{commit}", quote(commit)).replace("{path}", quote(path))
+    return whole.replace("{line}", str(line or 1))
+
+
+def commands(row: Row) -> list[dict[str, str]]:
+    """What people type about it."""
+    space = f" -n {row.namespace}" if row.namespace not in ("", "default") else ""
+    lines = [("Describe", f"gitvirt describe {row.kind.singular} {row.name}{space}")]
+    if row.kind.machine:
+        lines += [
+            ("Shell", f"gitvirt ssh {row.name}{space}"),
+            ("Console", f"gitvirt console {row.name}{space}"),
+            ("Restart", f"gitvirt restart {row.name}{space} --wait"),
+        ]
+    return [{"what": what, "command": command} for what, command in lines]
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _conditions(status: Mapping[str, Any]) -> list[dict[str, Any]]:
+    phase = str(status.get("phase", ""))
+    return [
+        {
+            "type": str(each.get("type", "")),
+            "status": str(each.get("status", "")),
+            "reason": str(each.get("reason", "")),
+            "message": str(each.get("message", "")),
+            "since": str(each.get("lastTransitionTime") or ""),
+            "weight": weight(each, phase).name.lower() if each.get("message") else "",
+        }
+        for each in mappings(status.get("conditions"))
+    ]
+
+
+def _waits(row: Row, status: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": str(each.get("path", "")),
+            "running": each.get("currentValue"),
+            "wanted": each.get("desiredValue"),
+            "sentence": sentence(each),
+            "because": reason(row.kind, str(each.get("path", ""))),
+        }
+        for each in mappings(status.get("restartAwaitingChanges"))
+    ]
