@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,9 @@ runcmd:
 """
 
 
-def objects(fleet: Fleet, guest: bytes, data_class: str) -> list[dict[str, Any]]:
+def objects(
+    fleet: Fleet, guest: bytes, data_class: str, policy: str = "AlwaysOn"
+) -> list[dict[str, Any]]:
     """A machine that counts, onto a disk of its own, and says so on its console."""
     data = fleet.folder / "data.raw"
     subprocess.run(["mke2fs", "-q", "-t", "ext4", str(data), "32M"], check=True)
@@ -43,7 +46,8 @@ def objects(fleet: Fleet, guest: bytes, data_class: str) -> list[dict[str, Any]]
         )
     spec = {
         "virtualMachineClassName": "generic",
-        "runPolicy": "AlwaysOn",
+        "runPolicy": policy,
+        "terminationGracePeriodSeconds": 10,
         "cpu": {"cores": 1},
         "memory": {"size": "128Mi"},
         "provisioning": {"type": "UserData", "userData": COUNTING},
@@ -110,3 +114,24 @@ def test_a_guest_that_counts_goes_to_another_host_and_back(fleet: Fleet, guest: 
     assert not [name for name in fleet.volumes(first) if "_disk_" in name or "_seed_" in name]
     moved(fleet, "back", first)
     assert not [name for name in fleet.volumes(other) if "_disk_" in name or "_seed_" in name]
+    taken(fleet, guest, first, other)
+
+
+def taken(fleet: Fleet, guest: bytes, source: str, target: str) -> None:
+    """Stopped, it stays; started with its node cordoned, it comes up on the other one with all that it has written."""
+    common = storage_class("nfs", "nfs")
+    fleet.push({"all.yaml": [common, *objects(fleet, guest, "nfs", "AlwaysOff")]})
+    fleet.wait_for(lambda: fleet.vm().get("phase") == "Stopped", "a machine that is off")
+    count, _ = fleet.ticks(source)[-1]
+    closed = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": source}}
+    closed["spec"] = {"unschedulable": True}  # type: ignore[assignment]
+    fleet.push({"all.yaml": [common, closed, *objects(fleet, guest, "nfs")]})
+    fleet.wait_for(lambda: fleet.on() == [target], f"a guest on {target}: {fleet.vm()}")
+    fleet.wait_for(lambda: "began with" in fleet.console(target), "a guest that has booted")
+    found = re.search("began with ([0-9]+)", fleet.console(target))
+    assert found is not None
+    assert int(found[1]) >= count
+    fleet.wait_for(lambda: fleet.vm().get("phase") == "Running", "its status")
+    assert list(fleet.states()) == [target]
+    assert not [name for name in fleet.volumes(source) if "_disk_" in name or "_seed_" in name]
+    assert not [name for name in fleet.volumes(target) if "unfinished" in name]
