@@ -408,3 +408,20 @@ def test_domains_of_others_are_read_like_ours(rig: Rig) -> None:
     before = read(rig, uuid)
     rig.running("ours")
     assert rig.host.read(frozenset()).domains[uuid] is before
+
+
+def test_each_write_to_a_volume_is_seen(full_rig: Rig) -> None:
+    host = full_rig.host
+    host.ensure_pool("gitvirt")
+    host.create_volume("gitvirt", raw_volume("written"))
+    host.upload_volume("gitvirt", "written", iter([b"some"]), 4)
+    before = host.changed("gitvirt", "written")
+    assert host.changed("gitvirt", "written") == before
+    host.upload_volume("gitvirt", "written", iter([b"else"]), 4)
+    assert host.changed("gitvirt", "written") != before
+
+
+def test_a_domain_that_nobody_has_taken_a_snapshot_of_has_none(full_rig: Rig) -> None:
+    uuid = full_rig.define()
+    assert full_rig.host.snapshots(uuid) == 0
+    assert full_rig.host.snapshots(NOBODY) == 0
