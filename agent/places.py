@@ -182,7 +182,8 @@ def _vlan(path: tuple[str, str], value: Json) -> int:
 
 def migration(value: Json) -> Manner:
     """The setting `migration`. Raises PlaceError."""
-    fields = _fields((), value, ("bandwidth", "downtime", "atOnce"))
+    names = ("bandwidth", "downtime", "atOnce", "firmwareUpdates", "loadShifting")
+    fields = _fields((), value, names)
     bandwidth = fields.get("bandwidth", 0)
     try:
         limit = to_bytes(bandwidth) if bandwidth else 0
@@ -192,7 +193,15 @@ def migration(value: Json) -> Manner:
         limit,
         _whole(("downtime",), fields.get("downtime", 0), 0, 60_000),
         _whole(("atOnce",), fields.get("atOnce", 1), 1, 100),
+        firmware_updates=_switch(("firmwareUpdates",), fields.get("firmwareUpdates", True)),
+        load_shifting=_switch(("loadShifting",), fields.get("loadShifting", False)),
     )
+
+
+def _switch(path: tuple[str, ...], value: Json) -> bool:
+    if not isinstance(value, bool):
+        raise PlaceError(path, f"must be true or false, not {shown(value)}")
+    return value
 
 
 def _whole(path: tuple[str, ...], value: Json, least: int, most: int) -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from agent import settings
 from agent.core.links import Link
+from agent.core.migrating import Manner
 from agent.places import NodeSettings, Pools, PoolSettings
 from agent.settings import Settings, SettingsError
 
@@ -68,6 +69,15 @@ def test_a_manifest_names_pools_by_the_settings_and_always_the_one_of_most() -> 
     assert found.shared == {"vms"}
 
 
+def test_how_machines_move_is_read(tmp_path: Path) -> None:
+    assert load(tmp_path, "branch: main\n").migration == Manner()
+    switches = "firmwareUpdates: false, loadShifting: true"
+    text = f"migration: {{atOnce: 2, bandwidth: 500Mi, downtime: 300, {switches}}}\n"
+    assert load(tmp_path, text).migration == Manner(
+        500 << 20, 300, 2, firmware_updates=False, load_shifting=True
+    )
+
+
 def test_without_them_there_is_the_one_host_of_connect(tmp_path: Path) -> None:
     found = load(tmp_path, "branch: main\n", connect="qemu:///system")
     assert (found.nodes, found.pools, found.connect) == ({}, {}, "qemu:///system")
@@ -103,6 +113,12 @@ def test_without_them_there_is_the_one_host_of_connect(tmp_path: Path) -> None:
         ("pools:\n  a: {pool: /srv}\n", 'pools.a.pool must look like gitvirt, not "/srv"'),
         ("pools:\n  a: {pool: x, shared: 'yes'}\n", "pools.a.shared must be true or false"),
         ("pools:\n  a: {pool: x}\n  b: {pool: x, shared: true}\n", "pools.b.pool is that of a, too"),
+        ("migration: {atOnce: 0}\n", "migration.atOnce must be a whole number from 1 to 100, not 0"),
+        ("migration: {bandwidth: fast}\n", "migration.bandwidth .*such as 100Mi for each second"),
+        (
+            "migration: {loadShifting: 'yes'}\n",
+            'migration.loadShifting must be true or false, not "yes"',
+        ),
         ("networks: {}\n", "networks must be a mapping, such as main: {network: default}"),
         ("networks:\n  Lan: {bridge: br0}\n", "config.yaml:2: networks.Lan is no network's name"),
         ("networks:\n  a: br0\n", "config.yaml:2: networks.a must be a mapping with network"),

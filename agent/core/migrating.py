@@ -28,6 +28,10 @@ class Manner:
     """Milliseconds for which a guest may be stopped; 0 for what QEMU takes."""
     at_once: int = 1
     """How many leave a node, and how many come to one, at the same time."""
+    firmware_updates: bool = True
+    """True if machines are moved by themselves that run on an older QEMU than their node has."""
+    load_shifting: bool = False
+    """True if machines are moved by themselves from a node that is short of memory."""
 
 
 @dataclass(frozen=True)

@@ -123,8 +123,8 @@ def taken(fleet: Fleet, guest: bytes, source: str, target: str) -> None:
     fleet.push({"all.yaml": [common, *objects(fleet, guest, "nfs", "AlwaysOff")]})
     fleet.wait_for(lambda: fleet.vm().get("phase") == "Stopped", "a machine that is off")
     count, _ = fleet.ticks(source)[-1]
-    closed = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": source}}
-    closed["spec"] = {"unschedulable": True}  # type: ignore[assignment]
+    closed: dict[str, Any] = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": source}}
+    closed["spec"] = {"unschedulable": True}
     fleet.push({"all.yaml": [common, closed, *objects(fleet, guest, "nfs")]})
     fleet.wait_for(lambda: fleet.on() == [target], f"a guest on {target}: {fleet.vm()}")
     fleet.wait_for(lambda: "began with" in fleet.console(target), "a guest that has booted")

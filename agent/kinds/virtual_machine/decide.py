@@ -26,11 +26,12 @@ from agent.core.moves import AbortMigration
 from agent.core.nodes import HOME
 from agent.core.schema import Kind
 from agent.kinds.local import away, nodes, place, several
+from agent.kinds.virtual_machine import engine
 from agent.kinds.virtual_machine.cause import GONE, cause
 from agent.kinds.virtual_machine.deeds import MEDIUM, Deeds, deeds
 from agent.kinds.virtual_machine.delivery import released
 from agent.kinds.virtual_machine.dependencies import disks
-from agent.kinds.virtual_machine.evacuation import NOTHING, evacuation
+from agent.kinds.virtual_machine.evacuation import FIRMWARE, NOTHING, evacuation
 from agent.kinds.virtual_machine.growth import Growth, growth
 from agent.kinds.virtual_machine.intent import Intent, current_phase, intent
 from agent.kinds.virtual_machine.location import Location, location
@@ -114,16 +115,19 @@ def _decide(case: Situation, view: View) -> Decision:
         phase=current_phase(case, _in_force(case, made)),
         guest=view.read(GUEST, (case.at.name, case.uuid)),
         migratable=migratable(case, view),
-        moving=migrating(case, made, view),
+        moving=(*migrating(case, made, view), *engine.conditions(case, view)),
     )
     actions, wakes = todo.actions, [made.wake, todo.wake]
     waiting = bool(case.job.busy) or bool(actions) or todo.waiting or report.waiting
     if held(case.job, case.vm.generation, case.now) and _fails(case.job, actions):
         actions = ()
         wakes.append(case.job.retry_at if case.job.retry else None)
-    sent = evacuation(case.vm, view, case.at.name) if report.on else NOTHING
+    better = engine.cause(case, view) if report.on else None
+    sent = evacuation(case.vm, view, case.at.name, better) if report.on else NOTHING
     wakes.append(sent.wake)
     status = report.status()
+    asked = better is not None and any(each.key.name.startswith(FIRMWARE) for each in sent.makes)
+    status[engine.NOTED] = engine.noted(case, asked=asked)
     if case.where.home or (actions and several(view)):
         status[HOME] = case.at.name  # written before anything is made there
     return Decision(

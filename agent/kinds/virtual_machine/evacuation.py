@@ -16,13 +16,15 @@ from agent.core.status import seconds
 from agent.kinds.local import several
 from agent.kinds.node import NodeData
 from agent.kinds.virtual_machine.operations import open_operations
-from agent.kinds.virtual_machine.placement import MOVES, its_rules
+from agent.kinds.virtual_machine.placement import MOVES, TO_NODES, its_rules
 from agent.kinds.virtual_machine_operation import operation_spec
 
 KIND = "VirtualMachineOperation"
-DRAINED, UNFIT = "evacuation", "nodeplacement-update"
+DRAINED, UNFIT, FIRMWARE = "evacuation", "nodeplacement-update", "firmware-update"
 """What their names begin with."""
 ATTEMPT = "gitvirt.io/attempt"
+BECAUSE = "gitvirt.io/because"
+"""Annotation that says why an operation was made."""
 LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 """Kubernetes' own for generated names."""
 KEPT_FOR = 24 * 3600.0
@@ -40,6 +42,12 @@ class Cause:
     """Tells it from other causes of the same kind."""
     told: str
     """In a sentence."""
+    nodes: frozenset[str] = frozenset()
+    """Where it may go; to any node where there are none."""
+    once: bool = False
+    """True if it is tried once, however that ends."""
+    spent: bool = False
+    """True once that is known to have been tried."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +86,13 @@ def about_leaving(vm: Object, view: View, at: str) -> str:
     return f"{why.told} {verdict.message}".strip() if verdict is not None else why.told
 
 
-def evacuation(vm: Object, view: View, at: str) -> Evacuation:
+def evacuation(vm: Object, view: View, at: str, other: Cause | None = None) -> Evacuation:
     """The operation that sends a VM away that is to leave its node: one at a time, and again ever
     more seldom where it fails. None is made as long as it cannot go: its conditions say why.
+    `other` is why it had better go that may stay.
     """
     ours = [each for each in _ours(vm, view) if not each.deleted]
-    why = cause(vm, view, at)
+    why = cause(vm, view, at) or other
     wanted = [each for each in ours if why is not None and _is_for(each, vm, why)]
     drops = frozenset(each.key for each in ours if _goes(each, view, wanted))
     wakes = [end + KEPT_FOR for each in ours if (end := _ended(each, view)) is not None]
@@ -94,10 +103,14 @@ def evacuation(vm: Object, view: View, at: str) -> Evacuation:
 
 def _next(vm: Object, view: View, why: Cause, wanted: list[Object]) -> Evacuation:
     last = max(wanted, key=_attempt, default=None)
+    if last is None and why.spent:
+        return NOTHING
     if last is None:
         due, attempt = 0.0, 0
     elif (end := _ended(last, view)) is None:
         return Evacuation((last.manifest,))
+    elif why.once:
+        return NOTHING
     else:
         attempt = _attempt(last) + 1
         due = end + min(SLOWEST, SETTLES if why.prefix == UNFIT else 2.0**attempt)
@@ -178,4 +191,7 @@ def _name(vm: Object, why: Cause, attempt: int) -> str:
 def _operation(vm: Object, why: Cause, attempt: int) -> Manifest:
     key = Key(KIND, vm.key.namespace, _name(vm, why, attempt))
     spec = {"type": "Evict", "virtualMachineName": vm.key.name}
-    return Manifest(key, {}, {ATTEMPT: str(attempt)}, {"spec": spec})
+    notes = {ATTEMPT: str(attempt), BECAUSE: why.told}
+    if why.nodes:
+        notes[TO_NODES] = ",".join(sorted(why.nodes))
+    return Manifest(key, {}, notes, {"spec": spec})

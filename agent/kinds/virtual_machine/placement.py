@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from agent.core.facts import View
 from agent.core.known import BOUNDED, OVERCOMMIT, PLACED
@@ -51,6 +51,8 @@ LEFT = "node(s) were to be left"
 UNLIKE = "node(s) didn't match the nodeSelector of the operation"
 MOVES = ("Evict", "Migrate")
 """Types of operations that ask for another node."""
+TO_NODES = "gitvirt.io/to-nodes"
+"""Annotation of an operation: the nodes that it may have a VM go to, with commas between."""
 STARTS = ("Start", "Restart")
 
 
@@ -120,12 +122,30 @@ def asked_to_leave(vm: Object, view: View) -> Mapping[str, str] | None:
     return None
 
 
+def asked_to_go_to(vm: Object, view: View) -> Container[str]:
+    """The nodes that an operation has it go to; all where it does not name any."""
+    for each in open_operations(vm.key, view):
+        named = each.manifest.annotations.get(TO_NODES, "")
+        if named and operation_spec(each.spec)["type"] in MOVES:
+            return named.split(",")
+    return nodes(view)
+
+
 def elsewhere(
-    vm: Object, view: View, at: str, barred: Mapping[str, str], selector: Mapping[str, str]
+    vm: Object,
+    view: View,
+    at: str,
+    barred: Mapping[str, str],
+    selector: Mapping[str, str],
+    among: Container[str],
 ) -> Ask:
-    """A wish for another node, with these labels; `barred` are those that it cannot go to."""
+    """A wish for another node among these, with these labels; `barred` are those that it cannot go
+    to.
+    """
     wanted = tuple(exactly(selector))
-    unlike = (name for name in nodes(view) if not holds(wanted, labels(view, name)))
+    unlike = (
+        name for name in nodes(view) if name not in among or not holds(wanted, labels(view, name))
+    )
     return Ask({**barred, **dict.fromkeys(unlike, UNLIKE), at: LEFT}, handy(vm, view))
 
 

@@ -17,7 +17,7 @@ from agent.core.model import Condition, Json, Object
 from agent.core.nodes import HOME
 from agent.core.status import conditions, still, timestamp, transitions
 from agent.kinds.local import NOT_READY, Place, unknown
-from agent.kinds.virtual_machine import delivery, network_status, power, space
+from agent.kinds.virtual_machine import delivery, engine, network_status, power, space
 from agent.kinds.virtual_machine.addresses import Told
 from agent.kinds.virtual_machine.block_devices import DEVICES, block_devices
 from agent.kinds.virtual_machine.definition import DomainFacts
@@ -121,7 +121,7 @@ class Report:
             "networks": network_status.interfaces(self.case, self.seen_active, self.guest),
             "versions": {
                 "libvirt": self.at.node.libvirt_version,
-                "qemu": self.at.node.qemu_version,
+                "qemu": engine.version(self.case),
             },
             "stats": {"phasesTransitions": transitions(self.previous, self.phase, self.case.now)},
             "conditions": self._conditions(),

@@ -6,7 +6,7 @@ from agent.core.facts import View
 from agent.core.model import Object
 from agent.core.placement.tenants import Ask, Tenant
 from agent.kinds.local import several
-from agent.kinds.virtual_machine import power
+from agent.kinds.virtual_machine import engine, power
 from agent.kinds.virtual_machine.evacuation import cause
 from agent.kinds.virtual_machine.intent import current_phase
 from agent.kinds.virtual_machine.location import BETWEEN, Location
@@ -14,6 +14,7 @@ from agent.kinds.virtual_machine.migration import cold
 from agent.kinds.virtual_machine.migration.target import barred
 from agent.kinds.virtual_machine.phase import ON
 from agent.kinds.virtual_machine.placement import (
+    asked_to_go_to,
     asked_to_leave,
     elsewhere,
     governed,
@@ -53,10 +54,14 @@ def standing(case: Situation, view: View) -> Tenant:
 def _leaving(case: Situation, view: View) -> Ask | None:
     """The wish of a VM that is on for another node, where one has to be found for it."""
     vm, at = case.vm, case.at.name
-    selector = asked_to_leave(vm, view) if several(view) else None
-    if selector is None and cause(vm, view, at) is None:
+    if not several(view):
         return None
-    return elsewhere(vm, view, at, barred(case, view), selector or {})
+    among, selector = asked_to_go_to(vm, view), asked_to_leave(vm, view)
+    if selector is None and cause(vm, view, at) is None:
+        if (why := engine.cause(case, view)) is None or why.spent:
+            return None
+        among = why.nodes
+    return elsewhere(vm, view, at, barred(case, view), selector or {}, among)
 
 
 def _due(case: Situation) -> bool:
