@@ -32,6 +32,8 @@ class View:
     template: str
     title: str
     data: Mapping[str, Any]
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What only the page needs: the same, made ready to be printed."""
     place: str = ""
     """Which part of the page's navigation it belongs to."""
     status: int = 200
@@ -85,7 +87,7 @@ class Answers:
         return Answer(body, JSON, _tag(body), view.status)
 
     def page(self, view: View, around: Mapping[str, Any]) -> Answer:
-        values = {**around, **view.data, "title": view.title, "here": view.place}
+        values = {**around, **view.data, **view.more, "title": view.title, "here": view.place}
         body = self._pages.html(view.template, values).encode()
         return Answer(body, HTML, _tag(body), view.status)
 

@@ -176,7 +176,7 @@ async def _one(site: Site, request: Request) -> Response:
         where = f" in namespace {namespace}" if namespace else ""
         raise HTTPException(404, f"There is no {kind.name} {name!r}{where}.")
     found = await site.source.git(partial(looking.about, reading, row))
-    view = one(site.source.catalogue, row, found, site.forge)
+    view = one(reading, row, found, site.forge)
     return await site.answer(request, view, reading)
 
 
@@ -208,10 +208,10 @@ def _kind(site: Site, request: Request) -> Kind:
 async def _refused(site: Site, request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     detail = error.detail if isinstance(error, HTTPException) else ""
-    view = View("error.html", str(status), {"status": status, "message": detail}, "", status)
+    view = View("error.html", str(status), {"status": status, "message": detail}, status=status)
     return await site.answer(request, view, site.source.reading)
 
 
 async def _broken(site: Site, request: Request, error: Exception) -> Response:
-    view = View("error.html", "503", {"status": 503, "message": str(error)}, "", 503)
+    view = View("error.html", "503", {"status": 503, "message": str(error)}, status=503)
     return await site.answer(request, view, site.source.reading)

@@ -1,11 +1,18 @@
 // Live updates, ages that go on, and commands that can be copied. Everything works without it.
 
-const AGE = [[120, "s"], [10800, "m"], [172800, "h"], [Infinity, "d"]];
-const UNIT = { s: 1, m: 60, h: 3600, d: 86400 };
+const UNITS = { s: 1, m: 60, h: 3600, d: 86400, y: 365 * 86400 };
+const STEPS = [[120, "s"], [600, "ms"], [10800, "m"], [28800, "hm"], [172800, "h"], [691200, "dh"], [2 * UNITS.y, "d"], [8 * UNITS.y, "yd"], [Infinity, "y"]];
 
-function age(seconds) {
-  const [, unit] = AGE.find(([limit]) => seconds < limit);
-  return Math.max(0, Math.floor(seconds / UNIT[unit])) + unit;
+// As the server writes them, and kubectl: 11m, 3m7s, 5d21h.
+function age(elapsed) {
+  let rest = Math.max(0, Math.floor(elapsed));
+  let text = "";
+  for (const unit of STEPS.find(([limit]) => rest < limit)[1]) {
+    const whole = Math.floor(rest / UNITS[unit]);
+    rest %= UNITS[unit];
+    if (whole || !text) text += whole + unit;
+  }
+  return text;
 }
 
 function tick() {

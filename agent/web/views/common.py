@@ -48,6 +48,13 @@ def title_of(kind: Kind) -> str:
     return plain + kind.plural[len(kind.name) :]
 
 
+def short_of(kind: Kind) -> str:
+    """`Machines`, `Disks`, `Operations`: where all are virtual, and most of machines."""
+    title = title_of(kind).removeprefix("Virtual ")
+    rest = title.removeprefix("machine ")
+    return rest[:1].upper() + rest[1:]
+
+
 def href(row: Row) -> str:
     parts = (row.namespace, row.name) if row.kind.namespaced else (row.name,)
     return place(word_of(row.kind), *parts)
@@ -70,7 +77,7 @@ def navigation(catalogue: Catalogue, counts: Mapping[str, int]) -> list[dict[str
     """The kinds that have objects, as reports have them, and those that everybody looks for."""
     return [
         {
-            "title": title_of(kind),
+            "title": short_of(kind),
             "href": place(word_of(kind)),
             "here": word_of(kind),
             "count": counts.get(kind.name, 0),

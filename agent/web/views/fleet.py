@@ -14,7 +14,7 @@ from agent.kinds.nodes import KIND as NODE
 from agent.web.answers import View
 from agent.web.pages import place
 from agent.web.reading import Reading, Row
-from agent.web.views.common import first, href, link, title_of, tone, word_of
+from agent.web.views.common import first, href, link, short_of, tone, word_of
 from agent.web.views.log import commit_line
 
 SHOWN = 20
@@ -41,7 +41,7 @@ def fleet(reading: Reading, recent: Sequence[CommitInfo]) -> View:
         "waiting": [_waiting(row) for row in waiting[:SHOWN]],
         "waiting_count": len(waiting),
         "requests": first(_requests(reading), SHOWN),
-        "under_way": _said(reading, Weight.UNDER_WAY),
+        "under_way": _said(reading, Weight.UNDER_WAY, requests=False),
         "notes": _said(reading, Weight.NOTE),
         "phases": _phases(reading),
         "nodes": _nodes(reading),
@@ -51,7 +51,7 @@ def fleet(reading: Reading, recent: Sequence[CommitInfo]) -> View:
         "trash_count": len(trash),
         "recent": [commit_line(commit) for commit in recent],
     }
-    return View("fleet.html", "Fleet", data, "")
+    return View("fleet.html", "Fleet", data)
 
 
 def _revision(agent: Mapping[str, Any], name: str) -> dict[str, str]:
@@ -60,9 +60,15 @@ def _revision(agent: Mapping[str, Any], name: str) -> dict[str, str]:
     return {"revision": str(known.get("revision") or ""), "since": str(known.get("since") or "")}
 
 
-def _said(reading: Reading, weight: Weight) -> dict[str, Any]:
-    """The sentences of that weight that are about the most objects, and how many there are."""
-    told = reading.told.get(weight, {})
+def _said(reading: Reading, weight: Weight, *, requests: bool = True) -> dict[str, Any]:
+    """The sentences of that weight that are about the most objects, and how many there are; those
+    of `requests` only if they are not told elsewhere.
+    """
+    told = {
+        message: kept
+        for message, rows in reading.told.get(weight, {}).items()
+        if (kept := [row for row in rows if requests or not row.kind.request])
+    }
     names = {row.path for rows in told.values() for row in rows}
     lines = [
         {
@@ -122,7 +128,7 @@ def _phases(reading: Reading) -> list[dict[str, Any]]:
     return [
         {
             "kind": kind.name,
-            "title": title_of(kind),
+            "title": short_of(kind),
             "href": place(word_of(kind)),
             "total": len(reading.rows(kind)),
             "phases": [

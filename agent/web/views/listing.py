@@ -34,12 +34,14 @@ class Ask:
     state: str = ""
     sort: str = ""
     """A column, with a dash before it from the other end."""
+    wide: str = ""
+    """All columns, where it says anything."""
     page: int = 1
     size: int = SIZE
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Ask:
-        texts = ("q", "namespace", "label", "phase", "state", "sort")
+        texts = ("q", "namespace", "label", "phase", "state", "sort", "wide")
         return cls(
             **{name: query.get(name, "").strip() for name in texts},
             page=_number(query.get("page"), 1, 1_000_000),
@@ -69,6 +71,8 @@ def listing(reading: Reading, kind: Kind, ask: Ask) -> View:
     ordered = _ordered(reading, kind, found, ask.sort)
     pages = max(1, -(-len(ordered) // ask.size))
     page = min(ask.page, pages)
+    wide = {column.name for column in kind.columns if column.wide}
+    shown_columns = set(_columns(kind)) - (set() if ask.wide else wide)
     shown = ordered[(page - 1) * ask.size : page * ask.size]
     data = {
         "kind": kind.name,
@@ -88,10 +92,13 @@ def listing(reading: Reading, kind: Kind, ask: Ask) -> View:
         "states": _states(rows, kind, ask),
         "dates": [column.name for column in kind.columns if column.type == "date"],
         "phase_columns": [column.name for column in kind.columns if column.path == PHASE],
-        "columns": [_column(kind, ask, name) for name in _columns(kind)],
+        "columns": [_column(kind, ask, name) for name in _columns(kind) if name in shown_columns],
+        "wider": _at(kind, ask, wide="" if ask.wide else "1", page=ask.page) if wide else "",
         "items": [_item(kind, ask, row) for row in shown],
     }
-    return View("listing.html", title_of(kind), data, word_of(kind), 400 if error else 200)
+    return View(
+        "listing.html", title_of(kind), data, place=word_of(kind), status=400 if error else 200
+    )
 
 
 def _found(rows: Sequence[Row], ask: Ask) -> Sequence[Row]:

@@ -33,4 +33,4 @@ def log(
         "older": place("history", before=more) if more else "",
         "before": query.get("before", ""),
     }
-    return View("log.html", "History", data, "history")
+    return View("log.html", "History", data, place="history")

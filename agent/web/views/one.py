@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from agent.core.annotations import SOURCE
 from agent.core.changes import reason, sentence
+from agent.core.ledger import dump
 from agent.core.model import BUILT_IN, Key
 from agent.core.overview import mappings, status_of, weight
-from agent.core.schema import Catalogue
 from agent.gitrepo.repository import CommitInfo
 from agent.reconcile.message import about
 from agent.web.answers import View
-from agent.web.reading import Row
-from agent.web.views.common import link, word_of
+from agent.web.reading import Reading, Row
+from agent.web.views.common import href, link, word_of
 from agent.web.views.log import commit_line
+from agent.web.views.shapes import shape
 
+_WORDS = re.compile("((?<=[a-z])[A-Z]|(?<!^)[A-Z](?=[a-z]))")
 _APART = ("conditions", "restartAwaitingChanges", "runningSpec", "stats", "phase")
 _TOLD = ("apiVersion", "kind", "metadata", "status")
 
@@ -37,9 +41,9 @@ class Found:
     """Of its manifest in that file; 0 where that is not known."""
 
 
-def one(catalogue: Catalogue, row: Row, found: Found, forge: str = "") -> View:
+def one(reading: Reading, row: Row, found: Found, forge: str = "") -> View:
     """`forge` is the pattern of a file's address on the forge; see `forge_address`."""
-    kind, value = row.kind, found.value
+    catalogue, kind, value = reading.catalogue, row.kind, found.value
     metadata, status = value["metadata"], status_of(value)
     annotations = _mapping(metadata.get("annotations"))
     commit, path = source_of(annotations)
@@ -67,7 +71,6 @@ def one(catalogue: Catalogue, row: Row, found: Found, forge: str = "") -> View:
         "waits_since": row.waits_since,
         "content": {name: part for name, part in value.items() if name not in _TOLD},
         "running": status.get("runningSpec") or {},
-        "status": {name: part for name, part in status.items() if name not in _APART},
         "transitions": list(_mapping(status.get("stats")).get("phasesTransitions") or ()),
         "events": [
             {**commit_line(each), "subject": about(label, each.subject, each.body)}
@@ -77,7 +80,48 @@ def one(catalogue: Catalogue, row: Row, found: Found, forge: str = "") -> View:
         "commands": commands(row),
         "object": value,
     }
-    return View("one.html", f"{row.label} · {kind.name}", data, word_of(kind))
+
+    def find(kind_name: str, name: str) -> str:
+        known = catalogue.kinds.get(kind_name)
+        space = row.namespace if known is not None and known.namespaced else ""
+        other = reading.find(known, space, name) if known is not None else None
+        return href(other) if other is not None and other is not row else ""
+
+    told = {name: part for name, part in status.items() if name not in _APART}
+    plain = {name: part for name, part in told.items() if not isinstance(part, dict | list)}
+    shapes = {
+        name: shape(catalogue, part, find) for name, part in told.items() if name not in plain
+    }
+    more = {
+        "facts": shape(catalogue, plain, find),
+        "parts": [(spaced(name), each) for name, each in shapes.items()],
+        "spec": list(beside(status.get("runningSpec"), value.get("spec"))),
+        "others": {
+            name: shape(catalogue, part, find)
+            for name, part in value.items()
+            if name not in (*_TOLD, "spec")
+        },
+    }
+    return View("one.html", f"{row.label} · {kind.name}", data, more, word_of(kind))
+
+
+def beside(running: Any, wanted: Any) -> Iterator[tuple[str, str]]:
+    """The spec line by line, each with `was` where it only runs so, `new` where it is only wanted
+    so, and nothing where that is the same, or nobody knows what runs.
+    """
+    after = dump(wanted).decode().splitlines() if wanted else []
+    before = dump(running).decode().splitlines() if running else after
+    for line in difflib.ndiff(before, after):
+        mark = {"- ": "was", "+ ": "new", "  ": ""}.get(line[:2])
+        if mark is not None:
+            yield mark, line[2:]
+
+
+def spaced(name: str) -> str:
+    """`Block device refs`, of a field's name."""
+    words = _WORDS.sub(r" \1", name).split()
+    small = [word if word.isupper() else word.lower() for word in words]
+    return " ".join(small)[:1].upper() + " ".join(small)[1:]
 
 
 def source_of(annotations: Mapping[str, Any]) -> tuple[str, str]:

@@ -11,15 +11,15 @@ from agent.web.views.fleet import trashed_line
 
 def plans(reading: Reading) -> View:
     listed = [{"ref": ref, "href": place("plans", ref)} for ref in reading.plans]
-    return View("plans.html", "Plans", {"plans": listed}, "plans")
+    return View("plans.html", "Plans", {"plans": listed}, place="plans")
 
 
 def plan(ref: str, text: str) -> View:
     """One plan, in the Markdown that the agent has written."""
-    return View("plan.html", f"Plan of {ref}", {"ref": ref, "text": text}, "plans")
+    return View("plan.html", f"Plan of {ref}", {"ref": ref, "text": text}, place="plans")
 
 
 def trash(reading: Reading) -> View:
     entries = sorted(reading.trash, key=lambda each: each.deleted, reverse=True)
     data = {"heading": count(len(entries), "object"), "trash": list(map(trashed_line, entries))}
-    return View("trash.html", "Trash", data, "trash")
+    return View("trash.html", "Trash", data, place="trash")
