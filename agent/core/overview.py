@@ -36,7 +36,8 @@ NOTES = frozenset(
 """Conditions that say how things are here, and keep nothing from being as it should be."""
 LIMITS = frozenset(("Migratable",))
 """Conditions that say what cannot be done here, of objects that lack nothing."""
-_ABNORMAL = frozenset(("DriftDetected", "Terminating"))
+DRIFT = "DriftDetected"
+_ABNORMAL = frozenset((DRIFT, "Terminating"))
 """Conditions that are true where something is wrong."""
 
 

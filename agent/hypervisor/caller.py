@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import libvirt
 
+from agent import measures
 from agent.core.host import HostError
 from agent.hypervisor.calls import AbandonedError, Calls
 from agent.hypervisor.connection import Link
@@ -46,7 +47,8 @@ class Caller:
             raise
 
     def _read(self, doing: str, call: Callable[[libvirt.virConnect], T]) -> T:
-        return self._run(doing, lambda: call(self._link.main()), self._deadlines.read)
+        with measures.LIBVIRT.taking("read"):
+            return self._run(doing, lambda: call(self._link.main()), self._deadlines.read)
 
     def _verb(
         self,
@@ -57,7 +59,8 @@ class Caller:
         side: str = "verbs",
     ) -> T:
         try:
-            return self._run(doing, lambda: call(self._link.side(side)), deadline, lane)
+            with measures.LIBVIRT.taking(side):
+                return self._run(doing, lambda: call(self._link.side(side)), deadline, lane)
         except AbandonedError:
             self._link.retire(side)
             raise

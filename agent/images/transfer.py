@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
+from agent import measures
 from agent.images.errors import ImageError, address
 from agent.images.request import Client, DroppedError, Target, UntrustedError, phrase, translated
 from agent.images.spool import MIB, Sink, check_limit, check_space
@@ -236,6 +237,7 @@ class Transfer:
         while chunk := self.line.some(response):
             watch.check()
             self.sink.write(chunk)
+            measures.DOWNLOADED.add(len(chunk))
             self.progress(self.sink.size, total)
             now = time.monotonic()
             if now - began >= patience.window:

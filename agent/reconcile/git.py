@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from agent import measures
 from agent.core.human import count
 from agent.core.model import Desired, Key
 from agent.core.proposals import Proposal, Proposed
@@ -126,10 +127,12 @@ class GitWorker:
         """Fetch, keep the lease, and read what is new."""
         ledger = None
         try:
-            refs = self._repository.fetch()
+            with measures.GIT.taking("fetch"):
+                refs = self._repository.fetch()
             tip = refs.get(f"refs/heads/{self._branches.status}")
             self._status.check(tip)
             leader = self._lease.keep(refs, now, (self._seen or ("",))[0] or "")
+            measures.LEADING.value = not leader
             if leader:
                 self._loaded = False
                 return Synced(leading=False, leader=leader)
@@ -161,7 +164,8 @@ class GitWorker:
         if not self.may_act():
             return Pushed(error=_lost())
         try:
-            self._tip = self._status.commit(self._tip, changes, message)
+            with measures.GIT.taking("push"):
+                self._tip = self._status.commit(self._tip, changes, message)
         except StaleTip as error:
             self._loaded = False
             return Pushed(stale=True, error=error)

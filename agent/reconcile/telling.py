@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 
+from agent import measures
 from agent.core.host import RawNode
 from agent.core.human import count
 from agent.core.model import Key, Problem
@@ -62,9 +63,10 @@ class Telling:
 
     def end(self, news: int, decided: int, under_way: int) -> None:
         """One pass is over. Those that found nothing new are not worth a line."""
+        taken = time.perf_counter() - self._started_at
+        measures.PASSES.add("", taken)
         if news or decided:
-            taken = (time.perf_counter() - self._started_at) * 1000
             log.debug(
                 "pass: %d news, %d objects decided, %d under way, %.1f ms",
-                *(news, decided, under_way, taken),
+                *(news, decided, under_way, taken * 1000),
             )

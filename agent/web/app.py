@@ -25,6 +25,7 @@ from agent.web import looking
 from agent.web.answers import Answer, Answers, View, wants_json
 from agent.web.guard import Headers
 from agent.web.live import Live
+from agent.web.metrics import CONTENT_TYPE, metrics
 from agent.web.pages import Pages
 from agent.web.reading import Reading
 from agent.web.source import Source
@@ -106,6 +107,7 @@ def application(
         Mount("/static", StaticFiles(directory=STATIC)),
         Route("/live", Live(site.source).__call__),
         Route("/healthz", _healthy),
+        Route("/metrics", partial(_metrics, site)),
         Route("/readyz", partial(_ready, site)),
         Route("/", partial(_fleet, site)),
         Route("/plans", partial(_plain, site, plans)),
@@ -148,6 +150,15 @@ async def _ready(site: Site, _: Request) -> Response:
     except RepositoryError as error:
         return PlainTextResponse(f"{error}\n", 503)
     return PlainTextResponse("ok\n")
+
+
+async def _metrics(site: Site, _: Request) -> Response:
+    source = site.source
+    try:
+        reading = await source.current()
+    except RepositoryError:  # that it cannot be read is worth knowing
+        reading = Reading(source.catalogue)
+    return Response(metrics(reading, source.beat, source.trouble), media_type=CONTENT_TYPE)
 
 
 async def _plain(site: Site, make: Callable[[Reading], View], request: Request) -> Response:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from agent import measures
 from agent.core.domain_xml import parse, with_metadata
 from agent.core.host import Host, HostError, RawDomain
 from agent.core.metadata import DomainMetadata, Migration, from_domain, to_xml
@@ -164,6 +165,7 @@ class _Progress:
         """Why it is to end; empty while it goes on."""
         now = time.monotonic()
         self._site.told(seen.percent)
+        measures.MIGRATED.add(max(0, self._least - seen.remaining))
         if seen.remaining < self._least or self._least < 0:
             self._least, self._moved = seen.remaining, now
         if seen.throttle >= MOST_THROTTLE and now > self._moved + SLOWED:
