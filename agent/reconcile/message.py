@@ -223,7 +223,7 @@ def _versions(before: Json, now: Json) -> Iterator[str]:
 
 def _progress(_: Json, now: Json) -> Iterator[str]:
     if now not in ("", None, "0%", "100%"):
-        yield f"{now} downloaded"
+        yield f"{now} done"
 
 
 def _capacity(before: Json, now: Json) -> Iterator[str]:

@@ -45,7 +45,7 @@ def status(*conditions: dict[str, Any], **fields: Any) -> dict[str, Any]:
             status(guestOSInfo={"prettyName": "Debian GNU/Linux 12"}),
             ("runs Debian GNU/Linux 12",),
         ),
-        (status(progress="30%"), status(progress="40%"), ("40% downloaded",)),
+        (status(progress="30%"), status(progress="40%"), ("40% done",)),
         (status(capacity="1Gi"), status(capacity="2Gi"), ("1Gi → 2Gi",)),
         (status(), {**status(), "observedGeneration": 2}, ("changed by its manifest",)),
         (
