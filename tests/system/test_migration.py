@@ -21,7 +21,7 @@ runcmd:
 - mkdir -p /mnt/data
 - for each in /dev/sd?; do mount -t ext4 $each /mnt/data && break; done
 - echo "began with $(wc -l </mnt/data/log)"
-- (n=0; while n=$((n + 1)); do echo $n >>/mnt/data/log; sync; echo "tick $n up $(cut -d. -f1 /proc/uptime)"; sleep 0.2; done) &
+- (n=$(wc -l </mnt/data/log); while n=$((n + 1)); do echo $n >>/mnt/data/log; sync; echo "tick $n up $(cut -d. -f1 /proc/uptime)"; sleep 0.2; done) &
 """
 
 
