@@ -93,7 +93,6 @@ class Book:
         self.outbox.load(saved, ledger.trash)
         self.trash.load(ledger.trash)
         self.locks.load(self.records[key].obj for key in self.locks.keys)
-        self._indexes.state()
 
     # -- acceptance --------------------------------------------------------------------------
 
@@ -143,7 +142,6 @@ class Book:
         self.held = pruning.held
         self.problems = (*desired.problems, *problems)
         self._fresh = self._fresh and bool(unread)
-        self._indexes.state()
 
     def _last_good(self, invalid: Iterable[Key]) -> dict[Key, Manifest]:
         """What counts of objects whose manifest does not hold."""
@@ -340,6 +338,9 @@ class Book:
             self.trash.remove(back.obj.uid)
             obj = replace(obj, uid=back.obj.uid, created=back.obj.created)
         self._change(obj, back.status if back else begins)
+
+    def state(self) -> None:
+        """Have decisions know who refers to whom by now: once for all that has changed."""
         self._indexes.state()
 
     def remove(self, key: Key, now: float, *, at_once: bool = False, replaced_by: str = "") -> None:
@@ -350,7 +351,6 @@ class Book:
         if self._catalogue.kinds[key.kind].keeps_data:
             self.trash.put(record, now, at_once=at_once, replaced_by=replaced_by)
         self._forget(key)
-        self._indexes.state()
         self.outbox.remove(key)
         self.outbox.tell(Event(key, (record.status.get("phase", ""),), gone=True))
 

@@ -263,6 +263,7 @@ class Reconciler:
         """How many decisions are not the same as before."""
         count = 0
         for _ in range(SETTLE_ROUNDS):
+            self._book.state()
             changed = self._placing.settle(now)
             if not changed:
                 break

@@ -39,6 +39,10 @@ class Reserving:
             news = news or self._book.records[key] is not before
         return news
 
+    def state(self) -> None:
+        """Have decisions know of all that was taken in."""
+        self._book.state()
+
     def gone(self, record: Record) -> None:
         """What was reserved for an object goes with it."""
         self._belongings.orphaned(record, self._now)

@@ -46,6 +46,7 @@ class Simulation:
         if not more:
             self.done, self.seen = {}, {}
         for _ in range(ROUNDS):
+            self._reserving.state()
             changed = self._placing.settle(now)
             busy = False
             for key in sorted(changed):
