@@ -2,8 +2,9 @@
 
 Every input of a decision is a fact: a value in one of the tables of `core.known`. A decision is a
 pure function of the facts that it reads through its `View`; who read what is remembered, so that a
-changed fact makes just its readers decide again. A pass therefore costs in proportion to what
-changed, and the result is the same as deciding everything anew.
+changed fact makes just its readers decide again, and of those who read a part of it just the ones
+for whom that part is another. A pass therefore costs in proportion to what changed, and the result
+is the same as deciding everything anew.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from agent.core.proposals import Proposal
 from agent.core.status import still
 
 E = TypeVar("E")
+P = TypeVar("P")
 
 log = logging.getLogger("gitvirt")
 
@@ -136,19 +138,44 @@ class Decision:
 
 
 Decide = Callable[[Object, "View"], Decision]
+Parts = tuple[tuple[Callable[[Any], Any], tuple[Any, ...]], ...]
+"""Functions, with what each may make of a fact."""
+WHOLE: Parts = ()
+"""Stands for all of a fact."""
 
 
 class View:
     """What one decision may look at. Every look is remembered."""
 
-    def __init__(self, engine: Engine, key: Key, now: float) -> None:
-        self._engine = engine
-        self._key = key
+    def __init__(self, engine: Engine, now: float) -> None:
+        self._facts = engine.facts
         self.now = now
+        self.reads: dict[Fact, Parts] = {}
+        """What the decision depends on."""
 
     def read(self, table: Table[K, V], key: K) -> V | None:
         """The fact under that key, or None."""
-        return self._engine.look(self._key, table, key)
+        fact = (table, key)
+        self.reads[fact] = WHOLE
+        return self._facts.get(fact)
+
+    def part(self, table: Table[K, V], key: K, of: Callable[[V | None], P]) -> P:
+        """What `of`, a pure function that never fails, makes of the fact: a new value of which it
+        makes the same is no reason to decide again.
+        """
+        fact = (table, key)
+        seen = of(self._facts.get(fact))
+        known = self.reads.get(fact)
+        if known is not WHOLE:
+            self.reads[fact] = (*(known or ()), (of, (seen,)))
+        return seen
+
+    def foresee(self, table: Table[K, V], key: K, of: Callable[[V | None], P], value: P) -> None:
+        """The decision itself has a part of a fact become this, and stays the same then."""
+        fact = (table, key)
+        self.reads[fact] = tuple(
+            (each, (*seen, value) if each is of else seen) for each, seen in self.reads[fact]
+        )
 
     def object(self, key: Key) -> Object | None:
         return self.read(OBJECT, key)
@@ -181,9 +208,9 @@ class Engine:
     def __init__(self, order: Mapping[str, int], decide: Mapping[str, Decide]) -> None:
         self._order = order
         self._decide = decide
-        self._facts: dict[Fact, Any] = {}
-        self._readers: dict[Fact, set[Key]] = {}
-        self._reads: dict[Key, set[Fact]] = {}
+        self.facts: dict[Fact, Any] = {}
+        self._readers: dict[Fact, dict[Key, Parts]] = {}
+        self._reads: dict[Key, dict[Fact, Parts]] = {}
         self._published: dict[Key, frozenset[Fact]] = {}
         self._dirty: set[Key] = set()
         self._wakes: list[tuple[float, Key]] = []
@@ -193,28 +220,23 @@ class Engine:
 
     def get(self, table: Table[K, V], key: K) -> V | None:
         """A fact, without a trace."""
-        return self._facts.get((table, key))
+        return self.facts.get((table, key))
 
     def put(self, table: Table[K, V], key: K, value: V | None) -> None:
         """State a fact; None takes it back. An equal value changes nothing."""
         fact = (table, key)
-        old = self._facts.get(fact)
+        old = self.facts.get(fact)
         if old is value or old == value:
             return
         if value is None:
-            del self._facts[fact]
+            del self.facts[fact]
         else:
-            self._facts[fact] = value
-        self._dirty.update(self._readers.get(fact, ()))
+            self.facts[fact] = value
+        for reader, parts in self._readers.get(fact, _NOBODY).items():
+            if parts is WHOLE or (reader not in self._dirty and _differs(parts, value)):
+                self._dirty.add(reader)
         if isinstance(key, Key) and table is OBJECT:
             self._dirty.add(key)
-
-    def look(self, reader: Key, table: Table[K, V], key: K) -> V | None:
-        """A fact; `reader` is decided again once it changes."""
-        fact = (table, key)
-        self._reads.setdefault(reader, set()).add(fact)
-        self._readers.setdefault(fact, set()).add(reader)
-        return self._facts.get(fact)
 
     def touch(self, keys: Iterable[Key]) -> None:
         """Have these objects decided again."""
@@ -222,7 +244,7 @@ class Engine:
 
     def only(self, keys: Iterable[Key]) -> None:
         """Have these objects decided, and no others until one of their facts changes."""
-        self._dirty = {key for key in keys if (OBJECT, key) in self._facts}
+        self._dirty = {key for key in keys if (OBJECT, key) in self.facts}
 
     def forget(self) -> None:
         """Let every decision count as a new one when its object is decided next."""
@@ -241,11 +263,9 @@ class Engine:
         changed: set[Key] = set()
         rounds: dict[Key, int] = {}
         while self._dirty:
-            batch = sorted(self._dirty, key=lambda key: (self._order[key.kind], key))
-            kind = batch[0].kind
-            for key in batch:
-                if key.kind != kind:
-                    break  # an earlier kind's news may change what a later kind decides
+            kind = min({key.kind for key in self._dirty}, key=self._order.__getitem__)
+            # an earlier kind's news may change what a later kind decides
+            for key in sorted(key for key in self._dirty if key.kind == kind):
                 self._dirty.discard(key)
                 rounds[key] = rounds.get(key, 0) + 1
                 if rounds[key] > MAX_ROUNDS:
@@ -255,20 +275,18 @@ class Engine:
         return changed
 
     def _redecide(self, key: Key, now: float) -> bool:
-        before = self._reads.pop(key, set())
-        for fact in before:
-            self._readers[fact].discard(key)
         obj = self.get(OBJECT, key)
         old = self.decisions.get(key)
+        view = View(self, now)
         if obj is None:
-            self._forget_readers(before)
+            self._reads_from_now_on(key, view)
             self._publish(key, {})
             self.put(EXPORT, key, None)
             self.put(UNDER_WAY, key, None)
             self._generations.pop(key, None)
             return self.decisions.pop(key, None) is not None
-        new = self._decided(obj, View(self, key, now), old)
-        self._forget_readers(before - self._reads.get(key, set()))
+        new = self._decided(obj, view, old)
+        self._reads_from_now_on(key, view)
         self._publish(key, new.publish)
         self.put(EXPORT, key, new.export)
         self.put(UNDER_WAY, key, new.waiting or None)
@@ -279,6 +297,27 @@ class Engine:
         same = old == new and self._generations.get(key) == obj.generation
         self._generations[key] = obj.generation
         return not same
+
+    def _reads_from_now_on(self, key: Key, view: View) -> None:
+        """Remember what a decision depends on, and keep no list of facts that nobody reads: objects
+        come and go.
+        """
+        before, now = self._reads.get(key, _NOTHING), view.reads
+        for fact in before.keys() - now.keys():
+            readers = self._readers[fact]
+            del readers[key]
+            if not readers:
+                del self._readers[fact]
+        for fact, parts in now.items():
+            if before.get(fact) is not parts:
+                known = self._readers.get(fact)
+                if known is None:
+                    known = self._readers[fact] = {}
+                known[key] = parts
+        if now:
+            self._reads[key] = now
+        else:
+            self._reads.pop(key, None)
 
     def _decided(self, obj: Object, view: View, old: Decision | None) -> Decision:
         """A new decision. Where a rule fails by a mistake, what was known stays, nothing is done,
@@ -301,6 +340,8 @@ class Engine:
             )
 
     def _publish(self, key: Key, facts: Mapping[Fact, Any]) -> None:
+        if not facts and key not in self._published:
+            return
         for fact in self._published.get(key, frozenset()) - facts.keys():
             self.put(*fact, None)
         for fact, value in facts.items():
@@ -310,15 +351,18 @@ class Engine:
         else:
             self._published.pop(key, None)
 
-    def _forget_readers(self, facts: Iterable[Fact]) -> None:
-        """Keep no list of facts that nobody reads: objects come and go."""
-        for fact in facts:
-            if not self._readers[fact]:
-                del self._readers[fact]
-
     def _stale(self, wake: tuple[float, Key]) -> bool:
         decision = self.decisions.get(wake[1])
         return decision is None or decision.wake != wake[0]
+
+
+_NOBODY: Mapping[Key, Parts] = {}
+_NOTHING: Mapping[Fact, Parts] = {}
+
+
+def _differs(parts: Parts, value: Any) -> bool:
+    """True if one of them is another by now."""
+    return any(of(value) not in seen for of, seen in parts)
 
 
 def _told(previous: Mapping[str, Json], error: Exception) -> dict[str, Any]:

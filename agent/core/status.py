@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from agent.core.model import Condition, Json
@@ -13,7 +14,12 @@ PHASES_KEPT = 5
 
 def timestamp(now: float) -> str:
     """RFC 3339, UTC, whole seconds."""
-    return datetime.fromtimestamp(int(now), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _written(int(now))
+
+
+@lru_cache(maxsize=2)  # all that a pass says has the same time
+def _written(now: int) -> str:
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def seconds(text: str) -> float:
@@ -60,9 +66,9 @@ def conditioned(report: Mapping[str, Any], kind: str, news: Condition | None) ->
     an earlier status may have it already.
     """
     present = report.get("conditions", ())
-    others = [condition for condition in present if condition.type != kind]
-    if news is None and len(others) == len(present):
+    if news is None and kind not in [condition.type for condition in present]:
         return report
+    others = [condition for condition in present if condition.type != kind]
     return {**report, "conditions": others if news is None else [*others, news]}
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from agent.core.documents import Path
 from agent.core.facts import Decide, Decision, View
-from agent.core.known import CLAIM, RELEASED, STATUS, WRITTEN, Fact
+from agent.core.known import CLAIM, OBJECT, RELEASED, STATUS, WRITTEN, Fact
 from agent.core.manifests import Check
 from agent.core.model import Condition, Json, Key, Manifest, Object
 from agent.core.status import seconds
@@ -33,12 +34,14 @@ class Sort:
     label: str
     """The label of a lease that says its holder's uid."""
     prefix: str
+    between: str
+    """What stands between the numbers of an address."""
     retention: float = 0.0
     """Seconds for which a released lease stays with its namespace."""
 
     def lease_of(self, address: str) -> Key:
         """The lease that stands for an address."""
-        name = address.lower().replace(".", "-").replace(":", "-")
+        name = address.lower().replace(self.between, "-")
         return Key(self.lease, "", f"{self.prefix}-{name}")
 
     def held(self, holder: Object, address: str, machine: str) -> Manifest:
@@ -53,8 +56,7 @@ class Sort:
 
     def address_of(self, lease: Key) -> str:
         """The address that a lease stands for."""
-        between = "." if self.prefix == "ip" else ":"
-        return lease.name.removeprefix(f"{self.prefix}-").replace("-", between)
+        return lease.name.removeprefix(f"{self.prefix}-").replace("-", self.between)
 
 
 IP = Sort(
@@ -63,6 +65,7 @@ IP = Sort(
     "virtualMachineIPAddressRef",
     "virtualization.deckhouse.io/virtual-machine-ip-address-uid",
     "ip",
+    ".",
     600.0,
 )
 MAC = Sort(
@@ -71,30 +74,29 @@ MAC = Sort(
     "virtualMachineMACAddressRef",
     "virtualization.deckhouse.io/virtual-machine-mac-address-uid",
     "mac",
+    ":",
 )
 
 
 class Standing(Enum):
     """Whose a lease is, as somebody sees it who wants it."""
 
-    FREE = "nobody's"
-    OURS = "the asker's own"
+    OWN = "the asker's own, or nobody's: then it only has to be made"
     RELEASED = "nobody's any more, in the asker's namespace"
     ELSEWHERE = "nobody's any more, in another namespace"
     TAKEN = "somebody else's"
 
 
 def standing(sort: Sort, asker: Object, address: str, view: View) -> Standing:
+    """That nobody's lease becomes the asker's own is no news for it: it says so itself."""
     key = sort.lease_of(address)
-    claim = view.read(CLAIM, key)
-    if claim is not None and claim != asker.key:
+    if view.part(CLAIM, key, partial(_is_anothers, asker.key)):
         return Standing.TAKEN
+    if not view.part(OBJECT, key, partial(_is_not_held_by, asker.uid, sort.label)):
+        return Standing.OWN
     lease = view.object(key)
-    if lease is None:
-        return Standing.FREE
+    assert lease is not None  # noqa: S101  # somebody has it
     its_holder = holder(sort, lease)
-    if its_holder == asker.key and lease.manifest.labels.get(sort.label) == asker.uid:
-        return Standing.OURS
     if its_holder.name and _holds(sort, lease, view):
         return Standing.TAKEN
     same = its_holder.namespace == asker.key.namespace
@@ -103,8 +105,9 @@ def standing(sort: Sort, asker: Object, address: str, view: View) -> Standing:
 
 def is_written(sort: Sort, address: str, view: View) -> bool:
     """True if the status branch shows a lease as it is."""
-    lease = view.object(sort.lease_of(address))
-    return lease is not None and view.read(WRITTEN, lease.key) == lease.generation
+    key = sort.lease_of(address)
+    written = view.read(WRITTEN, key)
+    return written is not None and view.part(OBJECT, key, _generation) == written
 
 
 def deciding(sort: Sort) -> Decide:
@@ -113,8 +116,7 @@ def deciding(sort: Sort) -> Decide:
     def decide(lease: Object, view: View) -> Decision:
         its_holder = holder(sort, lease)
         if its_holder.name and _holds(sort, lease, view):
-            told = Condition(BOUND, "True", BOUND)
-            return Decision(status={"phase": BOUND, "conditions": [told]})
+            return _HELD
         taker = view.read(CLAIM, lease.key)
         asker = view.object(taker) if taker is not None else None
         if asker is not None and asker.key.namespace == its_holder.namespace:
@@ -183,8 +185,34 @@ def holder(sort: Sort, lease: Object) -> Key:
 
 def _holds(sort: Sort, lease: Object, view: View) -> bool:
     """True if the holder that a lease names is there, is the one that took it, and goes by it."""
-    known = view.object(holder(sort, lease))
-    if known is None or lease.manifest.labels.get(sort.label) != known.uid:
+    key = holder(sort, lease)
+    uid = view.part(OBJECT, key, _uid)
+    if uid is None or lease.manifest.labels.get(sort.label) != uid:
         return False
-    address = (view.read(STATUS, known.key) or {}).get("address", "")
+    address = view.part(STATUS, key, address_in)
     return not address or sort.lease_of(address) == lease.key
+
+
+_HELD = Decision(status={"phase": BOUND, "conditions": [Condition(BOUND, "True", BOUND)]})
+
+
+def address_in(status: Mapping[str, Json] | None) -> str:
+    """The address that a status tells of; empty where it tells of none."""
+    return str(status.get("address", "")) if status is not None else ""
+
+
+def _is_anothers(asker: Key, claim: Key | None) -> bool:
+    return claim is not None and claim != asker
+
+
+def _is_not_held_by(uid: str, label: str, lease: Object | None) -> bool:
+    """True of a lease that is there for somebody else, or was."""
+    return lease is not None and lease.manifest.labels.get(label) != uid
+
+
+def _generation(obj: Object | None) -> int | None:
+    return obj.generation if obj is not None else None
+
+
+def _uid(obj: Object | None) -> str | None:
+    return obj.uid if obj is not None else None

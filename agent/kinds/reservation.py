@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agent.core.acceptance import suspended
 from agent.core.facts import Decision, View
-from agent.core.known import CLAIM, MADE_FOR, RESERVED, USERS
-from agent.core.model import Condition, Json, Key, Object
+from agent.core.known import CLAIM, MADE_FOR, RESERVED, STATUS, USERS
+from agent.core.model import Condition, Key, Object
 from agent.core.status import conditions
 from agent.kinds.exports import AddressData
-from agent.kinds.leases import BOUND, VM, Sort, Standing, is_written
+from agent.kinds.leases import BOUND, VM, Sort, Standing, address_in, is_written
 from agent.kinds.protection import kept
 
 ATTACHED = "Attached"
@@ -63,13 +63,14 @@ class Found:
     address: str = ""
     problem: tuple[str, str] = ("", "")
     how: Standing | None = None
-    """How its lease is got: FREE, it is made; RELEASED, it is taken over; OURS, it is there."""
+    """How its lease is got: OWN, it is there, or made at once; RELEASED, it is taken over."""
     soon: bool = False
     """True if it comes without anybody's doing anything."""
 
 
-def was_bound(previous: Mapping[str, Json], lost: str) -> bool:
-    """True if the address has been its own: one that it only asked for may be another's."""
+def was_bound(address: Key, lost: str, view: View) -> bool:
+    """True if an address has been its own: one that it only asked for may be another's."""
+    previous = view.previous(address)
     reasons = {condition.reason for condition in conditions(previous)}
     return previous.get("phase") != "Pending" or lost in reasons
 
@@ -81,8 +82,11 @@ def reserved(
     by = users(obj, machine, view) if obj.deleted else []
     if obj.deleted and not by:
         return Decision(status={"phase": "Terminating"}, gone=True)
-    bound, asked = found.how is Standing.OURS, found.how in (Standing.FREE, Standing.RELEASED)
+    bound, asked = found.how is Standing.OWN, found.how is Standing.RELEASED
     reason, said = found.problem
+    if bound and suspended(obj.manifest) and view.object(sort.lease_of(found.address)) is None:
+        bound, reason = False, f"{sort.kind}LeaseNotFound"
+        said = f"The lease of {found.address} is not taken while nothing is done about it."
     if asked:
         reason, said = f"{sort.kind}LeaseNotFound", f"The lease of {found.address} is being taken."
     status = _report(found.address, machine, Condition(BOUND, "True", BOUND), "")
@@ -92,7 +96,9 @@ def reserved(
         told = Condition("Terminating", "True", "InUse", kept("address", by))
         status["conditions"] = [*status["conditions"], told]
     ready = bound and is_written(sort, found.address, view)
-    made = sort.held(obj, found.address, made_for(obj)) if found.how is Standing.FREE else None
+    taking = bound and not ready
+    if bound:
+        view.foresee(STATUS, obj.key, address_in, found.address)
     return Decision(
         status=status,
         export=AddressData(
@@ -102,9 +108,9 @@ def reserved(
             said=said or ("" if ready else "Its lease is being written down."),
             machine=machine,
         ),
-        makes=(made,) if made is not None else (),
-        publish=CLAIM.states(sort.lease_of(found.address), obj.key) if asked else {},
-        waiting=found.soon or asked or (bound and not ready),
+        makes=(sort.held(obj, found.address, made_for(obj)),) if taking else (),
+        publish=CLAIM.states(sort.lease_of(found.address), obj.key) if asked or taking else {},
+        waiting=found.soon or asked or taking,
         ok=bound,
     )
 

@@ -114,7 +114,7 @@ def updated(before: Mapping[str, Json], after: Mapping[str, Json]) -> Update:
             for phrase in _phrase(now["message"]):
                 facts.pop(phrase, None)  # the phase tells it
     for name, tell in _FIELDS.items():
-        if before.get(name) != after.get(name):
+        if (name in after or name in before) and before.get(name) != after.get(name):
             facts |= dict.fromkeys(tell(before.get(name), after.get(name)))
     if not facts and before and before.get("observedGeneration") != after.get("observedGeneration"):
         facts["changed by its manifest"] = None

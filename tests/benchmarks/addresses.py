@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from agent.loop import Loop
 from tests.benchmarks.figures import Figure
 from tests.rig import Rig, encoded, manifest, settings
 
@@ -15,6 +16,7 @@ COUNT = 10_000
 
 def addresses() -> Iterator[Figure]:
     """Automatic addresses in a pool that has room for twice as many, all at once and then one more."""
+    Loop()  # with the agent's way to collect garbage
     rig = Rig(Path(tempfile.mkdtemp(prefix="gitvirt-")))
     rig.push({"config.yaml": settings("10.66.0.0/17")})
     rig.settle()

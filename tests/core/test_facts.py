@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.core.facts import AGAIN, UNDECIDED, Decision, Engine, View
+from agent.core.facts import AGAIN, UNDECIDED, Decide, Decision, Engine, View
 from agent.core.known import OBJECT, STATUS, Table
 from agent.core.model import Condition, Key, Manifest, Object
 from agent.core.status import stamp
@@ -54,6 +54,92 @@ def test_what_is_read_no_more_changes_nothing(engine: Engine) -> None:
     assert engine.settle(0.0) == set()
     engine.put(WEATHER, "shore", "sun")
     assert engine.settle(0.0) == {A}
+
+
+def is_wet(weather: str | float | None) -> bool:
+    return weather in ("rain", "snow")
+
+
+def dressing(obj: Object, view: View) -> Decision:
+    """Looks at no more of the weather than whether it is wet."""
+    return Decision(status={"coat": view.part(WEATHER, str(obj.spec["place"]), is_wet)})
+
+
+def decided(decide: Decide) -> tuple[Engine, list[Key]]:
+    """An engine, and whoever it has decided about, in order."""
+    calls: list[Key] = []
+
+    def counted(obj: Object, view: View) -> Decision:
+        calls.append(obj.key)
+        return decide(obj, view)
+
+    return Engine({"Thing": 0}, {"Thing": counted}), calls
+
+
+def test_who_read_a_part_of_a_fact_decides_again_when_that_part_is_another() -> None:
+    engine, calls = decided(dressing)
+    engine.put(OBJECT, A, thing(A, place="hill"))
+    engine.put(WEATHER, "hill", "rain")
+    engine.settle(0.0)
+    engine.put(WEATHER, "hill", "snow")
+    engine.settle(0.0)
+    assert calls == [A]
+    engine.put(WEATHER, "hill", "sun")
+    engine.settle(0.0)
+    engine.put(WEATHER, "hill", None)
+    engine.settle(0.0)
+    assert calls == [A, A]
+    engine.put(WEATHER, "hill", "snow")
+    assert engine.settle(0.0) == {A}
+
+
+@pytest.mark.parametrize("first", ["whole", "part"])
+def test_who_read_all_of_a_fact_as_well_decides_again_whatever_changes(first: str) -> None:
+    def both(obj: Object, view: View) -> Decision:
+        for way in ("part", "whole") if first == "part" else ("whole", "part"):
+            view.part(WEATHER, "hill", is_wet) if way == "part" else view.read(WEATHER, "hill")
+        return Decision()
+
+    engine, calls = decided(both)
+    engine.put(OBJECT, A, thing(A))
+    engine.put(WEATHER, "hill", "rain")
+    engine.settle(0.0)
+    engine.put(WEATHER, "hill", "snow")
+    engine.settle(0.0)
+    assert calls == [A, A]
+
+
+def test_of_several_parts_each_counts() -> None:
+    def careful(obj: Object, view: View) -> Decision:
+        view.part(WEATHER, "hill", is_wet)
+        view.part(WEATHER, "hill", lambda weather: weather == "snow")
+        return Decision()
+
+    engine, calls = decided(careful)
+    engine.put(OBJECT, A, thing(A))
+    engine.put(WEATHER, "hill", "rain")
+    engine.settle(0.0)
+    engine.put(WEATHER, "hill", "snow")
+    engine.settle(0.0)
+    assert calls == [A, A]
+
+
+def test_what_a_decision_brings_about_itself_is_no_news_to_it() -> None:
+    def rainmaker(obj: Object, view: View) -> Decision:
+        view.part(WEATHER, "hill", is_wet)
+        view.foresee(WEATHER, "hill", is_wet, True)
+        return Decision(publish=WEATHER.states("hill", "rain"))
+
+    engine, calls = decided(rainmaker)
+    engine.put(OBJECT, A, thing(A))
+    engine.settle(0.0)
+    assert calls == [A]
+    engine.put(WEATHER, "hill", "sun")
+    engine.settle(0.0)
+    assert calls == [A], "that is what it saw"
+    engine.put(OBJECT, A, thing(A, place="shore"))
+    engine.settle(0.0)
+    assert calls == [A, A]
 
 
 def test_time_alone_wakes_a_decision(engine: Engine) -> None:

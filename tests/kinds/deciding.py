@@ -66,7 +66,7 @@ def view_of(facts: Mapping[Fact, Any], now: float = NOW) -> View:
             node, *where = key  # as the world states it
             found = engine.get(known.VOLUME_AT, (where[0], where[1])) or ()
             engine.put(known.VOLUME_AT, (where[0], where[1]), (*found, node))
-    return View(engine, Key("", "", ""), now)
+    return View(engine, now)
 
 
 def place_of(node: RawNode = NODE) -> Place:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.core.facts import Engine
 from agent.core.links import Link
 from agent.core.metadata import Reserved
+from agent.core.model import Key
 from agent.core.schema import Catalogue
 from agent.core.tables import table, text
 from tests.rig import STATUS, Rig, condition, disk, machine, manifest, operation, settings, static
@@ -107,6 +110,41 @@ def test_automatic_ones_get_different_addresses_of_the_pool(pool: Rig) -> None:
     assert len(set(got)) == 200
     assert {address.rpartition(".")[0] for address in got} == {"10.66.10", "10.66.20"}
     assert not {address for address in got if address.endswith((".0", ".255"))}
+
+
+def test_giving_out_an_address_takes_two_decisions_about_it_and_one_about_its_lease(
+    pool: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: Counter[str] = Counter()
+    redecide = Engine._redecide
+
+    def counting(self: Engine, key: Key, now: float) -> bool:
+        counted[key.kind] += 1
+        return redecide(self, key, now)
+
+    monkeypatch.setattr(Engine, "_redecide", counting)
+    pool.push({"ips.yaml": [auto(f"ip-{number}") for number in range(100)]})
+    pool.settle()
+    assert len(leases(pool)) == 100
+    assert counted["VirtualMachineIPAddress"] == 200
+    assert counted["VirtualMachineIPAddressLease"] == 100
+
+
+def test_one_that_is_suspended_takes_no_lease_and_says_none(pool: Rig) -> None:
+    suspended: dict[str, Any] = {"annotations": {"gitvirt.io/reconcile": "disabled"}}
+    pool.push({"ip.yaml": static("10.66.20.77", **suspended)})
+    pool.settle()
+    assert leases(pool) == []
+    assert vmip(pool)["status"]["phase"] == "Pending"
+    told = condition(vmip(pool), "Bound")
+    assert told["reason"] == "VirtualMachineIPAddressLeaseNotFound"
+    assert "not taken while nothing is done" in told["message"]
+    pool.push({"ip.yaml": static("10.66.20.77")})
+    pool.settle()
+    assert vmip(pool)["status"]["phase"] == "Bound"
+    pool.push({"ip.yaml": static("10.66.20.77", **suspended)})
+    pool.settle()
+    assert vmip(pool)["status"]["phase"] == "Bound"
 
 
 def own(rig: Rig, name: str = "vm") -> str:

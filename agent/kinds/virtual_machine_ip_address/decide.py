@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 
 from agent.core.facts import Decision, View
-from agent.core.known import LOCKS, RELEASED, RESERVED
+from agent.core.known import LOCKS, RELEASED, RESERVED, STATUS
 from agent.core.model import Key, Object, block
 from agent.kinds.exports import AddressRanges
-from agent.kinds.leases import IP, VM, Standing, standing
+from agent.kinds.leases import IP, VM, Standing, address_in, standing
 from agent.kinds.local import unread
 from agent.kinds.module_config import SETTINGS, address_ranges
 from agent.kinds.reservation import Found, machine_of, made_for, reserved, was_bound
@@ -37,8 +37,9 @@ EMPTY = (
 
 
 def decide(vmip: Object, view: View) -> Decision:
-    found = _found(vmip, view)
-    return reserved(IP, vmip, machine_of(vmip, view), found, view, _prefix(found.address, view))
+    machine = machine_of(vmip, view)
+    found = _found(vmip, machine, view)
+    return reserved(IP, vmip, machine, found, view, _prefix(found.address, view))
 
 
 def _prefix(address: str, view: View) -> int:
@@ -46,16 +47,13 @@ def _prefix(address: str, view: View) -> int:
     return network.prefixlen if network is not None else 32
 
 
-def _found(vmip: Object, view: View) -> Found:
-    previous = view.previous(vmip.key)
-    known: str = previous.get("address", "")
+def _found(vmip: Object, machine: Key | None, view: View) -> Found:
+    known = view.part(STATUS, vmip.key, address_in)
     if known:
         how = standing(IP, vmip, known, view)
-        if how is Standing.OURS:
+        if how in (Standing.OWN, Standing.RELEASED):  # nobody has it meanwhile
             return Found(known, how=how)
-        if how in (Standing.FREE, Standing.RELEASED):  # nobody has it meanwhile
-            return Found(known, how=how)
-        if was_bound(previous, LOST):
+        if was_bound(vmip.key, LOST, view):
             lost = f"The lease of {known} is not its own any more: delete it, and make a new one."
             return Found(known, (LOST, lost))
     if why := unread(view):  # a domain may have an address that no lease tells of
@@ -65,11 +63,13 @@ def _found(vmip: Object, view: View) -> Found:
         return Found(problem=(NOT_READY, NO_POOL))
     spec = address_spec(vmip.spec)
     if spec["type"] == "Static":
-        return _static(vmip, spec["staticIP"], ranges, view)
-    return _automatic(vmip, ranges, view)
+        return _static(vmip, machine, spec["staticIP"], ranges, view)
+    return _automatic(vmip, machine, ranges, view)
 
 
-def _static(vmip: Object, address: str, ranges: AddressRanges, view: View) -> Found:
+def _static(
+    vmip: Object, machine: Key | None, address: str, ranges: AddressRanges, view: View
+) -> Found:
     network = ranges.of(address)
     if network is None or not in_range(network, IPv4Address(address)):
         return Found(problem=(OUTSIDE, _outside(address, network, ranges)))
@@ -80,7 +80,7 @@ def _static(vmip: Object, address: str, ranges: AddressRanges, view: View) -> Fo
         return Found(problem=(ALREADY, TAKEN.format(address, by)))
     if how is Standing.ELSEWHERE:
         return Found(problem=(NOT_READY, ELSEWHERE.format(address)))
-    if other := _other(vmip, address, view):
+    if other := next(others(vmip, machine, address, view), ""):
         return Found(problem=(ALREADY, TAKEN.format(address, f": {other}")))
     return Found(address, how=how)
 
@@ -93,36 +93,27 @@ def _outside(address: str, network: IPv4Network | None, ranges: AddressRanges) -
     return f"{address} is in none of the ranges of virtualMachineCIDRs, which are {known}."
 
 
-def _automatic(vmip: Object, ranges: AddressRanges, view: View) -> Found:
+def _automatic(vmip: Object, machine: Key | None, ranges: AddressRanges, view: View) -> Found:
     def how(address: str) -> Standing:
-        network = ranges.of(address)
-        usable = network is not None and in_range(network, IPv4Address(address))
-        if not usable or _other(vmip, address, view):
+        """Leases are quicker asked than hosts."""
+        known = standing(IP, vmip, address, view)
+        if known is Standing.TAKEN or next(others(vmip, machine, address, view), ""):
             return Standing.TAKEN
-        return standing(IP, vmip, address, view)
+        return known
 
     for address in _earlier(vmip, view):
-        if (known := how(address)) in (Standing.FREE, Standing.RELEASED, Standing.OURS):
+        network = ranges.of(address)
+        if network is None or not in_range(network, IPv4Address(address)):
+            continue
+        if (known := how(address)) in (Standing.OWN, Standing.RELEASED):
             return Found(address, how=known)
 
     def taken(beginning: str) -> frozenset[str]:
         leases = view.read(LOCKS, block(IP.lease_of(f"{beginning}0"))) or ()
         return frozenset(map(IP.address_of, leases))
 
-    chosen = choose(
-        vmip.uid,
-        ranges.networks,
-        lambda address: how(address) in (Standing.FREE, Standing.OURS),
-        taken,
-    )
-    if chosen is None:
-        return Found(problem=(NOT_READY, EMPTY))
-    return Found(chosen, how=how(chosen))
-
-
-def _other(vmip: Object, address: str, view: View) -> str:
-    """Who has an address by what hosts show; empty if nobody has."""
-    return next(others(vmip, machine_of(vmip, view), address, view), "")
+    chosen = choose(vmip.uid, ranges.networks, lambda address: how(address) is Standing.OWN, taken)
+    return Found(problem=(NOT_READY, EMPTY)) if chosen is None else Found(chosen, how=Standing.OWN)
 
 
 def _earlier(vmip: Object, view: View) -> Iterator[str]:

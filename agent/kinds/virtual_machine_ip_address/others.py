@@ -33,8 +33,11 @@ def _hosts_own(address: str, view: View) -> Iterator[str]:
     main = (view.read(NETWORKS, None) or {}).get(MAIN)
     if main is not None and address in main.gateways:
         yield "the setting networks has it for a gateway"
-    network = address_ranges(view).of(address)
-    if network is None or address != str(gateway(network)) or view.read(ANY_NODE, None):
+    ranges = address_ranges(view)
+    if address not in ranges.firsts or view.read(ANY_NODE, None):
+        return
+    network = ranges.of(address)
+    if network is None or address != str(gateway(network)):
         return
     for at in places(view):
         if (own := uplink(view, at).own) is not None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from agent.core.facts import Decision, View
 from agent.core.identity import domain_uuid
-from agent.core.known import RESERVED, USED_BY, WIRED
+from agent.core.known import RESERVED, STATUS, USED_BY, WIRED
 from agent.core.model import Key, Object
-from agent.kinds.leases import MAC, Standing, standing
+from agent.kinds.leases import MAC, Standing, address_in, standing
 from agent.kinds.local import unread
 from agent.kinds.reservation import Found, machine_of, reserved, was_bound
 from agent.kinds.virtual_machine_mac_address.spec import address_of
@@ -27,13 +27,12 @@ def decide(vmmac: Object, view: View) -> Decision:
 
 
 def _found(vmmac: Object, machine: Key | None, view: View) -> Found:
-    previous = view.previous(vmmac.key)
-    known: str = previous.get("address", "")
+    known = view.part(STATUS, vmmac.key, address_in)
     if known:
         how = standing(MAC, vmmac, known, view)
-        if how in (Standing.OURS, Standing.FREE, Standing.RELEASED):
+        if how in (Standing.OWN, Standing.RELEASED):
             return Found(known, how=how)
-        if was_bound(previous, LOST):
+        if was_bound(vmmac.key, LOST, view):
             lost = f"The lease of {known} is not its own any more: delete it, and make a new one."
             return Found(known, (LOST, lost))
     if why := unread(view):

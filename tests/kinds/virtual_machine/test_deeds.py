@@ -111,7 +111,7 @@ def decided(
     for (table, key), value in (known or {}).items():
         engine.put(table, key, value)
     made = made or Intent(case.seen.memory or HELD, case.seen.defined)
-    view = View(engine, KEY, NOW)
+    view = View(engine, NOW)
     return deeds(case, made, growth(case, view), view)
 
 

@@ -188,7 +188,7 @@ def test_no_definition_is_made_that_would_lose_what_a_disk_holds(
     engine = Engine({}, {})
     engine.put(OVERLAYS, (NODE.name, OWN), based or None)
     engine.put(FLEET, None, "default")
-    found = hindrance(needs, shown(defined), HOME, View(engine, VM.key, 0.0), ())
+    found = hindrance(needs, shown(defined), HOME, View(engine, 0.0), ())
     if not said:
         assert found == needs
         return

@@ -80,7 +80,7 @@ def case(
 
 
 def wanted(found: Situation) -> Intent:
-    return intent(found, View(Engine({}, {}), KEY, NOW))
+    return intent(found, View(Engine({}, {}), NOW))
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ def test_an_operation_is_open_until_it_has_ended_or_its_file_is_gone() -> None:
         engine.put(OBJECT, each.key, each if name != "lost" else None)
         engine.put(STATUS, each.key, {"phase": phases[name]} if phases[name] else None)
     engine.put(OPERATIONS, vm, tuple(each.key for each in asked.values()))
-    view = View(engine, vm, NOW)
+    view = View(engine, NOW)
     assert [each.uid for each in open_operations(vm, view)] == ["new", "begun"]
     assert completed_operations(vm, view) == {"done"}
 
