@@ -72,11 +72,11 @@ class Screen:
             threading.Thread(target=self._show, args=(client,), daemon=True).start()
 
     def _show(self, client: socket.socket) -> None:
-        with client, self._opened() as server:
+        with client, self.opened() as server:
             relay.between(client, server)
 
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[socket.socket]:
+    def opened(self) -> Iterator[socket.socket]:
         with self._lock:
             path = self._visit.screen_path()
             if self._place.local:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import os
 import socket
@@ -13,10 +14,10 @@ from collections.abc import Callable
 from agent.access.console import Line, Session
 from agent.access.terminal import Ended
 from agent.cli.command import CommandError, Subparsers
-from agent.cli.machines import Machine, found, refuse_hopeless
+from agent.cli.machines import Machine, exactly, refuse_hopeless
 from agent.cli.visits import reached, running, say
 from agent.core.host import HostError
-from agent.hypervisor.visit import Console, Visit
+from agent.hypervisor.visit import IN_USE, Console, Visit
 from agent.settings import Settings
 
 _EPILOG = """\
@@ -46,12 +47,12 @@ def add(subparsers: Subparsers) -> None:
 
 
 class ConsoleLine:
-    """A console on a visit of its own, which it ends."""
+    """A console on a visit of its own, which it ends. `who` is told to whoever comes next."""
 
-    def __init__(self, visit: Visit, console: Console) -> None:
+    def __init__(self, visit: Visit, console: Console, who: str) -> None:
         self._visit, self._console = visit, console
         self.recv, self.send, self.log = self._recv, console.send, visit.log
-        visit.tell_visitor(_me())
+        visit.tell_visitor(who)
         self._taken = False
 
     def _recv(self) -> bytes:
@@ -72,9 +73,34 @@ class ConsoleLine:
         self._visit.close()
 
 
+def line_to(settings: Settings, one: Machine, who: str, *, force: bool) -> ConsoleLine | None:
+    """A line to the same machine, wherever it runs by now; None while it does not. HostError
+    ConsoleInUse says who has it.
+    """
+    now = exactly(settings, one.key)
+    if now.uid != one.uid:
+        raise CommandError(f"{one.name} has been deleted")
+    if now.deleted:
+        refuse_hopeless(now)
+    visit = running(settings, now)
+    if visit is None:
+        return None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(visit)
+        try:
+            line = ConsoleLine(visit, visit.console(force=force), who)
+        except HostError as error:
+            if error.reason != IN_USE:
+                raise
+            message = f"{visit.visitor() or 'somebody'} uses the console of {one.name}"
+            raise HostError(IN_USE, message, retry=False) from error
+        stack.pop_all()
+        return line
+
+
 def run(args: argparse.Namespace, settings: Settings) -> int:
     with reached(settings, args.vm) as (one, visit):
-        line = ConsoleLine(visit, _open(visit, one, force=args.force))
+        line = ConsoleLine(visit, _open(visit, one, force=args.force), _me())
         tell = _telling(sys.stdout.isatty())
         banner = f"Successfully connected to {one.name} console. The escape sequence is ^]"
         output = sys.stdout if sys.stdout.isatty() else sys.stderr
@@ -83,14 +109,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             print(banner, end="\n\n", file=output, flush=True)
 
         def again() -> Line | None:
-            """The same machine, wherever it runs by now."""
-            now = found(settings, f"vm/{one.host}")
-            if now.uid != one.uid:
-                raise CommandError(f"{one.name} has been deleted")
-            if now.deleted:
-                refuse_hopeless(now)
-            visit = running(settings, now)
-            return None if visit is None else ConsoleLine(visit, visit.console(force=False))
+            return line_to(settings, one, _me(), force=False)
 
         try:
             Session(again, tell, sys.stdin.fileno(), sys.stdout.fileno()).run(line, one.name, greet)
@@ -108,7 +127,7 @@ def _open(visit: Visit, one: Machine, *, force: bool) -> Console:
     try:
         return visit.console(force=force)
     except HostError as error:
-        if error.reason != "ConsoleInUse":
+        if error.reason != IN_USE:
             raise
         who = visit.visitor() or "somebody"
         if not (sys.stdin.isatty() and sys.stderr.isatty()):

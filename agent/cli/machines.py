@@ -64,7 +64,10 @@ def machine(snapshot: Snapshot, word: str, settings: Settings) -> Machine:
     """CommandError if there is none, or if what is there has no name of a machine: those go into
     the arguments of programs.
     """
-    found = virtual_machine(snapshot, word, settings.namespace)
+    return _machine(snapshot, virtual_machine(snapshot, word, settings.namespace), settings)
+
+
+def _machine(snapshot: Snapshot, found: Entry, settings: Settings) -> Machine:
     key = Key(found.kind.name, found.namespace, found.name)
     if not (_NAME.fullmatch(key.name) and _NAME.fullmatch(key.namespace)):
         raise CommandError(f"{printable(found.label)!r} is no name of a virtual machine")
@@ -86,6 +89,24 @@ def found(settings: Settings, word: str) -> Machine:
     """The machine that is meant, by the tip of the status branch."""
     with opened(settings) as repository:
         return machine(Reader(repository, settings, Catalogue.load()).now(), word, settings)
+
+
+def exactly(settings: Settings, key: Key) -> Machine:
+    """The machine of that very key, by the tip of the status branch. CommandError if there is
+    none.
+    """
+    with opened(settings) as repository:
+        snapshot = Reader(repository, settings, Catalogue.load()).now()
+        return _machine(snapshot, entry(snapshot, key), settings)
+
+
+def entry(snapshot: Snapshot, key: Key) -> Entry:
+    """The machine of that very key. CommandError if there is none."""
+    found = snapshot.find(snapshot.reader.catalogue.machine, key.namespace, key.name)
+    if found is None:
+        name = printable(f"{key.namespace}/{key.name}")
+        raise CommandError(f"there is no VirtualMachine {name}; `gitvirt get vm -A` lists them")
+    return found
 
 
 def listed(settings: Settings, words: Sequence[str]) -> list[Machine]:

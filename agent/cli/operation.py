@@ -148,20 +148,27 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         reader = Reader(repository, settings, catalogue)
         snapshot = reader.now()
         found = virtual_machine(snapshot, args.vm, settings.namespace)
-        vm = Key(found.kind.name, found.namespace, found.name)
         silence = snapshot.silence(now)
         if silence:
             warn(silence)
-        operation = Key(_kind(args), vm.namespace, name_for(vm.name))
-        dry = getattr(args, "mode", "") == "DryRun"
-        request = Request(args.command, vm, operation, dry)
-        document = manifest(request, _spec(args, found), until=now + timeout, notes=_notes(args))
-        _check(catalogue, document)
-        submit(repository, settings, request, document)
+        request = ask(snapshot, found, args, until=now + timeout)
         if args.create_only:
-            print(f"{_quoted(operation)} created.")
+            print(f"{_quoted(request.operation)} created.")
             return 0
         return _await(reader, request, timeout, completed=args.wait)
+
+
+def ask(snapshot: Snapshot, found: Entry, args: argparse.Namespace, *, until: float) -> Request:
+    """Commit what a command's arguments ask of a machine. CommandError, RepositoryError."""
+    reader = snapshot.reader
+    vm = Key(found.kind.name, found.namespace, found.name)
+    operation = Key(_kind(args), vm.namespace, name_for(vm.name))
+    dry = getattr(args, "mode", "") == "DryRun"
+    request = Request(args.command, vm, operation, dry)
+    document = manifest(request, _spec(args, found), until=until, notes=_notes(args))
+    _check(reader.catalogue, document)
+    submit(reader.repository, reader.settings, request, document)
+    return request
 
 
 def _kind(args: argparse.Namespace) -> str:

@@ -23,6 +23,8 @@ from agent.hypervisor.errors import translate
 from agent.hypervisor.guest import text
 from agent.hypervisor.xml import parse
 
+IN_USE = "ConsoleInUse"
+"""Reason for which a console is not opened: somebody has it."""
 LARGEST_PICTURE = 256 << 20
 _VISITOR = "https://gitvirt.io/console"
 """The namespace of the metadata that tells who uses the console; of the running instance alone."""
@@ -88,7 +90,7 @@ class Visit:
             except libvirt.libvirtError as error:
                 if _CONSOLE_IN_USE in str(error.get_error_message()):
                     message = "somebody else uses the console"
-                    raise HostError("ConsoleInUse", message, retry=False) from error
+                    raise HostError(IN_USE, message, retry=False) from error
                 raise
         return Console(self._connection, stream)
 
