@@ -18,6 +18,7 @@ LOG_FORMATS = ("auto", "text", "json")
 
 _FLEET = re.compile(r"[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_HOST_NAME = re.compile(r"(?i)[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _BRANCH = re.compile(
     r"(?![-/.])(?!.*(//|\.\.|@\{|\.lock(/|$)))[^\s~^:?*\[\\\x00-\x1f\x7f]+(?<![/.])"
 )
@@ -108,6 +109,15 @@ def _path(text: str) -> Path:
         raise ValueError(f"must be a path, not {shown(text)}: {error}") from error
 
 
+def _names(text: str) -> tuple[str, ...]:
+    """Of a host, with commas or spaces between them."""
+    names = tuple(text.replace(",", " ").split())
+    for name in names:
+        if not _HOST_NAME.fullmatch(name):
+            raise ValueError(f"must be names such as vms.example.com, not {shown(name)}")
+    return names
+
+
 def _refs(text: str) -> tuple[str, ...]:
     """Patterns, with commas or spaces between them."""
     patterns = tuple(text.replace(",", " ").split())
@@ -194,6 +204,18 @@ OPTIONS = (
     ),
     Option("tls-cert", "FILE", "the certificate of the page's server, with its chain", _path),
     Option("tls-key", "FILE", "its key", _path),
+    Option(
+        "token-file",
+        "FILE",
+        "the token that opens consoles and buttons of the page (default: a new one at each start)",
+        _path,
+    ),
+    Option(
+        "page-names",
+        "NAMES",
+        "by which browsers reach the page's server, beside its addresses and localhost",
+        _names,
+    ),
     Option(
         "forge-url",
         "URL",

@@ -62,6 +62,8 @@ class Settings:
     listen: str = ""
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    token_file: Path | None = None
+    page_names: tuple[str, ...] = ()
     forge_url: str = ""
     plan_refs: tuple[str, ...] = ()
     image_hosts: ImageHosts = field(default_factory=ImageHosts)

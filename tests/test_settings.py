@@ -101,6 +101,8 @@ def test_every_option_can_be_set_everywhere(files: Files) -> None:
         "listen": "127.0.0.1:8006",
         "tls-cert": "/etc/page.pem",
         "tls-key": "/etc/page.key",
+        "token-file": "/etc/token",
+        "page-names": "vms.example.com, vms",
         "forge-url": "https://git.example.com/vms/src/{commit}/{path}#L{line}",
     }
     assert values.keys() == {option.name for option in OPTIONS}
@@ -116,6 +118,7 @@ def test_every_option_can_be_set_everywhere(files: Files) -> None:
     assert by_flag.data_dir == Path("/var/data")
     assert by_flag.memory_overcommit == 1.5
     assert by_flag.plan_refs == ("refs/pull/*/head", "refs/merge-requests/*/head")
+    assert by_flag.page_names == ("vms.example.com", "vms")
     assert "secret" not in repr(by_flag)
 
 

@@ -39,15 +39,15 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     with opened(settings) as repository:
         repository.fetch()  # what is wrong with it is said here, and not in the browser
         watched = repository.watch_paths()
-    server, source, address = pages.served(
-        args, settings, settings.listen or DEFAULT, lambda: opened(settings)
-    )
+    page = pages.served(args, settings, settings.listen or DEFAULT)
     stop = threading.Event()
     if watched:
-        lasting("watch", lambda: watch(watched, source.nudge, stop), stop)
-    print(f"The fleet is at {address}", flush=True)
+        lasting("watch", lambda: watch(watched, page.source.nudge, stop), stop)
+    print(f"The fleet is at {page.address}", flush=True)
+    if page.token:
+        print(f"with consoles and buttons at {page.invitation}", flush=True)
     try:
-        server.run()
+        page.server.run()
     finally:
         stop.set()
     return 0

@@ -78,13 +78,15 @@ def _page(args: argparse.Namespace, settings: Settings) -> Iterator[Callable[[],
         yield lambda: None
         return
     apart = replace(settings, data_dir=settings.data_dir / "page")
-    server, source, address = pages.served(args, settings, settings.listen, lambda: opened(apart))
-    server.start()
-    log.info("the page is at %s", address)
+    page = pages.served(args, apart, settings.listen)
+    page.server.start()
+    log.info("the page is at %s", page.address)
+    if page.token and sys.stderr.isatty():  # a log is no place for it
+        print(f"with consoles and buttons at {page.invitation}", file=sys.stderr, flush=True)
     try:
-        yield source.nudge
+        yield page.source.nudge
     finally:
-        server.end()
+        page.server.end()
 
 
 def _run(

@@ -16,6 +16,10 @@ from agent.web.live import MOST
 DEFAULT_PORT = 8006
 LAST_WORDS = 1
 """Seconds that answers under way get when the server ends."""
+LONGEST_MESSAGE = 1 << 16
+"""Bytes of one that comes by a WebSocket."""
+STALLED = 30.0
+"""Seconds for which a viewer may take nothing: then the kernel cuts the connection."""
 _BACKLOG = 128
 
 
@@ -75,6 +79,8 @@ def bound(where: Address, certificate: Certificate | None, *, insecure: bool) ->
         raise ListenError(
             f"cannot listen at {where}: {error.strerror or error}; choose another address"
         ) from error
+    # connections inherit it; nobody else would ever give up one whose other end only waits
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED * 1000))
     return listening
 
 
@@ -126,7 +132,8 @@ def _config(app: ASGIApp, certificate: Certificate | None) -> uvicorn.Config:
         loop="asyncio",
         http="h11",
         ws="websockets-sansio",
-        ws_max_size=1 << 20,
+        ws_max_size=LONGEST_MESSAGE,
+        ws_per_message_deflate=False,  # what a screen sends is packed, and keys are few
         limit_concurrency=MOST + 200,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=LAST_WORDS,

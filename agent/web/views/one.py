@@ -13,10 +13,12 @@ from agent.core.annotations import SOURCE
 from agent.core.changes import reason, sentence
 from agent.core.ledger import dump
 from agent.core.model import BUILT_IN, Key
+from agent.core.nodes import told
 from agent.core.overview import mappings, status_of, weight
 from agent.gitrepo.repository import CommitInfo
 from agent.reconcile.message import about
 from agent.web.answers import View
+from agent.web.deeds import OFF, offered
 from agent.web.reading import Reading, Row
 from agent.web.views.common import href, link, word_of
 from agent.web.views.log import commit_line
@@ -93,6 +95,8 @@ def one(reading: Reading, row: Row, found: Found, forge: str = "") -> View:
         name: shape(catalogue, part, find) for name, part in told.items() if name not in plain
     }
     more = {
+        "reachable": kind.machine and row.phase not in OFF,
+        "deeds": _deeds(reading, row) if kind.machine else [],
         "facts": shape(catalogue, plain, find),
         "parts": [(spaced(name), each) for name, each in shapes.items()],
         "spec": list(beside(status.get("runningSpec"), value.get("spec"))),
@@ -137,6 +141,15 @@ def forge_address(pattern: str, commit: str, path: str, line: int) -> str:
         return ""
     whole = pattern.replace("{commit}", quote(commit)).replace("{path}", quote(path))
     return whole.replace("{line}", str(line or 1))
+
+
+def _deeds(reading: Reading, row: Row) -> list[dict[str, str]]:
+    """What buttons ask of a machine."""
+    nodes = len(told(reading.agent))
+    return [
+        {"button": deed.button, "href": f"{href(row)}/{deed.verb}"}
+        for deed in offered(row.phase, nodes)
+    ]
 
 
 def commands(row: Row) -> list[dict[str, str]]:
