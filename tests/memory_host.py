@@ -134,6 +134,10 @@ class MemoryHost(MemoryNetworks, MemoryMigrations):
     """libvirt's networks; those that `node` says are active are as libvirt's own one."""
     mute: set[str] = field(default_factory=set)
     """Domains that cannot be read: their QEMU process does not answer."""
+    minded: list[MemoryHost] = field(default_factory=list, repr=False)
+    """Hosts whose locks on files this one minds: all that share their storage truly, in one list for all of them."""
+    held: dict[str, str] = field(default_factory=dict)
+    """Files that guests which never run have open, by their UUIDs."""
 
     def __post_init__(self) -> None:
         self.name = self.node.name
@@ -225,7 +229,26 @@ class MemoryHost(MemoryNetworks, MemoryMigrations):
         if obeys:
             self.guest_poweroff(uuid)
 
+    def hold_lock(self, uuid: str, path: str) -> bool:
+        with self._effect("hold_lock", uuid):
+            if self._locked(path):
+                return False
+            self.held[uuid] = path
+            return True
+
+    def _locked(self, path: str, uuid: str = "") -> bool:
+        """True if another guest has the file open for writing, here or on a host that is minded."""
+        for host in {id(each): each for each in (self, *self.minded)}.values():
+            others = [raw for raw in host._domains.values() if host is not self or raw.uuid != uuid]
+            if path in host.held.values() or any(_writes(raw, path) for raw in others):
+                return True
+        return False
+
     def destroy(self, uuid: str) -> None:
+        if uuid in self.held:
+            with self._effect("destroy", uuid):
+                del self.held[uuid]
+            return
         with self._effect("destroy", uuid):
             stopped = self._stop(uuid, "destroyed", "host")
         if stopped:
@@ -678,6 +701,12 @@ class MemoryHost(MemoryNetworks, MemoryMigrations):
         if uuid in self.starting_fails:
             self.start_fails(uuid)
             raise HostError("HypervisorError", f"cannot start domain {uuid}: QEMU ended at once")
+        for path in _written(self._domains[uuid].active_xml) if self.minded else ():
+            if self._locked(path, uuid):
+                self.start_fails(uuid)
+                raise HostError(
+                    "HypervisorError", f'cannot start domain {uuid}: Failed to get "write" lock'
+                )
 
     def _chained(self, xml: str) -> str:
         """What runs of a definition: libvirt lists the files below each disk."""
@@ -815,6 +844,24 @@ def _parse(xml: str) -> etree._Element:
         )
     except etree.XMLSyntaxError as error:
         raise HostError("InvalidDefinition", f"not well-formed: {error}", retry=False) from error
+
+
+def _writes(raw: RawDomain, path: str) -> bool:
+    """True while its QEMU process has a lock on the file: one whose guest has not arrived yet has none."""
+    here = raw.active and (raw.state, raw.reason) != ("paused", "migration")
+    return here and path in _written(raw.active_xml)
+
+
+def _written(xml: str) -> list[str]:
+    """Files of the disks that may be written to."""
+    if not xml:
+        return []
+    found = []
+    for disk in _parse(xml).iterfind("devices/disk"):
+        source = disk.find("source")
+        if source is not None and disk.find("readonly") is None:
+            found.append(source.get("file") or source.get("dev") or "")
+    return found
 
 
 def _disk(root: etree._Element, serial: str) -> etree._Element:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from agent.core.locking import Locks
 from agent.core.migrating import Migrates
 from agent.core.network import Held, NatNetwork, NetworkReading
 
@@ -211,7 +212,7 @@ STILL_THERE = "DeviceStillThere"
 """Reason for which a device is not detached yet: its guest was asked and has not let go of it."""
 
 
-class Host(Migrates, Protocol):
+class Host(Migrates, Locks, Protocol):
     """One libvirt host. Every method may raise HostError. Safe to call from several threads."""
 
     name: str

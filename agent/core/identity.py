@@ -318,6 +318,11 @@ def upload(fleet: str, name: str) -> Upload | None:
     return Upload(found["uid"], int(found["size"]), found["digest"], bool(found["whole"]))
 
 
+def lock_volume(fleet: str, node: str) -> str:
+    """What a node tries with whether others' locks hold."""
+    return f"{fleet}_lock_{_token(node)}"
+
+
 def console_log(fleet: str, uid: str) -> str:
     return f"{fleet}_console_{uid}.log"
 

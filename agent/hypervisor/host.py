@@ -23,6 +23,7 @@ from agent.hypervisor import (
 )
 from agent.hypervisor.deadlines import Deadlines
 from agent.hypervisor.events import Watch
+from agent.hypervisor.locking import Locking
 from agent.hypervisor.migration import Migrations
 from agent.hypervisor.network_verbs import NetworkVerbs
 from agent.hypervisor.networks import NetworkReader
@@ -32,7 +33,7 @@ from agent.hypervisor.reading import DomainReader
 SYSTEM_POOLS = "/var/lib/libvirt"
 
 
-class LibvirtHost(NetworkVerbs, Migrations):
+class LibvirtHost(NetworkVerbs, Migrations, Locking):
     """A libvirt host by its URI; without one, as virsh chooses. Without a name it bears the one
     that libvirt knows it by.
 

@@ -67,6 +67,8 @@ def fleet(folder: Path, pools: Pools, number: int = 3) -> Fleet:
     if pools.shared:
         for each in others:
             each.pools = first.pools
+        for each in (first, *others):
+            each.minded = [first, *others]
     made = Fleet(folder, host=first, others=tuple(others), pools=pools)
     made.push({"vm.yaml": [machine(), disk()]})
     made.settle()

@@ -13,7 +13,7 @@ from threading import Semaphore
 import pytest
 from lxml import etree
 
-from agent.core import actions, moves, network_actions
+from agent.core import actions, locking, moves, network_actions
 from agent.core.actions import (
     Action,
     AttachDevice,
@@ -48,6 +48,7 @@ from agent.core.facts import Engine
 from agent.core.host import HostError, RawDomain, RawVolume, Reading, version
 from agent.core.identity import POOL, unfinished
 from agent.core.image_sources import HttpSource
+from agent.core.locking import TryLock
 from agent.core.metadata import DomainMetadata, Power, to_xml
 from agent.core.model import Key
 from agent.core.moves import BetweenNodes
@@ -446,6 +447,7 @@ CASES = (
     Case(nothing, lambda _: seed()),
     Case(with_seed, lambda _: seed()),
     Case(with_whole_seed, lambda _: seed(), changes=False),
+    Case(nothing, lambda _: TryLock(HERE, HERE, POOL, "tried"), changes=False),
 )
 
 
@@ -465,6 +467,7 @@ def test_each_action_has_its_verb_and_a_case_here() -> None:
         actions.__name__,
         moves.__name__,
         network_actions.__name__,
+        locking.__name__,
     }
 
 

@@ -10,13 +10,14 @@ from typing import Any
 from agent.core.annotations import EVACUATE, FENCED
 from agent.core.facts import Decision, View
 from agent.core.host import RawNode
-from agent.core.known import COMMITTED, FOREIGN, NODE, OVERCOMMIT
+from agent.core.known import COMMITTED, FOREIGN, NODE, OVERCOMMIT, UNREACHABLE
 from agent.core.model import Condition, Json, Key, Manifest, Object
 from agent.core.nodes import own_labels
 from agent.core.placement.tenants import Offer
 from agent.core.quantity import format_bytes
 from agent.core.status import seconds
-from agent.kinds.local import away, labels, several
+from agent.kinds.local import away, labels, nodes, several
+from agent.kinds.node.locks import LOCKS, tried
 from agent.kinds.node.taking import marks
 
 KIND = "Node"
@@ -53,23 +54,26 @@ def decide(node: Object, view: View) -> Decision:
     raw: RawNode | None = view.read(NODE, name)
     previous = view.previous(node.key)
     leave = node.manifest.annotations.get(EVACUATE, "")
-    data = NodeData(not why, leave, fenced=bool(why) and _fenced(node, previous))
+    data = NodeData(not why, leave, fenced=_is_told(view, name) and _fenced(node, previous))
     allocatable = _allocatable(raw)
     committed = view.read(COMMITTED, name) or 0
     pressed = allocatable and committed > allocatable * _factor(view)
     taints, cordoned = marks(view, name)
+    locks = tried(node, view)
     words = [READY if data.ready else NOT_READY, *([CORDONED] if cordoned else [])]
     conditions = [
         Condition("Ready", "False" if why else "True", words[0] if why else "NodeReady", why),
         *_about(raw, name),
         *([_pressure(name, committed, allocatable)] if pressed else ()),
         *([_FENCED] if data.fenced else ()),
+        *locks.told,
     ]
     status: dict[str, Any] = {
         "phase": ",".join(words),
         "roles": ",".join(sorted(_roles(labels(view, name)))),
         "conditions": conditions,
         **(_sizes(raw, allocatable, committed) if raw is not None else _known(previous)),
+        LOCKS: locks.known,
     }
     offer = Offer(
         name,
@@ -80,7 +84,15 @@ def decide(node: Object, view: View) -> Decision:
         memory=int(allocatable * _factor(view)) if _counted(view) else 0,
         taken=view.read(FOREIGN, name) or 0,
     )
-    return Decision(status=status, offer=offer, export=data, ok=data.ready)
+    return Decision(
+        status=status,
+        actions=locks.actions,
+        offer=offer,
+        export=data,
+        wake=locks.wake,
+        waiting=bool(locks.actions),
+        ok=data.ready,
+    )
 
 
 def _counted(view: View) -> bool:
@@ -139,6 +151,13 @@ def _pressure(name: str, committed: int, allocatable: int) -> Condition:
 
 def _roles(known: Mapping[str, str]) -> Iterator[str]:
     return (name.removeprefix(ROLE) for name in known if name.startswith(ROLE))
+
+
+def _is_told(view: View, name: str) -> bool:
+    """True once it was waited for in vain. An agent that has just begun may know of older commits
+    alone until then.
+    """
+    return name in nodes(view) and view.read(UNREACHABLE, name) is not None
 
 
 def _fenced(node: Object, previous: Mapping[str, Json]) -> bool:

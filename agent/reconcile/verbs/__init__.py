@@ -35,6 +35,7 @@ from agent.core.actions import (
     UndefineDomain,
     WriteSeed,
 )
+from agent.core.locking import TryLock
 from agent.core.moves import (
     AbortMigration,
     CarryDomain,
@@ -52,6 +53,7 @@ from agent.reconcile.verbs import (
     copying,
     device,
     domain,
+    locking,
     migration,
     moving,
     network,
@@ -96,6 +98,7 @@ VERBS: Mapping[type[Action], Verb[Any]] = {
     LeaveSource: migration.Leave(),
     DiscardLanding: migration.Discard(),
     ResumeSource: migration.GoOn(),
+    TryLock: locking.Try(),
 }
 
 
