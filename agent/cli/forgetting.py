@@ -1,4 +1,4 @@
-"""`gitvirt node forget`: give up what is on a node that no setting names any more."""
+"""`gitvirt node`: give up what is on a node that no setting names any more."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
+from agent.cli import fencing
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.follow import follow
 from agent.cli.maintenance import Node, mark
@@ -28,6 +29,12 @@ _EPILOG = """\
 examples:
   gitvirt node forget pt-2          # says what is given up, and asks
   gitvirt node forget pt-2 --yes
+  gitvirt node fence pt-2           # says that a lost node is off
+  gitvirt node fence pt-2 --withdraw
+
+Machines of a node that is lost are started nowhere else as long as they may run there. Once
+somebody has switched it off, `fence` says so: what has shared disks is started on other nodes. That
+holds for this outage alone.
 
 A node that is taken out of the setting `nodes` is not absent: what is on it may still run, and is
 started nowhere else. Once it is forgotten, its machines may be started on other nodes. Nothing on
@@ -41,16 +48,24 @@ has are lost as long as it is not put back. Nothing is deleted there."""
 def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "node",
-        help="forget a node that is not among the agent's nodes any more",
-        description="Forget a node that was taken out of the agent's settings for good.",
+        help="say that a lost node is off, or forget one that is no more",
+        description="Forget a node that was taken out of the agent's settings for good, or say of "
+        "a lost one that it is off. Commits to the branch of operations.",
         epilog=_EPILOG,
     )
-    parser.add_argument("verb", metavar="forget", choices=("forget",), help="what to do")
+    parser.add_argument("verb", metavar="VERB", choices=("forget", "fence"), help="forget or fence")
     parser.add_argument("node", metavar="NODE", help="its name, as `gitvirt get nodes` has it")
     parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--withdraw", action="store_true", help="take back that the node is off (fence)"
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
+    if args.verb == "fence":
+        return fencing.run(args, settings)
+    if args.withdraw:
+        raise CommandError("--withdraw goes with `gitvirt node fence`")
     now = time.time()
     with opened(settings) as repository:
         reader = Reader(repository, settings, Catalogue.load())

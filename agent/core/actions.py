@@ -266,6 +266,8 @@ class StartDomain(DomainAction):
     holds: Held | None = field(default=None, repr=False)
     """What a network that runs has to hold for it; None where its guest gets its address otherwise.
     """
+    instead_of: str = ""
+    """The lost node that has a copy of it, too: once that answers it is decided anew."""
 
     @property
     def effect(self) -> Self:

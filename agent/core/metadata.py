@@ -98,7 +98,9 @@ class Migration:
     """
 
     operation: str
-    """Uid of the operation that asked for it."""
+    """Uid of the operation that asked for it. Empty where the machine takes the place of one on a
+    node that is lost: nothing was sent from there.
+    """
     source: str
     """The node that it leaves."""
     target: str
@@ -110,6 +112,10 @@ class Migration:
     """True if the guest may be slowed down."""
     cold: bool = False
     """True of a machine that is taken there while it is off: no operation asks for that."""
+
+    @property
+    def substitute(self) -> bool:
+        return not self.operation and not self.cold
 
 
 @dataclass(frozen=True)

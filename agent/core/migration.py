@@ -8,10 +8,14 @@ libvirt 9 was seen to do when daemons, links and hosts died at each stage.
 A machine that is off is taken there cold: what its disks hold is copied, and once all of it is
 there it is defined on the target, with a higher epoch: from then on that copy is the machine. It is
 started once nothing of it is left on the source.
+
+A machine whose node is lost may be started anew on another one, under a mark of the same kind: its
+disks are the same on both. Which of the two counts is told by which of them was seen to run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -80,6 +84,8 @@ class Step(Enum):
     """The source was stopped at the end, and nothing is on the target: it goes on."""
     SPLIT = auto()
     """It runs on both."""
+    BEGIN = auto()
+    """Nothing of it runs where it was, and nothing has run on the target: it is started there."""
 
 
 _OFF = frozenset((Shows.OFF, Shows.HANDED, Shows.UNDONE, Shows.ENDED))
@@ -154,6 +160,58 @@ _COLD: dict[tuple[Shows, Shows], Step] = {
 nobody's whom this table knows.
 """
 
+_INSTEAD: dict[tuple[Shows, Shows], Step] = {
+    # nobody can tell whether it runs where it was
+    (_S.UNKNOWN, _S.ENDED): Step.ARRIVED,
+    (_S.UNKNOWN, _S.RUNS): Step.ARRIVED,
+    # it does not run there
+    (_S.FENCED, _S.OFF): Step.BEGIN,
+    (_S.FENCED, _S.STOPPED): Step.BEGIN,
+    (_S.FENCED, _S.ENDED): Step.ARRIVED,
+    (_S.FENCED, _S.RUNS): Step.ARRIVED,
+    (_S.ABSENT, _S.OFF): Step.BEGIN,
+    (_S.ABSENT, _S.STOPPED): Step.BEGIN,
+    (_S.ABSENT, _S.ENDED): Step.ARRIVED,
+    (_S.ABSENT, _S.RUNS): Step.ARRIVED,
+    # it is back: what has never run in its place goes, and so does itself where something has
+    (_S.OFF, _S.OFF): Step.DISCARD,
+    (_S.OFF, _S.ENDED): Step.ARRIVED,
+    (_S.OFF, _S.RUNS): Step.ARRIVED,
+    # it is back and has its guest still
+    (_S.RUNS, _S.OFF): Step.DISCARD,
+    (_S.RUNS, _S.ENDED): Step.SPLIT,
+    (_S.RUNS, _S.RUNS): Step.SPLIT,
+}
+"""The same of a machine that takes the place of one on a lost node: how it was before, and how it
+is now. Whatever a guest is held up by there, it may go on. Off means of what is in its place that
+nothing was ever seen to run; what has run has ended, and what only starts up may still fail.
+"""
+
+
+def instead(source: Side, target: Side) -> Step:
+    """What is to be done about a machine that was lost with its node and is on another one."""
+    if source.raised:
+        return Step.WAIT  # it was moved on from there: this is not what was lost
+    here, there = source.shows, target.shows
+    if here in _OFF:
+        here = Shows.OFF
+    elif here in (Shows.PAUSED, Shows.STOPPED):
+        here = Shows.RUNS
+    if there is Shows.PAUSED:
+        there = Shows.RUNS
+    elif there in (Shows.HANDED, Shows.ENDED) or (
+        target.raised and there in {*_OFF, Shows.STOPPED}
+    ):
+        there = Shows.ENDED
+    elif there is Shows.UNDONE:
+        there = Shows.OFF
+    return _INSTEAD.get((here, there), Step.WAIT)
+
+
+def decided(mark: Migration, source: Side, target: Side) -> Step:
+    """What is to be done, whatever sort of mark it is."""
+    return instead(source, target) if mark.substitute else step(source, target, cold=mark.cold)
+
 
 def step(source: Side, target: Side, *, cold: bool = False) -> Step:
     """What is to be done, from what both sides show."""
@@ -215,7 +273,10 @@ def source_side(raw: RawDomain | None, migration: Migration) -> Side:
 
 def target_side(raw: RawDomain | None, migration: Migration) -> Side:
     """A node that can be read, as its target."""
-    return Side(_shows(raw), raised=_epoch(raw) > migration.epoch)
+    raised = _epoch(raw) > migration.epoch
+    off = raw is not None and not raw.active
+    ran = off and raw is not None and raw.reason in (*_ENDED, "destroyed", "saved")
+    return Side(Shows.ENDED if ran and migration.substitute else _shows(raw), raised=raised)
 
 
 def _epoch(raw: RawDomain | None) -> int:
@@ -246,6 +307,30 @@ _WHY_OFF = {"migrated": Shows.HANDED, "daemon": Shows.UNDONE, "failed": Shows.UN
 def marked(raw: RawDomain | None) -> bool:
     """True if a domain may bear the mark of a migration. Found without parsing."""
     return raw is not None and (_TAG in raw.active_xml or _TAG in raw.inactive_xml)
+
+
+def mark_of(copies: Mapping[str, RawDomain | None]) -> Migration | None:
+    """The mark that says how the copies of one machine stand to each other, by their nodes. Where
+    none bears one any more, or only such of an earlier time, the copy that was moved last is known
+    by its epoch: the others were left behind.
+    """
+    marks = [mark for raw in copies.values() if (mark := migration_of(raw)) is not None]
+    there = {node: raw for node, raw in copies.items() if raw is not None}
+    newest = max(marks, key=lambda each: (each.epoch, each.substitute, each.at), default=None)
+    if len(there) < 2:
+        return newest
+    epochs = {node: _epoch(raw) for node, raw in there.items()}
+    last, other, *_ = sorted(epochs, key=lambda node: (-epochs[node], node))
+    if newest is not None and epochs[last] <= newest.epoch + 1:
+        return newest
+    known = epochs[last] > epochs[other] and all(_ours(raw) for raw in there.values())
+    return Migration("", other, last, 0, epochs[last] - 1) if known else newest
+
+
+def _ours(raw: RawDomain) -> bool:
+    """True if a domain says how often it was moved."""
+    xml = raw.inactive_xml or raw.active_xml
+    return bool(xml) and from_domain(parse(xml)) is not None
 
 
 def migration_of(raw: RawDomain | None) -> Migration | None:

@@ -96,6 +96,8 @@ class DiscardLanding(BetweenNodes):
 
     volumes: tuple[tuple[str, str], ...] = ()
     """Pool and name of those that were made for it, where they are not whole."""
+    rests: tuple[tuple[str, str], ...] = ()
+    """Those that nobody has any need of without it."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ HOME = "home"
 """Field of a status: the node that a machine or a disk belongs to, where there are several. It
 stands there before anything is made on that node.
 """
+EPOCH = "epoch"
+"""Field of a machine's status: how often it was moved, as its domain remembers it."""
 UNKNOWN = "(planned)"
 """The name of a plan's node where nobody knows any: it may be able to do anything."""
 REMOVED = (

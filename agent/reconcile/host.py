@@ -190,6 +190,10 @@ class HostSide:
         elif (part := _PARTS.get(type(news))) is not None:
             self._mistakes.pop(part, None)
 
+    def look(self) -> None:
+        """All of it is to be read again."""
+        self._read_at = 0.0
+
     def expect(self, *, uploads: bool) -> None:
         """Whether uploads are to be looked for."""
         self._expecting = uploads

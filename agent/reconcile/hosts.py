@@ -155,7 +155,16 @@ class Hosts:
         for name, side in self._sides.items():
             side.ask(now)
             if self._many and side.error and side.away(now):
+                known = self._engine.get(UNREACHABLE, name)
                 self._engine.put(UNREACHABLE, name, side.error)
+                if known is None and self._pools.shared:
+                    self._look_beside(name)
+
+    def _look_beside(self, lost: str) -> None:
+        """What a lost node has made in a pool that others share they have not seen so far."""
+        for name, side in self._sides.items():
+            if name != lost and not side.error:
+                side.look()
 
     def observe(self, news: Observation, now: float) -> None:
         """Turn an observation into facts."""

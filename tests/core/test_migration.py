@@ -14,6 +14,9 @@ from agent.core.migration import (
     Shows,
     Side,
     Step,
+    decided,
+    instead,
+    mark_of,
     migration_of,
     source_side,
     step,
@@ -42,6 +45,7 @@ STEPS = {
     "drop": Step.DISCARD,
     "on": Step.GO_ON,
     "split": Step.SPLIT,
+    "begin": Step.BEGIN,
 }
 TABLE = """
          ?        fenced   -        off      handed   undone   ended    incoming paused   stopped  runs
@@ -60,13 +64,55 @@ runs     .        stay     stay     drop     drop     drop     .        drop    
 """What the source shows, down, what the target shows, across: no job, and the target's epoch not raised."""
 
 
-def rows() -> list[tuple[Shows, Shows, Step]]:
-    head, *lines = (line.split() for line in TABLE.strip().splitlines())
+def rows(table: str = TABLE) -> list[tuple[Shows, Shows, Step]]:
+    head, *lines = (line.split() for line in table.strip().splitlines())
     return [
         (SIDES[name], SIDES[other], STEPS[word])
         for name, *words in lines
         for other, word in zip(head, words, strict=True)
     ]
+
+
+INSTEAD = """
+         off      ended    handed   undone   stopped  runs     paused   -        incoming ?        fenced
+?        .        come     come     .        .        come     come     .        .        .        .
+fenced   begin    come     come     begin    begin    come     come     .        .        .        .
+-        begin    come     come     begin    begin    come     come     .        .        .        .
+off      drop     come     come     drop     .        come     come     .        .        .        .
+handed   drop     come     come     drop     .        come     come     .        .        .        .
+undone   drop     come     come     drop     .        come     come     .        .        .        .
+ended    drop     come     come     drop     .        come     come     .        .        .        .
+incoming .        .        .        .        .        .        .        .        .        .        .
+paused   drop     split    split    drop     .        split    split    .        .        .        .
+stopped  drop     split    split    drop     .        split    split    .        .        .        .
+runs     drop     split    split    drop     .        split    split    .        .        .        .
+"""
+"""What a lost node shows, down, what is in its place shows, across. Neither copy's epoch was raised."""
+
+
+@pytest.mark.parametrize(("source", "target", "expected"), rows(INSTEAD))
+def test_a_row_of_the_table_of_substitutes(source: Shows, target: Shows, expected: Step) -> None:
+    assert instead(Side(source), Side(target)) is expected
+    assert instead(Side(source, raised=True), Side(target)) is Step.WAIT
+
+
+@pytest.mark.parametrize(("source", "target", "expected"), rows(INSTEAD))
+def test_what_counts_is_never_given_up_for_what_was_lost(
+    source: Shows, target: Shows, expected: Step
+) -> None:
+    """Once its epoch is raised it stands as one that has run."""
+    seen = instead(Side(source), Side(target, raised=True))
+    assert seen not in (Step.DISCARD, Step.BEGIN)
+    if expected in (Step.ARRIVED, Step.SPLIT):
+        assert seen is expected
+
+
+@pytest.mark.parametrize(("source", "target", "expected"), rows(INSTEAD))
+def test_nothing_begins_beside_what_may_run(source: Shows, target: Shows, expected: Step) -> None:
+    if expected is Step.BEGIN:
+        assert source in (Shows.FENCED, Shows.ABSENT)
+    if expected is Step.DISCARD:
+        assert target in (Shows.OFF, Shows.UNDONE)  # nothing was ever seen to run there
 
 
 @pytest.mark.parametrize(("source", "target", "expected"), rows())
@@ -306,3 +352,43 @@ def test_the_mark_is_found_in_whichever_definition_bears_it() -> None:
     assert migration_of(replace(plain, inactive_xml=bearing.active_xml)) == MOVE
     assert migration_of(plain) is None
     assert migration_of(None) is None
+
+
+def marked_as(epoch: int, mark: Migration | None = None) -> RawDomain:
+    return raw("shutoff", "destroyed", replace(BASE, epoch=epoch, migration=mark))
+
+
+IN_PLACE = Migration(operation="", source="a", target="c", at=9, epoch=2)
+FOREIGN = replace(raw("shutoff", "destroyed"), inactive_xml="<domain/>")
+COPIES = [
+    # one alone stands by its own mark
+    ({"a": marked_as(2)}, None),
+    ({"a": marked_as(2, MOVE), "b": None}, MOVE),
+    # of two marks of one time that of what was started in place of a lost one counts
+    ({"a": marked_as(2, MOVE), "c": marked_as(2, IN_PLACE)}, IN_PLACE),
+    ({"a": marked_as(2), "c": marked_as(3, IN_PLACE)}, IN_PLACE),
+    # without marks the epochs tell, and where these are the same nothing does
+    ({"a": marked_as(2), "b": marked_as(4)}, Migration("", "a", "b", 0, 3)),
+    ({"a": marked_as(4), "b": marked_as(3), "c": marked_as(1)}, Migration("", "b", "a", 0, 3)),
+    ({"a": marked_as(2), "b": marked_as(2)}, None),
+    ({"a": marked_as(2), "b": FOREIGN}, None),
+    # a mark of an earlier time says nothing of what was moved since
+    ({"c": marked_as(3, IN_PLACE), "d": marked_as(5)}, Migration("", "c", "d", 0, 4)),
+    ({"c": marked_as(3, IN_PLACE), "d": FOREIGN}, IN_PLACE),
+]
+
+
+@pytest.mark.parametrize(("copies", "expected"), COPIES)
+def test_how_copies_stand_to_each_other(
+    copies: dict[str, RawDomain | None], expected: Migration | None
+) -> None:
+    assert mark_of(copies) == expected
+
+
+@pytest.mark.parametrize("reason", ["shutdown", "crashed", "destroyed", "saved"])
+def test_what_has_ended_in_place_of_a_lost_one_has_run(reason: str) -> None:
+    ended = raw("shutoff", reason)
+    assert target_side(ended, IN_PLACE).shows is Shows.ENDED
+    assert target_side(raw("shutoff", "unknown"), IN_PLACE).shows is Shows.OFF
+    assert decided(IN_PLACE, Side(Shows.OFF), target_side(ended, IN_PLACE)) is Step.ARRIVED
+    assert decided(MOVE, Side(Shows.OFF), target_side(ended, MOVE)) is Step.WAIT

@@ -23,7 +23,7 @@ from agent.core.known import (
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Object
 from agent.core.moves import AbortMigration
-from agent.core.nodes import HOME
+from agent.core.nodes import EPOCH, HOME
 from agent.core.schema import Kind
 from agent.kinds.local import away, nodes, place, several
 from agent.kinds.virtual_machine import engine
@@ -33,7 +33,7 @@ from agent.kinds.virtual_machine.delivery import released
 from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.evacuation import FIRMWARE, NOTHING, evacuation
 from agent.kinds.virtual_machine.growth import Growth, growth
-from agent.kinds.virtual_machine.intent import Intent, current_phase, intent
+from agent.kinds.virtual_machine.intent import Intent, current_phase, intent, moved_last
 from agent.kinds.virtual_machine.location import Location, location
 from agent.kinds.virtual_machine.migration import cold
 from agent.kinds.virtual_machine.migration.deeds import boarding, crossed, setting_out
@@ -51,6 +51,7 @@ from agent.kinds.virtual_machine.seen import seen
 from agent.kinds.virtual_machine.situation import Situation, foreign, situation
 from agent.kinds.virtual_machine.standing import standing, still
 from agent.kinds.virtual_machine.stated import kept_open, moved, opened, published
+from agent.kinds.virtual_machine.substitute import substituted
 
 GOOD = ("Running", "Stopped", "Migrating")
 
@@ -64,6 +65,8 @@ class Planner:
     def decide(self, vm: Object, view: View) -> Decision:
         uuid = domain_uuid(view.fleet, vm.key)
         where = location(vm, uuid, view)
+        if where.lost:
+            where = substituted(self._rules, vm, uuid, where, view)
         made = self._decided(vm, uuid, where, view)
         return made if made.tenant is not None else replace(made, tenant=still(vm, where, view))
 
@@ -129,7 +132,9 @@ def _decide(case: Situation, view: View) -> Decision:
     asked = better is not None and any(each.key.name.startswith(FIRMWARE) for each in sent.makes)
     status[engine.NOTED] = engine.noted(case, asked=asked)
     if case.where.home or (actions and several(view)):
-        status[HOME] = case.at.name  # written before anything is made there
+        status[HOME] = case.where.home or case.at.name  # written before anything is made there
+    if epoch := moved_last(case):
+        status[EPOCH] = epoch
     return Decision(
         status=status,
         actions=_beside_work(actions) if case.job.busy else actions,

@@ -24,6 +24,7 @@ from agent.core.host import version
 from agent.core.identity import POOL, console_log, next_instance
 from agent.core.known import VOLUME, VOLUMES_OF
 from agent.core.metadata import Recorded, to_xml
+from agent.core.migration import Step
 from agent.core.quantity import to_bytes
 from agent.kinds.virtual_machine import attachments, power, wiring
 from agent.kinds.virtual_machine.addresses import address_of
@@ -143,7 +144,14 @@ def _start(case: Situation, made: Intent, view: View) -> StartDomain:
         again=memory.power.by == power.BY_END,
         beside=tuple(beside(case, made.facts.disks.disks if made.facts else (), view)),
         holds=_next(case, made, view).wanted,
+        instead_of=_instead_of(case),
     )
+
+
+def _instead_of(case: Situation) -> str:
+    """The lost node that may be back by now, as long as this one has never run in its place."""
+    way = case.where.way
+    return way.source if way is not None and way.step is Step.BEGIN else case.where.instead
 
 
 def _off(

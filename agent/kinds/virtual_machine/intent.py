@@ -9,8 +9,9 @@ from agent.core.changes import Change, Disposition, applied
 from agent.core.drift import Drift
 from agent.core.facts import View
 from agent.core.identity import next_instance
-from agent.core.metadata import DomainMetadata, Recorded, Reserved
+from agent.core.metadata import DomainMetadata, Migration, Power, Recorded, Reserved
 from agent.core.model import Object
+from agent.core.nodes import EPOCH
 from agent.core.progress import Progress
 from agent.kinds.virtual_machine import files, operations, power
 from agent.kinds.virtual_machine.changes import NETWORKS, differences
@@ -102,7 +103,7 @@ def can_start(case: Situation, memory: DomainMetadata) -> bool:
 
 
 def current_phase(case: Situation, memory: DomainMetadata | None) -> str:
-    if case.way is not None and not case.way.arrived and not case.way.mark.cold:
+    if case.way is not None and case.way.moves and not case.way.mark.cold:
         return "Migrating"
     if case.deleted:
         return "Terminating"
@@ -187,6 +188,28 @@ def _remembered(case: Situation) -> DomainMetadata:
     known = case.seen.memory or case.seen.running
     if known is not None and known.uid == case.vm.uid:
         return known
+    return _instead(case, _new(case)) if case.where.instead else _new(case)
+
+
+def _instead(case: Situation, new: DomainMetadata) -> DomainMetadata:
+    """What one starts with that takes the place of one on a lost node: it goes on from what that
+    one remembered, and says by its mark that it has not run yet.
+    """
+    known = case.where.before or new
+    instance = next_instance(case.vm.uid, known.instance, case.now)
+    epoch = max(known.epoch, moved_last(case))
+    mark = Migration("", case.where.instead, case.at.name, int(case.now), epoch)
+    due = Power(on=True, by=power.BY_END, at=int(case.now), instance=instance)
+    return replace(known, instance=instance, power=due, epoch=epoch, migration=mark)
+
+
+def moved_last(case: Situation) -> int:
+    """How often it was moved, as far as is known."""
+    known = case.seen.memory.epoch if case.seen.memory is not None else 0
+    return max(known, int(case.previous.get(EPOCH, 0)))
+
+
+def _new(case: Situation) -> DomainMetadata:
     vm = case.vm
     instance = next_instance(vm.uid, "", case.now)
     stopped = case.previous.get("phase") == "Stopped"

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 from agent.core.facts import View
 from agent.core.known import DOMAIN_AT, PLACED
+from agent.core.metadata import DomainMetadata
+from agent.core.migration import Shows
 from agent.core.model import Object
 from agent.core.nodes import HOME
+from agent.core.placement.tenants import Ask
 from agent.kinds.local import (
     Place,
     away,
@@ -53,6 +56,14 @@ class Location:
     """True of a VM without a domain that is placed beside others."""
     way: Crossing | None = None
     """Of a machine that is between two nodes."""
+    lost: tuple[str, ...] = ()
+    """The nodes that may have its domain and cannot be read, where nothing else is in the way."""
+    instead: str = ""
+    """The lost node in whose place it is to be started here."""
+    ask: Ask | None = None
+    """Its wish for such a place."""
+    before: DomainMetadata | None = None
+    """What its domain remembered on the lost node, where that was ever read."""
 
 
 def location(vm: Object, uuid: str, view: View) -> Location:
@@ -65,7 +76,8 @@ def location(vm: Object, uuid: str, view: View) -> Location:
     homes = tuple(filter(None, (belonging(view, name) for name in recorded.split(BETWEEN))))
     why = next(filter(None, _hindrances(vm, view, homes, there)), "")
     if why:
-        return Location(None, recorded, why)
+        lost = tuple(sorted(node for node in {*there, *homes} if away(view, node)))
+        return Location(None, recorded, why, lost=lost)
     if there:
         return Location(place(view, there[0]), there[0] if several(view) else "")
     if governed(vm, view):
@@ -96,10 +108,19 @@ def _between(way: Crossing, view: View) -> Location:
     """Where a machine is that goes from node to node, as far as that can be told."""
     both = BETWEEN.join((way.source, way.target))
     if not way.at:
-        return Location(None, both, way.why, twice=way.split)
+        return Location(None, both, way.why, twice=way.split, lost=_lost(way))
     if why := away(view, way.at):
         return Location(None, both, way.why or why)
-    return Location(place(view, way.at), way.at, way=way)
+    counts = not way.substitute or way.there.raised or way.at == way.source
+    return Location(place(view, way.at), way.at if counts else both, way=way)
+
+
+def _lost(way: Crossing) -> tuple[str, ...]:
+    """The nodes that had it and are off, the last one first, where nothing of it is elsewhere."""
+    sides = {way.target: way.there.shows, way.source: way.here.shows}
+    if {*sides.values()} - {Shows.FENCED, Shows.ABSENT}:
+        return ()
+    return tuple(node for node, shows in sides.items() if shows is Shows.FENCED)
 
 
 def _hindrances(

@@ -29,6 +29,8 @@ def still(vm: Object, where: Location, view: View) -> Tenant:
     """A VM that nothing is done about: it stands as it stood."""
     previous = view.previous(vm.key)
     at = where.at.name if where.at is not None else where.home.partition(BETWEEN)[0]
+    if where.ask is not None:
+        return tenant(vm, view, "", on=False, ask=where.ask)
     on = not where.asks and previous.get("phase") in ON
     return tenant(vm, view, at, on=on, ask=starting(vm, view) if where.asks else None)
 
@@ -36,6 +38,8 @@ def still(vm: Object, where: Location, view: View) -> Tenant:
 def standing(case: Situation, view: View) -> Tenant:
     """What a VM asks of its node, or for another one."""
     vm, at, raw = case.vm, case.at.name, case.seen.raw
+    if raw is None and case.where.ask is not None:
+        return tenant(vm, view, at, on=False, ask=case.where.ask)
     if raw is None:
         ask = starting(vm, view) if case.where.asks else None
         due = current_phase(case, None) in ON

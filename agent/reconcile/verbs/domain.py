@@ -87,6 +87,8 @@ class Start(OnDomain[StartDomain]):
         return action.holds.network if action.holds is not None else ""
 
     def perform(self, action: StartDomain, site: Site) -> Done:
+        if action.instead_of:
+            _still_lost(action, site)
         site.node.start(action.uuid, reset_nvram=action.reset_nvram)
         return Done()
 
@@ -167,6 +169,18 @@ def unchanged(beside: tuple[tuple[str, str, str], ...], sight: Sight) -> None:
     for node, uuid, known in beside:
         if version(sight.at(node).read_domain(uuid)) != known:
             raise _changed("a domain that has a disk of its own", node, uuid)
+
+
+def _still_lost(action: StartDomain, site: Site) -> None:
+    """Raises OutdatedError once the node is back in whose place the machine is started."""
+    try:
+        back = site.at(action.instead_of).read_domain(action.uuid)
+    except HostError:
+        return
+    if back is not None:
+        raise _changed(
+            "the node that it was lost with is back, and the domain", action.instead_of, action.uuid
+        )
 
 
 def _held(wanted: Held, sight: Sight) -> None:

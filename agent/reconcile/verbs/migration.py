@@ -19,9 +19,9 @@ from agent.core.migration import (
     Shows,
     Side,
     Step,
-    migration_of,
+    decided,
+    mark_of,
     source_side,
-    step,
     target_side,
 )
 from agent.core.moves import (
@@ -69,11 +69,11 @@ def look(action: BetweenNodes, sight: Sight) -> Seen:
     """Both nodes, now. The source comes last: whether it is off is what counts."""
     there = sight.at(action.target).read_domain(action.uuid)
     here = sight.at(action.source).read_domain(action.uuid) if action.source else None
-    mark = migration_of(here) or migration_of(there)
+    mark = mark_of({action.source: here, action.target: there})
     if mark is None:
         raise changed(action)
     side = source_side(here, mark) if action.source else Side(Shows.FENCED)
-    return Seen(step(side, target_side(there, mark), cold=mark.cold), mark, here, there)
+    return Seen(decided(mark, side, target_side(there, mark)), mark, here, there)
 
 
 class Between(Verb[B]):
@@ -312,7 +312,9 @@ class Discard(Between[DiscardLanding]):
             if target.read_domain(action.uuid) is not None:
                 target.undefine(action.uuid)
         carrying.unload(action.volumes, target)
-        return Done(carrying.seen(action.volumes, action.target, target))
+        carrying.drop(action.rests, target)
+        every = (*action.volumes, *action.rests)
+        return Done(carrying.seen(every, action.target, target))
 
     def simulate(self, action: DiscardLanding, facts: Facts) -> Done:
         here = facts.at(action.source).read_domain(action.uuid)

@@ -65,6 +65,7 @@ TWO: Mapping[Fact, Any] = {
 }
 AWAY = "Node node-2 cannot be read: It is off."
 GONE: dict[Fact, Any] = {(UNREACHABLE, OTHER.name): "It is off."}
+LOST = (OTHER.name,)
 NEVER: dict[Fact, Any] = {(NODE_FACT, OTHER.name): None}
 BUSY: dict[Fact, Any] = {(JOB, KEY): Job(busy=("DefineDomain",))}
 UNPLACED = "Could not schedule the virtual machine:"
@@ -108,8 +109,8 @@ def lies(*names: str) -> dict[Fact, Any]:
         (there(NODE) | status(**ON_TWO), Location(HERE, NODE)),
         (there(NODE, OTHER.name), Location(None, "node-1,node-2", BOTH.format("node-1 and node-2"), twice=True)),
         # what nobody can read may have its domain
-        (status(**ON_TWO) | GONE, Location(None, OTHER.name, AWAY)),
-        (there(NODE) | status(**ON_TWO) | GONE, Location(None, OTHER.name, AWAY)),
+        (status(**ON_TWO) | GONE, Location(None, OTHER.name, AWAY, lost=LOST)),
+        (there(NODE) | status(**ON_TWO) | GONE, Location(None, OTHER.name, AWAY, lost=LOST)),
         (there(NODE) | GONE, Location(HERE, NODE)),
         (status(**HAS_RUN) | GONE, Location(None, "", AWAY)),
         (status(**HAS_RUN) | placed(NODE), Location(HERE, NODE, asks=True)),
@@ -118,7 +119,7 @@ def lies(*names: str) -> dict[Fact, Any]:
         (NEVER, Location(None, "", "Node node-2 has not been read yet.")),
         (status(**{HOME: NODE}) | NEVER, Location(HERE, NODE, asks=True)),
         (status(**{HOME: "node-1,node-2"}), Location(HERE, NODE, asks=True)),
-        (status(**{HOME: "node-1,node-2"}) | GONE, Location(None, "node-1,node-2", AWAY)),
+        (status(**{HOME: "node-1,node-2"}) | GONE, Location(None, "node-1,node-2", AWAY, lost=LOST)),
     ],
 )  # fmt: skip
 def test_a_machine_is_where_its_domain_is_or_is_to_be(

@@ -4,7 +4,7 @@ the mark itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from agent.core.actions import Action, DefineDomain, SetLiveMetadata
@@ -12,7 +12,7 @@ from agent.core.domain_xml import with_metadata
 from agent.core.facts import View
 from agent.core.host import version
 from agent.core.identity import POOL, console_log, unfinished
-from agent.core.known import MANNER, PEERS, VOLUME, VOLUMES_OF
+from agent.core.known import MANNER, PEERS, SHARED, VOLUME, VOLUMES_OF
 from agent.core.metadata import DomainMetadata, Migration, Recorded, to_xml
 from agent.core.migrating import Manner, Order
 from agent.core.migration import Shows, Step
@@ -24,7 +24,7 @@ from agent.core.moves import (
     MigrateDomain,
     ResumeSource,
 )
-from agent.kinds.local import away, place
+from agent.kinds.local import away, bearing, place
 from agent.kinds.virtual_machine.intent import Boarding, Intent
 from agent.kinds.virtual_machine.migration.asked import VERB, is_wanted, within
 from agent.kinds.virtual_machine.migration.cargo import cargo, own
@@ -81,7 +81,9 @@ def crossed(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
                 return _going(case, way, view)
             return (*_unloaded(case, way, view), *_stays(case, way, made.memory))
         case Step.DISCARD:
-            return (DiscardLanding(way.target, *nodes, volumes=own(case.seen, case.at, view)),)
+            volumes = () if way.substitute else own(case.seen, case.at, view)
+            rests = _rests(case, way.target, view) if way.substitute else ()
+            return (DiscardLanding(way.target, *nodes, volumes=volumes, rests=rests),)
         case Step.GO_ON:
             return (ResumeSource(way.source, *nodes),)
         case Step.LAND | Step.ADOPT:
@@ -89,7 +91,7 @@ def crossed(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
             volumes = own(case.seen, case.at, view)
             return (LandDomain(way.target, case.uuid, source, way.target, volumes),)
         case Step.ARRIVED:
-            return (*_left(case, way, view), *_arrived(case, way, made.memory))
+            return _arrived(case, way, made.memory, view)
     return ()
 
 
@@ -152,21 +154,37 @@ def _stays(case: Situation, way: Crossing, memory: DomainMetadata) -> tuple[Acti
     return _unmarked(case, memory, way.mark.epoch + 1, way.source)
 
 
-def _arrived(case: Situation, way: Crossing, memory: DomainMetadata) -> tuple[Action, ...]:
-    return _unmarked(case, memory, way.mark.epoch + 1, way.target)
+def _arrived(
+    case: Situation, way: Crossing, memory: DomainMetadata, view: View
+) -> tuple[Action, ...]:
+    epoch = way.mark.epoch + 1
+    if way.substitute and not way.there.raised:
+        # it was seen to run: from now on it counts, whatever of it is found elsewhere
+        return _written(case, memory, lambda known: _counting(known, epoch, way.target))
+    if way.source != bearing(view, way.mark.source):
+        return tuple(_left(case, way, view))  # the other one may be found still
+    return (*_left(case, way, view), *_unmarked(case, memory, epoch, way.target))
 
 
 def _unmarked(case: Situation, memory: DomainMetadata, epoch: int, home: str) -> tuple[Action, ...]:
-    def counting(known: DomainMetadata) -> DomainMetadata:
-        if known.epoch >= epoch:
-            return replace(known, migration=None)
-        return replace(known, migration=None, epoch=epoch, home=home)
+    return _written(
+        case, memory, lambda known: replace(_counting(known, epoch, home), migration=None)
+    )
 
+
+def _counting(known: DomainMetadata, epoch: int, home: str) -> DomainMetadata:
+    return known if known.epoch >= epoch else replace(known, epoch=epoch, home=home)
+
+
+def _written(
+    case: Situation, memory: DomainMetadata, change: Callable[[DomainMetadata], DomainMetadata]
+) -> tuple[Action, ...]:
+    """Changed in the definition, and in what runs."""
     active = case.seen.running
     live: tuple[Action, ...] = ()
-    if active is not None and (merged := counting(active)) != active:
+    if active is not None and (merged := change(active)) != active:
         live = (SetLiveMetadata(case.at.name, case.uuid, to_xml(merged), active.instance),)
-    return (*_defined(case, counting(memory)), *live)
+    return (*_defined(case, change(memory)), *live)
 
 
 def _defined(case: Situation, memory: DomainMetadata) -> tuple[Action, ...]:
@@ -178,7 +196,7 @@ def _defined(case: Situation, memory: DomainMetadata) -> tuple[Action, ...]:
 
 
 def _left(case: Situation, way: Crossing, view: View) -> Iterator[Action]:
-    volumes = own(case.seen, case.at, view)
+    volumes = () if way.substitute else own(case.seen, case.at, view)
     half = [
         (pool, name)
         for pool, name in volumes
@@ -188,7 +206,16 @@ def _left(case: Situation, way: Crossing, view: View) -> Iterator[Action]:
         source = way.source if not away(view, way.source) else ""
         yield LandDomain(way.target, case.uuid, source, way.target, tuple(half))
     if not away(view, way.source):
-        log = console_log(case.fleet, case.vm.uid)
-        names = {log, *(view.read(VOLUMES_OF, (way.source, case.vm.uid)) or ())}
-        rests = tuple((POOL, name) for name in sorted(names))
+        rests = _rests(case, way.source, view)
         yield LeaveSource(way.source, case.uuid, way.source, way.target, volumes, rests)
+
+
+def _rests(case: Situation, node: str, view: View) -> tuple[tuple[str, str], ...]:
+    """What a node has no need of any more without the machine: its media, and what it has written
+    to its console. Where the pool is the same on all nodes the machine has both still.
+    """
+    if POOL in (view.read(SHARED, None) or ()):
+        return ()
+    log = console_log(case.fleet, case.vm.uid)
+    names = {log, *(view.read(VOLUMES_OF, (node, case.vm.uid)) or ())}
+    return tuple((POOL, name) for name in sorted(names))

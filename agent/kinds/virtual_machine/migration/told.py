@@ -11,12 +11,17 @@ from agent.kinds.virtual_machine.migration import cold
 from agent.kinds.virtual_machine.migration.asked import is_wanted
 from agent.kinds.virtual_machine.situation import Situation
 
+INSTEAD = (
+    "It is here in place of the one on node {}, which is lost: what is left there is removed as "
+    "soon as the node is back."
+)
+
 
 def state(case: Situation) -> dict[str, Json]:
     """`status.migrationState`: of the one that is under way, else of the last one."""
     known: dict[str, Json] = dict(case.previous.get(STATE, {}))
     way = case.way
-    if way is not None and not way.arrived:
+    if way is not None and way.moves:
         return {
             "startTimestamp": timestamp(way.mark.at),
             "source": {"node": way.source},
@@ -32,7 +37,7 @@ def state(case: Situation) -> dict[str, Json]:
 def node(case: Situation) -> str:
     """The node that it is on; while it is on its way, the one that it leaves."""
     way = case.way
-    return case.at.name if way is None or way.arrived else way.source
+    return case.at.name if way is None or not way.moves else way.source
 
 
 def migrating(case: Situation, made: Intent, view: View) -> list[Condition]:
@@ -40,11 +45,15 @@ def migrating(case: Situation, made: Intent, view: View) -> list[Condition]:
     way = case.way
     if way is not None and way.mark.cold and not way.arrived:
         return [cold.told(case, view)]
-    if way is not None and not way.arrived:
+    if way is not None and way.moves:
         message = way.why or f"It goes from node {way.source} to node {way.target}."
         if not way.why and not is_wanted(case, made.memory):
             message = f"It stays on node {way.source}: the migration is ended."
         return [Condition("Migrating", "True", "InProgress", message)]
+    way = case.where.way
+    if way is not None and way.settled and way.substitute:
+        message = INSTEAD.format(way.source)
+        return [Condition("Substitute", "True", "NodeLost", message)]
     if made.boards is not None:
         message = f"It waits for its turn to go to node {made.boards.to.node}."
         return [Condition("Migrating", "False", "ReadyToMigrate", message)]
