@@ -21,6 +21,7 @@ from agent.core.model import Json
 from agent.hypervisor import leaving
 from agent.hypervisor.caller import Caller
 from agent.hypervisor.errors import translate
+from agent.hypervisor.remains import in_the_way, sweep
 from agent.hypervisor.verbs import find, without_namespace
 
 _FLAGS = (
@@ -189,7 +190,12 @@ def _send(connection: libvirt.virConnect, uuid: str, order: Order) -> None:
     if order.downtime:
         domain.migrateSetMaxDowntime(order.downtime)
     parameters: Json = given
-    domain.migrateToURI3(order.peer, parameters, flags)
+    try:
+        domain.migrateToURI3(order.peer, parameters, flags)
+    except libvirt.libvirtError as error:
+        if in_the_way(error):  # the next attempt finds none
+            sweep(domain)
+        raise
 
 
 def _told(domain: libvirt.virDomain) -> Transfer:
