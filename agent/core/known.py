@@ -182,6 +182,8 @@ TAKEN: Table[str, tuple[tuple[str, int], ...]] = Table("taken")
 """What the machines of such a namespace take, by what is counted."""
 MISFIT: Table[Key, str] = Table("misfit")
 """Why a machine that is on may not stay on its node, in Kubernetes' words."""
+SHIFTED: Table[Key, str] = Table("shifted")
+"""The node that a machine is to go to, since its own is short of memory."""
 
 # -- what decisions about VMs state of others ---------------------------------------------------
 

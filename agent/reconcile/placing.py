@@ -4,21 +4,35 @@ what nodes have and what machines ask; what becomes of it are facts that decisio
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
 from agent.core.facts import Engine
-from agent.core.known import BOUNDED, COMMITTED, MISFIT, NODES, PLACED, TAKEN, Table
+from agent.core.known import (
+    BOUNDED,
+    COMMITTED,
+    MANNER,
+    MISFIT,
+    NODES,
+    PLACED,
+    SHIFTED,
+    TAKEN,
+    Table,
+)
+from agent.core.migrating import Manner
 from agent.core.model import Key
 from agent.core.nodes import own_labels
 from agent.core.placement import quota
 from agent.core.placement.fleet import Fleet
 from agent.core.placement.quota import Quota
 from agent.core.placement.rules import ANYWHERE
-from agent.core.placement.tenants import Offer, Tenant, Verdict
+from agent.core.placement.shifting import Load, Mover, shifts
+from agent.core.placement.tenants import Ask, Offer, Tenant, Verdict
 
 V = TypeVar("V")
+
+MAKES_ROOM = "node(s) were not the one with room"
 
 ROUNDS = 20
 """How often what was placed may change what is asked within one settling."""
@@ -36,6 +50,7 @@ class Placing:
         self._asking: set[Key] = set()
         self._granted: dict[Key, Verdict] = {}
         self._misfits: dict[Key, str] = {}
+        self._shifted: dict[Key, str] = {}
         self._nodes: tuple[str, ...] | None = None
         self._looked = False
         """False if nodes may not be what they were."""
@@ -96,6 +111,7 @@ class Placing:
             self._judge(key)
         for key in sorted(self._asking, key=self._turn):
             self._grant(key)
+        self._relieve()
         for namespace in {key.namespace for key in self._quotas}:
             used = quota.taken(self._fleet.of(namespace))
             self._engine.put(TAKEN, namespace, tuple(sorted(used.items())))
@@ -155,7 +171,6 @@ class Placing:
         return granted is None or not granted.node, _rank(self._tenants[key])
 
     def _grant(self, key: Key) -> None:
-        """Who is on is counted where it is about to go beside where it is."""
         tenant = self._tenants[key]
         assert tenant.ask is not None  # noqa: S101  # it is asking
         self._fleet.remove(_arriving(key))
@@ -167,6 +182,60 @@ class Placing:
             at = verdict.node or tenant.at
             self._fleet.put(replace(tenant, at=at, on=bool(verdict.node) and not tenant.ask.rests))
         self._state(PLACED, self._granted, key, verdict)
+
+    def _relieve(self) -> None:
+        """Say who is to make room on nodes that are short of memory, where that is wanted."""
+        wanted = (self._engine.get(MANNER, None) or Manner()).load_shifting
+        taken = dict(self._fleet.committed()) if wanted else {}
+        found: Mapping[Key, str] = {}
+        if any(load.short for load in self._loads(taken)):  # counts who leaves twice: at most that
+            movers = list(self._movers(taken))
+            found = shifts(self._loads(taken), movers, self._fits)
+        for key in self._shifted.keys() - found.keys():
+            self._state(SHIFTED, self._shifted, key, None)
+        for key, target in found.items():
+            self._state(SHIFTED, self._shifted, key, target)
+
+    def _loads(self, taken: Mapping[str, int]) -> list[Load]:
+        offers = (self._fleet.offers[name] for name in taken)
+        return [
+            Load(
+                each.name,
+                each.memory,
+                each.taken + taken[each.name],
+                takes=each.ready and not each.unschedulable,
+            )
+            for each in offers
+            if each.memory
+        ]
+
+    def _movers(self, taken: dict[str, int]) -> Iterator[Mover]:
+        """Who may be asked to make room. In `taken` they are then where they are alone, and others
+        that are on their way where they go to alone.
+        """
+        for key, tenant in self._tenants.items():
+            verdict = self._granted.get(key)
+            goes = verdict.node if verdict is not None and tenant.on else ""
+            if tenant.gives is not None:
+                yield Mover(key, tenant.at, tenant.memory)
+            if goes:
+                taken[goes if tenant.gives is not None else tenant.at] -= tenant.memory
+
+    def _fits(self, key: Key, node: str) -> bool:
+        tenant = self._tenants[key]
+        assert tenant.gives is not None  # noqa: S101  # only such are asked about
+        others = dict.fromkeys(self._fleet.offers.keys() - {node}, MAKES_ROOM)
+        ask = Ask({**tenant.gives.barred, **others}, tenant.gives.handy)
+        self._fleet.remove(_arriving(key))  # it may have been granted just that
+        fits = self._fleet.place(tenant, ask).node == node
+        self._arrives(key)
+        return fits
+
+    def _arrives(self, key: Key) -> None:
+        """Who is on is counted where it is about to go beside where it is."""
+        tenant, verdict = self._tenants[key], self._granted.get(key)
+        if tenant.on and verdict is not None and verdict.node:
+            self._fleet.put(replace(tenant, key=_arriving(key), at=verdict.node, ask=None))
 
     def _exceeds(self, tenant: Tenant) -> str:
         """Which quota a machine would exceed; one that moves is there twice for a while."""

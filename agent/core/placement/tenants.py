@@ -57,6 +57,8 @@ class Tenant:
     on: bool = False
     """True while it takes its node's memory and its neighbours mind it: it runs, or is to start."""
     ask: Ask | None = None
+    gives: Ask | None = None
+    """The wish that it would have if it were to make room; None of one that is not to."""
 
     @property
     def rank(self) -> tuple[int, str, Key]:

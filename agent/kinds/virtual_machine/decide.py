@@ -26,12 +26,18 @@ from agent.core.moves import AbortMigration
 from agent.core.nodes import EPOCH, HOME
 from agent.core.schema import Kind
 from agent.kinds.local import away, nodes, place, several
-from agent.kinds.virtual_machine import engine
+from agent.kinds.virtual_machine import engine, relief
 from agent.kinds.virtual_machine.cause import GONE, cause
 from agent.kinds.virtual_machine.deeds import MEDIUM, Deeds, deeds
 from agent.kinds.virtual_machine.delivery import released
 from agent.kinds.virtual_machine.dependencies import disks
-from agent.kinds.virtual_machine.evacuation import FIRMWARE, NOTHING, evacuation
+from agent.kinds.virtual_machine.evacuation import (
+    FIRMWARE,
+    NOTHING,
+    Cause,
+    Evacuation,
+    evacuation,
+)
 from agent.kinds.virtual_machine.growth import Growth, growth
 from agent.kinds.virtual_machine.intent import Intent, current_phase, intent, moved_last
 from agent.kinds.virtual_machine.location import Location, location
@@ -125,11 +131,11 @@ def _decide(case: Situation, view: View) -> Decision:
     if held(case.job, case.vm.generation, case.now) and _fails(case.job, actions):
         actions = ()
         wakes.append(case.job.retry_at if case.job.retry else None)
-    better = engine.cause(case, view) if report.on else None
-    sent = evacuation(case.vm, view, case.at.name, better) if report.on else NOTHING
-    wakes.append(sent.wake)
+    older = engine.cause(case, view) if report.on else None
+    sent = _sent(case, made, older or relief.cause(case, view), view) if report.on else NOTHING
+    wakes += [sent.wake, relief.wake(case, view)]
     status = report.status()
-    asked = better is not None and any(each.key.name.startswith(FIRMWARE) for each in sent.makes)
+    asked = older is not None and any(each.key.name.startswith(FIRMWARE) for each in sent.makes)
     status[engine.NOTED] = engine.noted(case, asked=asked)
     if case.where.home or (actions and several(view)):
         status[HOME] = case.where.home or case.at.name  # written before anything is made there
@@ -168,6 +174,11 @@ def _todo(case: Situation, made: Intent, grows: Growth, view: View) -> tuple[Dee
     asked = made.boards.operation.created
     turn = Passage(case.at.name, made.boards.to.node, begun=False, asked=asked)
     return replace(todo, actions=actions, waiting=True), turn
+
+
+def _sent(case: Situation, made: Intent, other: Cause | None, view: View) -> Evacuation:
+    taken_up = {entry.uid for entry in made.memory.operations}
+    return evacuation(case.vm, view, case.at.name, other, taken_up)
 
 
 def _beside_work(actions: tuple[Action, ...]) -> tuple[Action, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 from agent.core.acceptance import suspended
@@ -48,6 +48,10 @@ class Cause:
     """True if it is tried once, however that ends."""
     spent: bool = False
     """True once that is known to have been tried."""
+    pause: float = 0.0
+    """Seconds between two attempts; they grow from one to the next where this is 0."""
+    found: bool = False
+    """True if it is known that one of these nodes takes it."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +90,19 @@ def about_leaving(vm: Object, view: View, at: str) -> str:
     return f"{why.told} {verdict.message}".strip() if verdict is not None else why.told
 
 
-def evacuation(vm: Object, view: View, at: str, other: Cause | None = None) -> Evacuation:
+def evacuation(
+    vm: Object, view: View, at: str, other: Cause | None = None, taken_up: Container[str] = ()
+) -> Evacuation:
     """The operation that sends a VM away that is to leave its node: one at a time, and again ever
     more seldom where it fails. None is made as long as it cannot go: its conditions say why.
-    `other` is why it had better go that may stay.
+    `other` is why it had better go that may stay; `taken_up` are the uids of operations that the
+    domain remembers.
     """
-    ours = [each for each in _ours(vm, view) if not each.deleted]
+    ours = [each for each in made_by_us(vm, view) if not each.deleted]
     why = cause(vm, view, at) or other
     wanted = [each for each in ours if why is not None and _is_for(each, vm, why)]
-    drops = frozenset(each.key for each in ours if _goes(each, view, wanted))
+    held = [each for each in ours if each in wanted or each.uid in taken_up]
+    drops = frozenset(each.key for each in ours if _goes(each, view, held))
     wakes = [end + KEPT_FOR for each in ours if (end := _ended(each, view)) is not None]
     made = _next(vm, view, why, wanted) if why is not None else NOTHING
     wakes += [made.wake] if made.wake is not None else []
@@ -113,33 +121,42 @@ def _next(vm: Object, view: View, why: Cause, wanted: list[Object]) -> Evacuatio
         return NOTHING
     else:
         attempt = _attempt(last) + 1
-        due = end + min(SLOWEST, SETTLES if why.prefix == UNFIT else 2.0**attempt)
+        due = end + (why.pause or min(SLOWEST, SETTLES if why.prefix == UNFIT else 2.0**attempt))
     if due > view.now:
         return Evacuation(wake=due)
-    if not _can_go(vm, view) or _is_asked(vm, view):
+    if not _can_go(vm, view, why) or _is_asked(vm, view):
         return NOTHING
     return Evacuation((_operation(vm, why, attempt),))
 
 
-def _can_go(vm: Object, view: View) -> bool:
+def _can_go(vm: Object, view: View, why: Cause) -> bool:
     """True if it was seen that it can be moved, and there is a node that takes it."""
     verdict = view.read(PLACED, vm.key)
-    return (
-        verdict is not None
-        and bool(verdict.node)
-        and any(
-            each["type"] == "Migratable" and each["status"] == "True"
-            for each in view.previous(vm.key).get("conditions", ())
-        )
+    found = why.found or (verdict is not None and bool(verdict.node))
+    return found and is_migratable(vm, view)
+
+
+def is_migratable(vm: Object, view: View) -> bool:
+    """True if it was seen that it can be moved."""
+    return any(
+        each["type"] == "Migratable" and each["status"] == "True"
+        for each in view.previous(vm.key).get("conditions", ())
     )
 
 
 def _is_asked(vm: Object, view: View) -> bool:
     """True while somebody else has it moved."""
-    return any(operation_spec(each.spec)["type"] in MOVES for each in open_operations(vm.key, view))
+    return any(True for _ in asking(vm, view))
 
 
-def _ours(vm: Object, view: View) -> Iterator[Object]:
+def asking(vm: Object, view: View) -> Iterator[Object]:
+    """Operations that have it moved, whoever made them."""
+    every = open_operations(vm.key, view)
+    return (each for each in every if operation_spec(each.spec)["type"] in MOVES)
+
+
+def made_by_us(vm: Object, view: View) -> Iterator[Object]:
+    """The operations that the agent has made."""
     for key in view.read(OWNED, vm.key) or ():
         obj = view.object(key) if key.kind == KIND else None
         if obj is not None:

@@ -81,7 +81,9 @@ def governed(vm: Object, view: View) -> bool:
     )
 
 
-def tenant(vm: Object, view: View, at: str, *, on: bool, ask: Ask | None = None) -> Tenant:
+def tenant(
+    vm: Object, view: View, at: str, *, on: bool, ask: Ask | None = None, gives: Ask | None = None
+) -> Tenant:
     """The VM as placement sees it."""
     spec = machine_spec(vm.spec)
     return Tenant(
@@ -96,6 +98,7 @@ def tenant(vm: Object, view: View, at: str, *, on: bool, ask: Ask | None = None)
         at=at,
         on=on,
         ask=None if vm.deleted else ask,
+        gives=gives,
     )
 
 

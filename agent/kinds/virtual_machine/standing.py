@@ -6,7 +6,7 @@ from agent.core.facts import View
 from agent.core.model import Object
 from agent.core.placement.tenants import Ask, Tenant
 from agent.kinds.local import several
-from agent.kinds.virtual_machine import engine, power
+from agent.kinds.virtual_machine import engine, power, relief
 from agent.kinds.virtual_machine.evacuation import cause
 from agent.kinds.virtual_machine.intent import current_phase
 from agent.kinds.virtual_machine.location import BETWEEN, Location
@@ -47,7 +47,8 @@ def standing(case: Situation, view: View) -> Tenant:
             vm, view, at if case.where.home or ask is None else "", on=due and ask is None, ask=ask
         )
     if raw.active:
-        return tenant(vm, view, at, on=True, ask=_leaving(case, view))
+        gives = relief.gives(case, view)
+        return tenant(vm, view, at, on=True, ask=_leaving(case, view), gives=gives)
     due = not case.saved and _due(case)
     ask = returning(vm, view, at, due=due) if governed(vm, view) else None
     if ask is not None and not cold.fixed(case, view):

@@ -6,6 +6,7 @@ from agent.core.facts import View
 from agent.core.ledger import MOVE as STATE
 from agent.core.model import Condition, Json
 from agent.core.status import timestamp
+from agent.kinds.virtual_machine.evacuation import BECAUSE, made_by_us
 from agent.kinds.virtual_machine.intent import Intent
 from agent.kinds.virtual_machine.migration import cold
 from agent.kinds.virtual_machine.migration.asked import is_wanted
@@ -49,6 +50,8 @@ def migrating(case: Situation, made: Intent, view: View) -> list[Condition]:
         message = way.why or f"It goes from node {way.source} to node {way.target}."
         if not way.why and not is_wanted(case, made.memory):
             message = f"It stays on node {way.source}: the migration is ended."
+        elif not way.why and (because := _because(case, view)):
+            message += f" {because}"
         return [Condition("Migrating", "True", "InProgress", message)]
     way = case.where.way
     if way is not None and way.settled and way.substitute:
@@ -61,6 +64,13 @@ def migrating(case: Situation, made: Intent, view: View) -> list[Condition]:
     if waiting:
         return [Condition("Migrating", "False", "Pending", waiting[0].message)]
     return []
+
+
+def _because(case: Situation, view: View) -> str:
+    """Why the agent has it moved, in a sentence; empty where somebody else does."""
+    uid = case.way.mark.operation if case.way is not None else ""
+    asked = (each for each in made_by_us(case.vm, view) if each.uid == uid)
+    return next((each.manifest.annotations.get(BECAUSE, "") for each in asked), "")
 
 
 WAITS_FOR_TARGET = 2
