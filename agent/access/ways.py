@@ -12,16 +12,21 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
+from typing import TYPE_CHECKING
 
 from agent.access.place import Place, bracketed
 from agent.core.host import HostError
-from agent.hypervisor.visit import Networking, Visit
+
+if TYPE_CHECKING:  # loads libvirt, which is not needed where all goes through ssh
+    from agent.hypervisor.visit import Networking, Visit
 
 TRIES = 64
 _OUTSIDE = range(20000, 32768)
 """Ports of the host that a rule may take: below those that systems give by themselves."""
 CONNECT = 10.0
 """Seconds that a connection straight to a guest may take."""
+AT_ONCE = 1.0
+"""Seconds after which a guest does not answer at once."""
 
 
 class NoWayError(Exception):
@@ -57,6 +62,20 @@ class Ways:
                 "the machine is on QEMU's own network, which only its node reaches, and "
                 f"{self._place.scheme} leads to no port there: name the node with qemu+ssh"
             )
+
+    def straight(self, port: int) -> str:
+        """The address at which programs of this machine reach a tcp port of the guest by
+        themselves; empty if there is none, or if nothing answers there now. HostError.
+        """
+        networking = self._visit.networking()
+        if networking.netdev or self._place.ssh:
+            return ""
+        try:
+            where = address(networking, self._known())
+            with _straight(where, Target("tcp", port), AT_ONCE):
+                return where
+        except ClosedError:
+            return ""
 
     @contextlib.contextmanager
     def connect(self, target: Target) -> Iterator[Connection]:
@@ -145,7 +164,7 @@ def _is_a_machines(text: str) -> bool:
 
 
 @contextlib.contextmanager
-def _straight(host: str, target: Target) -> Iterator[socket.socket]:
+def _straight(host: str, target: Target, seconds: float = CONNECT) -> Iterator[socket.socket]:
     if target.protocol == "udp":
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as datagrams:
@@ -153,7 +172,7 @@ def _straight(host: str, target: Target) -> Iterator[socket.socket]:
             yield datagrams
         return
     try:
-        connection = socket.create_connection((host, target.port), CONNECT)
+        connection = socket.create_connection((host, target.port), seconds)
     except OSError as error:
         raise ClosedError(str(error.strerror or error)) from error
     with connection:

@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from agent.access.place import place
+from agent.access.ways import Ways
 from agent.cli.command import CommandError, Subparsers, given_settings, program
 from agent.cli.machines import Machine, found, listed, refuse_hopeless
 from agent.cli.repositories import address
+from agent.cli.visits import running, uri
 from agent.settings import Settings
 
 FAILED = 255
@@ -159,11 +162,40 @@ def _options(
     words = []
     for option in args.option:
         words += ["-o", option]
-    for name, value in _found_by(one, settings, args.port, flags).items():
+    for name, value in _led_to(one, settings, args.port, flags).items():
         words += ["-o", f"{name}={value}"]
     if args.identity_file:
         words += ["-i", args.identity_file]
     return words
+
+
+def _led_to(
+    one: Machine, settings: Settings, port: int, flags: Mapping[str, str]
+) -> dict[str, str]:
+    """Options of ssh that lead to a machine now: where it can be reached straight, nothing has to
+    be started in between.
+    """
+    options = _found_by(one, settings, port, flags)
+    straight = _straight(one, settings, port)
+    if straight:
+        # said all the same, or the user's own configuration for all hosts would count
+        options["ProxyCommand"] = "none"
+        options |= {"HostName": straight, "Port": str(port)}
+        options |= {"AddressFamily": "any", "CheckHostIP": "no"}
+    return options
+
+
+def _straight(one: Machine, settings: Settings, port: int) -> str:
+    """Where it answers this machine at once, or nothing: what has to be waited for is the proxy's
+    business.
+    """
+    if place(uri(settings, one)).ssh:
+        return ""
+    visit = running(settings, one)
+    if visit is None:
+        return ""
+    with visit:
+        return Ways(visit, place(visit.uri), lambda: one.address).straight(port)
 
 
 def _found_by(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from agent.cli.command import CommandError
 from agent.cli.follow import follow
@@ -16,8 +17,10 @@ from agent.core import human
 from agent.core.host import HostError
 from agent.core.schema import Catalogue
 from agent.core.tables import printable
-from agent.hypervisor.visit import Visit
 from agent.settings import Settings
+
+if TYPE_CHECKING:
+    from agent.hypervisor.visit import Visit
 
 TIMEOUT = 300.0
 """Seconds that a machine has to come up."""
@@ -30,8 +33,10 @@ def say(text: str) -> None:
 
 def visited(settings: Settings, one: Machine) -> Visit:
     """A visit to the machine's node; the caller closes it. CommandError, HostError."""
+    from agent.hypervisor.visit import Visit  # loads libvirt, which is not always needed
+
     try:
-        return Visit(_uri(settings, one), one.uuid)
+        return Visit(uri(settings, one) or None, one.uuid)
     except HostError as error:
         where = f"node {one.node}" if one.node else "its host"
         raise HostError(
@@ -96,9 +101,12 @@ def _look_elsewhere(one: Machine, here: str, where: str) -> None:
         )
 
 
-def _uri(settings: Settings, one: Machine) -> str | None:
+def uri(settings: Settings, one: Machine) -> str:
+    """Of the machine's node; empty where libvirt chooses. CommandError if it has no node that the
+    settings name.
+    """
     if not settings.nodes:
-        return settings.connect or None
+        return settings.connect
     if one.node in settings.nodes:
         return addresses(settings)[one.node]
     raise CommandError(

@@ -9,7 +9,6 @@ from datetime import datetime
 from agent.core.documents import Path
 from agent.core.human import shown
 from agent.core.model import Json
-from agent.core.schedule import EXAMPLE, schedule
 from agent.core.spelling import nearest
 
 MAX_ANNOTATIONS = 256 * 1024
@@ -88,6 +87,8 @@ def _annotation(name: str, text: str) -> str:
     if name == HTTP_SECRET and not _SECRET.fullmatch(text):
         return "the name of a Secret, for a cluster's image with its namespace: NAMESPACE/NAME"
     if name == SNAPSHOTS:
+        from agent.core.schedule import EXAMPLE, schedule  # loads cronsim, which few need
+
         try:
             schedule(text)
         except ValueError as error:

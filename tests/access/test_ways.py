@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
-from agent.access.ways import ClosedError, address
-from agent.hypervisor.visit import Networking
+from agent.access.place import place
+from agent.access.ways import ClosedError, Ways, address
+from agent.hypervisor.visit import Networking, Visit
 
 NET = Networking("", ("192.168.122.7",))
 USER = Networking("hostnet0", ())
@@ -28,3 +31,29 @@ def test_an_address_that_no_machine_of_a_network_has_is_not_believed(claimed: st
     with pytest.raises(ClosedError):
         address(Networking("", ()), claimed)
     assert address(USER, claimed) == ""
+
+
+class Visited:
+    """A visit that knows of the network alone."""
+
+    def __init__(self, networking: Networking) -> None:
+        self._networking = networking
+
+    def networking(self) -> Networking:
+        return self._networking
+
+
+@pytest.mark.parametrize(
+    ("networking", "uri", "known"),
+    [
+        (USER, "qemu:///session", "10.66.10.2"),
+        (NET, "qemu+ssh://pt-1/system", ""),
+        (Networking("", ()), "qemu:///system", ""),
+        (Networking("", ()), "qemu:///system", "127.0.0.1"),
+    ],
+)
+def test_no_way_is_straight_through_qemu_or_ssh_or_to_nowhere(
+    networking: Networking, uri: str, known: str
+) -> None:
+    ways = Ways(cast(Visit, Visited(networking)), place(uri), lambda: known)
+    assert ways.straight(22) == ""

@@ -28,6 +28,7 @@ BENCHMARKS = {
     "migrate": "migrations",
     "endurance": "endurance",
     "commands": "commands",
+    "ssh": "access",
     "differences": "differences",
 }
 """The module of each, which has a function of that name. Only what is measured is loaded: it counts as memory."""

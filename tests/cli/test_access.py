@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import subprocess
@@ -17,7 +18,10 @@ from tests.fleets import Fleet, machine
 
 @pytest.fixture
 def told(tmp_path: Path, fleet: Fleet) -> Path:
-    """Where an ssh that only tells what it is asked for writes; a machine that runs is there."""
+    """Where an ssh that only tells what it is asked for writes. A machine is to run, on a node that
+    has not begun with it.
+    """
+    (tmp_path / "settings.yaml").write_text("nodes: {pt-1: {connect: 'test:///default'}}\n")
     fleet.write(machine(status={"phase": "Running", "nodeName": "pt-1"}))
     fleet.write(machine("off", status={"phase": "Stopped"}))
     programs = tmp_path / "programs"
@@ -35,6 +39,7 @@ def run(told: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "agent", *arguments],
         env={
             **os.environ,
+            "GITVIRT_CONFIG": str(told / "settings.yaml"),
             "PATH": f"{told / 'programs'}:{os.environ['PATH']}",
             "PYTHONPATH": str(Path(__file__).parents[2]),
         },
@@ -58,6 +63,33 @@ def test_ssh_becomes_the_users_own(told: Path) -> None:
         *("--", "linux-vm", "2222"),
     ]
     assert "StrictHostKeyChecking=accept-new" in said
+
+
+def test_a_machine_that_answers_is_reached_straight_whatever_holds_for_other_hosts(
+    gitvirt: Gitvirt, told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    became: list[str] = []
+
+    def become(_program: str, words: list[str]) -> None:
+        became[:] = words
+        raise OSError(errno.ENOENT, "it is enough to know")
+
+    monkeypatch.setattr(ssh, "_straight", lambda *_: "10.66.10.14")
+    monkeypatch.setattr(os, "execvp", become)
+    assert gitvirt("ssh", "cloud@linux-vm", "-p", "2222").code == 255
+    config = told / "config"
+    config.write_text("Host *\n ProxyJump bastion\n AddressFamily inet6\n Port 23\n")
+    said = subprocess.run(
+        [became[0], "-G", "-F", str(config), *became[1:]],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    meant = dict(line.partition(" ")[::2] for line in said.stdout.splitlines())
+    assert (meant["hostname"], meant["port"], meant["user"]) == ("10.66.10.14", "2222", "cloud")
+    assert meant["hostkeyalias"].startswith("linux-vm.default")
+    assert meant.get("proxycommand", "none") == "none"
+    assert (meant.get("proxyjump"), meant["addressfamily"]) == (None, "any")
 
 
 def test_scp_names_the_machine_as_ssh_does(told: Path) -> None:

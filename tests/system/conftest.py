@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -28,6 +29,12 @@ def system_root() -> Iterator[Path]:
     """The folder of a machine with a system daemon that is the tests' own."""
     if os.geteuid() != 0:
         pytest.fail("a machine of one's own needs root: run tests/system apart, as root")
+    with own_machine() as root:
+        yield root
+
+
+@contextlib.contextmanager
+def own_machine() -> Iterator[Path]:
     root = Path(tempfile.mkdtemp(prefix="gvsys"))
     root.chmod(0o755)
     prepare(root, str(uuid.uuid4()))
