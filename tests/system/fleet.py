@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,7 +53,12 @@ class Machine:
         with (root / "etc" / "qemu.conf").open("a") as conf:
             # libvirt takes the folder in common for one of its own, and would take a disk that leaves from QEMU's user
             conf.write('user = "root"\ngroup = "root"\ndynamic_ownership = 0\n')
-        self._process = start(root, f"{self.name}.test", shared)
+        self._shared = shared
+        self.boot()
+
+    def boot(self) -> None:
+        """Switch it on: what is on its disks stays from time to time."""
+        self._process = start(self.root, f"{self.name}.test", self._shared)
         self.pid = _child(self._process.pid)
 
     @property
@@ -86,6 +92,11 @@ class Machine:
         """Its libvirtd, as seen from here."""
         found = [pid for pid in _below(self.pid) if _comm(pid) == "libvirtd"]
         return found[0] if found else 0
+
+    def lose_daemon(self) -> None:
+        """Its libvirtd ends, and nobody starts it again; its guests run on."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.kill(self.daemon(), signal.SIGKILL)
 
     def qemus(self) -> list[int]:
         return [pid for pid in _below(self.pid) if _comm(pid).startswith("qemu-system")]

@@ -78,11 +78,11 @@ def main(root: Path, name: str, shared: str = "") -> None:
     for file in ACCOUNTS:
         subprocess.run(["mount", "--bind", root / file, f"/etc/{file}"], check=True)
     small = Path(FOLDERS["lib"], SMALL)
-    small.mkdir()
+    small.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=0755", SMALL, small], check=True)
     if shared:
         common = Path(FOLDERS["lib"], SHARED)
-        common.mkdir()
+        common.mkdir(exist_ok=True)
         subprocess.run(["mount", "--bind", shared, common], check=True)
     _hide_kvm(root)
     subprocess.run(["hostname", name], check=True)

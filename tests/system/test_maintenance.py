@@ -88,7 +88,7 @@ def own(fleet: Fleet) -> list[str]:
     return re.findall(r"^(\S+) +Completed +Evict +vm ", listed, re.MULTILINE)
 
 
-@pytest.mark.promise("S250", "S252", "S253")
+@pytest.mark.promise("S250", "S252", "S253", "S258")
 def test_a_host_is_emptied_and_used_again_while_its_guest_counts(
     fleet: Fleet,
     guest: bytes,  # noqa: F811
@@ -119,7 +119,7 @@ def test_a_host_is_emptied_and_used_again_while_its_guest_counts(
     before = fleet.ticks("pt-1")[-1]
     with watching(fleet) as said:
         fleet.wait_for(lambda: lines(said), "the watcher")
-        drained = fleet.gitvirt("drain", "pt-1", "--ignore-daemonsets", "--delete-emptydir-data")
+        drained = fleet.gitvirt("drain", "pt-1", "--ignore-daemonsets", "--delete-emptydir-dat")
         assert drained.splitlines() == [
             "node/pt-1 cordoned",
             "evicting virtualmachine default/vm",
