@@ -39,6 +39,20 @@ examples:
 The mark stands on the branch of operations, in nodes/NODE.yaml; a Node manifest on main with
 `spec.unschedulable: true` cordons a node, too.
 """
+_SWITCHES = (
+    "--ignore-daemonsets",
+    "--delete-emptydir-data",
+    "--delete-emptydir-dat",
+    "--delete-local-data",
+    "--force",
+    "--disable-eviction",
+)
+_VALUES = ("--grace-period", "--skip-wait-for-delete-timeout", "--chunk-size")
+_EVERY_MACHINE = (
+    "vm.kubevirt.internal.virtualization.deckhouse.io/name",
+    "kubevirt.internal.virtualization.deckhouse.io=virt-launcher",
+)
+"""Labels of the pods that machines have in Deckhouse."""
 _AWAY = ("Running", "Pause", "Starting", "Stopping", "Migrating")
 """Phases of a machine that its node still has."""
 
@@ -61,15 +75,28 @@ def _add_drain(parser: argparse.ArgumentParser) -> None:
         "--stop", action="store_true", help="shut down what cannot be moved; it stays off there"
     )
     ignored = parser.add_argument_group("kubectl's options, accepted and without meaning here")
-    for name in ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--disable-eviction"):
-        ignored.add_argument(name, action="store_true", help=argparse.SUPPRESS)
-    ignored.add_argument("--delete-emptydir-dat", action="store_true", help=argparse.SUPPRESS)
-    for name in ("--grace-period", "--pod-selector", "--skip-wait-for-delete-timeout"):
+    for name in _SWITCHES:
+        spelt = (name, f"{name}=true", f"{name}=false")
+        ignored.add_argument(*spelt, action="store_true", help=argparse.SUPPRESS)
+    for name in _VALUES:
         ignored.add_argument(name, metavar="ANY", help=argparse.SUPPRESS)
+    parser.add_argument("--pod-selector", metavar="SELECTOR", help=argparse.SUPPRESS)
+
+
+def _check_selector(selector: str | None) -> None:
+    """Nothing but machines is on a node: a selector of all of them is none."""
+    words = (selector or "").replace(" ", "")
+    if words and words not in _EVERY_MACHINE:
+        raise CommandError(
+            f"--pod-selector {printable(words)}: a node is drained of all its machines "
+            f"(--pod-selector {_EVERY_MACHINE[0]}), or of none. `gitvirt evict VM` moves one of "
+            "them away"
+        )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     now = time.time()
+    _check_selector(getattr(args, "pod_selector", None))
     with opened(settings) as repository:
         reader = Reader(repository, settings, Catalogue.load())
         snapshot = reader.now()

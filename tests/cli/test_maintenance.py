@@ -104,8 +104,20 @@ def vm(
 LEAVES = condition("Schedulable", "False", message="Node host-a is being drained.")
 
 
+SELECTOR = "vm.kubevirt.internal.virtualization.deckhouse.io/name"
+AS_TYPED = (
+    ("--ignore-daemonsets", "--delete-emptydir-dat"),
+    ("--pod-selector", SELECTOR, "--delete-emptydir-data"),
+    (f"--pod-selector={SELECTOR}", "--ignore-daemonsets=true", "--force=true"),
+    ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--grace-period=-1"),
+    ("--grace-period", "60", "--disable-eviction", "--skip-wait-for-delete-timeout=10"),
+)
+
+
+@pytest.mark.promise("S259")
+@pytest.mark.parametrize("flags", AS_TYPED, ids=str)
 def test_drain_waits_until_all_have_left_and_knows_the_flags_of_kubectl(
-    gitvirt: Gitvirt, fleet: Fleet
+    gitvirt: Gitvirt, fleet: Fleet, flags: tuple[str, ...]
 ) -> None:
     fleet.write(vm("one", LEAVES), vm("two", LEAVES), vm("off", phase="Stopped"))
 
@@ -116,9 +128,7 @@ def test_drain_waits_until_all_have_left_and_knows_the_flags_of_kubectl(
 
     playing = threading.Thread(target=play)
     playing.start()
-    flags = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--grace-period=-1")
-    selector = "vm.kubevirt.internal.virtualization.deckhouse.io/name"
-    ended = gitvirt("drain", "host-a", *flags, "--pod-selector", selector, "--timeout", "30s")
+    ended = gitvirt("drain", "host-a", *flags, "--timeout", "30s")
     playing.join()
     assert (ended.code, ended.err) == (0, "")
     lines = ended.out.splitlines()
@@ -132,6 +142,17 @@ def test_drain_waits_until_all_have_left_and_knows_the_flags_of_kubectl(
     again = file(fleet)
     assert again is not None
     assert again["metadata"]["annotations"][EVACUATE] == since  # it goes on with the same
+
+
+@pytest.mark.parametrize("selector", ["app=web", f"{SELECTOR}=linux-vm", f"{SELECTOR},app=web"])
+def test_drain_leaves_a_node_alone_of_which_only_a_part_is_meant(
+    gitvirt: Gitvirt, fleet: Fleet, selector: str
+) -> None:
+    fleet.write(vm("one", LEAVES))
+    ended = gitvirt("drain", "host-a", "--pod-selector", selector)
+    assert ended.code == 1
+    assert f"--pod-selector {selector}: a node is drained of all its machines" in ended.err
+    assert file(fleet) is None
 
 
 def test_drain_says_who_stays_and_why(gitvirt: Gitvirt, fleet: Fleet) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent.core.status import timestamp
 from agent.places import Pools
 from tests.product.test_migration import SHARED, Fleet, fleet
 from tests.product.test_placement import node
@@ -238,3 +239,102 @@ def test_a_move_that_the_quota_has_no_room_for_waits_and_says_so(shared: Fleet) 
     shared.go(40)
     assert shared.on() != ["pt-1"]
     assert shared.vmop("move")["status"]["phase"] == "Completed"
+
+
+# -- taints that a machine bears for a while ------------------------------------------------------
+
+BEARS = {"key": "repair", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 100}
+
+
+def taint(rig: Fleet, name: str = "pt-1", *, there: bool = True) -> float:
+    """The node bears it from now on, or does not any more; the time of the pass that takes it in."""
+    listed = [{"key": "repair", "effect": "NoExecute"}] if there else []
+    document = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+    rig.push({f"{name}.yaml": {**document, "spec": {"taints": listed}}}, MAIN)
+    rig.agent.reconciler.look_at_git()
+    at = rig.now
+    rig.step()
+    return at
+
+
+@pytest.fixture
+def bearing(shared: Fleet) -> Fleet:
+    change(shared, tolerations=[BEARS])
+    return shared
+
+
+def until_it_goes(rig: Fleet, most: int) -> float:
+    """When its operation is there."""
+    for _ in range(most):
+        rig.step()
+        if own(rig):
+            return rig.now
+        rig.now += 1
+    return 0.0
+
+
+def test_a_taint_is_borne_for_as_long_as_the_machine_says(bearing: Fleet) -> None:
+    began = taint(bearing)
+    bearing.go(3)
+    (told,) = bearing.document("cluster/nodes/pt-1.yaml")["status"]["taints"]
+    assert (told["key"], told["effect"], told["timeAdded"]) == (
+        "repair",
+        "NoExecute",
+        timestamp(began),
+    )
+    gone = until_it_goes(bearing, 150)
+    assert 100 <= gone - began <= 101
+    bearing.go(30)
+    assert bearing.on() not in (["pt-1"], [])
+    assert condition(bearing.vm(), "Schedulable") == {}
+
+
+def test_the_time_goes_on_for_the_heir_of_an_agent_that_has_died(bearing: Fleet) -> None:
+    began = taint(bearing)
+    bearing.go(50)
+    bearing.start()
+    gone = until_it_goes(bearing, 150)
+    assert 100 <= gone - began <= 102
+
+
+def test_it_stays_where_the_taint_goes_in_time(bearing: Fleet) -> None:
+    taint(bearing)
+    bearing.go(60)
+    taint(bearing, there=False)
+    bearing.go(100)
+    assert (bearing.on(), own(bearing)) == (["pt-1"], [])
+    again = taint(bearing)  # and its time begins anew
+    gone = until_it_goes(bearing, 150)
+    assert 100 <= gone - again <= 101
+
+
+def test_one_that_bears_it_for_ever_stays_and_one_that_does_not_bear_it_goes_at_once(
+    shared: Fleet,
+) -> None:
+    change(shared, tolerations=[{**BEARS, "tolerationSeconds": None}])
+    began = taint(shared)
+    assert until_it_goes(shared, 200) == 0
+    change(shared, tolerations=[])
+    assert until_it_goes(shared, 20) - began < 300
+
+
+def test_of_two_taints_the_one_whose_time_is_over_first_counts(shared: Fleet) -> None:
+    soon = {**BEARS, "key": "soon", "tolerationSeconds": 30}
+    change(shared, tolerations=[BEARS, soon])
+    document = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "pt-1"}}
+    listed = [{"key": key, "effect": "NoExecute"} for key in ("repair", "soon")]
+    shared.push({"pt-1.yaml": {**document, "spec": {"taints": listed}}}, MAIN)
+    shared.agent.reconciler.look_at_git()
+    began = shared.now
+    gone = until_it_goes(shared, 150)
+    assert 30 <= gone - began <= 31
+
+
+def test_where_no_other_node_is_it_stays_and_says_so(bearing: Fleet) -> None:
+    for name in ("pt-2", "pt-3"):
+        mark(bearing, name=name)
+    taint(bearing)
+    bearing.go(130)
+    assert bearing.on() == ["pt-1"]
+    told = condition(bearing.vm(), "Schedulable")["message"]
+    assert told.startswith("Node pt-1 has the taint repair=, which it bears no longer than it did.")

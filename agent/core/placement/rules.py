@@ -146,7 +146,7 @@ def rules(
             *_weighted(apart.get(PREFERRED), -1, labels, namespace),
         ),
         spread=tuple(_spread(each, namespace) for each in spec.get(SPREAD) or ()),
-        tolerations=tuple(_toleration(each) for each in (*(spec.get("tolerations") or ()), *borne)),
+        tolerations=tuple(toleration(each) for each in (*(spec.get("tolerations") or ()), *borne)),
     )
     return ANYWHERE if made == ANYWHERE else made
 
@@ -207,7 +207,8 @@ def _spread(each: Mapping[str, Json], namespace: str) -> Spread:
     return Spread(who, each["topologyKey"], each["maxSkew"], must)
 
 
-def _toleration(each: Mapping[str, Json]) -> Toleration:
+def toleration(each: Mapping[str, Json]) -> Toleration:
+    """As it stands in a spec. For how long it holds is asked by whoever knows the time."""
     exists = each.get("operator") == "Exists"
     return Toleration(
         each.get("key") or "", exists, each.get("value") or "", each.get("effect") or ""

@@ -18,6 +18,7 @@ from agent.core.quantity import format_bytes
 from agent.core.status import seconds
 from agent.kinds.local import away, labels, nodes, several
 from agent.kinds.node.locks import LOCKS, tried
+from agent.kinds.node.tainted import TAINTS, tainted
 from agent.kinds.node.taking import marks
 
 KIND = "Node"
@@ -74,6 +75,7 @@ def decide(node: Object, view: View) -> Decision:
         "conditions": conditions,
         **(_sizes(raw, allocatable, committed) if raw is not None else _known(previous)),
         LOCKS: locks.known,
+        TAINTS: tainted(node, taints, view),
     }
     offer = Offer(
         name,

@@ -17,6 +17,7 @@ from agent.kinds.local import several
 from agent.kinds.node import NodeData
 from agent.kinds.virtual_machine.operations import open_operations
 from agent.kinds.virtual_machine.placement import MOVES, TO_NODES, its_rules
+from agent.kinds.virtual_machine.tolerance import limit
 from agent.kinds.virtual_machine_operation import operation_spec
 
 KIND = "VirtualMachineOperation"
@@ -73,12 +74,22 @@ def cause(vm: Object, view: View, at: str) -> Cause | None:
         return Cause(DRAINED, f"{at} {data.evacuate}", f"Node {at} is being drained.")
     why = view.read(MISFIT, vm.key)
     if why is None:
-        return None
+        return _overdue(vm, view, at)
     told = f"Node {at} does not fit it any more: {why}."
     if by_taint(why):
         return Cause(DRAINED, f"{at} {why}", told)
     rules = hashlib.sha256(repr(its_rules(vm, view)).encode()).hexdigest()
     return Cause(UNFIT, f"{at} {rules}", told)
+
+
+def _overdue(vm: Object, view: View, at: str) -> Cause | None:
+    """Of one that may stay beside a taint for a while: once that is over."""
+    until = limit(vm, view, at)
+    if until is None or view.now < until.at:
+        return None
+    taint = f"{until.taint.key}={until.taint.value}"
+    told = f"Node {at} has the taint {taint}, which it bears no longer than it did."
+    return Cause(DRAINED, f"{at} {taint} {int(until.since)}", told)
 
 
 def about_leaving(vm: Object, view: View, at: str) -> str:
@@ -106,6 +117,8 @@ def evacuation(
     wakes = [end + KEPT_FOR for each in ours if (end := _ended(each, view)) is not None]
     made = _next(vm, view, why, wanted) if why is not None else NOTHING
     wakes += [made.wake] if made.wake is not None else []
+    until = limit(vm, view, at) if several(view) else None
+    wakes += [until.at] if until is not None else []
     return Evacuation(made.makes, drops, min((at for at in wakes if at > view.now), default=None))
 
 

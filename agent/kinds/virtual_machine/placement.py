@@ -56,13 +56,14 @@ TO_NODES = "gitvirt.io/to-nodes"
 STARTS = ("Start", "Restart")
 
 
-def _class(vm: Object) -> Key:
+def class_of(vm: Object) -> Key:
+    """The class that it names."""
     return Key("VirtualMachineClass", "", machine_spec(vm.spec).get(CLASS, ""))
 
 
 def its_rules(vm: Object, view: View) -> Rules:
     """What its spec and its class ask for."""
-    its_class = view.object(_class(vm))
+    its_class = view.object(class_of(vm))
     of_class: Mapping[str, Json] = its_class.spec if its_class is not None else {}
     selector, borne = of_class.get("nodeSelector") or {}, of_class.get("tolerations") or ()
     if not selector and not borne and not any(vm.spec.get(name) for name in FIELDS):
@@ -189,9 +190,9 @@ def _barred(vm: Object, view: View) -> Iterator[tuple[str, str]]:
 
 def barred_by_node(vm: Object, view: View) -> Iterator[tuple[str, str]]:
     """Nodes that cannot have it, wherever its disks lie, and why."""
-    data = view.export(ClassData, _class(vm))
+    data = view.export(ClassData, class_of(vm))
     if data is not None:
-        why = NO_CPU.format(_class(vm).name)
+        why = NO_CPU.format(class_of(vm).name)
         yield from ((node, why) for node in nodes(view) if node not in data.cpus)
     every = places(view)
     lacking = [at for at in every if cabling(vm, view, at, vm.spec).lacking(vm.spec)]
