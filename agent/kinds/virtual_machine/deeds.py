@@ -27,11 +27,11 @@ from agent.core.metadata import Recorded, to_xml
 from agent.core.migration import Step
 from agent.core.quantity import to_bytes
 from agent.kinds.virtual_machine import attachments, power, wiring
-from agent.kinds.virtual_machine.addresses import address_of
 from agent.kinds.virtual_machine.definition import DomainFacts, render
-from agent.kinds.virtual_machine.delivery import Holding, Instance, holding
+from agent.kinds.virtual_machine.delivery import Holding
 from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.growth import Growth
+from agent.kinds.virtual_machine.holding import held, held_for_start
 from agent.kinds.virtual_machine.intent import Intent, can_start
 from agent.kinds.virtual_machine.moving import moved
 from agent.kinds.virtual_machine.plugging import beside, in_turn, plugs
@@ -56,7 +56,7 @@ class Deeds:
 
 def deeds(case: Situation, made: Intent, grows: Growth, view: View) -> Deeds:
     """What is to be done now. A definition is written before what it asks for is done."""
-    hold = _holding(case, made, view)
+    hold = held(case, made.memory, view)
     if made.facts is None:
         # nothing is there yet, and what it needs is not ready; or only the definition is gone
         actions, wake = in_turn(case, grows.actions)
@@ -143,7 +143,7 @@ def _start(case: Situation, made: Intent, view: View) -> StartDomain:
         reset_nvram=wanted != BIOS and memory.nvram not in ("", wanted),
         again=memory.power.by == power.BY_END,
         beside=tuple(beside(case, made.facts.disks.disks if made.facts else (), view)),
-        holds=_next(case, made, view).wanted,
+        holds=held_for_start(case, made.memory, view).wanted,
         instead_of=_instead_of(case),
     )
 
@@ -172,29 +172,6 @@ def _off(
     if not hold.ready:
         return Deeds(written or hold.actions, waiting=True)
     return Deeds((*written, _start(case, made, view)))
-
-
-def _holding(case: Situation, made: Intent, view: View) -> Holding:
-    """What a network is to hold for it. Of one that is off it is what its next start asks for,
-    whoever starts it.
-    """
-    if case.running is None or not case.running.on:
-        return _next(case, made, view)
-    up = case.cabling.uplink
-    mac = case.cabling.main_mac((case.seen.running or made.memory).spec)
-    links = case.seen.active.interfaces.links if case.seen.active is not None else {}
-    running = Instance(address_of(case.seen.running), links[mac].network if mac in links else "")
-    if case.deleted:
-        return Holding()
-    return holding(case.vm.key, view, up, mac, address_of(made.memory), running)
-
-
-def _next(case: Situation, made: Intent, view: View) -> Holding:
-    """What a network is to hold for the next start."""
-    if case.deleted:
-        return Holding()
-    up, mac = case.cabling.uplink, case.cabling.main_mac(made.memory.spec)
-    return holding(case.vm.key, view, up, mac, address_of(made.memory))
 
 
 def _live(case: Situation, made: Intent) -> tuple[Action, ...]:
@@ -238,7 +215,11 @@ def _end(case: Situation, made: Intent, view: View) -> Deeds:
     if case.now >= deadline:
         destroy = DestroyDomain(node, case.uuid, instance)
         again = memory.power.on and can_start(case, memory)
-        again = again and power.maintained(memory) is None and _next(case, made, view).ready
+        again = (
+            again
+            and power.maintained(memory) is None
+            and held_for_start(case, made.memory, view).ready
+        )
         return Deeds((destroy, _start(case, made, view)) if again else (destroy,))
     if case.running.raw.state == "paused":  # nobody is there to hear the button
         return Deeds(wake=deadline, waiting=True)

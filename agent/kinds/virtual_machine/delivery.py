@@ -158,6 +158,12 @@ def _of_instance(
     return Holding(_released(_others(present, up.node, has.network), view))
 
 
+def awaited(key: Key, view: View, up: Uplink, mac: str, running: Instance) -> tuple[Action, ...]:
+    """Have a network of a node that what runs comes to hold what it has. Nothing is taken away."""
+    asked = holding(key, view, up, mac, running.address, running).actions
+    return tuple(action for action in asked if not isinstance(action, ReleaseAddress))
+
+
 def released(key: Key, view: View) -> tuple[Action, ...]:
     """Take away whatever networks hold for a machine that goes."""
     return _released(view.read(HELD, entry_name(view.fleet, key)) or (), view)

@@ -22,6 +22,8 @@ WITHIN = 800.0
 """Seconds that each GiB of memory may take."""
 GIB = 1 << 30
 VERB = "MigrateDomain"
+_AHEAD = frozenset((VERB, "MakeNetwork", "HoldAddress", "StartNetwork"))
+"""What takes it there, and what the target is prepared by."""
 ABORTED, DISK_ERROR = "Aborted", "TargetDiskError"
 _OF_DISKS = ("VolumeExists", "NoSpace")
 """Reasons of verbs."""
@@ -127,7 +129,7 @@ def _failed(entry: Recorded, case: Situation, *, ours: bool) -> str:
     if case.running is None or not case.running.on or case.running.instance != entry.target:
         return "Failed: the machine has ended before it was migrated."
     job = case.job
-    if job.failed != VERB:
+    if job.failed not in _AHEAD:
         return ""
     if job.reason == ABORTED:
         return f"{ABORTED}: {job.error}"
@@ -168,7 +170,7 @@ def _stage(case: Situation) -> tuple[str, str, int]:
         if job.trouble:
             return "NotConverging", f"It does not come to an end: {job.trouble}.", job.progress
         return "Syncing", where, job.progress
-    if job.failed == VERB:
+    if job.failed in _AHEAD:
         reason = DISK_ERROR if job.reason in _OF_DISKS else "TargetPreparing"
         return reason, f"{where} That has failed and is tried again: {job.error}", 3
     if way.step is Step.GOES:

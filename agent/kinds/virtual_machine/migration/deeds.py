@@ -25,6 +25,7 @@ from agent.core.moves import (
     ResumeSource,
 )
 from agent.kinds.local import away, bearing, place
+from agent.kinds.virtual_machine.holding import held_ahead
 from agent.kinds.virtual_machine.intent import Boarding, Intent
 from agent.kinds.virtual_machine.migration.asked import VERB, is_wanted, within
 from agent.kinds.virtual_machine.migration.cargo import cargo, own
@@ -78,7 +79,7 @@ def crossed(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
             return _sent(case, way, view)
         case Step.STAY:
             if wanted and case.seen.memory is not None and case.seen.memory.migration == way.mark:
-                return _going(case, way, view)
+                return _going(case, way, made.memory, view)
             return (*_unloaded(case, way, view), *_stays(case, way, made.memory))
         case Step.DISCARD:
             volumes = () if way.substitute else own(case.seen, case.at, view)
@@ -95,10 +96,14 @@ def crossed(case: Situation, made: Intent, view: View) -> tuple[Action, ...]:
     return ()
 
 
-def _going(case: Situation, way: Crossing, view: View) -> tuple[Action, ...]:
+def _going(
+    case: Situation, way: Crossing, memory: DomainMetadata, view: View
+) -> tuple[Action, ...]:
     if way.mark.cold:
         return carried(case, view)
-    return _marked(case, way) or _sent(case, way, view)
+    to = place(view, way.target)
+    ahead = held_ahead(case, memory, to, view) if to is not None else ()
+    return _marked(case, way) or ahead or _sent(case, way, view)
 
 
 def _marked(case: Situation, way: Crossing) -> tuple[Action, ...]:

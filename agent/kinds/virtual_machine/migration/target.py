@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from agent.core.backup import mark_of
 from agent.core.facts import View
-from agent.core.known import PEERS, PLACED
+from agent.core.known import NETWORK, PEERS, PLACED
 from agent.core.model import Condition, Key
 from agent.core.placement.fleet import told
 from agent.kinds.local import Place, nodes, place, places, several
+from agent.kinds.uplink import uplink
 from agent.kinds.virtual_machine.defaults import CLASS
 from agent.kinds.virtual_machine.files import elsewhere, lies
 from agent.kinds.virtual_machine.migration.cargo import Cargo, cargo
@@ -110,10 +111,19 @@ def _refusals(case: Situation, to: Place, lot: Cargo, view: View) -> Iterator[st
     lacking = {
         each.link.network
         for each in (case.seen.active.interfaces.interfaces if case.seen.active else ())
-        if each.type == "network" and each.link.network not in to.node.networks
+        if each.type == "network" and not _has_network(each.link.network, to, view)
     }
     if lacking:
         yield f"node(s) lack network {', '.join(sorted(lacking))}"
+
+
+def _has_network(name: str, to: Place, view: View) -> bool:
+    """True also of the one that the agent makes there before the machine comes."""
+    raw = view.read(NETWORK, (to.name, name))
+    if raw is not None and raw.active:
+        return True
+    up = uplink(view, to)
+    return up.own is not None and up.own.name == name and not up.problem("")
 
 
 def _newer(machine: str, to: Place) -> bool:
