@@ -48,13 +48,18 @@ class Acting:
         """Decisions with actions that have not been started."""
         self.busy: dict[Key, tuple[str, Ticket]] = {}
         """What is under way, and the uid of the object that it is for."""
+        self.waits = False
+        """True while what is decided follows from a ledger that may be older than what was done: an
+        agent before this one may have carried out a commit that it has not written down.
+        """
         self._moving: dict[Key, Passage] = {}
         """Machines that go from node to node, and those that are about to."""
         self._done: dict[Key, tuple[tuple[Action, ...], float]] = {}
         """What ended a moment ago had for effects, and when, oldest first."""
 
-    def forget(self) -> None:
+    def forget(self, *, waits: bool) -> None:
         """Everything is decided anew; what is under way goes on."""
+        self.waits = waits
         self.ready.clear()
         self._moving.clear()
 
@@ -78,6 +83,8 @@ class Acting:
         """Start what is ready. An object that the status branch does not know yet waits for the
         next write.
         """
+        if self.waits:
+            return
         while self._done and next(iter(self._done.values()))[1] + REPEATED < now:
             del self._done[next(iter(self._done))]
         for key in self.startable():

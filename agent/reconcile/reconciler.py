@@ -225,7 +225,7 @@ class Reconciler:
             self._book.load(news.ledger)
             self._engine.forget()  # their reports went with the old ledger
             self._placing.forget()
-            self._acting.forget()
+            self._acting.forget(waits=self._repository.desired is not None)
             self._standing.clear()
             self._writing.forget()
             self._applied = self._applied or news.ledger.agent.get("applied", {})
@@ -245,7 +245,7 @@ class Reconciler:
             book = self._book
             self._hosts.forget(to_forget((desired.manifests[key] for key in desired.asked), now))
             book.accept(desired, now, unread=self._hosts.unread, nodes=self._hosts.known)
-            self._accepted = True
+            self._accepted, self._acting.waits = True, False
             problems = (*book.problems, *book.held)
             self._telling.accepted(book.records, problems, self._hosts.found())
         if self._accepted:  # what was merged is known by now

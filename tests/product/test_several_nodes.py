@@ -13,7 +13,7 @@ from agent.core.identity import POOL, disk_volume
 from agent.core.model import Key
 from agent.reconcile.host import SOON
 from tests.memory_host import NODE, MemoryHost, Volume
-from tests.rig import GIB, Rig, condition, disk, machine, operation
+from tests.rig import GIB, STATUS, Rig, condition, disk, machine, operation
 
 UID = "00000000-0000-4000-8000-00000000000{}"
 
@@ -481,4 +481,64 @@ def test_what_has_a_disk_of_a_machine_on_another_node_is_looked_at_before_a_star
     assert [record.message for record in caplog.records if told in record.message] == [
         f"VirtualMachine default/vm-1: StartDomain: {told}"
     ]
+    assert runs(rig, "vm-1") == ["pt-1"]
+
+
+@pytest.mark.parametrize("seconds", [0, SOON - 2])
+def test_an_agent_that_waits_for_a_node_does_nothing_on_others_by_an_older_commit(
+    rig: Rig, seconds: float
+) -> None:
+    """The one before it had stopped the machine, and died before it could write that down."""
+    spread(rig)
+    vm = machine("vm-1", disks=("d1",), runPolicy="AlwaysOn")
+    rig.push({"vm-1.yaml": [disk("d1"), vm]})
+    rig.settle()
+    tip = rig.repo.fetch()[STATUS]
+    rig.push({"vm-1.yaml": [disk("d1"), {**vm, "spec": {**vm["spec"], "runPolicy": "AlwaysOff"}}]})
+    rig.settle()
+    assert runs(rig, "vm-1") == []
+    rig.repo.refs[STATUS] = tip  # type: ignore[attr-defined]
+    rig.slow.add("pt-3")
+    rig.verbs()
+    rig.start()
+    go(rig, seconds)
+    assert rig.verbs() == []
+    rig.quick("pt-3")
+    go(rig, 3 * SOON)
+    assert runs(rig, "vm-1") == []
+    assert "start" not in rig.verbs()
+
+
+def handed_over(rig: Rig) -> MemoryHost:
+    """Somebody has migrated vm-1 to a host that nobody reads, with `virsh migrate --live`."""
+    spread(rig)
+    host = rig.hosts["pt-1"]
+    raw = host._domains[rig.uuid("vm-1")]
+    host._put(replace(raw, state="shutoff", reason="migrated", active_xml=""))
+    host._tell(raw.uuid, "lifecycle")
+    go(rig)
+    return host
+
+
+def test_what_somebody_has_migrated_away_is_not_started_where_it_was(rig: Rig) -> None:
+    host = handed_over(rig)
+    found = condition(rig.vm("vm-1"), "Running")
+    assert (found["status"], found["reason"]) == ("Unknown", "DomainSentAway")
+    assert "node pt-1 to another host" in found["message"]
+    host._put(replace(host._domains[rig.uuid("vm-1")], reason="unknown"))  # libvirtd restarts
+    rig.verbs()
+    rig.start()
+    go(rig, 100)
+    assert rig.verbs() == []
+    assert condition(rig.vm("vm-1"), "Running")["reason"] == "DomainSentAway"
+
+
+def test_what_was_migrated_away_goes_on_once_somebody_says_that_it_runs_nowhere(rig: Rig) -> None:
+    host = handed_over(rig)
+    host.start(rig.uuid("vm-1"))
+    host._tell(rig.uuid("vm-1"), "lifecycle")
+    go(rig)
+    assert status(rig, "vm-1")["phase"] == "Running"
+    host.crash(rig.uuid("vm-1"))
+    go(rig)
     assert runs(rig, "vm-1") == ["pt-1"]

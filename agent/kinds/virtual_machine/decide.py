@@ -40,7 +40,7 @@ from agent.kinds.virtual_machine.evacuation import (
 )
 from agent.kinds.virtual_machine.growth import Growth, growth
 from agent.kinds.virtual_machine.intent import Intent, current_phase, intent, moved_last
-from agent.kinds.virtual_machine.location import Location, location
+from agent.kinds.virtual_machine.location import SENT_AWAY, TWICE, Location, location
 from agent.kinds.virtual_machine.migration import cold
 from agent.kinds.virtual_machine.migration.deeds import boarding, crossed, setting_out
 from agent.kinds.virtual_machine.migration.target import migratable
@@ -99,7 +99,9 @@ class Planner:
         """Nothing is done as long as nobody can tell where it runs. What it has open stays so."""
         previous = view.previous(vm.key)
         if where.twice:
-            left = torn(vm, previous, where.home, where.why)
+            left = torn(vm, previous, where.home, where.why, TWICE)
+        elif where.sent:
+            left = torn(vm, previous, where.home, where.why, SENT_AWAY)
         elif several(view):
             left = unreachable(vm, previous, where.why)
         else:

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent.core.facts import View
-from agent.core.known import DOMAIN_AT, PLACED
+from agent.core.host import RawDomain
+from agent.core.known import DOMAIN, DOMAIN_AT, PLACED
 from agent.core.metadata import DomainMetadata
-from agent.core.migration import Shows
+from agent.core.migration import Shows, migration_of
 from agent.core.model import Object
 from agent.core.nodes import HOME
 from agent.core.placement.tenants import Ask
+from agent.core.status import conditions
 from agent.kinds.local import (
     Place,
     away,
@@ -34,6 +36,14 @@ BOTH = (
     "--keep-nvram`."
 )
 
+SENT = (
+    "Somebody has migrated it from node {0} to another host, where it may run, and no other node "
+    "that can be read has it: it is started nowhere. Have the other host read, or migrate it back; "
+    "if it runs nowhere, `virsh start` on node {0} says so."
+)
+TWICE, SENT_AWAY = "DomainOnSeveralNodes", "DomainSentAway"
+"""Reasons of condition Running."""
+
 
 BETWEEN = ","
 """Stands between the names of nodes that had the domain at once."""
@@ -52,6 +62,8 @@ class Location:
     why: str = ""
     twice: bool = False
     """True if more than one node has its domain."""
+    sent: bool = False
+    """True if the only domain of it is what somebody has left who has migrated it."""
     asks: bool = False
     """True of a VM without a domain that is placed beside others."""
     way: Crossing | None = None
@@ -78,11 +90,27 @@ def location(vm: Object, uuid: str, view: View) -> Location:
     if why:
         lost = tuple(sorted(node for node in {*there, *homes} if away(view, node)))
         return Location(None, recorded, why, lost=lost)
+    if there and _is_sent(vm, uuid, there[0], view):
+        return Location(None, there[0], SENT.format(there[0]), sent=True)
     if there:
         return Location(place(view, there[0]), there[0] if several(view) else "")
     if governed(vm, view):
         return _placed(vm, view, next(iter(homes), ""))
     return Location(next(iter(places(view)), None))
+
+
+def _is_sent(vm: Object, uuid: str, node: str, view: View) -> bool:
+    """True of a domain that is off since libvirt has handed its guest over, and whoever had that
+    done was not the agent. A restart of libvirtd forgets why a domain is off: what was told then
+    holds.
+    """
+    raw: RawDomain | None = view.read(DOMAIN, (node, uuid))
+    if raw is None or raw.active or migration_of(raw) is not None:
+        return False
+    told = (each for each in conditions(view.previous(vm.key)) if each.type == "Running")
+    return raw.reason == "migrated" or (
+        raw.reason == "unknown" and any(each.reason == SENT_AWAY for each in told)
+    )
 
 
 def _placed(vm: Object, view: View, home: str) -> Location:

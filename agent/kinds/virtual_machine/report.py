@@ -371,11 +371,11 @@ def unplaced(why: str) -> Decision:
     return Decision(status={"phase": "Pending", "conditions": told}, ok=False)
 
 
-def torn(vm: Object, previous: Mapping[str, Json], home: str, why: str) -> Decision:
-    """More than one node has its domain: nothing is done to either, and it is remembered."""
+def torn(vm: Object, previous: Mapping[str, Json], home: str, why: str, reason: str) -> Decision:
+    """Other nodes or hosts have its domain, too: nothing is done to any, and it is remembered."""
     known = conditions(previous)
     others = tuple(condition for condition in known if condition.type not in _OF_ITS_NODE)
-    loud = Condition("Running", "Unknown", "DomainOnSeveralNodes", why)
+    loud = Condition("Running", "Unknown", reason, why)
     phase = "Terminating" if vm.deleted else previous.get("phase", "Pending")
     status = {**previous, HOME: home, "phase": phase, "conditions": (loud, *others)}
     return Decision(status=status, ok=False)

@@ -31,7 +31,7 @@ from agent.core.model import Condition, Key
 from agent.core.nodes import HOME
 from agent.core.placement.tenants import Verdict
 from agent.kinds.virtual_disk import DiskData
-from agent.kinds.virtual_machine.location import BOTH, Location, location
+from agent.kinds.virtual_machine.location import BOTH, TWICE, Location, location
 from agent.kinds.virtual_machine.report import torn, unreachable, unread
 from agent.kinds.virtual_machine_class import ClassData, GuestCpu
 from tests.golden.case import NODE as RAW_NODE
@@ -204,7 +204,7 @@ def test_of_a_machine_that_nobody_can_see_what_was_known_stays(vm: Any, phase: s
     lost = unreachable(vm, KNOWN, AWAY)
     assert (condition(lost, "Running").status, lost.waiting, lost.ok) == ("Unknown", False, False)
     assert condition(lost, OLD.type) == OLD
-    both = torn(vm, KNOWN, "node-1,node-2", "It may run twice.")
+    both = torn(vm, KNOWN, "node-1,node-2", "It may run twice.", TWICE)
     assert (said(both)["phase"], said(both)[HOME], both.ok) == (phase, "node-1,node-2", False)
     assert condition(both, "Running").message == "It may run twice."
     assert condition(both, OLD.type) == OLD
@@ -217,7 +217,7 @@ def test_of_a_machine_that_nobody_has_seen_there_is_little_to_say(vm: Any, phase
     lost = unreachable(vm, {}, AWAY)
     assert (said(lost)["phase"], lost.waiting, lost.ok) == (phase, False, False)
     assert condition(lost, "Running").message == AWAY
-    assert said(torn(vm, {}, "", "x"))["phase"] == phase
+    assert said(torn(vm, {}, "", "x", TWICE))["phase"] == phase
     assert said(unread(vm, {}, {}))["phase"] == phase
 
 
