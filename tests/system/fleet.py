@@ -113,7 +113,7 @@ class Machine:
 class Fleet:
     """`count` machines in a folder, one repository, one agent."""
 
-    def __init__(self, count: int = 2, *, shared: bool = False) -> None:
+    def __init__(self, count: int = 2, *, shared: bool = False, **settings: Any) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="gvfleet"))
         self.folder.chmod(0o755)
         common = self.folder / "common"
@@ -139,7 +139,7 @@ class Fleet:
             for machine in self.machines
         }
         main = {"bridge": WIRE, "gateway": GATEWAY}
-        config: dict[str, Any] = {"nodes": nodes, "networks": {"main": main}}
+        config: dict[str, Any] = {"nodes": nodes, "networks": {"main": main}, **settings}
         if shared:
             config["pools"] = {"nfs": {"pool": SHARED, "shared": True}}
             for machine in self.machines:
@@ -241,13 +241,15 @@ class Fleet:
 
     # -- the hosts -------------------------------------------------------------------------------
 
-    def wait_for(self, holds: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
+    def wait_for(
+        self, holds: Callable[[], T], what: str, patience: float = PATIENCE, step: float = 0.1
+    ) -> T:
         end = time.monotonic() + patience
         while True:
             if found := holds():
                 return found
             assert time.monotonic() < end, f"never came: {what}\n{self.log()[-6000:]}"
-            time.sleep(0.1)
+            time.sleep(step)
 
     def states(self, name: str = "vm") -> dict[str, tuple[int, int]]:
         """State and reason on each node that has the domain."""

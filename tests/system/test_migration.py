@@ -6,7 +6,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from agent.core.identity import domain_name
 from tests.e2e.test_moving import storage_class
 from tests.images.server import serve
 from tests.rig import manifest, operation, vm_key
+from tests.system.course import PAGE, told, waits_beside
 from tests.system.fleet import Fleet
 
+MEMORY = 128 << 20
 COUNTING = """#cloud-config
 runcmd:
 - mkdir -p /mnt/data
@@ -53,7 +55,7 @@ def objects(
         "runPolicy": policy,
         "terminationGracePeriodSeconds": 10,
         "cpu": {"cores": 1},
-        "memory": {"size": "128Mi"},
+        "memory": {"size": str(MEMORY)},
         "provisioning": {"type": "UserData", "userData": COUNTING},
         "blockDeviceRefs": [
             {"kind": "VirtualDisk", "name": "root"},
@@ -76,7 +78,7 @@ def guest() -> bytes:
 
 @pytest.fixture
 def fleet() -> Iterator[Fleet]:
-    made = Fleet(2, shared=True)
+    made = Fleet(2, shared=True, migration={"bandwidth": "32Mi"})  # long enough to be seen
     try:
         yield made
     finally:
@@ -88,6 +90,8 @@ def moved(fleet: Fleet, name: str, target: str) -> None:
     (source,) = fleet.on()
     before = fleet.ticks(source)[-1]
     fleet.ask(operation(name, "vm", "Evict"))
+    fleet.wait_for(lambda: waits_beside(fleet, source, target), "a copy that waits", step=0.02)
+    fleet.wait_for(lambda: fleet.ticks(source)[-1] > before, "a guest that counts meanwhile")
     fleet.wait_for(
         lambda: fleet.status("virtualmachineoperations", name).get("phase") == "Completed",
         f"the end of {name}: {fleet.status('virtualmachineoperations', name)}",
@@ -97,12 +101,22 @@ def moved(fleet: Fleet, name: str, target: str) -> None:
     assert count > before[0]
     assert up >= before[1]
     assert "began with" not in fleet.console(target)  # it was not booted
+    went_in_rounds(told(fleet, target))
     status = fleet.vm()
     assert (status["phase"], status["nodeName"]) == ("Running", target)
     assert status["migrationState"]["result"] == "Succeeded"
     kinds = {each["type"]: each for each in status["conditions"]}
     assert not {"DriftDetected", "Migrating", "AwaitingRestartToApplyConfiguration"} & kinds.keys()
     assert kinds["Migratable"]["status"] == "True"
+
+
+def went_in_rounds(stats: Mapping[str, int]) -> None:
+    """All of the memory, then what had been written meanwhile, and the guest stood still only for the last of it."""
+    sent = (stats["memory_constant"] + stats["memory_normal"]) * PAGE
+    assert stats["memory_iteration"] >= 2
+    assert MEMORY < sent < 2 * MEMORY
+    assert stats["memory_dirty_rate"] * PAGE < stats["memory_bps"]
+    assert 2 * stats["downtime"] < stats["time_elapsed"]
 
 
 def leave_remains(fleet: Fleet, node: str) -> None:
@@ -115,7 +129,7 @@ def leave_remains(fleet: Fleet, node: str) -> None:
     connection.close()
 
 
-@pytest.mark.promise("S51", "S210")
+@pytest.mark.promise("S51", "S210", "S211", "S212", "S213", "S214", "S215", "S219", "S220")
 def test_a_guest_that_counts_goes_to_another_host_and_back(fleet: Fleet, guest: bytes) -> None:
     """One of its disks is on its host alone, the other one is shared."""
     fleet.push({"all.yaml": [storage_class("nfs", "nfs"), *objects(fleet, guest, "nfs")]})
