@@ -13,6 +13,7 @@ BENCHMARKS = {
     "full-read": "reading",
     "push-to-running": "starting",
     "push-to-defined": "defining",
+    "nat": "nat",
     "idle": "idle",
     "attach": "devices",
     "grow": "devices",

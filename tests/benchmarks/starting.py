@@ -186,19 +186,27 @@ def by_hand(host: LibvirtHost, number: int) -> tuple[float, float]:
     """What the agent has done for a VM, done again by bare calls for a twin: seconds, and those of
     the start alone.
     """
+    begin = time.perf_counter()
+    with libvirt.open("qemu:///session") as connection:
+        create = wall(twin(connection, host, number).create)
+    return time.perf_counter() - begin, create
+
+
+def twin(
+    connection: libvirt.virConnect, host: LibvirtHost, number: int, mac: tuple[str, str] = ("", "")
+) -> libvirt.virDomain:
+    """Another domain like that of a VM, with a disk of its own, defined by bare calls. `mac` is the VM's own, and the twin's."""
     twin = domain_uuid("default", Key("VirtualMachine", "default", f"twin-{number}"))
     name = f"vm-{number}"
     raw = host.read_domain(domain_uuid("default", Key("VirtualMachine", "default", name)))
     assert raw is not None
-    begin = time.perf_counter()
-    with libvirt.open("qemu:///session") as connection:
-        pool = connection.storagePoolLookupByName(POOL)
-        volume = pool.createXML(volume_xml(f"twin-{number}.qcow2", "qcow2", 1 << 30), 0)
-        xml = raw.inactive_xml.replace(raw.uuid, twin).replace(
-            f"default.{name}", f"default.twin-{number}"
-        )
-        xml = xml.replace("/default_console_", "/twin_console_")  # its file is locked
-        start = xml.index("<source file='") + len("<source file='")
-        xml = xml[:start] + volume.path() + xml[xml.index("'", start) :]
-        create = wall(connection.defineXML(xml).create)
-    return time.perf_counter() - begin, create
+    pool = connection.storagePoolLookupByName(POOL)
+    volume = pool.createXML(volume_xml(f"twin-{number}.qcow2", "qcow2", 1 << 30), 0)
+    xml = raw.inactive_xml.replace(raw.uuid, twin).replace(
+        f"default.{name}", f"default.twin-{number}"
+    )
+    xml = xml.replace("/default_console_", "/twin_console_")  # its file is locked
+    xml = xml.replace(*mac)
+    start = xml.index("<source file='") + len("<source file='")
+    xml = xml[:start] + volume.path() + xml[xml.index("'", start) :]
+    return connection.defineXML(xml)
