@@ -623,6 +623,7 @@ def test_fields_without_effect_are_named() -> None:
         ),
     ]
     assert 'spec.cpu.coreFraction "Auto" automatic shares are not supported yet' in notes[0]
+    assert "given out by whoever runs that network" in notes[2]
 
 
 @pytest.mark.parametrize(
