@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,6 +17,7 @@ from agent.cli import hosts
 from agent.cli.command import CommandError, Subparsers
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Reader, Snapshot
+from agent.core import bridge_helper
 from agent.core.host import HostError, RawNode, Reading
 from agent.core.identity import POOL
 from agent.core.links import MAIN, Link, lacking
@@ -79,6 +81,10 @@ class Surroundings:
     folders: Mapping[str, Path]
     filters_bridges: bool = False
     """True if the firewall also judges what only goes over a bridge."""
+    bridge_rules: str = ""
+    """What the system says of the bridges that users' sessions may use."""
+    bridge_helper: bool = False
+    """True if the program that connects their machines may do so."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +117,13 @@ def run(_: argparse.Namespace, settings: Settings) -> int:
 def surroundings() -> Surroundings:
     path = os.pathsep.join((*os.get_exec_path(), *_MORE_FOLDERS))
     wanted = ("qemu-img", "virtlogd", "dnsmasq")
+    rules, helper = Path(bridge_helper.RULES), Path(bridge_helper.HELPER)
     return Surroundings(
         programs=frozenset(name for name in wanted if shutil.which(name, path=path)),
         virtlogd_socket=_SYSTEM_SOCKET.exists(),
         folders=user_folders(),
+        bridge_rules=rules.read_text(errors="replace") if os.access(rules, os.R_OK) else "",
+        bridge_helper=helper.exists() and bool(helper.stat().st_mode & stat.S_ISUID),
         filters_bridges=_BRIDGE_FIREWALL.exists() and _BRIDGE_FIREWALL.read_text().strip() == "1",
     )
 
@@ -242,6 +251,15 @@ def _around_networks(node: RawNode, around: Surroundings, named: Named) -> Itera
         yield _NO_DHCP
     if around.filters_bridges and any(link.bridge for link in named.networks.values()):
         yield _FIREWALL
+    for link in named.networks.values() if node.session else ():
+        allowed = bridge_helper.allows(around.bridge_rules, link.bridge) and around.bridge_helper
+        if link.bridge and not allowed:
+            yield Finding(
+                "problem",
+                "network",
+                f"a user's session may not connect machines to bridge {link.bridge}",
+                bridge_helper.mend(link.bridge),
+            )
 
 
 def _network(reading: Reading) -> Finding:

@@ -8,6 +8,7 @@ import re
 
 import libvirt
 
+from agent.core.bridge_helper import advice
 from agent.core.host import HostError
 
 _TEMPORARY = {
@@ -81,4 +82,7 @@ def translate(error: libvirt.libvirtError, doing: str) -> HostError:
         return HostError("NoSpace", f"{message}; free space in the storage pool or enlarge it")
     if 'write" lock' in said:
         return HostError("DiskInUse", f"{message}; another virtual machine has this disk open")
+    helper = advice(said)
+    if helper:
+        return HostError("BridgeNotAllowed", f"{message}; {helper}")
     return HostError("HypervisorError", message)

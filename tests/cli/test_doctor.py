@@ -29,7 +29,11 @@ NODE = RawNode(
     networks=frozenset({"default"}),
 )
 AROUND = Surroundings(
-    frozenset({"qemu-img", "virtlogd", "dnsmasq"}), True, {"XDG_CACHE_HOME": Path("/c")}
+    frozenset({"qemu-img", "virtlogd", "dnsmasq"}),
+    True,
+    {"XDG_CACHE_HOME": Path("/c")},
+    bridge_rules="allow all\n",
+    bridge_helper=True,
 )
 LONG = Path("/home/" + "x" * 60)
 
@@ -149,6 +153,23 @@ def test_a_firewall_that_judges_bridges_is_told_where_there_are_any() -> None:
     assert [each.level for each in of_networks(around=around, office=LINKS["office"])] == ["ok"] * 2
     remote = replace(HAS, uri="qemu+ssh://root@host-a/system")
     assert {each.level for each in of_networks(remote, around)} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("rules", "helper", "well"),
+    [("allow br0\n", True, True), ("allow br0\n", False, False), ("", True, False)],
+)
+def test_a_session_has_to_be_allowed_to_use_a_bridge(rules: str, helper: bool, well: bool) -> None:
+    session = replace(HAS, session=True, uri="qemu:///session", bridges={"br0": True})
+    around = replace(AROUND, bridge_rules=rules, bridge_helper=helper)
+    listed = of_networks(session, around, main=Link(bridge="br0"))
+    problems = [each for each in listed if each.level == "problem"]
+    assert bool(problems) is not well
+    assert all("allow br0" in each.mend and "chmod u+s" in each.mend for each in problems)
+    assert (
+        of_networks(replace(HAS, bridges={"br0": True}), around, main=Link(bridge="br0"))[-1].level
+        == "ok"
+    )
 
 
 def test_a_remote_host_is_not_judged_by_this_machine() -> None:
