@@ -196,8 +196,13 @@ def test_a_guest_in_a_session_has_the_address_that_is_reserved_for_it(
     status = stand.status("VirtualMachine", NAME)
     address = status["ipAddress"]
     assert address.startswith("10.66.10.")
-    name = status["virtualMachineIPAddressName"]
-    assert stand.status("VirtualMachineIPAddress", name)["address"] == address
+    where = "jsonpath={.status.virtualMachineIPAddressName}"
+    name = stand.gitvirt("get", "vm", NAME, "-o", where)
+    assert re.fullmatch(r"linux-vm-[a-z0-9]{5}", name)
+    (row,) = stand.gitvirt("get", "vmip", name).splitlines()[1:]
+    assert row.split()[:-1] == [name, address, "Attached", NAME]
+    (row,) = stand.gitvirt("get", "vmipl", f"ip-{address.replace('.', '-')}").splitlines()[1:]
+    assert row.split()[1:-1] == [f'{{"name":"{name}","namespace":"default"}}', "Bound"]
     done = ssh(stand, key, f"cloud@{NAME}", "-c", "ip -4 address show dev eth0; ip route")
     assert f"inet {address}/32 ".encode() in done.stdout
     assert b"default via 10.0.2.2 dev eth0" in done.stdout

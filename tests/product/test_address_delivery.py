@@ -367,7 +367,7 @@ def test_machines_from_before_there_were_addresses_get_theirs_at_their_restart(r
 def test_in_a_session_the_medium_tells_the_address(session: Rig) -> None:
     session.push({"vm.yaml": [machine(provisioning=CLOUD), disk()]})
     session.settle()
-    assert told(session)["addresses"] == [f"{address(session)}/32"]
+    assert told(session)["addresses"] == ["10.0.2.15/24", f"{address(session)}/32"]
     assert told(session)["match"] == {"macaddress": MAC}
     assert medium(session)["user-data"] == b"#cloud-config\n"
     assert b"boot-new-instance, boot" in medium(session)["vendor-data"]
@@ -389,7 +389,7 @@ def test_on_a_bridge_the_medium_tells_the_way_out_as_well(tmp_path: Path) -> Non
 def test_a_machine_without_user_data_gets_a_medium_for_its_address_alone(session: Rig) -> None:
     session.push({"vm.yaml": [machine(), disk()]})
     session.settle()
-    assert told(session)["addresses"] == [f"{address(session)}/32"]
+    assert told(session)["addresses"] == ["10.0.2.15/24", f"{address(session)}/32"]
     assert yaml.safe_load(medium(session)["user-data"])["users"] == []
     assert condition(session.vm(), "DriftDetected") == {}
     session.push({"config.yaml": settings(RANGE)})
@@ -416,7 +416,9 @@ def test_a_medium_that_comes_to_tell_an_address_is_no_change_of_what_runs(
     rig.verbs()
     rig.push({"op.yaml": operation("again", "vm", "Restart")}, ref="refs/heads/operations")
     rig.settle()
-    assert told(rig)["addresses"] == [f"{address(rig)}/32"], "the old medium is swept"
+    assert told(rig)["addresses"] == ["10.0.2.15/24", f"{address(rig)}/32"], (
+        "the old medium is swept"
+    )
     assert condition(rig.vm(), "DriftDetected") == {}
     # and back: without ranges the medium says nothing of the network from the next start on
     rig.push({"config.yaml": None, "vm.yaml": [machine(**spec), disk()]})
@@ -442,7 +444,7 @@ def test_another_address_is_on_the_medium_of_the_next_start(session: Rig) -> Non
     assert len(media(session)) == 2
     session.push({"op.yaml": operation("again", "vm", "Restart")}, ref="refs/heads/operations")
     session.settle()
-    assert told(session)["addresses"] == ["10.66.10.200/32"]
+    assert told(session)["addresses"] == ["10.0.2.15/24", "10.66.10.200/32"]
 
 
 def test_a_guest_that_does_not_take_its_address_is_told_what_it_has_to_do(session: Rig) -> None:

@@ -16,7 +16,15 @@ NETWORK_CONFIG = "network-config"
 VENDOR_DATA = "vendor-data"
 SLIRP_GATEWAY = "10.0.2.2"
 SLIRP_NAMESERVER = "10.0.2.3"
-"""Where QEMU's user-mode networking answers, whatever address its guest has."""
+SLIRP_GUEST = "10.0.2.15"
+"""Where QEMU's user-mode networking answers, whatever address its guest has, and a guest's on that
+network.
+"""
+INTERFACE = "main"
+"""The name of the guest's interface. It is said, for by its MAC address alone only some of
+cloud-init's renderers find it: others look for one of the name that it has here. No kernel gives
+this name to another one.
+"""
 _EVERY_BOOT = (
     b"#cloud-config\n# The address that is reserved for this machine may change while it is off.\n"
     b"updates: {network: {when: [boot-new-instance, boot]}}\n"
@@ -32,13 +40,12 @@ users: []
 
 def user_mode(mac: str, address: str) -> Mapping[str, bytes]:
     """Files for a guest behind QEMU's user-mode networking, which takes any address for its
-    guest's.
+    guest's. One of QEMU's own network stands before it, by which the gateway is reached: a route
+    without a gateway makes cloud-init's renderers for older Debian and for Red Hat's fail.
     """
-    routes: list[Json] = [
-        {"to": f"{SLIRP_GATEWAY}/32", "scope": "link"},
-        {"to": "0.0.0.0/0", "via": SLIRP_GATEWAY, "on-link": True},
-    ]
-    return _files(mac, f"{address}/32", routes, [SLIRP_NAMESERVER])
+    more = [f"{address}/32"] if address != SLIRP_GUEST else []
+    routes: list[Json] = [{"to": "0.0.0.0/0", "via": SLIRP_GATEWAY}]
+    return _files(mac, [f"{SLIRP_GUEST}/24", *more], routes, [SLIRP_NAMESERVER])
 
 
 def bridged(
@@ -49,7 +56,7 @@ def bridged(
     """
     gateway = gateway_of(address, prefix, gateways)
     routes: list[Json] = [{"to": "0.0.0.0/0", "via": gateway}] if gateway else []
-    return _files(mac, f"{address}/{prefix}", routes, nameservers)
+    return _files(mac, [f"{address}/{prefix}"], routes, nameservers)
 
 
 def gateway_of(address: str, prefix: int, gateways: Sequence[str]) -> str:
@@ -65,14 +72,15 @@ def digest(files: Mapping[str, bytes]) -> str:
 
 
 def _files(
-    mac: str, address: str, routes: list[Json], nameservers: Sequence[str]
+    mac: str, addresses: Sequence[str], routes: list[Json], nameservers: Sequence[str]
 ) -> Mapping[str, bytes]:
     device: dict[str, Json] = {
         "match": {"macaddress": mac.lower()},
-        "addresses": [address],
+        "set-name": INTERFACE,
+        "addresses": list(addresses),
         "routes": routes,
         "nameservers": {"addresses": list(nameservers)} if nameservers else {},
     }
-    config = {"version": 2, "ethernets": {"main": {k: v for k, v in device.items() if v}}}
+    config = {"version": 2, "ethernets": {INTERFACE: {k: v for k, v in device.items() if v}}}
     text = json.dumps(config, indent=1)  # which is YAML, too
     return {NETWORK_CONFIG: f"{text}\n".encode(), VENDOR_DATA: _EVERY_BOOT}
