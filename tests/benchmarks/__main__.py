@@ -28,6 +28,7 @@ BENCHMARKS = {
     "placing": "placing",
     "migrate": "migrations",
     "endurance": "endurance",
+    "page": "page",
     "commands": "commands",
     "ssh": "access",
     "differences": "differences",
