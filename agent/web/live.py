@@ -18,7 +18,7 @@ from agent.web.source import Source
 
 MOST = 2_000
 """Viewers at a time."""
-A_SECOND = 20.0
+A_SECOND = 12.0
 """Events, of all viewers together."""
 STILL = 20.0
 """Seconds after which a viewer hears that there is nothing new."""

@@ -21,6 +21,8 @@ from agent.web.reading import Reading
 
 POLL = 5.0
 """Seconds between two looks at a repository that tells nothing by itself."""
+HASTE = 1.0
+"""Seconds between two looks, however much there is that is new."""
 LINGER = 60.0
 """Seconds for which a repository is followed after the last request."""
 PATIENCE = 5.0
@@ -128,6 +130,7 @@ class Source:
                 await self._interest.wait()
             self._nudged.clear()
             await self.look()
+            await asyncio.sleep(min(HASTE, self._poll))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._nudged.wait(), self._poll)
 

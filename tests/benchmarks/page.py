@@ -29,7 +29,7 @@ LOOKED = 20.0
 def page() -> Iterator[Figure]:
     folder = Path(tempfile.mkdtemp(prefix="gitvirt-"))
     root = written(folder / "fleet.git")
-    source = Source(lambda: LocalRepository(root), Terms(), Catalogue.load(), poll=0.5)
+    source = Source(lambda: LocalRepository(root), Terms(), Catalogue.load())
     listening = bound(Address("127.0.0.1", 0), None, insecure=False)
     port = listening.getsockname()[1]
     server = Server(application(Site(source)), listening)

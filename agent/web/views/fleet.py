@@ -14,7 +14,7 @@ from agent.kinds.nodes import KIND as NODE
 from agent.web.answers import View
 from agent.web.pages import place
 from agent.web.reading import Reading, Row
-from agent.web.views.common import first, href, link, short_of, tone, word_of
+from agent.web.views.common import first, link, short_of, tone, word_of
 from agent.web.views.log import commit_line
 
 SHOWN = 20
@@ -26,6 +26,8 @@ _NODE_PATH = ".status.nodeName"
 
 def fleet(reading: Reading, recent: Sequence[CommitInfo]) -> View:
     waiting = reading.waiting
+    problems = [each for each in reading.problems if each.file]
+    held = [each for each in reading.problems if not each.file]
     trash = sorted(reading.trash, key=lambda each: each.deleted, reverse=True)
     data = {
         "fleet": str(reading.agent.get("fleet") or reading.fleet),
@@ -36,8 +38,10 @@ def fleet(reading: Reading, recent: Sequence[CommitInfo]) -> View:
         "attempted": _revision(reading.agent, "attempted"),
         "applied": _revision(reading.agent, "applied"),
         "act": _said(reading, Weight.ACT),
-        "problems": [_problem(reading, each) for each in reading.problems[:SHOWN]],
-        "problems_count": len(reading.problems),
+        "problems": [_problem(reading, each) for each in problems[:SHOWN]],
+        "problems_count": len(problems),
+        "held": [_problem(reading, each) for each in held[:SHOWN]],
+        "held_count": len(held),
         "waiting": [_waiting(row) for row in waiting[:SHOWN]],
         "waiting_count": len(waiting),
         "requests": first(_requests(reading), SHOWN),
@@ -45,7 +49,7 @@ def fleet(reading: Reading, recent: Sequence[CommitInfo]) -> View:
         "notes": _said(reading, Weight.NOTE),
         "phases": _phases(reading),
         "nodes": _nodes(reading),
-        "plans": [{"ref": ref, "href": place("plans", ref)} for ref in first(reading.plans, SHOWN)],
+        "plans": [plan_line(ref) for ref in first(reading.plans, SHOWN)],
         "plans_count": len(reading.plans),
         "trash": [trashed_line(each) for each in trash[:SHOWN]],
         "trash_count": len(trash),
@@ -199,6 +203,11 @@ def _bytes(part: Any) -> int | None:
         return None
 
 
+def plan_line(ref: str) -> dict[str, str]:
+    """A branch by its name; another ref by all of its."""
+    return {"ref": ref, "name": ref.removeprefix("refs/heads/"), "href": place("plans", ref)}
+
+
 def trashed_line(each: Any) -> dict[str, Any]:
     """What was deleted, and what brings it back."""
     return {
@@ -211,6 +220,3 @@ def trashed_line(each: Any) -> dict[str, Any]:
         "source": each.source,
         "capacity": each.capacity,
     }
-
-
-__all__ = ["fleet", "href", "memory", "percent", "trashed_line"]

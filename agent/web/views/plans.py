@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from agent.core.human import count
 from agent.web.answers import View
-from agent.web.pages import place
 from agent.web.reading import Reading
-from agent.web.views.fleet import trashed_line
+from agent.web.views.fleet import plan_line, trashed_line
+from agent.web.views.markdown import blocks
 
 
 def plans(reading: Reading) -> View:
-    listed = [{"ref": ref, "href": place("plans", ref)} for ref in reading.plans]
+    listed = [plan_line(ref) for ref in reading.plans]
     return View("plans.html", "Plans", {"plans": listed}, place="plans")
 
 
 def plan(ref: str, text: str) -> View:
     """One plan, in the Markdown that the agent has written."""
-    return View("plan.html", f"Plan of {ref}", {"ref": ref, "text": text}, place="plans")
+    name = ref.removeprefix("refs/heads/")
+    data = {"ref": ref, "name": name, "text": text}
+    more = {"blocks": list(blocks(text))}
+    return View("plan.html", f"Plan of {name}", data, more, "plans")
 
 
 def trash(reading: Reading) -> View:
