@@ -39,7 +39,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     with opened(settings) as repository:
         repository.fetch()  # what is wrong with it is said here, and not in the browser
         watched = repository.watch_paths()
-    page = pages.served(args, settings, settings.listen or DEFAULT)
+    page = pages.served(args, settings, settings.listen or DEFAULT, eager=True)
     stop = threading.Event()
     if watched:
         lasting("watch", lambda: watch(watched, page.source.nudge, stop), stop)

@@ -44,8 +44,12 @@ class Page:
         return f"{self.address}?token={self.token}" if self.token else self.address
 
 
-def served(args: argparse.Namespace, settings: Settings, listen: str) -> Page:
-    """What serves the page. CommandError where that is not possible."""
+def served(
+    args: argparse.Namespace, settings: Settings, listen: str, *, eager: bool = False
+) -> Page:
+    """What serves the page, which reads before somebody asks if it is `eager`. CommandError where
+    that is not possible.
+    """
     app, collector, door, inside, server, source = (
         import_module(f"agent.web.{name}")
         for name in ("app", "collector", "door", "inside", "server", "source")
@@ -60,7 +64,7 @@ def served(args: argparse.Namespace, settings: Settings, listen: str) -> Page:
     entry = door.Door(token, settings.page_names, secure=certificate is not None)
     hands = import_module("agent.cli.hands").CommandsHands(settings)
     terms = collector.Terms(settings.fleet, settings.status_branch, settings.branch)
-    shown = source.Source(lambda: opened(settings), terms, Catalogue.load())
+    shown = source.Source(lambda: opened(settings), terms, Catalogue.load(), eager=eager)
     try:
         where = server.address(listen)
         listening = server.bound(where, certificate, insecure=args.insecure)

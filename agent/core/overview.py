@@ -100,7 +100,7 @@ def said(kind: Kind | None, status: Mapping[str, Json]) -> tuple[Said, ...]:
     urgent = any(
         sentence.weight in (Weight.ACT, Weight.UNDER_WAY) for sentence in by_message.values()
     )
-    if phase not in AT_REST and not urgent:
+    if phase.partition(",")[0] not in AT_REST and not urgent:  # a cordoned node is ready, too
         by_message[""] = Said(Weight.ACT if phase in STUCK else Weight.UNDER_WAY, "", "")
     return tuple(sorted(by_message.values(), key=lambda sentence: sentence.weight))
 

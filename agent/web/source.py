@@ -44,8 +44,11 @@ class Source:
         catalogue: Catalogue,
         *,
         poll: float = POLL,
+        eager: bool = False,
     ) -> None:
+        """`eager` reads before anybody asks."""
         self._open, self.terms, self.catalogue, self._poll = opened, terms, catalogue, poll
+        self._eager = eager
         self._thread = Workers("page-git", 1)
         self._repository: Repository | None = None
         self._collector: Collector | None = None
@@ -120,6 +123,8 @@ class Source:
     def following(self) -> asyncio.Task[None]:
         """Have the repository followed, until the task is cancelled."""
         self._loop = asyncio.get_running_loop()
+        if self._eager:
+            self._asked_at = time.monotonic()
         return asyncio.create_task(self._follow())
 
     async def _follow(self) -> None:
@@ -136,7 +141,8 @@ class Source:
 
     async def close(self) -> None:
         if self._repository is not None:
-            await self.git(lambda repository: repository.close())
+            with contextlib.suppress(TimeoutError):  # one that hangs is left to the process's end
+                await asyncio.wait_for(self.git(lambda repository: repository.close()), 1.0)
         self._thread.close()
 
     async def _read(self) -> None:

@@ -28,6 +28,12 @@ def test_only_conditions_with_a_message_and_phases_that_are_not_calm_are_a_conce
     ]
 
 
+def test_a_node_that_takes_no_new_machines_is_at_rest() -> None:
+    assert overview.said(KINDS["Node"], {"phase": "Ready,SchedulingDisabled"}) == ()
+    (told,) = overview.said(KINDS["Node"], {"phase": "NotReady,SchedulingDisabled"})
+    assert told.weight is Weight.UNDER_WAY
+
+
 @pytest.mark.parametrize(
     ("phase", "said", "weight"),
     [

@@ -154,3 +154,14 @@ def test_a_repository_that_hangs_keeps_nobody_from_what_was_read(
         await source.close()
 
     asyncio.run(look())
+
+
+def test_a_dashboard_reads_before_anybody_asks(fleet: Fleet) -> None:
+    async def look() -> None:
+        source = Source(lambda: LocalRepository(fleet.root), Terms(), CATALOGUE, eager=True)
+        following = source.following()
+        assert (await asyncio.wait_for(source.news(None), 30)).commit
+        following.cancel()
+        await source.close()
+
+    asyncio.run(look())

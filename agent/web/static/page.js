@@ -67,7 +67,7 @@ function stale(data) {
 
 function dress() {
   for (const code of document.querySelectorAll("code[data-copy]")) {
-    if (code.querySelector("button") || !navigator.clipboard) continue;
+    if (code.nextElementSibling || !navigator.clipboard) continue;
     const command = code.textContent;
     const button = document.createElement("button");
     button.type = "button";
@@ -78,7 +78,7 @@ function dress() {
       button.textContent = "Copied";
       setTimeout(() => { button.textContent = "Copy"; }, 1500);
     });
-    code.append(button);
+    code.after(button);
   }
 }
 
