@@ -123,6 +123,22 @@ def test_a_machine_of_any_name_has_an_address(client: TestClient) -> None:
     assert strange["href"].count("/") == 3
 
 
+def test_a_command_that_is_copied_holds_a_name_and_no_program(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path / "fleet.git")
+    value = machine("x; reboot", namespace="$(reboot)")
+    change = {"path": "cpu.cores", "operation": "replace", "currentValue": 1, "desiredValue": 2}
+    value["status"]["restartAwaitingChanges"] = [change]
+    value["metadata"]["annotations"] = {"gitvirt.io/source": "1;reboot;:vms/vm.yaml"}
+    fleet.write(files={"namespaces/x/virtualmachines/x.yaml": value})
+    with opened(fleet) as client:
+        (shown,) = client.get("/vms", headers=JSON).json()["items"]
+        one = client.get(shown["href"], headers=JSON).json()
+    for each in one["commands"]:
+        assert "'x; reboot'" in each["command"]
+        assert "-n '$(reboot)'" in each["command"]
+    assert "Withdraw" not in [each["what"] for each in one["commands"]]
+
+
 def test_metrics_hold_what_prometheus_can_read(client: TestClient) -> None:
     text = client.get("/metrics").text
     assert CONTROL.findall(text) == []

@@ -124,7 +124,9 @@ def test_what_runs_stands_beside_what_is_wanted(fleet: Fleet, client: TestClient
     running = {**value["spec"], "cpu": {"cores": 1, "coreFraction": "100%"}}
     value["status"] |= {"runningSpec": running, "restartAwaitingChanges": [CHANGE]}
     fleet.write(value)
-    (change,) = data(client, "/vms/default/vm")["waits"]
+    shown = data(client, "/vms/default/vm")
+    (change,) = shown["waits"]
+    assert {"what": "Withdraw", "command": "git revert 0123456789ab"} in shown["commands"]
     assert (change["running"], change["wanted"]) == (1, 2)
     assert change["because"]
     page = client.get("/vms/default/vm").text

@@ -6,13 +6,14 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote as quote_for_shell
 from typing import Any
 from urllib.parse import quote
 
 from agent.core.annotations import SOURCE
 from agent.core.changes import reason, sentence
 from agent.core.ledger import dump
-from agent.core.model import BUILT_IN, Key
+from agent.core.model import Key
 from agent.core.nodes import told
 from agent.core.overview import mappings, status_of, weight
 from agent.gitrepo.repository import CommitInfo
@@ -25,6 +26,7 @@ from agent.web.views.log import commit_line
 from agent.web.views.shapes import shape
 
 _WORDS = re.compile("((?<=[a-z])[A-Z]|(?<!^)[A-Z](?=[a-z]))")
+_COMMIT = re.compile("[0-9a-f]{40}")
 _APART = ("conditions", "restartAwaitingChanges", "runningSpec", "stats", "phase")
 _TOLD = ("apiVersion", "kind", "metadata", "status")
 
@@ -79,7 +81,7 @@ def one(reading: Reading, row: Row, found: Found, forge: str = "") -> View:
             for each in found.events
         ],
         "changes": [commit_line(each) for each in found.changes],
-        "commands": commands(row),
+        "commands": commands(row, commit),
         "object": value,
     }
 
@@ -132,7 +134,7 @@ def source_of(annotations: Mapping[str, Any]) -> tuple[str, str]:
     """The commit and the file that an object was accepted from; empty for one that has none."""
     source = str(annotations.get(SOURCE, ""))
     commit, colon, path = source.partition(":")
-    return (commit, path) if colon and source != BUILT_IN else ("", "")
+    return (commit, path) if colon and _COMMIT.fullmatch(commit) else ("", "")
 
 
 def forge_address(pattern: str, commit: str, path: str, line: int) -> str:
@@ -152,16 +154,20 @@ def _deeds(reading: Reading, row: Row) -> list[dict[str, str]]:
     ]
 
 
-def commands(row: Row) -> list[dict[str, str]]:
-    """What people type about it."""
-    space = f" -n {row.namespace}" if row.namespace not in ("", "default") else ""
-    lines = [("Describe", f"gitvirt describe {row.kind.singular} {row.name}{space}")]
+def commands(row: Row, commit: str) -> list[dict[str, str]]:
+    """What people type about it; `commit` is the one that it was accepted from."""
+    name, space = quote_for_shell(row.name), ""
+    if row.namespace not in ("", "default"):
+        space = f" -n {quote_for_shell(row.namespace)}"
+    lines = [("Describe", f"gitvirt describe {row.kind.singular} {name}{space}")]
     if row.kind.machine:
         lines += [
-            ("Shell", f"gitvirt ssh {row.name}{space}"),
-            ("Console", f"gitvirt console {row.name}{space}"),
-            ("Restart", f"gitvirt restart {row.name}{space} --wait"),
+            ("Shell", f"gitvirt ssh {name}{space}"),
+            ("Console", f"gitvirt console {name}{space}"),
+            ("Restart", f"gitvirt restart {name}{space} --wait"),
         ]
+    if row.waits and commit:
+        lines.append(("Withdraw", f"git revert {commit[:12]}"))
     return [{"what": what, "command": command} for what, command in lines]
 
 
