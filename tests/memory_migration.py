@@ -78,6 +78,14 @@ class MemoryMigrations:
         target._tell(uuid, "lifecycle")
         self.at_stage("incoming")
 
+    def try_peer(self, uuid: str, peer: str, memory: str) -> None:
+        """Guests that never run leave nothing here: `held` says that one has arrived."""
+        with self._me._effect("try_peer", uuid):
+            target = self.peers.get(peer)
+            if self.migration_fails or target is None or not target.reachable:
+                raise HostError("HostUnreachable", self.migration_fails or f"no way to {peer}")
+            target.held[uuid] = ""
+
     def await_migration(self, uuid: str, seconds: float) -> Transfer:
         self._me._reach()
         if uuid in self.failures:

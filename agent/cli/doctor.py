@@ -6,23 +6,24 @@ import argparse
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent.cli import hosts
+from agent.cli.between_nodes import between, locks, peers
 from agent.cli.command import CommandError, Subparsers
+from agent.cli.finding import Finding
 from agent.cli.repositories import opened
 from agent.cli.snapshot import Reader, Snapshot
 from agent.core import bridge_helper
-from agent.core.host import HostError, RawNode, Reading
+from agent.core.host import Host, HostError, RawNode, Reading
 from agent.core.identity import POOL
 from agent.core.links import MAIN, Link, lacking
 from agent.core.schema import Catalogue
-from agent.core.tables import printable
 from agent.gitrepo.repository import RepositoryError
 from agent.settings import Settings, data_home, user_folders
 
@@ -39,21 +40,6 @@ _SYSTEM_SOCKET = Path("/run/libvirt/virtlogd-sock")
 _BRIDGE_FIREWALL = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 _MORE_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/libexec")
 """Where daemons lie that a user's PATH does not name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line: `level` is ok, note or problem."""
-
-    level: str
-    subject: str
-    message: str
-    mend: str = ""
-    """The command that mends it."""
-
-    def __str__(self) -> str:
-        line = f"{self.level:<8} {self.subject}: {self.message}"
-        return printable(line) + (f"\n{'':9}→ {self.mend}" if self.mend else "")
 
 
 _FIREWALL = Finding(
@@ -136,6 +122,7 @@ def _hosts(settings: Settings, around: Surroundings) -> Iterator[Finding]:
     wanted = hosts.addresses(settings)
     names = Named(hosts.pools(settings).names, settings.networks)
     bridges = hosts.bridges(settings)
+    read: dict[str, Reading] = {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
         seen = pool.map(lambda uri: _seen(uri, names.pools, bridges), wanted.values())
         known: dict[str, str] = {}
@@ -143,7 +130,24 @@ def _hosts(settings: Settings, around: Surroundings) -> Iterator[Finding]:
             for finding in _host(name, uri, reading, around, names, known):
                 named = f"{name}: {finding.subject}" if name else finding.subject
                 yield replace(finding, subject=named)
+            if isinstance(reading, Reading) and known.get(reading.node.host, name) == name:
+                read[name] = reading
+    yield from between(read, hosts.pools(settings).shared)
+    yield from _peers(settings, read)
     yield from local_findings(around)
+
+
+def _peers(settings: Settings, read: Iterable[str]) -> Iterator[Finding]:
+    """Whether machines can go from each host that can be reached to each."""
+    names = [name for name in read if name in settings.nodes]
+    if len(names) < 2 or not any(settings.nodes[name].peer for name in names):
+        return
+    with ExitStack() as stack:
+        opened_hosts: dict[str, Host] = {}
+        for name in names:
+            with suppress(HostError):  # it was told just now
+                opened_hosts[name] = stack.enter_context(closing(hosts.opened_one(settings, name)))
+        yield from peers(opened_hosts, settings.nodes)
 
 
 def _seen(uri: str, pools: frozenset[str], bridges: frozenset[str]) -> Reading | HostError:
@@ -365,12 +369,21 @@ def _repository(settings: Settings) -> Iterator[Finding]:
                     "problem", "branch", message, f"git push origin HEAD:{settings.branch}"
                 )
             if settings.status_ref in refs:
-                reader = Reader(repository, settings, Catalogue.load())
-                yield _fleet(settings, reader.now(refs))
+                snapshot = Reader(repository, settings, Catalogue.load()).now(refs)
+                yield _fleet(settings, snapshot)
+                yield from _locks(snapshot)
             else:
                 yield Finding("note", "status", "the agent has not written its branch yet")
     except (RepositoryError, CommandError) as error:
         yield Finding("problem", "repository", str(error))
+
+
+def _locks(snapshot: Snapshot) -> Iterator[Finding]:
+    """What the agent has seen of them."""
+    kind = snapshot.reader.catalogue.kinds["Node"]
+    return locks(
+        {entry.name: entry.status.get("conditions", ()) for entry in snapshot.entries(kind)}
+    )
 
 
 def _fleet(settings: Settings, snapshot: Snapshot) -> Finding:

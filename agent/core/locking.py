@@ -1,5 +1,6 @@
-"""Whether two hosts mind each other's locks on a storage pool that they share: without that nothing
-but the agent keeps a machine from running on both.
+"""What two hosts of a fleet have to be to each other: they mind each other's locks on a pool that
+they share, for without that nothing but the agent keeps a machine from running on both, and guests
+can go from one to the other.
 """
 
 from __future__ import annotations
@@ -44,4 +45,10 @@ class Locks(Protocol):
         """Have a guest that never runs, of that UUID, open a file for writing, as QEMU does for a
         disk. False if somebody else's lock on the file keeps it from that. `destroy` ends it, and
         so does the end of the agent.
+        """
+
+    def try_peer(self, uuid: str, peer: str, memory: str) -> None:
+        """Send a guest that never runs, of that UUID, to another host, as a migration does: by its
+        connection URI from here, and to where its memory is to go. It stays there until `destroy`
+        ends it; HostError says why it does not get there.
         """

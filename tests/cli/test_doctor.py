@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agent.cli.doctor import Finding, Named, Surroundings, _host, host_findings, local_findings
+from agent.cli.doctor import Named, Surroundings, _host, host_findings, local_findings
+from agent.cli.finding import Finding
 from agent.core.host import RawNode, Reading
 from agent.core.links import Link
 from agent.core.network import NetworkReading, RawNetwork

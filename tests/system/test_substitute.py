@@ -51,6 +51,8 @@ def test_a_guest_is_started_elsewhere_once_its_host_is_off_and_never_runs_twice(
     fleet.wait_for(lambda: len(fleet.ticks(LOST)) > 5, "a guest that counts")
     fleet.push(manifests(fleet, guest, cordoned=False))
     lost = fleet.machine(LOST)
+    looked_at(fleet)
+    assert len(lost.qemus()) == 1
     # somebody is wrong: its daemon is gone, and its guest runs on
     lost.lose_daemon()
     fleet.wait_for(lambda: "gitvirt node fence pt-2" in said(fleet), "what it waits for")
@@ -78,3 +80,20 @@ def test_a_guest_is_started_elsewhere_once_its_host_is_off_and_never_runs_twice(
     assert not [name for name in fleet.volumes(LOST) if "_seed_" in name or "_console_" in name]
     before = len(fleet.ticks(HEIR))
     fleet.wait_for(lambda: len(fleet.ticks(HEIR)) > before, "a guest that goes on")
+
+
+def looked_at(fleet: Fleet) -> None:
+    """What doctor says of both hosts, and of a slip in how they reach each other."""
+    said = fleet.gitvirt("doctor")
+    assert "ok       pt-1: peer: machines can go to pt-2" in said, said
+    assert "ok       pt-2: peer: machines can go to pt-1" in said
+    assert "travels unencrypted (tcp://10.99.7.2)" in said
+    assert "ok       storage pool shared: pt-1, pt-2 have the same" in said
+    config = fleet.folder / "config.yaml"
+    right = config.read_text()
+    config.write_text(right.replace("qemu+tcp://10.99.7.2/", "qemu+tcp://pt2.invalid/"))
+    said = fleet.gitvirt("doctor")
+    config.write_text(right)
+    assert "problem  pt-1: peer: pt-2: cannot send a guest to qemu+tcp://pt2.invalid/system" in said
+    assert "look at peer and migrate in the setting nodes.pt-2" in said
+    assert "ok       pt-2: peer: machines can go to pt-1" in said
