@@ -266,9 +266,10 @@ def source_side(raw: RawDomain | None, migration: Migration) -> Side:
     """A node that can be read, as the source of a migration."""
     job = raw is not None and raw.migrating
     ended = raw is not None and not raw.active and raw.reason in _ENDED
-    return Side(
-        Shows.ENDED if ended else _shows(raw), job=job, raised=_epoch(raw) > migration.epoch
-    )
+    shows = Shows.ENDED if ended else _shows(raw)
+    if migration.substitute and raw is not None and raw.managed_save:
+        shows = Shows.PAUSED  # it can go on from what was saved
+    return Side(shows, job=job, raised=_epoch(raw) > migration.epoch)
 
 
 def target_side(raw: RawDomain | None, migration: Migration) -> Side:

@@ -13,7 +13,7 @@ from tests.memory_host import Volume
 from tests.product.test_migration import Fleet, host
 from tests.product.test_storage_classes import storage_class
 from tests.product.test_substitutes import fence, lose
-from tests.rig import GIB, machine, manifest, settings
+from tests.rig import GIB, condition, machine, manifest, settings
 
 NFS = Pools.of({"nfs": PoolSettings("nfs", shared=True), "gitvirt": PoolSettings(POOL)})
 SEED = {"type": "UserData", "userData": "#cloud-config\n"}
@@ -93,6 +93,18 @@ def test_what_never_ran_in_its_place_leaves_nothing_either(rig: Fleet) -> None:
     for name in there:
         assert (held(rig, name), own(rig, name)) == ([], [])
     assert len(rig.host.pools["nfs"]) == 1
+
+
+def test_firmware_that_begins_anew_is_told(rig: Fleet) -> None:
+    rig.push({"vm.yaml": objects(bootloader="EFI")})
+    rig.settle()
+    rig.ask("Restart", "restart")
+    rig.settle()
+    lose(rig)
+    fence(rig)
+    rig.go(60)
+    told = condition(rig.vm(), "Substitute")["message"]
+    assert "Its firmware began with settings of its own" in told
 
 
 def test_a_copy_that_was_left_without_a_mark_goes_by_its_epoch(rig: Fleet) -> None:

@@ -6,11 +6,13 @@ from agent.core.facts import View
 from agent.core.ledger import MOVE as STATE
 from agent.core.model import Condition, Json
 from agent.core.status import timestamp
+from agent.kinds.virtual_machine.elements.firmware import BIOS
 from agent.kinds.virtual_machine.evacuation import BECAUSE, made_by_us
 from agent.kinds.virtual_machine.intent import Intent
 from agent.kinds.virtual_machine.migration import cold
 from agent.kinds.virtual_machine.migration.asked import is_wanted
 from agent.kinds.virtual_machine.situation import Situation
+from agent.kinds.virtual_machine.spec import machine_spec
 
 INSTEAD = (
     "It is here in place of the one on node {}, which is lost: what is left there is removed as "
@@ -56,6 +58,8 @@ def migrating(case: Situation, made: Intent, view: View) -> list[Condition]:
     way = case.where.way
     if way is not None and way.settled and way.substitute:
         message = INSTEAD.format(way.source)
+        if machine_spec(case.vm.spec)["bootloader"] != BIOS:
+            message += " Its firmware began with settings of its own: the old ones are there."
         return [Condition("Substitute", "True", "NodeLost", message)]
     if made.boards is not None:
         message = f"It waits for its turn to go to node {made.boards.to.node}."
