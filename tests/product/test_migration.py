@@ -376,7 +376,28 @@ def test_the_condition_says_whether_a_machine_can_be_moved(rig: Fleet) -> None:
         "VirtualMachineMigratable" if rig.pools.shared else "VirtualMachineDisksShouldBeMigrating"
     )
     assert (moves["status"], moves["reason"]) == ("True", reason)
-    assert bool(moves["message"]) is not bool(rig.pools.shared)
+    assert ("copied along" in moves["message"]) is not bool(rig.pools.shared)
+
+
+@pytest.mark.parametrize(
+    ("virt_type", "version", "loses"),
+    [
+        ("qemu", "8.2.2", True),
+        ("qemu", "9.0.0", False),
+        ("qemu", "10.1.0", False),
+        ("kvm", "7.2.0", False),
+    ],
+)
+def test_what_emulation_may_lose_on_the_way_is_told(
+    local: Fleet, virt_type: str, version: str, loses: bool
+) -> None:
+    for host in local.hosts.values():
+        host.node = replace(host.node, virt_type=virt_type, qemu_version=version)
+    local.agent = local.start()
+    local.settle()
+    moves = condition(local.vm(), "Migratable")
+    assert moves["status"] == "True"
+    assert (f"QEMU {version} can lose" in moves.get("message", "")) is loses
 
 
 def test_a_machine_that_runs_twice_is_loudly_told_and_left(local: Fleet) -> None:

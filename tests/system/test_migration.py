@@ -78,7 +78,7 @@ def guest() -> bytes:
 
 @pytest.fixture
 def fleet() -> Iterator[Fleet]:
-    made = Fleet(2, shared=True, migration={"bandwidth": "32Mi"})  # long enough to be seen
+    made = Fleet(2, shared=True, migration={"bandwidth": "16Mi"})  # long enough to be seen
     try:
         yield made
     finally:
