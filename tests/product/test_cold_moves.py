@@ -9,11 +9,16 @@ from typing import Any
 
 import pytest
 
+from agent.core.identity import POOL
 from agent.places import Pools
+from tests.images.server import Faulty, serve
 from tests.memory_host import Killed
 from tests.plans import planned
+from tests.product.test_attachments import attachment, told
+from tests.product.test_disk_snapshots import snapshot
+from tests.product.test_disk_snapshots import volume as snapshot_of
 from tests.product.test_migration import SHARED, Fleet, fleet
-from tests.rig import condition, disk, machine
+from tests.rig import condition, disk, machine, manifest
 
 
 def cordoned(name: str, **spec: object) -> dict[str, object]:
@@ -291,3 +296,62 @@ def test_a_plan_names_the_move(tmp_path: Path, live: bool) -> None:
     rig = stopped(tmp_path, Pools())
     item = planned(rig, {"vm.yaml": [machine(runPolicy="AlwaysOn"), disk()]}, live=live)["vm"]
     assert item.actions == ["DefineDomain", "CarryDomain", "LeaveSource", "StartDomain"]
+
+
+def test_it_takes_along_its_image_and_what_is_attached_and_leaves_its_snapshots(
+    tmp_path: Path,
+) -> None:
+    rig = fleet(tmp_path, Pools(), 2)
+    with Faulty() as server:
+        server.routes["/base.img"] = serve(bytes(510) + b"\x55\xaa" + bytes(1 << 20))
+        http = {"type": "HTTP", "http": {"url": server.url("/base.img")}}
+        image = manifest(
+            "VirtualImage", "base", {"storage": "ContainerRegistry", "dataSource": http}
+        )
+        ref = {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": "base"}}
+        data = manifest("VirtualDisk", "data", {"dataSource": ref})
+        rig.push(
+            {
+                "data.yaml": [image, data, attachment()],
+                "snap.yaml": snapshot(requiredConsistency=False),
+            }
+        )
+        rig.settle()
+    assert rig.on() == ["pt-1"]
+    assert told(rig)["status"]["phase"] == "Attached"
+    for name, volume in rig.hosts["pt-1"].pools[POOL].items():
+        if "_disk_" in name:
+            volume.content = name.encode()
+    rig.push({"vm.yaml": [machine(runPolicy="AlwaysOff"), disk()]})
+    rig.settle()
+    rig.push({"node.yaml": cordoned("pt-1")})
+    rig.settle()
+    start(rig)
+    rig.settle()
+    assert (rig.on(), rig.there()) == (["pt-2"], ["pt-2"])
+    there = rig.hosts["pt-2"].pools[POOL]
+    disks = {name: volume for name, volume in there.items() if "_disk_" in name}
+    assert len(disks) == 2
+    assert {volume.content for volume in disks.values()} == {name.encode() for name in disks}
+    (base,) = (volume for name, volume in there.items() if "_image_" in name)
+    assert base.path in {volume.backing_path for volume in disks.values()}
+    assert [name for name in rig.volumes("pt-1") if "_disk_" in name] == []
+    assert told(rig)["status"]["phase"] == "Attached"
+    status = rig.document("namespaces/default/virtualimages/base.yaml")["status"]
+    assert status["nodes"] == [
+        {"name": "pt-1", "phase": "Ready"},
+        {"name": "pt-2", "phase": "Ready"},
+    ]
+    kept = rig.document("namespaces/default/virtualdisksnapshots/snap.yaml")["status"]
+    assert kept["phase"] == "Ready"
+    assert snapshot_of(rig, "snap") in rig.volumes("pt-1")
+
+
+def test_one_that_is_off_says_that_its_node_takes_no_machines(tmp_path: Path) -> None:
+    rig = stopped(tmp_path, Pools())
+    said = condition(rig.vm(), "Schedulable")
+    assert (said["status"], said["reason"]) == ("False", "Unschedulable")
+    assert "stays on node pt-1 while it is off" in said["message"]
+    rig.push({"node.yaml": None})
+    rig.settle()
+    assert condition(rig.vm(), "Schedulable") == {}

@@ -9,7 +9,7 @@ from agent.core.facts import Decision, View
 from agent.core.human import size as human_size
 from agent.core.identity import POOL, image_volume
 from agent.core.known import IMAGE_AT, MADE_FROM, READ_BY, USERS, VOLUME_AT, Fact
-from agent.core.model import Condition, Key, Object
+from agent.core.model import Condition, Json, Key, Object
 from agent.kinds.local import NOT_READY, Place, missing, places, several, unknown
 from agent.kinds.protection import kept
 from agent.kinds.storage_class import ready, storage
@@ -47,6 +47,8 @@ def decide(image: Object, view: View) -> Decision:
     state = imported(image, source, known, view, wanted)
     status = _status(state, source, in_use=bool(users))
     status |= speed(image, view) | source_uid(image, view)
+    if several(view):
+        status["nodes"] = _on_nodes(state, wanted)
     claim = spec.get("persistentVolumeClaim", {})
     its_class = storage(claim.get("storageClassName", ""), view)
     status["conditions"] += ready(its_class, "StorageClassNotFound")
@@ -122,6 +124,18 @@ def _status(state: Imported, source: Origin, *, in_use: bool) -> dict[str, Any]:
         else Condition("InUse", "False", "NotInUse"),
     ]
     return status
+
+
+def _on_nodes(state: Imported, wanted: list[Place]) -> list[dict[str, Json]]:
+    """The nodes that have the data, or that need it, each with how far that is."""
+    there = state.data.paths if state.data is not None else {}
+    coming = state.action.node if state.action is not None else ""
+    lack = [at.name for at in wanted if at.name not in there]
+    phases = {**dict.fromkeys(there, "Ready"), **{each: PHASES[each == coming] for each in lack}}
+    return [{"name": name, "phase": phase} for name, phase in sorted(phases.items())]
+
+
+PHASES = ("Pending", "Provisioning")
 
 
 def _waiting(message: str) -> Decision:

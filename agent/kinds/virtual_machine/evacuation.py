@@ -15,6 +15,7 @@ from agent.core.placement.fleet import by_taint
 from agent.core.status import seconds
 from agent.kinds.local import several
 from agent.kinds.node import NodeData
+from agent.kinds.node.taking import marks
 from agent.kinds.virtual_machine.operations import open_operations
 from agent.kinds.virtual_machine.placement import MOVES, TO_NODES, its_rules
 from agent.kinds.virtual_machine.tolerance import limit
@@ -99,6 +100,16 @@ def about_leaving(vm: Object, view: View, at: str) -> str:
         return ""
     verdict = view.read(PLACED, vm.key)
     return f"{why.told} {verdict.message}".strip() if verdict is not None else why.told
+
+
+def about_resting(vm: Object, view: View, at: str) -> str:
+    """What is to be known of a VM that is off on a node that takes no machines; else empty."""
+    if not several(view) or vm.deleted or not marks(view, at)[1]:
+        return ""
+    return (
+        f"It stays on node {at} while it is off, though that takes no machines now: to start it "
+        "goes to another one, if it can."
+    )
 
 
 def evacuation(

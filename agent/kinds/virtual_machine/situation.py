@@ -27,7 +27,7 @@ from agent.kinds.virtual_machine.dependencies import (
     disks,
     short,
 )
-from agent.kinds.virtual_machine.evacuation import about_leaving
+from agent.kinds.virtual_machine.evacuation import about_leaving, about_resting
 from agent.kinds.virtual_machine.files import hindrance, keeps_back
 from agent.kinds.virtual_machine.location import Location
 from agent.kinds.virtual_machine.migration.crossing import Crossing
@@ -168,7 +168,7 @@ def situation(
         running=Running(instance, shown.raw) if shown.raw is not None else None,
         needs=needs,
         attachments=attached,
-        leaves=about_leaving(vm, view, at.name) if shown.raw and shown.raw.active else "",
+        leaves=_leaves(vm, view, at, shown),
         as_defined=needs.ready or (_as_defined(vm, shown, view, at) and not cables.lacking(memory)),
         sealed=_sealed(rules, vm, shown.memory),
         cabling=cables,
@@ -177,6 +177,12 @@ def situation(
         previous=view.previous(vm.key),
         kept=keeps_back(vm, shown, fleet, at) if vm.deleted else "",
     )
+
+
+def _leaves(vm: Object, view: View, at: Place, shown: Seen) -> str:
+    if shown.raw is None:
+        return ""
+    return (about_leaving if shown.raw.active else about_resting)(vm, view, at.name)
 
 
 def _pools(vm: Object, view: View) -> tuple[str, ...]:
