@@ -14,8 +14,7 @@ from agent.core.overview import ENDED
 from agent.core.placement.fleet import by_taint
 from agent.core.status import seconds
 from agent.kinds.local import several
-from agent.kinds.node import NodeData
-from agent.kinds.node.taking import marks
+from agent.kinds.node import NodeData, marks
 from agent.kinds.virtual_machine.operations import open_operations
 from agent.kinds.virtual_machine.placement import MOVES, TO_NODES, its_rules
 from agent.kinds.virtual_machine.tolerance import limit
