@@ -269,6 +269,8 @@ class MemoryHost(MemoryNetworks, MemoryMigrations):
                 raise HostError(
                     "DomainRunning", f"cannot undefine {domain.name}: it is running; stop it first"
                 )
+            if domain is not None:
+                self.nvram.pop(domain.name, None)
             self._drop(uuid)
 
     def set_live_metadata(self, uuid: str, xml: str) -> None:

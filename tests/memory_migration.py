@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lxml import etree
 
 from agent.core.host import HostError, RawDomain
-from agent.core.migrating import Order, Transfer
+from agent.core.migrating import Nvram, Order, Transfer
 
 if TYPE_CHECKING:
     from tests.memory_host import MemoryHost
@@ -45,6 +45,8 @@ class MemoryMigrations:
     """All that was ever begun."""
     snapshots_of: dict[str, int] = field(default_factory=dict, kw_only=True)
     """How many snapshots and checkpoints somebody has made of each domain."""
+    nvram: dict[str, tuple[Nvram, ...]] = field(default_factory=dict, kw_only=True)
+    """What the firmware of each domain remembers, by its name."""
     failures: dict[str, str] = field(default_factory=dict, kw_only=True)
     """Why what this process began has failed, by UUID, until somebody has asked."""
 
@@ -116,6 +118,16 @@ class MemoryMigrations:
     def snapshots(self, uuid: str) -> int:
         self._me._reach()
         return self.snapshots_of.get(uuid, 0)
+
+    def read_nvram(self, name: str) -> tuple[Nvram, ...]:
+        self._me._reach()
+        return self.nvram.get(name, ())
+
+    def write_nvram(self, name: str, files: Sequence[Nvram]) -> None:
+        with self._me._effect("write_nvram", name):
+            self.nvram.pop(name, None)
+            if files:
+                self.nvram[name] = tuple(files)
 
     def set_metadata(self, uuid: str, xml: str) -> None:
         from tests.memory_host import _with_metadata

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 MIB = 1024 * 1024
@@ -76,6 +77,19 @@ class Transfer:
         return int(10 + 35 * done) if self.rounds < 2 else int(45 + 45 * done)
 
 
+@dataclass(frozen=True)
+class Nvram:
+    """A file in which the firmware of a domain remembers its settings. Its permissions are as
+    libvirt says them of a volume, its owner by numbers.
+    """
+
+    file: str
+    content: bytes = field(repr=False)
+    mode: str = "0600"
+    owner: str = "0"
+    group: str = "0"
+
+
 class Migrates(Protocol):
     """Part of `core.host.Host`. Every method may raise HostError."""
 
@@ -101,6 +115,16 @@ class Migrates(Protocol):
     def snapshots(self, uuid: str) -> int:
         """How many snapshots and checkpoints libvirt remembers of a domain, beside its definition;
         0 where there is no domain.
+        """
+
+    def read_nvram(self, name: str) -> tuple[Nvram, ...]:
+        """What the firmware of the domain of that name remembers, where it was ever started with
+        one that does. Not of a user's session.
+        """
+
+    def write_nvram(self, name: str, files: Sequence[Nvram]) -> None:
+        """Have the firmware of a domain of that name, which is off or yet to be defined, remember
+        just that.
         """
 
     def go_on(self, uuid: str) -> None:

@@ -63,6 +63,8 @@ class CarryDomain(BetweenNodes):
     over: str
     """Version of its domain (`core.host.version`)."""
     freight: tuple[Freight, ...] = field(default=(), repr=False)
+    nvram: bool = False
+    """True if its firmware remembers something, which goes along."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class DiscardLanding(BetweenNodes):
 
     volumes: tuple[tuple[str, str], ...] = ()
     """Pool and name of those that were made for it, where they are not whole."""
+    nvram: bool = False
+    """True if what its firmware remembers may have been brought there, before any definition."""
     rests: tuple[tuple[str, str], ...] = ()
     """Those that nobody has any need of without it."""
 

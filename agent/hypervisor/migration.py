@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import libvirt
 
 from agent.core.host import HostError, RawDomain
 from agent.core.metadata import NAMESPACE, PREFIX
-from agent.core.migrating import MIB, Order, Transfer
+from agent.core.migrating import MIB, Nvram, Order, Transfer
 from agent.core.migration import marked
 from agent.core.model import Json
 from agent.hypervisor import leaving
@@ -38,6 +38,8 @@ held up by the link.
 """
 _SHORTEST_PAUSE = 0.05
 _SIDE = "jobs"
+_NVRAM = ("nvram",)
+"""Lane of what makes a pool of the directory for a while."""
 _GONE = (
     libvirt.VIR_ERR_OPERATION_INVALID,
     libvirt.VIR_ERR_OPERATION_UNSUPPORTED,
@@ -123,6 +125,22 @@ class Migrations(Caller):
         return self._read(
             f"look for snapshots of domain {uuid}",
             lambda connection: leaving.snapshots(connection, uuid),
+        )
+
+    def read_nvram(self, name: str) -> tuple[Nvram, ...]:
+        return self._verb(
+            f"read the NVRAM of domain {name}",
+            lambda connection: leaving.read_nvram(connection, name),
+            self._deadlines.storage,
+            _NVRAM,
+        )
+
+    def write_nvram(self, name: str, files: Sequence[Nvram]) -> None:
+        self._verb(
+            f"write the NVRAM of domain {name}",
+            lambda connection: leaving.write_nvram(connection, name, files),
+            self._deadlines.storage,
+            _NVRAM,
         )
 
     def go_on(self, uuid: str) -> None:

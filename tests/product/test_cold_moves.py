@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.core.identity import POOL
+from agent.core.migrating import Nvram
 from agent.places import Pools
 from tests.images.server import Faulty, serve
 from tests.memory_host import Killed
@@ -355,3 +356,49 @@ def test_one_that_is_off_says_that_its_node_takes_no_machines(tmp_path: Path) ->
     rig.push({"node.yaml": None})
     rig.settle()
     assert condition(rig.vm(), "Schedulable") == {}
+
+
+def with_firmware(folder: Path) -> Fleet:
+    """It has run with EFI, which remembers something."""
+    rig = fleet(folder, Pools(), 2)
+    rig.push({"vm.yaml": [machine(bootloader="EFI", runPolicy="AlwaysOff"), disk()]})
+    rig.settle()
+    rig.push({"vm.yaml": [machine(bootloader="EFI"), disk()]})
+    rig.settle()
+    rig.hosts["pt-1"].nvram["default.vm"] = (Nvram("default.vm_VARS.fd", b"boot order"),)
+    rig.push({"vm.yaml": [machine(bootloader="EFI", runPolicy="AlwaysOff"), disk()]})
+    rig.settle()
+    rig.push({"node.yaml": cordoned("pt-1")})
+    rig.settle()
+    return rig
+
+
+def test_what_its_firmware_remembers_goes_along(tmp_path: Path) -> None:
+    rig = with_firmware(tmp_path)
+    rig.push({"vm.yaml": [machine(bootloader="EFI"), disk()]})
+    rig.settle()
+    assert (rig.on(), rig.there()) == (["pt-2"], ["pt-2"])
+    assert rig.hosts["pt-2"].nvram["default.vm"][0].content == b"boot order"
+    assert rig.hosts["pt-1"].nvram == {}
+
+
+def test_what_its_firmware_remembers_stays_with_one_that_is_given_up(tmp_path: Path) -> None:
+    rig = with_firmware(tmp_path)
+    off = {"vm.yaml": [machine(bootloader="EFI", runPolicy="AlwaysOff"), disk()]}
+
+    def die(verb: str, phase: str) -> None:
+        if (verb, phase) == ("write_nvram", "after"):
+            rig.push(off)
+            raise Killed
+
+    rig.hosts["pt-2"].on_effect = die
+    rig.push({"vm.yaml": [machine(bootloader="EFI"), disk()]})
+    with pytest.raises(Killed):
+        rig.settle()
+    rig.hosts["pt-2"].on_effect = lambda _verb, _phase: None
+    rig.agent = rig.start()
+    rig.settle()
+    assert rig.there() == ["pt-1"]
+    assert rig.hosts["pt-1"].nvram["default.vm"][0].content == b"boot order"
+    assert rig.hosts["pt-2"].nvram == {}
+    assert [name for name in rig.volumes("pt-2") if "root" in name] == []

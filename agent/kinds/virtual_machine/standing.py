@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.core.facts import View
+from agent.core.known import PLACED
 from agent.core.model import Object
 from agent.core.placement.tenants import Ask, Tenant
 from agent.kinds.local import several
@@ -51,7 +52,7 @@ def standing(case: Situation, view: View) -> Tenant:
         return tenant(vm, view, at, on=True, ask=_leaving(case, view), gives=gives)
     due = not case.saved and _due(case)
     ask = returning(vm, view, at, due=due) if governed(vm, view) else None
-    if ask is not None and not cold.fixed(case, view):
+    if ask is not None and _declined(case, view) and not cold.fixed(case, view):
         ask = cold.anywhere(case, view)
     return tenant(vm, view, at, on=due and ask is None, ask=ask)
 
@@ -67,6 +68,14 @@ def _leaving(case: Situation, view: View) -> Ask | None:
             return None
         among = why.nodes
     return elsewhere(vm, view, at, barred(case, view), selector or {}, among)
+
+
+def _declined(case: Situation, view: View) -> bool:
+    """True of one that its node was seen not to take, and that is on its way. Only for such is it
+    worked out where else it could go.
+    """
+    verdict = view.read(PLACED, case.vm.key)
+    return case.where.way is not None or (verdict is not None and verdict.node != case.at.name)
 
 
 def _due(case: Situation) -> bool:

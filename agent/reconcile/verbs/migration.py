@@ -305,7 +305,10 @@ class Discard(Between[DiscardLanding]):
     wanted = frozenset((Step.DISCARD, Step.STAY))
 
     def perform(self, action: DiscardLanding, site: Site) -> Done:
-        target, there = site.at(action.target), look(action, site).there
+        target, seen = site.at(action.target), look(action, site)
+        there = seen.there
+        if action.nvram and there is None and seen.here is not None:
+            target.write_nvram(seen.here.name, ())
         if there is not None:
             if there.active:
                 target.destroy(action.uuid)

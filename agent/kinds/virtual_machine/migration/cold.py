@@ -44,9 +44,14 @@ def fixed(case: Situation, view: View) -> str:
             return f"{told}, which stays there."
     for disk in elsewhere(case.seen, case.fleet, case.at):
         return f"{lies(disk)}, as after a snapshot taken by hand."
-    if case.seen.memory is not None and case.seen.memory.nvram:
-        return "What its firmware remembers lies on its node, and stays there."
+    if has_nvram(case) and case.at.node.session:
+        return "What its firmware remembers lies in its user's session, and stays there."
     return ""
+
+
+def has_nvram(case: Situation) -> bool:
+    """True if its firmware may remember something."""
+    return case.seen.memory is not None and bool(case.seen.memory.nvram)
 
 
 _STAYS = {
@@ -138,7 +143,8 @@ def carried(case: Situation, view: View) -> tuple[Action, ...]:
         return ()
     lot = _load(case, to, view)
     over = version(case.seen.raw)
-    return (CarryDomain(way.source, case.uuid, way.source, way.target, over, lot.freight),)
+    nodes_of = (way.source, case.uuid, way.source, way.target)
+    return (CarryDomain(*nodes_of, over, lot.freight, nvram=has_nvram(case)),)
 
 
 def loaded(case: Situation, way: Crossing, view: View) -> Iterator[tuple[str, str]]:

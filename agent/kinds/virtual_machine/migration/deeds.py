@@ -30,7 +30,7 @@ from agent.kinds.virtual_machine.intent import Boarding, Intent
 from agent.kinds.virtual_machine.migration.asked import VERB, is_wanted, within
 from agent.kinds.virtual_machine.migration.cargo import cargo, own
 from agent.kinds.virtual_machine.migration.cold import VERB as COLD
-from agent.kinds.virtual_machine.migration.cold import carried, loaded
+from agent.kinds.virtual_machine.migration.cold import carried, has_nvram, loaded
 from agent.kinds.virtual_machine.migration.cold import is_wanted as is_taken
 from agent.kinds.virtual_machine.migration.crossing import Crossing
 from agent.kinds.virtual_machine.situation import Situation
@@ -147,11 +147,13 @@ def _sent(case: Situation, way: Crossing, view: View) -> tuple[Action, ...]:
 
 def _unloaded(case: Situation, way: Crossing, view: View) -> Iterator[Action]:
     """Nothing stays on the target of what was brought there."""
-    volumes = own(case.seen, case.at, view)
+    volumes, nvram = own(case.seen, case.at, view), False
     if way.mark.cold:
         volumes = tuple(dict.fromkeys((*volumes, *loaded(case, way, view))))
-    if volumes and not away(view, way.target):
-        yield DiscardLanding(way.target, case.uuid, way.source, way.target, volumes)
+        nvram = has_nvram(case)
+    if (volumes or nvram) and not away(view, way.target):
+        nodes = (way.target, case.uuid, way.source, way.target)
+        yield DiscardLanding(*nodes, volumes, nvram=nvram)
 
 
 def _stays(case: Situation, way: Crossing, memory: DomainMetadata) -> tuple[Action, ...]:
