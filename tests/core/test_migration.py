@@ -392,7 +392,6 @@ def test_what_has_ended_in_place_of_a_lost_one_has_run(reason: str) -> None:
     assert target_side(raw("shutoff", "unknown"), IN_PLACE).shows is Shows.OFF
     assert decided(IN_PLACE, Side(Shows.OFF), target_side(ended, IN_PLACE)) is Step.ARRIVED
     assert decided(MOVE, Side(Shows.OFF), target_side(ended, MOVE)) is Step.WAIT
-    assert decided(MOVE, Side(Shows.OFF), target_side(ended, MOVE)) is Step.WAIT
 
 
 def test_what_is_saved_where_it_was_lost_can_go_on_from_there() -> None:
