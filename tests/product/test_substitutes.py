@@ -297,6 +297,46 @@ def test_the_node_is_back_while_the_substitute_starts(tmp_path: Path, number: in
     assert [name for name in rig.volumes("pt-1") if "_disk_" in name]
 
 
+def test_a_node_that_is_back_right_before_the_start_keeps_its_machine(rig: Fleet) -> None:
+    lose(rig)
+    for node in ("pt-2", "pt-3"):
+        rig.hosts[node].verbs.clear()
+    Stage(rig, 1, rig.hosts["pt-1"].reconnect)  # just now it was defined elsewhere
+    fence(rig)
+    rig.go(60)
+    assert rig.on() == rig.there() == ["pt-1"]
+    others = (*rig.hosts["pt-2"].verbs, *rig.hosts["pt-3"].verbs)
+    assert ("define", rig.uuid()) in others
+    assert ("start", rig.uuid()) not in others
+
+
+def test_all_nodes_that_may_have_it_are_to_be_off(rig: Fleet) -> None:
+    """Also for an heir that has never read its domains: the ledger says which nodes these are."""
+    lose(rig, off=False)
+    for node in ("pt-2", "pt-3"):
+        rig.hosts[node].starting_fails.add(rig.uuid())
+    fence(rig)
+    rig.go(60)
+    (second,) = (node for node in rig.there() if node != "pt-1")
+    assert rig.vm()["status"]["home"] == f"pt-1,{second}"
+    fence(rig, at=None)
+    rig.go(20)
+    lose(rig, second)
+    fence(rig, second)
+    for host in rig.hosts.values():
+        host.starting_fails.clear()
+        host.verbs.clear()
+    rig.start()
+    rig.go(60)
+    assert not [verb for host in rig.hosts.values() for verb, _ in host.verbs if verb == "start"]
+    assert "gitvirt node fence pt-1" in why(rig)
+    fence(rig)
+    rig.go(60)
+    assert rig.on() == ["pt-1"]  # somebody is wrong again: its locks hold
+    (third,) = {"pt-2", "pt-3"} - {second}
+    assert ("start", rig.uuid()) in rig.hosts[third].verbs
+
+
 def test_a_substitute_whose_node_is_lost_too_has_one_itself(rig: Fleet) -> None:
     lose(rig)
     fence(rig)

@@ -14,6 +14,7 @@ from agent.core.host import RawDomain
 from agent.core.known import DOMAIN, DOMAIN_AT, PLACED, SHARED, VOLUME
 from agent.core.metadata import DomainMetadata
 from agent.core.model import Json, Key, Object
+from agent.core.nodes import HOME
 from agent.core.placement.tenants import Ask
 from agent.core.schema import Kind
 from agent.kinds.exports import DiskData
@@ -63,11 +64,14 @@ def substituted(rules: Kind, vm: Object, uuid: str, where: Location, view: View)
 
 
 def _is_due(vm: Object, view: View) -> bool:
-    """True of one that was on, or is to be."""
-    policy, phase = machine_spec(vm.spec)["runPolicy"], view.previous(vm.key).get("phase")
+    """True of one that was on, or was about to be."""
+    previous, policy = view.previous(vm.key), machine_spec(vm.spec)["runPolicy"]
     if vm.deleted or suspended(vm.manifest) or policy == power.ALWAYS_OFF:
         return False
-    return phase in ON or policy == power.ALWAYS_ON
+    if policy == power.ALWAYS_ON or previous.get("phase") in ON:
+        return True
+    begun = BETWEEN in previous.get(HOME, "")
+    return previous.get("phase") == "Pending" and (begun or policy == power.UNLESS_STOPPED)
 
 
 def _is_fenced(node: str, view: View) -> bool:
