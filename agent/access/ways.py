@@ -140,7 +140,8 @@ def address(networking: Networking, known: str) -> str:
     """
     if networking.netdev:
         return known if _is_ipv4(known) else ""
-    for each in (*networking.leases, known):
+    confirmed: tuple[str, ...] = (known,) if known in networking.leases else ()
+    for each in (*confirmed, *networking.leases, known, *networking.others):
         if _is_a_machines(each):
             return each
     raise ClosedError("no address of it is known yet")

@@ -71,6 +71,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             return _listen(ways, one, wanted, args.address)
         except NoWayError as error:
             raise CommandError(str(error)) from error
+        except ClosedError as error:
+            raise CommandError(_closed(one, wanted[0], error, paused=visit.paused())) from error
 
 
 def _known(settings: Settings, one: Machine) -> Callable[[], str]:
@@ -79,20 +81,27 @@ def _known(settings: Settings, one: Machine) -> Callable[[], str]:
 
 
 def _stdio(ways: Ways, one: Machine, forward: Forward, settings: Settings, *, greets: bool) -> int:
-    port = forward.target.port
+    """ClosedError if nothing answers."""
     seconds = settings.timeout or patience(one.age)
-    try:
-        with answering(ways, forward.target, seconds, say, greets=greets) as (connection, first):
-            if first:
-                relay.write(first)
-            relay.stdio(connection.socket)
-    except ClosedError as error:
-        what = "an ssh server" if port == SSH else "what should listen there"
-        raise CommandError(
-            f"port {port} of {one.name} does not answer ({error}): does {what} run in the guest? "
-            f"`gitvirt console {one.word}` lets you look"
-        ) from error
+    with answering(ways, forward.target, seconds, say, greets=greets) as (connection, first):
+        if first:
+            relay.write(first)
+        relay.stdio(connection.socket)
     return 0
+
+
+def _closed(one: Machine, forward: Forward, error: ClosedError, *, paused: bool) -> str:
+    """What is to be said of a port that does not answer."""
+    port = forward.target.port
+    if paused:
+        return (
+            f"{one.name} is paused, and port {port} does not answer: `virsh resume` lets it go on"
+        )
+    what = "an ssh server" if port == SSH else "what should listen there"
+    return (
+        f"port {port} of {one.name} does not answer ({error}): does {what} run in the guest? "
+        f"`gitvirt console {one.word}` lets you look"
+    )
 
 
 def _listen(ways: Ways, one: Machine, wanted: list[Forward], address: str) -> int:

@@ -39,7 +39,11 @@ class Networking:
     netdev: str
     """QEMU's name for its user-mode network; empty if it has none."""
     leases: tuple[str, ...]
-    """Addresses that the host's own DHCP gave it."""
+    """Addresses that the host's own DHCP gave it on its first interface, which is Main where it has
+    that.
+    """
+    others: tuple[str, ...] = ()
+    """Those on its further ones."""
 
 
 class Visit:
@@ -79,6 +83,12 @@ class Visit:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     return False
                 raise
+
+    def paused(self) -> bool:
+        """True if nothing in the guest moves, though it runs."""
+        with _told("look for the machine"):
+            state: Json = self._domain().state()
+            return bool(state[0] == libvirt.VIR_DOMAIN_PAUSED)
 
     def console(self, *, force: bool) -> Console:
         """HostError ConsoleInUse if somebody has it, unless by `force` it is taken over."""
@@ -166,8 +176,14 @@ class Visit:
             root = parse(domain.XMLDesc(0))
             alias = root.find("devices/interface[@type='user']/alias")
             netdev = f"host{alias.get('name', '')}" if alias is not None else ""
-            leases = () if netdev else tuple(_leases(domain))
-        return Networking(netdev, leases)
+            first = root.find("devices/interface/mac")
+            main = first.get("address", "") if first is not None else ""
+            leases = [] if netdev else list(_leases(domain))
+        return Networking(
+            netdev,
+            tuple(address for mac, address in leases if mac == main),
+            tuple(address for mac, address in leases if mac != main),
+        )
 
     def open_port(self, netdev: str, protocol: str, outside: int, address: str, port: int) -> bool:
         """Let 127.0.0.1:`outside` of the host lead to a port of the guest, until the instance ends;
@@ -252,7 +268,8 @@ class Console:
             self._stream.abort()
 
 
-def _leases(domain: libvirt.virDomain) -> Iterator[str]:
+def _leases(domain: libvirt.virDomain) -> Iterator[tuple[str, str]]:
+    """MAC address and address."""
     try:
         found: Json = domain.interfaceAddresses(libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE, 0)
     except libvirt.libvirtError:  # none of libvirt's networks, or none with DHCP
@@ -260,7 +277,7 @@ def _leases(domain: libvirt.virDomain) -> Iterator[str]:
     for interface in dict(found).values():
         for address in interface.get("addrs") or ():
             with contextlib.suppress(ValueError):
-                yield str(ip_address(str(address.get("addr"))))
+                yield str(interface.get("hwaddr")), str(ip_address(str(address.get("addr"))))
 
 
 @contextlib.contextmanager

@@ -17,6 +17,15 @@ def test_what_the_host_gave_goes_before_what_the_guest_says() -> None:
     assert address(Networking("", ()), "10.9.9.9") == "10.9.9.9"
 
 
+def test_what_people_see_goes_before_other_addresses_and_main_before_other_networks() -> None:
+    several = Networking("", ("10.66.10.14", "10.66.20.77"), ("10.77.0.50",))
+    assert address(several, "10.66.20.77") == "10.66.20.77"
+    assert address(several, "10.77.0.50") == "10.66.10.14"
+    bridged = Networking("", (), ("10.77.0.50",))
+    assert address(bridged, "10.66.10.14") == "10.66.10.14"
+    assert address(bridged, "") == "10.77.0.50"
+
+
 def test_on_qemus_own_network_the_status_knows_better_than_the_default() -> None:
     assert address(USER, "10.66.10.2") == "10.66.10.2"
     assert address(USER, "") == ""

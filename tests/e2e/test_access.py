@@ -303,6 +303,11 @@ def test_one_port_on_standard_streams(stand: Stand) -> None:
     closed = run(stand, "port-forward", "--stdio", "--banner", NAME, "7007", "--timeout", "2s")
     assert closed.returncode == 1
     assert b"port 7007 of linux-vm does not answer" in closed.stderr
+    stand.domain(NAME).suspend()
+    paused = run(stand, "port-forward", "--stdio", "--banner", NAME, "22", "--timeout", "2s")
+    stand.domain(NAME).resume()
+    assert paused.returncode == 1
+    assert b"linux-vm is paused, and port 22 does not answer" in paused.stderr
 
 
 def test_a_picture_of_the_screen(stand: Stand, tmp_path: Path) -> None:
