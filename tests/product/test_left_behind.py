@@ -44,6 +44,24 @@ def rig(tmp_path: Path) -> Fleet:
     return made
 
 
+def test_volume_groups_are_not_tried_for_locks_and_have_none(tmp_path: Path) -> None:
+    every = [host(number) for number in (1, 2)]
+    for each in every:
+        each.pools["nfs"] = every[0].pools.setdefault("nfs", {})
+        each.groups["nfs"] = "vg"
+        each.minded = every
+    rig = Fleet(tmp_path, host=every[0], others=(every[1],), pools=NFS)
+    rig.push({"vm.yaml": objects()})
+    rig.settle()
+    assert rig.on() == ["pt-1"]
+    assert "hold_lock" not in [verb for each in every for verb, _ in each.verbs]
+    lose(rig)
+    fence(rig)
+    rig.go(60)
+    assert rig.on() == []
+    assert "not seen to refuse" in str(rig.vm()["status"]["conditions"])
+
+
 def held(rig: Fleet, node: str) -> list[str]:
     """Names that its networks hold addresses for."""
     networks = rig.hosts[node].networks.values()

@@ -25,7 +25,7 @@ STEPS = st.lists(
     max_size=12,
 )
 FEW = settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
 )
 
 

@@ -16,7 +16,7 @@ from agent.core.known import POOL_PATH, SHARED
 from agent.core.locking import TryLock
 from agent.core.model import Condition, Json, Key, Object
 from agent.core.status import seconds, timestamp
-from agent.kinds.local import away, nodes
+from agent.kinds.local import away, is_block, nodes
 
 LOCKS = "locks"
 """Field of a node's status: by pool, the node whose locks were tried, when, and why they do not
@@ -93,8 +93,9 @@ def _holders(name: str, view: View) -> Iterator[tuple[str, str]]:
 
 
 def _has(node: str, pool: str, view: View) -> bool:
+    """Of block devices QEMU's locks are seen on their own host alone."""
     path: str | None = view.read(POOL_PATH, (node, pool))
-    return bool(path)
+    return bool(path) and not is_block(view, node, pool)
 
 
 def _news(job: Job) -> Mapping[str, Json]:
