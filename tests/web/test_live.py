@@ -80,7 +80,9 @@ def test_who_reads_slowly_hears_of_the_newest_only(fleet: Fleet) -> None:
                 newest = fleet.write(machine("vm", f"Phase{number}"))
                 await source.look()
             assert (await event(stream))["commit"] == newest
-            with pytest.raises(TimeoutError):
+            fleet.write(machine("vm", "Later"))
+            await source.look()
+            with pytest.raises(TimeoutError):  # each waits its turn
                 await asyncio.wait_for(anext(stream), 0.05)
 
     asyncio.run(look())
