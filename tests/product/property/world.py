@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agent.core.host import HostError
+from agent.core.host import HostError, RawNode
 from agent.core.links import Link
 from agent.reconcile.lease import BEAT, TERM
 from agent.reconcile.summary import Summary
@@ -53,10 +53,12 @@ class Fuse:
 
 
 class World:
-    def __init__(self, folder: Path, nodes: int) -> None:
+    def __init__(
+        self, folder: Path, nodes: int, sort: Callable[[RawNode], GuardedHost] = GuardedHost
+    ) -> None:
         self.now = START
         self.hosts = tuple(
-            GuardedHost(replace(NODE, name=name, uri=f"memory:///{name}", host=f"uuid of {name}"))
+            sort(replace(NODE, name=name, uri=f"memory:///{name}", host=f"uuid of {name}"))
             for name in (f"node-{number}" for number in range(1, nodes + 1))
         )
         self.host = self.hosts[0]
