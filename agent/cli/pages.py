@@ -70,7 +70,7 @@ def served(
         listening = server.bound(where, certificate, insecure=args.insecure)
         site = app.Site(shown, settings.forge_url, visitor=inside.visitor)
         behind = inside.behind(site, entry, hands)
-        made = server.Server(app.application(site, **behind), listening, certificate)
+        made = server.Server(app.application(site, **behind), listening, certificate, shown.end)
     except ValueError as error:
         raise CommandError(f"--listen {error}") from error
     except server.ListenError as error:

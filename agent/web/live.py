@@ -38,14 +38,14 @@ class Live:
         async with self._source.viewing():
             known = self._source.reading
             yield b"retry: 5000\n\n" + _event(known)
-            while True:
+            while not self._source.ended:
                 try:
                     known = await asyncio.wait_for(self._source.news(known), STILL)
                 except TimeoutError:
                     yield b": still here\n\n"
                 else:
                     yield _event(known)
-                    await asyncio.sleep(max(1.0, self._source.viewers / A_SECOND))
+                    await self._source.rest(max(1.0, self._source.viewers / A_SECOND))
 
 
 def _event(reading: Reading | None) -> bytes:

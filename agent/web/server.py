@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -95,10 +96,15 @@ class Server:
     """An application at a socket."""
 
     def __init__(
-        self, app: ASGIApp, listening: socket.socket, certificate: Certificate | None = None
+        self,
+        app: ASGIApp,
+        listening: socket.socket,
+        certificate: Certificate | None = None,
+        ending: Callable[[], None] = lambda: None,
     ) -> None:
+        """`ending` is called in its event loop before it waits for answers to end."""
         try:
-            self._server = uvicorn.Server(_config(app, certificate))
+            self._server = _Server(_config(app, certificate), ending)
         except OSError as error:
             raise ListenError(f"the certificate or its key cannot be used: {error}") from error
         self._listening = listening
@@ -119,6 +125,16 @@ class Server:
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(2 * LAST_WORDS)
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)
 
 
 def _config(app: ASGIApp, certificate: Certificate | None) -> uvicorn.Config:

@@ -61,7 +61,7 @@ class Source:
         self._looked_at = self._asked_at = float("-inf")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._interest, self._nudged = asyncio.Event(), asyncio.Event()
-        self._changed = asyncio.Event()
+        self._changed, self._ended = asyncio.Event(), asyncio.Event()
         self._look: asyncio.Task[None] | None = None
 
     # -- what views ask for --------------------------------------------------------------------
@@ -100,11 +100,25 @@ class Source:
         finally:
             self.viewers -= 1
 
-    async def news(self, known: Reading | None) -> Reading:
-        """Another reading than the one that is known."""
-        while self.reading is None or self.reading is known:
+    async def news(self, known: Reading | None) -> Reading | None:
+        """Another reading than the one that is known, unless it ends meanwhile."""
+        while not self.ended and (self.reading is None or self.reading is known):
             await self._changed.wait()
         return self.reading
+
+    async def rest(self, seconds: float) -> None:
+        """Wait so long, or until it ends."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), seconds)
+
+    @property
+    def ended(self) -> bool:
+        return self._ended.is_set()
+
+    def end(self) -> None:
+        """Have all who wait for news wait no longer."""
+        self._ended.set()
+        self._changed.set()
 
     # -- looking -------------------------------------------------------------------------------
 

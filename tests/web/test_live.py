@@ -162,7 +162,9 @@ def test_a_dashboard_reads_before_anybody_asks(fleet: Fleet) -> None:
     async def look() -> None:
         source = Source(lambda: LocalRepository(fleet.root), Terms(), CATALOGUE, eager=True)
         following = source.following()
-        assert (await asyncio.wait_for(source.news(None), 30)).commit
+        known = await asyncio.wait_for(source.news(None), 30)
+        assert known is not None
+        assert known.commit
         following.cancel()
         await source.close()
 

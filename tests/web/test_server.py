@@ -153,3 +153,20 @@ def test_a_dashboard_that_cannot_be_says_why(
 ) -> None:
     assert main(["dashboard", "--repo", str(fleet.root), *options]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_those_who_wait_for_news_keep_no_server_from_its_end(
+    fleet: Fleet, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Source(lambda: LocalRepository(fleet.root), Terms(), CATALOGUE)
+    listening = bound(Address("127.0.0.1", 0), None, insecure=False)
+    viewer = http.client.HTTPConnection("127.0.0.1", listening.getsockname()[1], timeout=60)
+    server = Server(application(Site(source)), listening, None, source.end)
+    server.start()
+    viewer.request("GET", "/live")
+    answer = viewer.getresponse()
+    assert answer.readline() == b"retry: 5000\n"
+    server.end()
+    assert b"event: reading" in answer.read()  # to its end
+    viewer.close()
+    assert caplog.records == []
