@@ -8,6 +8,7 @@ change of a running network, which takes up to seconds.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Interface
 
 import libvirt
@@ -54,9 +55,9 @@ def hold(connection: libvirt.virConnect, held: Held) -> None:
 
 
 def release(connection: libvirt.virConnect, held: Held) -> None:
-    network = find(connection, held.network)
+    network, whole = find(connection, held.network), replace(held, half=False)
     for flag, xml in () if network is None else _sides(network):
-        if held in _entries(held.network, xml):
+        if whole in _entries(held.network, xml):
             assert network is not None  # noqa: S101  # it has sides
             _update(network, _DELETE, held, flag)
 

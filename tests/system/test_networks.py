@@ -61,7 +61,9 @@ def test_a_network_that_a_machine_runs_on_is_not_started_anew(
         guest.destroy()
 
 
-def test_half_of_an_entry_is_told_and_made_whole(net_rig: Rig, system_host: LibvirtHost) -> None:
+def test_half_of_an_entry_is_told_and_made_whole_or_taken_out(
+    net_rig: Rig, system_host: LibvirtHost
+) -> None:
     net_rig.host.make_network(OWN)
     net_rig.host.start_network("gv-test")
     net_rig.host.hold_address(WEB)
@@ -76,3 +78,12 @@ def test_half_of_an_entry_is_told_and_made_whole(net_rig: Rig, system_host: Libv
     assert network(net_rig).held == (replace(WEB, half=True),)
     net_rig.host.hold_address(WEB)
     assert network(net_rig).held == (WEB,)
+    half.update(
+        libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE,
+        libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST,
+        -1,
+        f"<host mac='{WEB.mac}'/>",
+        libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE,
+    )
+    net_rig.host.release_address(replace(WEB, half=True))
+    assert network(net_rig).held == ()

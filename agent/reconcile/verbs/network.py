@@ -85,7 +85,8 @@ class Release(OnNetwork[ReleaseAddress]):
         known = facts.read_network(action.held.network)
         if known is None:
             return Done()
-        kept = tuple(each for each in known.held if replace(each, half=False) != action.held)
+        whole = replace(action.held, half=False)
+        kept = tuple(each for each in known.held if replace(each, half=False) != whole)
         return _became(replace(known, held=kept), facts)
 
 
