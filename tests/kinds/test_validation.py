@@ -258,6 +258,15 @@ CASES = [
             "spec.settings.virtualMachineCIDRs.3": "IPv4",
         },
     ),
+    (
+        "ModuleConfig",
+        "spec: {settings: {virtualMachineCIDRs: [127.0.1.0/24, 0.0.0.0/1, 223.0.0.0/8, 224.0.1.0/24]}}",
+        {
+            "spec.settings.virtualMachineCIDRs.0": "must not overlap 127.0.0.0/8, whose addresses",
+            "spec.settings.virtualMachineCIDRs.1": "must not overlap 0.0.0.0/8, whose addresses",
+            "spec.settings.virtualMachineCIDRs.3": "must not overlap 224.0.0.0/3, whose addresses",
+        },
+    ),
 ]
 
 

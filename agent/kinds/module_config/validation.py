@@ -13,6 +13,10 @@ from agent.kinds.content import items
 MAX_RANGES = 256
 """More are not looked at, because each is compared with all before it; the schema refuses them."""
 
+_NOBODYS = tuple(
+    map(ipaddress.IPv4Network, ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3"))
+)
+"""What hosts keep for themselves, their links and groups, or nobody knows."""
 SMALLEST = 30
 """The longest prefix of a range with addresses for machines."""
 
@@ -31,6 +35,9 @@ def address_ranges(content: Mapping[str, Json]) -> Iterable[tuple[Path, str]]:
             continue
         if network.prefixlen > SMALLEST:
             yield path, f"must be /{SMALLEST} or larger: a range without its ends has no address"
+            continue
+        if reserved := next(filter(network.overlaps, _NOBODYS), None):
+            yield path, f"must not overlap {reserved}, whose addresses no machine can have"
             continue
         if any(network.overlaps(other) for other in known):
             yield path, "must not overlap a range before it"
