@@ -74,6 +74,11 @@ class Book:
         """What each record was accepted from."""
         self._indexes = Indexes(engine, catalogue, self._age)
 
+    @property
+    def machine(self) -> str:
+        """The kind of machines."""
+        return self._catalogue.machine.name
+
     def load(self, ledger: Ledger) -> None:
         """Start from a ledger; whatever was not saved is forgotten, and work under way goes on."""
         jobs = {key: self._engine.get(JOB, key) for key in self.records}

@@ -1,5 +1,5 @@
 """What is cleared away without anybody asking: the trash once its time is over, image data that
-nothing needs, operations that ended long ago.
+nothing needs, operations that ended long ago, what networks hold for machines that nobody knows.
 """
 
 from __future__ import annotations
@@ -10,15 +10,19 @@ from dataclasses import dataclass, field
 
 from agent.core.actions import DiscardUpload, EraseVolume
 from agent.core.facts import Engine
-from agent.core.identity import POOL, disk_uid, finished, known_data
+from agent.core.identity import POOL, disk_uid, domain_uuid, finished, known_data
 from agent.core.jobs import Job
-from agent.core.known import JOB, VOLUME_AT
+from agent.core.known import DOMAIN_AT, JOB, VOLUME_AT, WIRED
 from agent.core.ledger import Record
-from agent.core.model import Desired, Key
+from agent.core.model import Desired, Key, Problem
+from agent.core.network import Held
+from agent.core.network_actions import ReleaseAddress
 from agent.core.nodes import HOME
 from agent.core.volumes import users_of
 from agent.kinds.registry import IMPORTING, from_upload, lies, needed, outlived
 from agent.reconcile.book import Book
+from agent.reconcile.entries import GRACE as ENTRY_GRACE
+from agent.reconcile.entries import Entry, lost
 from agent.reconcile.execute import Executor, Outcome, Ticket
 from agent.reconcile.hosts import Hosts
 from agent.reconcile.news import Lanes, Post, reported
@@ -41,6 +45,9 @@ MAKING = frozenset(("ImportImage", "CopyVolume", "MigrateDomain"))
 """Verbs whose data nobody needs before they have ended."""
 VOLUME = "Volume"
 """Kind of the keys under which volumes are deleted here; no manifest has it."""
+ENTRY = "Entry"
+"""The same of what networks hold."""
+CLEARED = frozenset((VOLUME, ENTRY))
 
 
 @dataclass
@@ -54,6 +61,8 @@ class _Times:
     """What is due is not there any more."""
     unneeded: dict[Volume, float] = field(default_factory=dict)
     """Since when nothing needs some image data."""
+    lost: dict[Entry, float] = field(default_factory=dict)
+    """Since when nobody knows whom networks hold something for."""
 
 
 class Housekeeping:
@@ -81,8 +90,9 @@ class Housekeeping:
         self._withdrawn: frozenset[Key] = frozenset()
         self._erased: dict[Volume, str] = {}
         """Uid of the trash entry that each volume under way belongs to."""
-        self.busy: set[Volume] = set()
-        """Volumes that are being deleted."""
+        self.busy: set[Volume | Key] = set()
+        """What is being deleted."""
+        self._doubtful: tuple[Problem, ...] = ()
         self.looked = False
         """True if `finished` was not asked since the last look."""
 
@@ -106,9 +116,10 @@ class Housekeeping:
             self._times.images = now + EVERY
             self._images(desired, now)
             self._discard(desired, now)
-        if self._world.snapshots or self._book.strays:
+            self._entries(desired, now)
+        if self._world.snapshots or self._doubtful or self._book.strays:
             known = {record.obj.uid for record in self._objects()}
-            self._book.strays = strays(self._world.snapshots, known)
+            self._book.strays = (*strays(self._world.snapshots, known), *self._doubtful)
 
     def finished(self, now: float) -> tuple[frozenset[Key], frozenset[Key]]:
         """Operations whose files may go, none if those were just tried; and others that ended."""
@@ -123,7 +134,10 @@ class Housekeeping:
         return gone, kept
 
     def ended(self, outcome: Outcome, now: float) -> None:
-        """A volume was deleted, or could not be."""
+        """What was to be deleted is, or could not be."""
+        if outcome.key.kind == ENTRY:
+            self._released(outcome, now)
+            return
         pool, _, name = outcome.key.name.rpartition("/")
         volume = outcome.key.namespace, pool, name
         self.busy.discard(volume)
@@ -231,6 +245,43 @@ class Housekeeping:
             if (node, POOL, name) not in self._times.retry:
                 self._erase((node, POOL, name), DiscardUpload)
 
+    # -- what networks hold ---------------------------------------------------------------------
+
+    def _entries(self, desired: Desired, now: float) -> None:
+        """For machines that nobody has known for a while, on whatever node."""
+        if not desired.complete or self._hosts.away or self._world.mute:
+            return
+
+        def is_known(machine: Key, mac: str) -> bool:
+            if machine in self._book.records or machine in desired.invalid:
+                return True
+            uuid = domain_uuid(self._fleet, machine)
+            there = self._engine.get(DOMAIN_AT, uuid) or self._engine.get(WIRED, mac)
+            return bool(there or desired.meant_in(machine))
+
+        held = self._world.networks.entries()
+        found = lost(held, self._fleet, self._book.machine, is_known)
+        self._doubtful = found.doubtful
+        self._times.lost = {each: self._times.lost.get(each, now) for each in found.ours}
+        for entry, since in self._times.lost.items():
+            if now >= since + ENTRY_GRACE and _key_of(entry) not in self.busy:
+                self._release(*entry)
+
+    def _release(self, node: str, held: Held) -> None:
+        key = _key_of((node, held))
+        self.busy.add(key)
+        ticket = Ticket(key, 0, (ReleaseAddress(node, held),))  # pragma: no mutate: it has none
+        work = reported(self._post, lambda: self._executor.run(ticket), ticket.failed)
+        lane(ticket.actions, self._lanes.at(node))(work)
+
+    def _released(self, outcome: Outcome, now: float) -> None:
+        key = outcome.key
+        self.busy.discard(key)
+        for entry in filter(lambda each: _key_of(each) == key, self._times.lost):
+            self._times.lost[entry] = now  # what fails is tried again after a while
+        said = outcome.message or "taken out: nobody knows the machine that it was for"
+        log.info("entry %s of node %s: %s", key.name, key.namespace, said)
+
     # -- image data --------------------------------------------------------------------------
 
     def _images(self, desired: Desired, now: float) -> None:
@@ -297,3 +348,9 @@ class Housekeeping:
     def _importing(self) -> bool:
         jobs: Iterable[Job | None] = (self._engine.get(JOB, key) for key in self._book.records)
         return any(job is not None and MAKING & {*job.busy} for job in jobs)
+
+
+def _key_of(entry: Entry) -> Key:
+    """Under which it is taken out."""
+    node, held = entry
+    return Key(ENTRY, node, f"{held.network}/{held.address}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from agent.core.facts import Engine
 from agent.core.known import HELD, NETWORK
@@ -26,6 +26,11 @@ class Networks:
     def known(self, node: str) -> Mapping[str, NetworkReading]:
         """Every network of a node as last read, by name."""
         return self._known.get(node, {})
+
+    def entries(self) -> Iterator[tuple[str, Held]]:
+        """All that networks hold for somebody, each with its node."""
+        for node, readings in self._known.items():
+            yield from ((node, held) for reading in readings.values() for held in reading.held)
 
     def read_all(self, number: int, node: str, readings: Mapping[str, NetworkReading]) -> None:
         """All of a node's have been read."""

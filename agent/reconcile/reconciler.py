@@ -22,7 +22,7 @@ from agent.reconcile.book import Book
 from agent.reconcile.execute import Executor, Outcome
 from agent.reconcile.git import Answer, GitWorker, Pushed, Synced, Withdrawn
 from agent.reconcile.hosts import Hosts
-from agent.reconcile.housekeeping import VOLUME, Housekeeping
+from agent.reconcile.housekeeping import CLEARED, Housekeeping
 from agent.reconcile.news import Lanes, ProgressNews
 from agent.reconcile.placing import Placing
 from agent.reconcile.plans.branches import BranchPlans
@@ -202,7 +202,7 @@ class Reconciler:
     def _ended(self, outcome: Outcome, now: float) -> None:
         for seen in outcome.seen:
             self._seen(seen, now)
-        owner = self._housekeeping if outcome.key.kind == VOLUME else self._acting
+        owner = self._housekeeping if outcome.key.kind in CLEARED else self._acting
         owner.ended(outcome, now)
 
     def _seen(self, news: Observation, now: float) -> None:
