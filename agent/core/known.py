@@ -152,6 +152,8 @@ DOMAIN: Table[tuple[str, str], RawDomain] = Table("domain")
 """By (node, UUID)."""
 DOMAIN_AT: Table[str, tuple[str, ...]] = Table("domain-at")
 """Nodes that have a domain, by UUID, as last read: also those that are lost."""
+DOUBLED: Table[str, tuple[str, ...]] = Table("doubled")
+"""UUIDs of the domains of a node that other nodes have, too, by the node."""
 DOMAIN_NAME: Table[tuple[str, str], str] = Table("domain-name")
 """UUID of a domain, by (node, name)."""
 WRITERS: Table[tuple[str, str], tuple[str, ...]] = Table("writers")

@@ -30,6 +30,7 @@ from agent.core.known import (
     DOMAIN,
     DOMAIN_AT,
     DOMAIN_NAME,
+    DOUBLED,
     FOREIGN,
     FREE,
     GUEST,
@@ -274,12 +275,19 @@ class World:
         if raw is not None:
             self._engine.put(DOMAIN_NAME, (node, raw.name), uuid)
         if (old is None) != (raw is None):
-            self._amend(DOMAIN_AT, uuid, node, there=raw is not None)
+            self._lies(node, uuid, there=raw is not None)
         self._writes(key, old, raw)
         if old is not raw:
             self._addresses.read(old, raw)
         self._counts(key, old, raw)
         self._engine.put(DOMAIN, key, raw)
+
+    def _lies(self, node: str, uuid: str, *, there: bool) -> None:
+        before = self._engine.get(DOMAIN_AT, uuid) or ()
+        self._amend(DOMAIN_AT, uuid, node, there=there)
+        after = self._engine.get(DOMAIN_AT, uuid) or ()
+        for each in {*before, *after} if len(before) + len(after) > 2 else ():
+            self._amend(DOUBLED, each, uuid, there=each in after and len(after) > 1)
 
     def _writes(self, key: tuple[str, str], old: RawDomain | None, new: RawDomain | None) -> None:
         """Remember which domains have a disk that they may write to: seldom more than one has."""

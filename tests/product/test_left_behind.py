@@ -147,6 +147,10 @@ def test_a_copy_that_nobody_can_tell_from_the_other_is_told_and_left(rig: Fleet)
     rig.hosts["pt-2"].reconnect()
     rig.go(60)
     assert rig.there() == ["pt-1", "pt-2"]
+    for node in ("pt-1", "pt-2"):
+        told = condition(rig.document(f"cluster/nodes/{node}.yaml"), "DomainsInDoubt")
+        assert "default.vm. See the conditions of these machines" in told["message"]
+    assert not condition(rig.document("cluster/nodes/pt-3.yaml"), "DomainsInDoubt")
     assert "is on the nodes pt-1 and pt-2 at once" in str(rig.vm()["status"]["conditions"])
 
 

@@ -224,8 +224,12 @@ def test_a_copy_that_runs_still_is_told_and_left(rig: Fleet) -> None:
     assert told["reason"] == "DomainOnSeveralNodes"
     assert f"It runs on pt-1 and on {home} at once" in told["message"]
     assert rig.on() == both
+    for node in both:
+        assert condition(rig.document(f"cluster/nodes/{node}.yaml"), "DomainsInDoubt")
     rig.hosts["pt-1"].destroy(rig.uuid())
     rig.go(60)
+    for node in both:
+        assert not condition(rig.document(f"cluster/nodes/{node}.yaml"), "DomainsInDoubt")
     assert rig.on() == rig.there() == [home]
 
 

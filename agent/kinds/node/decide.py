@@ -17,6 +17,7 @@ from agent.core.placement.tenants import Offer
 from agent.core.quantity import format_bytes
 from agent.core.status import seconds
 from agent.kinds.local import away, labels, nodes, several
+from agent.kinds.node.doubled import doubled
 from agent.kinds.node.locks import LOCKS, tried
 from agent.kinds.node.tainted import TAINTS, tainted
 from agent.kinds.node.taking import marks
@@ -68,6 +69,7 @@ def decide(node: Object, view: View) -> Decision:
         *([_pressure(name, committed, allocatable)] if pressed else ()),
         *([_FENCED] if data.fenced else ()),
         *locks.told,
+        *doubled(name, view),
     ]
     status: dict[str, Any] = {
         "phase": ",".join(words),
