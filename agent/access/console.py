@@ -22,6 +22,8 @@ AGAIN = 1.0
 """Seconds between two looks for a machine that has gone."""
 PARTING = 2.0
 """Seconds that are left to give the console back."""
+HANDING = 1.0
+"""Seconds that are left for what was typed last to reach the guest."""
 _KEYS = 4096
 _WAITING = 256
 
@@ -157,6 +159,7 @@ class Session:
         self._keys, self._output = keys, output
         self._terminal = os.isatty(keys)
         self._typed: queue.Queue[bytes] = queue.Queue(_WAITING)
+        self._handed = threading.Event()
         self._failure: BaseException | None = None
         self._woken, self._wake = os.pipe()
 
@@ -180,6 +183,7 @@ class Session:
                     for work in (self._carry, self._type):
                         threading.Thread(target=work, args=(carrier,), daemon=True).start()
                     self._listen()
+                    self._hand_over()
             finally:
                 parting = threading.Thread(target=carrier.part, daemon=True)
                 parting.start()
@@ -210,9 +214,19 @@ class Session:
             if leave:
                 return
 
+    def _hand_over(self) -> None:
+        """What was typed before one leaves is the guest's, if it takes it."""
+        with contextlib.suppress(queue.Full):
+            self._typed.put_nowait(b"")
+            self._handed.wait(HANDING)
+
     def _type(self, carrier: Carrier) -> None:
         while not carrier.over:
-            carrier.type(self._typed.get())
+            data = self._typed.get()
+            if data:
+                carrier.type(data)
+            else:  # all that came before has been typed
+                self._handed.set()
 
     def _carry(self, carrier: Carrier) -> None:
         try:

@@ -119,10 +119,36 @@ def test_keys_go_to_the_guest_until_one_leaves(desk: Desk) -> None:
         desk.type(b"me\x03\x04" + LEAVE + b"not for the guest")
 
     desk.run(line, person)
-    assert line.typed.get() == b"me\x03\x04"
+    assert line.typed.get(timeout=60) == b"me\x03\x04"
     assert line.closed.wait(60)
     assert termios.tcgetattr(desk.theirs) == desk.modes
     assert desk.said == []
+
+
+def test_what_is_typed_before_one_leaves_reaches_a_guest_that_is_slow(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "HANDING", 60.0)
+    line = Script(b"login: ")
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def send(data: bytes) -> None:
+        begun.set()
+        goes_on.wait(60)
+        line.typed.put(data)
+
+    line.send = send  # type: ignore[method-assign]
+
+    def person() -> None:
+        desk.until(b"login: ")
+        desk.type(b"ha")
+        begun.wait(60)
+        desk.type(b"lt\r" + LEAVE)
+        line.closed.wait(0.3)  # which it must not be yet
+        goes_on.set()
+
+    desk.run(line, person)
+    assert [line.typed.get(timeout=60) for _ in range(2)] == [b"ha", b"lt\r"]
 
 
 def test_the_logs_tail_comes_first_and_is_bare_text(desk: Desk) -> None:
