@@ -173,6 +173,13 @@ def test_every_kind_has_a_page_an_object(fleet: Fleet, client: TestClient) -> No
             assert answer.status_code == 200, kind.name
 
 
+def test_columns_that_say_nothing_are_left_out(fleet: Fleet, client: TestClient) -> None:
+    fleet.write(whole("Node", "host-a", {}, {"phase": "Ready"}))
+    said = words(client.get("/nodes/host-a").text)
+    assert "OS-IMAGE" not in said
+    assert data(client, "/nodes/host-a")["columns"]["OS-IMAGE"] == "<unknown>"
+
+
 def test_a_name_alone_means_the_namespace_default(fleet: Fleet, client: TestClient) -> None:
     fleet.write(machine("vm"), machine("vm", "Stopped", namespace="prod"))
     assert data(client, "/vms/vm")["namespace"] == "default"

@@ -96,7 +96,13 @@ def one(reading: Reading, row: Row, found: Found, forge: str = "") -> View:
     shapes = {
         name: shape(catalogue, part, find) for name, part in told.items() if name not in plain
     }
+    cells = zip(kind.columns, row.cells, strict=True)
     more = {
+        "cells": [
+            (column.name, cell)
+            for column, cell in cells
+            if cell not in ("", column.missing) and column.type != "date" and cell != row.phase
+        ],
         "reachable": kind.machine and row.phase not in OFF,
         "deeds": _deeds(reading, row) if kind.machine else [],
         "facts": shape(catalogue, plain, find),
