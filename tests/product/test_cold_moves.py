@@ -167,7 +167,7 @@ def test_the_agent_dies_at_each_stage(tmp_path: Path, number: int) -> None:
     moved(rig)
 
 
-@pytest.mark.parametrize("number", range(2, STAGES, 4))
+@pytest.mark.parametrize("number", range(2, STAGES, 6))
 @pytest.mark.parametrize("node", ["pt-1", "pt-2"])
 def test_a_node_is_lost_at_each_stage_and_comes_back(
     tmp_path: Path, node: str, number: int
@@ -182,7 +182,7 @@ def test_a_node_is_lost_at_each_stage_and_comes_back(
     moved(rig)
 
 
-@pytest.mark.parametrize("number", range(1, STAGES, 2))
+@pytest.mark.parametrize("number", range(1, STAGES, 3))
 def test_a_revert_at_each_stage_leaves_it_whole_on_one_node(tmp_path: Path, number: int) -> None:
     """Stopped again, and its node is free again: wherever it is then it is whole, and nowhere else."""
     rig = stopped(tmp_path, Pools())
@@ -304,7 +304,7 @@ def test_it_takes_along_its_image_and_what_is_attached_and_leaves_its_snapshots(
 ) -> None:
     rig = fleet(tmp_path, Pools(), 2)
     with Faulty() as server:
-        server.routes["/base.img"] = serve(bytes(510) + b"\x55\xaa" + bytes(1 << 20))
+        server.routes["/base.img"] = serve(bytes(510) + b"\x55\xaa" + bytes(512))
         http = {"type": "HTTP", "http": {"url": server.url("/base.img")}}
         image = manifest(
             "VirtualImage", "base", {"storage": "ContainerRegistry", "dataSource": http}
