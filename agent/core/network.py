@@ -32,8 +32,13 @@ class RawNetwork:
     port_groups: frozenset[str] = frozenset()
 
     def covers(self, address: IPv4Address | str) -> bool:
-        """True where an address is in a subnet in which the network hands out addresses."""
-        return any(IPv4Address(address) in subnet for subnet in self.served)
+        """True where an address is one of a station in a subnet in which the network hands out
+        addresses: its first and its last address are nobody's.
+        """
+        asked = IPv4Address(address)
+        return any(
+            asked in subnet and asked not in (subnet[0], subnet[-1]) for subnet in self.served
+        )
 
 
 @dataclass(frozen=True)

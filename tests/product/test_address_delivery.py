@@ -464,3 +464,10 @@ def test_a_guest_that_does_not_take_its_address_is_told_what_it_has_to_do(sessio
     says(session, address(session))
     said = condition(session.vm(), "VirtualMachineIPAddressReady")
     assert (said["status"], said["message"]) == ("True", "")
+
+
+def test_the_last_address_of_a_network_that_runs_is_no_machines() -> None:
+    """It may be one of a range that has grown meanwhile: that is served once the network is started anew."""
+    served = network("default", "10.66.10.1/29")
+    told = [served.covers(f"10.66.10.{number}") for number in (0, 1, 6, 7, 8)]
+    assert told == [False, True, True, False, False]

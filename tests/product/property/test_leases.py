@@ -22,10 +22,10 @@ from hypothesis.stateful import (
 
 from agent.core.domain_xml import parse
 from agent.core.host import RawDomain
-from agent.core.identity import network_name
 from agent.core.metadata import from_domain
 from agent.core.network import Held, NetworkReading
 from tests import rig as rigs
+from tests.memory_networks import network
 from tests.product.property import surroundings
 from tests.product.property.host import GuardedHost
 from tests.product.property.manifests import KEPT
@@ -39,7 +39,8 @@ IP, MAC = "VirtualMachineIPAddress", "VirtualMachineMACAddress"
 RANGES = (("10.66.10.0/29",), ("10.66.10.0/28",), ("10.66.10.0/29", "10.66.20.0/29"))
 STATIC = ("10.66.10.2", "10.66.10.3", "10.66.10.4", "10.66.20.2", "10.77.0.9")
 MACS = ("52:54:00:12:34:56", "52:54:00:12:34:57")
-NETWORK = network_name("default")
+NETWORK = "default"
+"""It serves all ranges. One of the agent's own could not grow while machines run in it."""
 RETENTION = 600
 FOREIGN = Held(NETWORK, "52:54:00:aa:bb:cc", "10.66.10.5", "printer")
 
@@ -80,6 +81,7 @@ class Leases(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory(prefix="gitvirt-")
         self.world = World(Path(self.folder.name), 1, AddressHost)
         self.host, self.rig = self.world.host, self.world.rig
+        self.host.add_network(network(NETWORK, "10.66.0.1/16"))
         for seat in self.world.seats:
             self.world.start(seat)
         self.wanted: dict[str, dict[str, Any]] = {}
