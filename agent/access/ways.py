@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -72,7 +73,9 @@ class Ways:
             return ""
         try:
             where = address(networking, self._known())
-            with _straight(where, Target("tcp", port), AT_ONCE):
+            with _straight(where, Target("tcp", port), AT_ONCE) as tried:
+                # broken off, not ended: the service has nothing to do, nor to hold against us
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return where
         except ClosedError:
             return ""
