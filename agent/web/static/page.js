@@ -23,9 +23,7 @@ function tick() {
 }
 
 // Each part of a page that is not as the server has it now is replaced by what it has.
-let waiting = null;
 async function refresh() {
-  if (document.hidden) { waiting = true; return; }
   const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-cache" }).catch(() => null);
   if (!answer || !(answer.headers.get("content-type") || "").startsWith("text/html")) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -42,22 +40,33 @@ async function refresh() {
   tick();
 }
 
+// Only a page that somebody looks at keeps a connection: browsers have six for one server, in all
+// windows together, and keep those of pages that were left.
 function live() {
-  const events = new EventSource("/live");
+  let events = null;
   let known = null;
   const pulse = (on) => {
     const dot = document.getElementById("pulse");
     if (dot) { dot.classList.toggle("on", on); dot.title = on ? "Live" : "Live updates are off"; }
   };
-  events.addEventListener("reading", (event) => {
-    if (known !== null && known !== event.data || known === null && stale(event.data)) refresh().then(() => pulse(true));
-    known = event.data;
-    pulse(true);
-  });
-  events.onerror = () => pulse(false);
-  document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && waiting) { waiting = null; refresh(); }
-  });
+  const close = () => {
+    events?.close();
+    events = known = null;
+  };
+  const open = () => {
+    if (events || document.hidden) return;
+    events = new EventSource("/live");
+    events.addEventListener("reading", (event) => {
+      if (known !== null && known !== event.data || known === null && stale(event.data)) refresh().then(() => pulse(true));
+      known = event.data;
+      pulse(true);
+    });
+    events.onerror = () => pulse(false);
+  };
+  document.addEventListener("visibilitychange", () => { document.hidden ? close() : open(); });
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", open);
+  open();
 }
 
 function stale(data) {
