@@ -35,6 +35,8 @@ qemu-system-x86 qemu-utils tini ca-certificates git mtools syslinux cpio zstd xz
 gitvirt_packages_for_development="python3-dev gcc libc6-dev pkg-config libvirt-dev libvirt-clients
 ovmf swtpm swtpm-tools openssl openssh-client busybox-static shellcheck
 iproute2 iptables nftables dnsmasq-base"
+# Its page is looked at with a browser; Ubuntu has it as a snap alone.
+gitvirt_packages_for_development_if_known="chromium"
 # Parts of libvirt that newer releases have in packages of their own.
 gitvirt_packages_if_known="libvirt-daemon-common libvirt-daemon-log libvirt-daemon-lock
 libvirt-daemon-driver-network libvirt-daemon-driver-nodedev libvirt-daemon-driver-nwfilter
@@ -100,14 +102,20 @@ gitvirt_disable_units_except() {  # UNIT…
 gitvirt_install_packages() {
     command -v apt-get >/dev/null || gitvirt_fail "this set-up is for Debian and Ubuntu"
     gitvirt_wanted=$gitvirt_packages
-    [ "$gitvirt_group" = run ] || gitvirt_wanted="$gitvirt_wanted $gitvirt_packages_for_development"
+    gitvirt_optional=$gitvirt_packages_if_known
+    if [ "$gitvirt_group" != run ]; then
+        gitvirt_wanted="$gitvirt_wanted $gitvirt_packages_for_development"
+        gitvirt_optional="$gitvirt_optional $gitvirt_packages_for_development_if_known"
+        # it may come from elsewhere, and does not bear the distribution's beside it
+        command -v npm >/dev/null || gitvirt_wanted="$gitvirt_wanted nodejs npm"
+    fi
     # shellcheck disable=SC2046,SC2086  # lists of names
     set -- $(gitvirt_missing $gitvirt_wanted)
     # shellcheck disable=SC2046,SC2086
-    if [ $# -gt 0 ] || [ -n "$(gitvirt_missing $(gitvirt_known $gitvirt_packages_if_known))" ]; then
+    if [ $# -gt 0 ] || [ -n "$(gitvirt_missing $(gitvirt_known $gitvirt_optional))" ]; then
         gitvirt_say "asking the distribution for its packages"
         gitvirt_privileged apt-get -q update
-        set -- "$@" $(gitvirt_missing $(gitvirt_known $gitvirt_packages_if_known))
+        set -- "$@" $(gitvirt_missing $(gitvirt_known $gitvirt_optional))
         gitvirt_before=$(gitvirt_units | tr '\n' ' ')
         gitvirt_say "downloading and installing packages:" "$@"
         gitvirt_privileged env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
@@ -153,6 +161,16 @@ gitvirt_make_environment_for_development() {
     gitvirt_pip --require-hashes --no-build-isolation -r "$gitvirt_origin/requirements.lock"
 }
 
+# What browsers are given, and what tests look at pages with.
+gitvirt_fetch_browsers_half() {
+    web=$gitvirt_origin/agent/web
+    locked=$(sha256sum <"$web/package-lock.json")
+    [ "$locked" != "$(cat "$web/node_modules/locked" 2>/dev/null)" ] || return 0
+    gitvirt_say "downloading npm packages into $web"
+    npm ci --prefix "$web" --no-progress >&2
+    echo "$locked" >"$web/node_modules/locked"
+}
+
 # Marks say what the environment holds: the group, the locked packages, and which project they
 # serve.
 gitvirt_make_environment() {
@@ -179,6 +197,7 @@ gitvirt_make_environment() {
         gitvirt_pip -q --no-build-isolation -e "$gitvirt_origin"
         echo "$project" >"$GITVIRT_VENV/project"
     fi
+    [ "$gitvirt_group" != development ] || gitvirt_fetch_browsers_half
     exec 9>&-
 }
 

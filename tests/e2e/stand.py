@@ -160,14 +160,19 @@ class Stand:
 
     # -- Git ------------------------------------------------------------------------------------
 
-    def push(self, files: Mapping[str, Any] | None = None, ref: str = "main") -> str:
+    def push(
+        self,
+        files: Mapping[str, Any] | None = None,
+        ref: str = "main",
+        subject: str = "by hand",
+    ) -> str:
         """Commit these files beside those that are there; None removes one. The new commit's id."""
         for path, value in (files or {}).items():
             self.files[path] = value
             if value is None:
                 del self.files[path]
         texts = {path: (encoded(value) or b"").decode() for path, value in self.files.items()}
-        return put(self.repository, texts, f"refs/heads/{ref}")
+        return put(self.repository, texts, f"refs/heads/{ref}", subject)
 
     def _git(self, *arguments: str) -> str | None:
         """What Git printed; None if it failed."""

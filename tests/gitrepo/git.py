@@ -43,7 +43,12 @@ def bare(folder: Path) -> Path:
     return folder
 
 
-def put(repository: Path, files: Mapping[str, str], ref: str = "refs/heads/main") -> str:
+def put(
+    repository: Path,
+    files: Mapping[str, str],
+    ref: str = "refs/heads/main",
+    subject: str = "by hand",
+) -> str:
     """Commit exactly these files onto a ref with real Git; the new commit's id."""
     lines = []
     for path, content in files.items():
@@ -64,7 +69,7 @@ def put(repository: Path, files: Mapping[str, str], ref: str = "refs/heads/main"
     ).stdout.decode()
     found = git(repository, "for-each-ref", "--format=%(objectname)", ref)
     parent = ["-p", found] if found else []
-    commit = git(repository, "commit-tree", tree.strip(), *parent, "-m", "by hand")
+    commit = git(repository, "commit-tree", tree.strip(), *parent, "-m", subject)
     git(repository, "update-ref", ref, commit)
     return commit
 

@@ -63,14 +63,17 @@ class Browser:
                 break
         else:
             pytest.fail("Chromium ended before it said where its developer tools listen")
-        self._socket: ClientConnection = connect(address, max_size=None, proxy=None)
+        self._ending = contextlib.ExitStack()
+        self._socket: ClientConnection = self._ending.enter_context(
+            connect(address, max_size=None, proxy=None, ping_interval=None)
+        )
         self._numbers = itertools.count(1)
         self._tabs: dict[str, Tab] = {}
 
     def close(self) -> None:
         with contextlib.suppress(ConnectionClosed):
             self.call("Browser.close")
-        self._socket.close()
+        self._ending.close()
         assert self._process.stderr is not None
         self._process.stderr.close()
         try:
@@ -164,6 +167,7 @@ class Tab:
     def prepare(self) -> None:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.show()
 
     def call(self, method: str, **parameters: Any) -> Any:
         return self._browser.call(method, session=self._session, **parameters)
@@ -231,18 +235,16 @@ class Tab:
     # -- doing --------------------------------------------------------------------------------
 
     def click(self, selector: str) -> None:
-        """With the mouse, in the middle of the first such element that is shown."""
-        x, y = self.until(
+        """On the first such element, once it is shown, wherever it is moved to meanwhile."""
+        self.until(
             f"""(() => {{
                 const found = document.querySelector({json.dumps(selector)});
-                if (!found) return null;
-                found.scrollIntoView({{block: "center"}});
-                const at = found.getBoundingClientRect();
-                return at.width ? [at.x + at.width / 2, at.y + at.height / 2] : null;
+                if (!found || !found.getBoundingClientRect().width) return false;
+                found.focus();
+                found.click();
+                return true;
             }})()"""
         )
-        for what in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=what, x=x, y=y, button="left", clickCount=1)
 
     def type(self, text: str) -> None:
         """On the keyboard, to whatever has the focus."""
