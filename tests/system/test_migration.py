@@ -78,7 +78,8 @@ def guest() -> bytes:
 
 @pytest.fixture
 def fleet() -> Iterator[Fleet]:
-    made = Fleet(2, shared=True, migration={"bandwidth": "16Mi"})  # long enough to be seen
+    # long enough to be seen, by a guest that goes on meanwhile
+    made = Fleet(2, shared=True, migration={"bandwidth": "16Mi", "pauseEmulated": False})
     try:
         yield made
     finally:
