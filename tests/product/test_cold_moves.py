@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agent.core.host import RawDomain
 from agent.core.identity import POOL
 from agent.core.migrating import Nvram
 from agent.places import Pools
@@ -402,3 +403,35 @@ def test_what_its_firmware_remembers_stays_with_one_that_is_given_up(tmp_path: P
     assert rig.hosts["pt-1"].nvram["default.vm"][0].content == b"boot order"
     assert rig.hosts["pt-2"].nvram == {}
     assert [name for name in rig.volumes("pt-2") if "root" in name] == []
+
+
+@pytest.mark.parametrize("whose", ["alike", "renamed", "kept"])
+def test_what_other_firmware_remembers_on_the_target_stays(tmp_path: Path, whose: str) -> None:
+    rig = with_firmware(tmp_path)
+    target = rig.hosts["pt-2"]
+    file = "/var/lib/libvirt/qemu/nvram/default.vm_VARS.fd"
+    xml = f"<domain><name>x</name><os><nvram>{file}</nvram></os></domain>"
+    if whose != "kept":
+        name = "default.vm" if whose == "alike" else "other"
+        target._put(RawDomain("5e", name, "shutoff", "unknown", xml))
+    remembered = (Nvram("default.vm_VARS.fd", b"of another one"),)
+    target.nvram["default.vm"] = remembered
+
+    def die(verb: str, phase: str) -> None:
+        if (verb, phase) == ("upload_volume", "after"):
+            raise Killed
+
+    target.on_effect = die
+    rig.push({"vm.yaml": [machine(bootloader="EFI"), disk()]})
+    with pytest.raises(Killed):
+        rig.settle()
+    target.on_effect = lambda _verb, _phase: None
+    rig.agent = rig.start()
+    if whose != "kept":
+        rig.go(20)
+        assert "another one" in condition(rig.vm(), "Migrating")["message"]
+    rig.push({"vm.yaml": [machine(bootloader="EFI", runPolicy="AlwaysOff"), disk()]})
+    rig.settle()
+    assert rig.there() == ["pt-1"]
+    assert rig.remembered("pt-1").migration is None
+    assert target.nvram["default.vm"] == remembered

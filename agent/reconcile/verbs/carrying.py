@@ -16,6 +16,7 @@ from dataclasses import replace
 from agent.core.host import Host, HostError, RawVolume
 from agent.core.human import size
 from agent.core.identity import unfinished
+from agent.core.migrating import Nvram
 from agent.core.moves import Freight
 from agent.core.volumes import users_of, volume_xml
 from agent.images.errors import CancelledError
@@ -190,6 +191,41 @@ def _pieces(pieces: queue.Queue[bytes | HostError | None]) -> Iterator[bytes]:
         if isinstance(piece, HostError):
             raise piece
         yield piece
+
+
+def take_nvram(name: str, source: Host, target: Host) -> None:
+    """Have what the firmware of a machine remembers on the target, before its domain is there. Not
+    in the place of what another domain's remembers.
+    """
+    if other := _other_firmware(name, target):
+        raise HostError("DomainNotOwned", f"the target has a domain {other} that is another one")
+    target.write_nvram(name, source.read_nvram(name))
+
+
+def unload_nvram(name: str, source: Host, target: Host) -> None:
+    """Delete what was brought there of that, as one can tell: it is just what the source has."""
+    there = _contents(target.read_nvram(name))
+    if there and there == _contents(source.read_nvram(name)) and not _other_firmware(name, target):
+        target.write_nvram(name, ())
+
+
+def _contents(files: Iterable[Nvram]) -> Mapping[str, bytes]:
+    return {each.file: each.content for each in files}
+
+
+def _other_firmware(name: str, host: Host) -> str:
+    """A domain there that is called alike, or whose firmware uses a file that is, as after it was
+    renamed.
+    """
+    file = f"/{name}_VARS."
+    return next(
+        (
+            raw.name
+            for raw in host.read(frozenset()).domains.values()
+            if raw.name == name or raw.unread or file in raw.inactive_xml or file in raw.active_xml
+        ),
+        "",
+    )
 
 
 def unload(volumes: Names, host: Host) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agent.core.host import Host, HostError, RawDomain, version
+from agent.core.host import HostError, RawDomain, version
 from agent.core.migration import Step
 from agent.core.moves import CarryDomain, Freight
 from agent.reconcile.verbs import carrying
@@ -36,7 +36,7 @@ class Carry(Between[CarryDomain]):
         here = _off(action, look(action, site))
         _may_leave(action, site)
         if action.nvram:
-            _take_nvram(here.name, site.node, target.node)
+            carrying.take_nvram(here.name, site.node, target.node)
         target.node.define(counting(here, action.target).inactive_xml)
         if look(action, site).step is Step.SPLIT:  # started in that very instant
             target.node.undefine(action.uuid)
@@ -79,13 +79,6 @@ def _may_leave(action: CarryDomain, site: Site) -> None:
             "would be lost: delete them (`virsh snapshot-delete`, `virsh checkpoint-delete`), or "
             "let it start where it is",
         )
-
-
-def _take_nvram(name: str, source: Host, target: Host) -> None:
-    """Not in the place of what a domain has that is called alike."""
-    if any(raw.name == name for raw in target.read(frozenset()).domains.values()):
-        raise HostError("DomainNotOwned", f"the target has a domain {name} that is another one")
-    target.write_nvram(name, source.read_nvram(name))
 
 
 def _copied(each: Freight, target: str, facts: Facts) -> VolumeRead:

@@ -308,7 +308,7 @@ class Discard(Between[DiscardLanding]):
         target, seen = site.at(action.target), look(action, site)
         there = seen.there
         if action.nvram and there is None and seen.here is not None:
-            target.write_nvram(seen.here.name, ())
+            carrying.unload_nvram(seen.here.name, site.at(action.source), target)
         if there is not None:
             if there.active:
                 target.destroy(action.uuid)
