@@ -112,6 +112,8 @@ class Migration:
     """True if the guest may be slowed down."""
     cold: bool = False
     """True of a machine that is taken there while it is off: no operation asks for that."""
+    taken: str = ""
+    """On the target, of such a one: what its volumes on the source were when they were copied."""
 
     @property
     def substitute(self) -> bool:
@@ -219,6 +221,8 @@ def _write_migration(root: etree._Element, migration: Migration) -> None:
     for flag in ("converge", "cold"):
         if getattr(migration, flag):
             item.set(flag, "yes")
+    if migration.taken:
+        item.set("taken", migration.taken)
 
 
 def from_domain(root: etree._Element) -> DomainMetadata | None:
@@ -325,6 +329,7 @@ def _migration(item: etree._Element | None) -> Migration | None:
         epoch=int(_attribute(item, "epoch")),
         converge=item.get("converge") == "yes",
         cold=item.get("cold") == "yes",
+        taken=item.get("taken", ""),
     )
 
 

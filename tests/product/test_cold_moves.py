@@ -435,3 +435,33 @@ def test_what_other_firmware_remembers_on_the_target_stays(tmp_path: Path, whose
     assert rig.there() == ["pt-1"]
     assert rig.remembered("pt-1").migration is None
     assert target.nvram["default.vm"] == remembered
+
+
+def test_what_was_written_on_its_old_node_after_it_was_taken_is_kept(tmp_path: Path) -> None:
+    """The agent dies as soon as the target has it; then somebody uses what is left, and ends it."""
+    rig = stopped(tmp_path, Pools())
+    source, target = rig.hosts["pt-1"], rig.hosts["pt-2"]
+
+    def die(verb: str, phase: str) -> None:
+        if (verb, phase) == ("define", "after"):
+            raise Killed
+
+    target.on_effect = die
+    start(rig)
+    with pytest.raises(Killed):
+        rig.settle()
+    target.on_effect = lambda _verb, _phase: None
+    (root,) = (name for name in rig.volumes("pt-1") if "root" in name)
+    source.start(rig.uuid())
+    source.pools[POOL][root].content = b"written since"
+    source.destroy(rig.uuid())
+    rig.agent = rig.start()
+    rig.go(20)
+    assert rig.on() == []
+    assert source.pools[POOL][root].content == b"written since"
+    assert rig.there() == ["pt-1", "pt-2"]
+    assert "written to after it was copied" in str(rig.vm()["status"]["conditions"])
+    source.delete_volume(POOL, root)  # the copy is the right one
+    rig.now += 400
+    rig.settle()
+    moved(rig)

@@ -8,6 +8,7 @@ anybody's data.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -100,13 +101,14 @@ def _counted(pieces: Iterator[bytes], told: Callable[[int], None]) -> Iterator[b
         yield piece
 
 
-def take(freight: Sequence[Freight], source: Host, site: Site) -> None:
+def take(freight: Sequence[Freight], source: Host, site: Site) -> str:
     """Have all of it on the node of that site, with what a machine that is off has written. That
     keeps its marks until the machine is there. Raises HostError if it was written to meanwhile.
+    Says what was taken, for `untouched`.
     """
-    lots, there = _lots(freight, source, site)
     written = [each for each in freight if each.mirrored]
-    before = {each: source.changed(each.pool, each.name) for each in written}
+    before = {each: _state(each.pool, each.name, source) for each in written}
+    lots, there = _lots(freight, source, site)
     total, done = sum(each.physical for each in lots), [0]
 
     def told(more: int) -> None:
@@ -125,8 +127,30 @@ def take(freight: Sequence[Freight], source: Host, site: Site) -> None:
             if not each.mirrored:
                 site.node.delete_volume(each.pool, unfinished(each.name))
     for each, seen in before.items():
-        if source.changed(each.pool, each.name) != seen:
+        if _state(each.pool, each.name, source) != seen:
             raise HostError("VolumeChanged", f"volume {each.name} was written to meanwhile")
+    return " ".join(before.values())
+
+
+def _state(pool: str, name: str, host: Host) -> str:
+    """Another text once it was written to."""
+    text = f"{pool}/{name}/{host.changed(pool, name)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def untouched(volumes: Names, source: Host, taken: str) -> None:
+    """Raises HostError where what is left on the source is not what was taken from there: somebody
+    has used it since.
+    """
+    for pool, name in volumes:
+        known = (pool, name) in source.read_volumes(pool)
+        if known and taken and _state(pool, name, source) not in taken.split():
+            raise HostError(
+                "VolumeChanged",
+                f"volume {name} was written to after it was copied, which the copy lacks: both are "
+                "kept. See which one is right, and delete the other with `virsh vol-delete` (the "
+                "copy once its domain is undefined with `virsh undefine --keep-nvram`)",
+            )
 
 
 def _lots(

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from agent.core.domain_xml import parse, with_metadata
 from agent.core.host import HostError, RawDomain, version
+from agent.core.metadata import Migration, from_domain
 from agent.core.migration import Step
 from agent.core.moves import CarryDomain, Freight
 from agent.reconcile.verbs import carrying
@@ -31,13 +33,15 @@ class Carry(Between[CarryDomain]):
     def perform(self, action: CarryDomain, site: Site) -> Done:
         target = replace(site, name=action.target)
         _may_leave(action, site)
-        carrying.take(action.freight, site.node, target)
+        taken = carrying.take(action.freight, site.node, target)
         site.check()
-        here = _off(action, look(action, site))
+        seen = look(action, site)
+        here = _off(action, seen)
         _may_leave(action, site)
         if action.nvram:
             carrying.take_nvram(here.name, site.node, target.node)
-        target.node.define(counting(here, action.target).inactive_xml)
+        mark = replace(seen.mark, taken=taken)
+        target.node.define(_bearing(counting(here, action.target), mark))
         if look(action, site).step is Step.SPLIT:  # started in that very instant
             target.node.undefine(action.uuid)
             raise changed(action)
@@ -68,6 +72,13 @@ def _off(action: CarryDomain, seen: Seen) -> RawDomain:
     ):
         raise changed(action)
     return here
+
+
+def _bearing(raw: RawDomain, mark: Migration) -> str:
+    """Its definition, with that mark."""
+    memory = from_domain(parse(raw.inactive_xml))
+    assert memory is not None  # noqa: S101  # it has a mark
+    return with_metadata(raw.inactive_xml, replace(memory, migration=mark))
 
 
 def _may_leave(action: CarryDomain, site: Site) -> None:

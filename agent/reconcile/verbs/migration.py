@@ -21,6 +21,7 @@ from agent.core.migration import (
     Step,
     decided,
     mark_of,
+    migration_of,
     source_side,
     target_side,
 )
@@ -284,6 +285,8 @@ class Leave(Between[LeaveSource]):
         seen = look(action, site)
         if seen.step is not Step.ARRIVED:
             raise changed(action)
+        mark = migration_of(seen.there)
+        carrying.untouched(action.volumes, source, mark.taken if mark is not None else "")
         if seen.here is not None:
             if seen.here.active:
                 source.destroy(action.uuid)
