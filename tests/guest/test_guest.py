@@ -200,7 +200,7 @@ final_message: "up after $UPTIME seconds"
         console.send("id -un; pwd")
         console.expect(r"cloud\r\n/home/cloud\r\n")
         console.send("ip route show dev eth1")
-        console.expect(r"default via 10\.0\.2\.2 dev eth1 *\r\n10\.0\.2\.2 dev eth1 scope link")
+        console.expect(r"default via 10\.0\.2\.2 dev eth1 *\r\n10\.0\.2\.0/24 dev eth1 scope link")
 
         assert machine.agent.ask("guest-ping") == {}
         assert machine.agent.ask("guest-get-osinfo")["id"] == "gitvirt-guest"
