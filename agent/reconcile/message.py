@@ -227,7 +227,13 @@ def _progress(_: Json, now: Json) -> Iterator[str]:
 
 
 def _capacity(before: Json, now: Json) -> Iterator[str]:
-    if now:
+    """A disk's is a size, a node's are several by name: those are told when they change."""
+    if isinstance(now, Mapping):
+        known = before if isinstance(before, Mapping) else {}
+        for name, size in sorted(now.items()):
+            if name in known and known[name] != size:
+                yield printable(f"{name} {known[name]} → {size}")
+    elif now:
         yield f"{before} → {now}" if before else str(now)
 
 

@@ -47,6 +47,12 @@ def status(*conditions: dict[str, Any], **fields: Any) -> dict[str, Any]:
         ),
         (status(progress="30%"), status(progress="40%"), ("40% done",)),
         (status(capacity="1Gi"), status(capacity="2Gi"), ("1Gi → 2Gi",)),
+        (status(), status(capacity={"cpu": "2", "memory": "8Gi"}), ()),
+        (
+            status(capacity={"cpu": "2", "memory": "8Gi"}),
+            status(capacity={"cpu": "2", "memory": "16Gi"}),
+            ("memory 8Gi → 16Gi",),
+        ),
         (status(), {**status(), "observedGeneration": 2}, ("changed by its manifest",)),
         (
             status(condition("DriftDetected", "True", "CPU changed by hand.")),
