@@ -215,7 +215,8 @@ def _drain(reader: Reader, node: str, timeout: float | None, *, stop: bool) -> i
         if not there:
             print(f"node/{node} drained")
             return 0
-        stuck = {label: why for label, entry in there.items() if (why := _stuck(entry))}
+        alone = len(tuple(nodes.nodes(snapshot))) == 1
+        stuck = {label: why for label, entry in there.items() if (why := _stuck(entry, alone))}
         if stop:
             for label in stuck.keys() - stopped:
                 _stop(reader, there[label], timeout)
@@ -246,17 +247,19 @@ def _taken_up(snapshot: Snapshot, node: str) -> bool:
     return EVACUATE in (annotations or {})
 
 
-def _stuck(entry: Entry) -> str:
-    """Why a machine cannot leave, as the agent says; empty while it may."""
+def _stuck(entry: Entry, alone: bool = False) -> str:
+    """Why a machine cannot leave, as the agent says; empty while it may. Where its node is `alone`,
+    the agent asks none to leave.
+    """
     listed = entry.status.get("conditions", ())
     known = {each.get("type"): each for each in listed if isinstance(each, Mapping)}
     asked = known.get("Schedulable")
-    if asked is None:
+    if asked is None and not alone:
         return ""
     moves = known.get("Migratable", {})
     if moves.get("status") == "False":
         return str(moves.get("message") or moves.get("reason"))
-    message = str(asked.get("message", ""))
+    message = str((asked or {}).get("message", ""))
     return message if "nodes are available" in message else ""
 
 

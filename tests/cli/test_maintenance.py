@@ -169,6 +169,17 @@ def test_drain_says_who_stays_and_why(gitvirt: Gitvirt, fleet: Fleet) -> None:
     assert fleet.operations().keys() == {"nodes/host-a.yaml"}  # nothing is stopped
 
 
+def test_drain_of_the_only_node_says_at_once_why_its_machines_stay(
+    gitvirt: Gitvirt, fleet: Fleet
+) -> None:
+    alone = condition("Migratable", "False", message="There is no other node.")
+    fleet.write(vm("one", alone), node(evacuate="2030-01-01T00:00:00Z"))
+    ended = gitvirt("drain", "host-a", "--timeout", "30s")
+    assert ended.code == 1
+    assert "virtualmachine default/one stays on node host-a: There is no other node." in ended.err
+    assert "node host-a is cordoned and not drained: 1 left" in ended.err
+
+
 def test_drain_ends_with_its_time(gitvirt: Gitvirt, fleet: Fleet) -> None:
     fleet.write(vm("one", LEAVES), node(evacuate="2030-01-01T00:00:00Z"))
     ended = gitvirt("drain", "host-a", "--timeout", "0.2s")
