@@ -83,6 +83,24 @@ def test_the_fleet_says_what_is_wrong_what_waits_and_what_is_under_way(
         assert sentence in said
 
 
+def test_what_asks_for_nobody_looks_neither_wrong_nor_well(
+    fleet: Fleet, client: TestClient
+) -> None:
+    fleet.write(
+        machine("vm", conditions=(condition("Migratable", "False", "There is no other node."),)),
+        whole("VirtualMachineOperation", "failed", {"type": "Evict"}, {"phase": "Failed"}),
+    )
+    tones = {
+        part["phase"]: part["tone"]
+        for kind in data(client, "/")["phases"]
+        for part in kind["phases"]
+    }
+    assert (tones["Running"], tones["Failed"]) == ("fine", "rest")
+    (limit,) = data(client, "/vms/default/vm")["conditions"]
+    assert limit["weight"] == "limit"
+    assert '<span class="state rest">Migratable</span>' in client.get("/vms/default/vm").text
+
+
 def test_nodes_show_what_is_committed_and_what_is_left(fleet: Fleet, client: TestClient) -> None:
     sizes = {"capacity": {"memory": "64Gi"}, "allocatable": {"memory": "60Gi"}}
     status = {"phase": "Ready", **sizes, "committed": {"memory": "45Gi"}}

@@ -26,12 +26,15 @@ TONES: Mapping[str, str] = {
 }
 """How an object stands, the most urgent first."""
 
+_RESTING = ("", "Stopped", "Failed")
+"""Phases of what asks for nobody. An operation that failed has ended; its machine says the rest."""
+
 
 def tone(row: Row) -> str:
     by_weight = _TONES.get(row.weight) if row.weight is not None else None
     if by_weight:
         return by_weight
-    return "rest" if row.phase in ("", "Stopped") else "fine"
+    return "rest" if row.phase in _RESTING else "fine"
 
 
 def word_of(kind: Kind) -> str:

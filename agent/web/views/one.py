@@ -15,7 +15,7 @@ from agent.core.changes import reason, sentence
 from agent.core.ledger import dump
 from agent.core.model import Key
 from agent.core.nodes import told
-from agent.core.overview import mappings, status_of, weight
+from agent.core.overview import LIMITS, mappings, status_of, weight
 from agent.gitrepo.repository import CommitInfo
 from agent.reconcile.message import about
 from agent.web.answers import View
@@ -181,6 +181,14 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _weight(condition: Mapping[str, Any], phase: str) -> str:
+    """Empty where there is nothing to say. What cannot be done here is no fault of the object."""
+    if not condition.get("message"):
+        return ""
+    limit = condition.get("type") in LIMITS
+    return "limit" if limit else weight(condition, phase).name.lower()
+
+
 def _conditions(status: Mapping[str, Any]) -> list[dict[str, Any]]:
     phase = str(status.get("phase", ""))
     return [
@@ -190,7 +198,7 @@ def _conditions(status: Mapping[str, Any]) -> list[dict[str, Any]]:
             "reason": str(each.get("reason", "")),
             "message": str(each.get("message", "")),
             "since": str(each.get("lastTransitionTime") or ""),
-            "weight": weight(each, phase).name.lower() if each.get("message") else "",
+            "weight": _weight(each, phase),
         }
         for each in mappings(status.get("conditions"))
     ]
