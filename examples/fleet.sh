@@ -198,6 +198,7 @@ git config --global user.email "you@example.com"
 git config --global init.defaultBranch main
 git init -q --bare vms.git
 git clone -q vms.git vms 2>/dev/null
+: >http.log
 python3 -u -m http.server --bind 127.0.0.1 0 >http.log 2>&1 &
 pids="$pids $!"
 until port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' http.log) && [ -n "$port" ]; do

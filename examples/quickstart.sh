@@ -59,6 +59,7 @@ git config --global advice.detachedHead false
 say "An image to start from: a small Linux, served over HTTP on this machine"
 mkdir www
 sh "$GITVIRT_TREE/examples/guest/build.sh" "$PWD/www/guest.qcow2"
+: >http.log
 python3 -u -m http.server --bind 127.0.0.1 --directory www 0 >http.log 2>&1 &
 pids="$!"
 until port=$(sed -n 's/.* port \([0-9]*\) .*/\1/p' http.log) && [ -n "$port" ]; do
