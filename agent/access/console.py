@@ -176,13 +176,13 @@ class Session:
             away=f"{name} is off, or out of reach; waiting for it. Ctrl+] leaves",
             terminal=os.isatty(self._output),
         )
-        with signals():
+        with signals() as came:
             try:
                 greet()
                 with raw(self._keys) if self._terminal else contextlib.nullcontext():
                     for work in (self._carry, self._type):
                         threading.Thread(target=work, args=(carrier,), daemon=True).start()
-                    self._listen()
+                    self._listen(came)
                     self._hand_over()
             finally:
                 parting = threading.Thread(target=carrier.part, daemon=True)
@@ -191,13 +191,16 @@ class Session:
         if self._failure is not None:
             raise self._failure
 
-    def _listen(self) -> None:
+    def _listen(self, signalled: int) -> None:
         """Take keys until Ctrl+], or until there is nothing to type them to."""
-        sources = [self._keys, self._woken]
+        sources = [self._keys, self._woken, signalled]
         while True:
             ready, _, _ = select.select(sources, (), ())
             if self._woken in ready:
                 return
+            if signalled in ready:  # its handler has run, and asks for no end
+                os.read(signalled, _KEYS)
+                continue
             try:
                 data = os.read(self._keys, _KEYS)
             except OSError:  # the window is gone

@@ -31,20 +31,27 @@ class Ended(BaseException):
 
 
 @contextlib.contextmanager
-def signals() -> Iterator[None]:
+def signals() -> Iterator[int]:
     """Let what would end the program at once raise Ended in its place, so that what was changed is
-    put back.
+    put back. Python sees a signal only between two steps: one that comes right before a wait would
+    be seen after it. So whoever waits takes in what is yielded: it can be read once one came.
     """
 
     def end(number: int, _frame: FrameType | None) -> None:
         raise Ended(number)
 
+    came, tell = os.pipe()
+    os.set_blocking(tell, False)
+    told = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
     before = {number: signal.signal(number, end) for number in _ENDING}
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+        os.close(tell)
+        os.close(came)
 
 
 @contextlib.contextmanager

@@ -257,6 +257,21 @@ def test_a_signal_that_comes_with_the_greeting_gives_the_console_back(desk: Desk
     assert termios.tcgetattr(desk.theirs) == desk.modes
 
 
+def test_a_signal_that_does_not_wake_who_waits_ends_it_all_the_same(desk: Desk) -> None:
+    """Python only notes it: one that comes right before a wait wakes nobody, as another thread's."""
+    line, heard = Script(b"there"), []
+
+    def meanwhile() -> None:
+        desk.until(b"there")
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        heard.append(line.closed.wait(10))
+        desk.type(LEAVE)
+
+    with pytest.raises(Ended) as ended:
+        desk.run(line, meanwhile)
+    assert (ended.value.code, heard) == (128 + signal.SIGTERM, [True])
+
+
 class Once:
     """Lines that a carrier opens, one after the other; each has to be closed exactly once."""
 
