@@ -193,7 +193,7 @@ def test_a_name_that_is_taken_is_a_clear_failure(source: Rig, mode: str) -> None
     ask(source, mode=mode)
     source.settle()
     assert outcome(source) == ("Failed", "OperationFailed")
-    assert "VirtualDisk default/new-data is there already" in message(source)
+    assert "VirtualDisk default/new-data: It is there already" in message(source)
     assert resources(source)["VirtualDisk new-data"][0] == "Failed"
     assert BRANCH not in source.repo.fetch()
     assert snapshots(source) == []
@@ -236,7 +236,7 @@ def test_a_name_that_does_not_hold_is_found_before_anything_is_done(
 def test_names_that_do_not_differ_from_their_origins_are_no_names(source: Rig) -> None:
     ask(source, customization={})
     source.settle()
-    assert "VirtualDisk default/root has no other name" in message(source)
+    assert "VirtualDisk default/root: It has no other name" in message(source)
 
 
 def test_two_copies_of_one_name_are_refused(source: Rig) -> None:

@@ -101,7 +101,7 @@ def test_without_other_names_it_comes_back_where_it_is_gone(taken: Rig) -> None:
     ask(taken, "early")
     taken.settle()
     assert outcome(taken, "early") == ("Failed", "OperationFailed")
-    assert "VirtualMachine default/vm has no other name" in message(taken, "early")
+    assert "VirtualMachine default/vm: It has no other name" in message(taken, "early")
     taken.push({"vms/vm.yaml": None, "other.yaml": disk("other")})
     taken.settle()
     ask(taken)

@@ -91,7 +91,7 @@ def _copy(captured: Captured, each: Mapping[str, Any], how: Naming, view: View) 
     copy = Copy(key, f"It is made like {origin.name}.", version, draft)
     if view.object(key) is not None:
         why = "has no other name" if key == origin else "is there already"
-        message = f"{key} {why}: choose another one in nameReplacement or customization."
+        message = f"It {why}: choose another one in nameReplacement or customization."
         return replace(copy, message=message, problem=True)
     if origin.kind == MACHINE:
         message = (
@@ -147,7 +147,7 @@ def _shared(captured: Captured, key: Key, each: Mapping[str, Any], view: View) -
 
 
 def _twice(copy: Copy) -> Copy:
-    message = f"{copy.key} would be made twice: choose other names."
+    message = "It would be made twice: choose other names."
     return replace(copy, message=message, problem=True)
 
 
