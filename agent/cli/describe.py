@@ -171,6 +171,9 @@ def _events(label: str, log: Sequence[CommitInfo], now: float) -> Iterator[str]:
         )
         for commit in reversed(log)
     )
+    if not rows:
+        yield "Events:  <none>"
+        return
     yield "Events:"
     yield from _indented(Table(("AGE", "COMMIT", "WHAT"), rows))
 

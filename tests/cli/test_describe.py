@@ -95,3 +95,8 @@ def test_what_would_steer_a_terminal_is_written_out(gitvirt: Gitvirt, fleet: Fle
     assert "a\\u202eb" in out
     assert "x: + \\u202e" in out
     assert "evil \\x1b[2J" in out
+
+
+def test_a_node_without_a_file_has_no_events(gitvirt: Gitvirt, fleet: Fleet) -> None:
+    fleet.agent()
+    assert gitvirt("describe", "node", "host-a").lines[-1] == "Events:  <none>"
