@@ -56,13 +56,17 @@ _WHAT = {
     "start": "start a virtual machine",
     "stop": "stop a virtual machine",
     "restart": "restart a virtual machine, which applies waiting changes",
-    "evict": "move a running virtual machine to another node",
+    "evict": "have a running virtual machine leave its node",
     "migrate": "move a running virtual machine to another node",
-    "restore": "give a virtual machine's disks the data of a snapshot",
-    "clone": "make a virtual machine like another one: its manifests on a branch to merge",
+    "restore": "give a virtual machine's disks earlier data again",
+    "clone": "copy a virtual machine: manifests on a branch to merge",
 }
 
-_NEEDS = {"restore": " --snapshot before-upgrade", "clone": " linux-vm-2"}
+_NEEDS = {
+    "migrate": " --target-node pt-2",
+    "restore": " --snapshot before-upgrade",
+    "clone": " linux-vm-2",
+}
 """What a verb has to be told beside its machine, in examples."""
 
 _MOVES = ("evict", "migrate")

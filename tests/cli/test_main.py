@@ -34,6 +34,13 @@ def test_help_lists_every_command_and_each_has_examples(gitvirt: Gitvirt) -> Non
         assert settings.index("\nsettings:\n") < settings.index("--repo")
 
 
+def test_help_fits_into_the_terminal(gitvirt: Gitvirt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    for command in cli.COMMANDS:
+        about, _, _ = gitvirt(command, "--help").out.partition("\nexamples:\n")
+        assert max(map(len, about.splitlines())) < 70, command
+
+
 def test_without_a_command_there_is_help(gitvirt: Gitvirt) -> None:
     assert gitvirt().out == gitvirt("--help").out == gitvirt("help").out
     assert gitvirt("help", "get").out == gitvirt("get", "--help").out
