@@ -263,6 +263,8 @@ def test_a_signal_that_does_not_wake_who_waits_ends_it_all_the_same(desk: Desk) 
 
     def meanwhile() -> None:
         desk.until(b"there")
+        desk.type(b"k")
+        assert line.typed.get() == b"k"  # keys are waited for
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
         heard.append(line.closed.wait(10))
         desk.type(LEAVE)
