@@ -271,6 +271,13 @@ def is_hashed(digest: str) -> bool:
     return not digest.startswith(_COPY)
 
 
+def is_copied(name: str) -> bool:
+    """True for the volume names of image data that is copied on its node: its length there says
+    nothing.
+    """
+    return f"_image_{_COPY}" in name
+
+
 def is_passing(fleet: str, name: str) -> bool:
     """True for the volume names of what this fleet has only while something is being made: the
     marks of what is not whole, and the copies that earlier agents read images from.

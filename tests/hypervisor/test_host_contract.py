@@ -267,6 +267,16 @@ def test_an_overlay_names_what_it_stands_on(full_rig: Rig) -> None:
         host.delete_volume("gitvirt", name)
 
 
+def test_the_mark_of_a_volume_grows(full_rig: Rig) -> None:
+    """So that it says more than that it is there."""
+    host = full_rig.host
+    host.ensure_pool("gitvirt")
+    host.create_volume("gitvirt", volume_xml("m.unfinished", "raw", 512))
+    assert host.read_volumes("gitvirt")["gitvirt", "m.unfinished"].capacity == 512
+    host.resize_volume("gitvirt", "m.unfinished", 1024)
+    assert host.read_volumes("gitvirt")["gitvirt", "m.unfinished"].capacity == 1024
+
+
 def test_resizing_grows_and_never_shrinks(full_rig: Rig) -> None:
     host = full_rig.host
     host.ensure_pool("gitvirt")

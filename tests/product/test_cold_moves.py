@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from agent.core.host import RawDomain
+from agent.core.host import HostError, RawDomain
 from agent.core.identity import POOL
 from agent.core.migrating import Nvram
 from agent.places import Pools
 from tests.images.server import Faulty, serve
-from tests.memory_host import Killed
+from tests.memory_host import Killed, Volume
 from tests.plans import planned
 from tests.product.test_attachments import attachment, told
 from tests.product.test_disk_snapshots import snapshot
@@ -156,7 +156,7 @@ def test_the_stages(tmp_path: Path) -> None:
     assert len(stage.seen) < STAGES
 
 
-STAGES = 30
+STAGES = 32
 
 
 @pytest.mark.parametrize("number", range(1, STAGES))
@@ -465,3 +465,106 @@ def test_what_was_written_on_its_old_node_after_it_was_taken_is_kept(tmp_path: P
     rig.now += 400
     rig.settle()
     moved(rig)
+
+
+def test_a_definition_that_comes_late_does_not_make_half_a_copy_count(tmp_path: Path) -> None:
+    """The target hangs at the definition, and carries it out once the next attempt has begun."""
+    rig = stopped(tmp_path, Pools())
+    source, target = rig.hosts["pt-1"], rig.hosts["pt-2"]
+    (root,) = (name for name in rig.volumes("pt-1") if "root" in name)
+    late: list[str] = []
+    define = target.define
+
+    def hang(xml: str) -> None:
+        late.append(xml)
+        raise HostError("Timeout", "it does not answer")
+
+    def die(verb: str, phase: str) -> None:
+        if late and (verb, phase) == ("create_volume", "after") and root in target.pools[POOL]:
+            raise Killed
+
+    target.define = hang  # type: ignore[method-assign]
+    target.on_effect = die
+    start(rig)
+    with pytest.raises(Killed):
+        rig.settle()
+    target.define = define  # type: ignore[method-assign]
+    target.on_effect = lambda _verb, _phase: None
+    target.define(late[0])
+    assert target.pools[POOL][root].content == b""
+    rig.agent = rig.start()
+    rig.go(20)
+    assert rig.on() == []
+    assert source.pools[POOL][root].content == b"what its guest has written"
+    assert "is not whole in the new one" in str(rig.vm()["status"]["conditions"])
+    target.undefine(rig.uuid())
+    rig.now += 400
+    rig.settle()
+    moved(rig)
+
+
+def based(folder: Path) -> Fleet:
+    """A machine on pt-1 that is off and has a disk that is based on an image."""
+    rig = fleet(folder, Pools(), 2)
+    with Faulty() as server:
+        server.routes["/base.img"] = serve(bytes(510) + b"\x55\xaa" + bytes(512))
+        http = {"type": "HTTP", "http": {"url": server.url("/base.img")}}
+        image = manifest(
+            "VirtualImage", "base", {"storage": "ContainerRegistry", "dataSource": http}
+        )
+        ref = {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": "base"}}
+        data = manifest("VirtualDisk", "data", {"dataSource": ref})
+        rig.push({"data.yaml": [image, data], **vm_with("AlwaysOn")})
+        rig.settle()
+    rig.push(vm_with("AlwaysOff"))
+    rig.settle()
+    rig.push({"node.yaml": cordoned("pt-1")})
+    rig.settle()
+    assert [name for name in rig.volumes("pt-2") if "_image_" in name] == []
+    return rig
+
+
+def vm_with(policy: str) -> dict[str, Any]:
+    return {"vm.yaml": [machine(runPolicy=policy, disks=("root", "data")), disk()]}
+
+
+def image_of(rig: Fleet, node: str) -> tuple[str, Volume]:
+    (found,) = ((n, v) for n, v in rig.hosts[node].pools[POOL].items() if "_image_" in n)
+    return found
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_half_an_image_on_the_target_is_none(tmp_path: Path, used: bool) -> None:
+    rig = based(tmp_path)
+    name, whole = image_of(rig, "pt-1")
+    half = replace(whole, content=whole.content[:100])
+    pool = rig.hosts["pt-2"].pools[POOL]
+    pool[name] = half
+    if used:
+        path = f"{whole.path.rpartition('/')[0]}/mine.qcow2"
+        pool["mine.qcow2"] = Volume(path, 512, backing_path=whole.path)
+    rig.push(vm_with("AlwaysOn"))
+    rig.go(20)
+    if used:
+        assert (rig.on(), pool[name]) == ([], half)
+        assert "mine.qcow2" in condition(rig.vm(), "Migrating")["message"]
+    else:
+        assert (rig.on(), pool[name].content) == (["pt-2"], whole.content)
+
+
+def test_an_image_that_others_have_brought_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    rig = based(tmp_path)
+    name, whole = image_of(rig, "pt-1")
+    brought = replace(whole, content=b"x" * len(whole.content))
+    pool = rig.hosts["pt-2"].pools[POOL]
+
+    def bring(verb: str, phase: str) -> None:
+        if (verb, phase) == ("upload_volume", "after"):
+            pool.setdefault(name, brought)
+
+    rig.hosts["pt-2"].on_effect = bring
+    rig.push(vm_with("AlwaysOn"))
+    rig.settle()
+    assert rig.on() == ["pt-2"]
+    assert pool[name] is brought
+    assert {*brought.content} == {*b"x"}

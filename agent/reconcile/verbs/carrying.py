@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from agent.core.host import Host, HostError, RawVolume
 from agent.core.human import size
-from agent.core.identity import unfinished
+from agent.core.identity import is_copied, unfinished
 from agent.core.migrating import Nvram
 from agent.core.moves import Freight
 from agent.core.volumes import users_of, volume_xml
@@ -28,6 +28,8 @@ from agent.reconcile.world import Observation, VolumeRead
 
 _AHEAD = 8
 """Pieces that may be read before they are written."""
+_WHOLE = 2 * MARK
+"""Bytes of the mark beside what was taken along and is whole."""
 Volumes = Mapping[tuple[str, str], RawVolume]
 Names = tuple[tuple[str, str], ...]
 """Pool and name of each volume."""
@@ -44,20 +46,44 @@ def load(freight: Sequence[Freight], source: Host, site: Site) -> None:
     for each in lots:
         site.check()
         with site.volume(each.pool, each.name):
-            _make(each, source, site.node, there)
+            if _make_room(each, site.node):
+                _make(each, source, site.node)
 
 
 def _is_there(each: Freight, there: Volumes) -> bool:
     """True of what is only read and is whole there; what a guest writes to is made anew."""
-    if (each.pool, unfinished(each.name)) in there:
+    known = there.get((each.pool, each.name))
+    if known is None or (each.pool, unfinished(each.name)) in there:
         return False
-    if each.mirrored and (each.pool, each.name) in there:
+    if each.mirrored:
         raise HostError(
             "VolumeExists",
             f"there is a volume {each.name} on the target already, and nothing tells what it "
-            "holds: delete it there with `virsh vol-delete` if nobody needs it",
+            "holds. If both nodes have the same folder, it is the machine's own: say `shared: "
+            "true` of the pool in the setting pools. If not, and if nobody needs it, delete it "
+            "there with `virsh vol-delete`",
         )
-    return (each.pool, each.name) in there
+    # what is imported has no mark: its length tells how much has come
+    return known.physical >= each.physical or is_copied(each.name)
+
+
+def _make_room(each: Freight, target: Host) -> bool:
+    """Have nothing there but a mark; False if it is there, whole, by now. Looked at anew, for hours
+    may have passed, and others may have brought it.
+    """
+    there, mark = target.read_volumes(each.pool), unfinished(each.name)
+    if _is_there(each, there):
+        return False
+    if (each.pool, each.name) in there:
+        refuse(users_of(each.name, target.read(frozenset()).domains.values(), there.values()))
+    old = there.get((each.pool, mark))
+    if old is not None and old.capacity >= _WHOLE:  # of an attempt before
+        target.delete_volume(each.pool, each.name)
+        target.delete_volume(each.pool, mark)
+    target.create_volume(each.pool, volume_xml(mark, "raw", MARK))
+    if (each.pool, each.name) in there:
+        target.delete_volume(each.pool, each.name)
+    return True
 
 
 def _check_space(pool: str, lot: Iterable[Freight], site: Site, there: Volumes) -> None:
@@ -73,10 +99,7 @@ def _check_space(pool: str, lot: Iterable[Freight], site: Site, there: Volumes) 
         )
 
 
-def _make(each: Freight, source: Host, target: Host, there: Volumes) -> None:
-    target.create_volume(each.pool, volume_xml(unfinished(each.name), "raw", MARK))
-    if (each.pool, each.name) in there:
-        target.delete_volume(each.pool, each.name)
+def _make(each: Freight, source: Host, target: Host) -> None:
     if each.mirrored:
         base = each.backing_path, each.backing_format
         target.create_volume(each.pool, volume_xml(each.name, each.format, each.capacity, *base))
@@ -108,7 +131,7 @@ def take(freight: Sequence[Freight], source: Host, site: Site) -> str:
     """
     written = [each for each in freight if each.mirrored]
     before = {each: _state(each.pool, each.name, source) for each in written}
-    lots, there = _lots(freight, source, site)
+    lots = _lots(freight, source, site)
     total, done = sum(each.physical for each in lots), [0]
 
     def told(more: int) -> None:
@@ -119,16 +142,16 @@ def take(freight: Sequence[Freight], source: Host, site: Site) -> str:
     for each in lots:
         site.check()
         with site.volume(each.pool, each.name):
-            mark = volume_xml(unfinished(each.name), "raw", MARK)
-            site.node.create_volume(each.pool, mark)
-            if (each.pool, each.name) in there:
-                site.node.delete_volume(each.pool, each.name)
+            if not _make_room(each, site.node):
+                continue
             _copy(each, source, site.node, told)
             if not each.mirrored:
                 site.node.delete_volume(each.pool, unfinished(each.name))
     for each, seen in before.items():
         if _state(each.pool, each.name, source) != seen:
             raise HostError("VolumeChanged", f"volume {each.name} was written to meanwhile")
+    for each in written:
+        site.node.resize_volume(each.pool, unfinished(each.name), _WHOLE)
     return " ".join(before.values())
 
 
@@ -153,10 +176,8 @@ def untouched(volumes: Names, source: Host, taken: str) -> None:
             )
 
 
-def _lots(
-    freight: Sequence[Freight], source: Host, site: Site
-) -> tuple[list[Freight], Mapping[tuple[str, str], RawVolume]]:
-    """What has to be copied, as large as it is now, and what is on the target."""
+def _lots(freight: Sequence[Freight], source: Host, site: Site) -> list[Freight]:
+    """What has to be copied, as large as it is now."""
     known: dict[tuple[str, str], RawVolume] = {}
     there: dict[tuple[str, str], RawVolume] = {}
     for pool in {each.pool: None for each in freight}:
@@ -165,14 +186,11 @@ def _lots(
     for each in freight:
         if (each.pool, each.name) not in known:
             raise HostError("VolumeNotFound", f"volume {each.name} is not there any more")
-    lots = [
-        replace(each, physical=known[each.pool, each.name].physical)
-        for each in freight
-        if not _is_there(each, there)
-    ]
+    now = [replace(each, physical=known[each.pool, each.name].physical) for each in freight]
+    lots = [each for each in now if not _is_there(each, there)]
     for pool in {each.pool: None for each in lots}:
         _check_space(pool, [each for each in lots if each.pool == pool], site, there)
-    return lots, there
+    return lots
 
 
 @contextlib.contextmanager
@@ -263,9 +281,19 @@ def unload(volumes: Names, host: Host) -> None:
                 host.delete_volume(pool, unfinished(name))
 
 
-def keep(volumes: Names, host: Host) -> None:
-    """The machine is there: its volumes count from now on."""
+def keep(volumes: Names, host: Host, *, taken: bool = False) -> None:
+    """The machine is there: its volumes count from now on. What was taken there while it was off
+    has to be whole: a definition may come late, when the next attempt has begun.
+    """
     for pool, name in volumes:
+        there = host.read_volumes(pool) if taken else {}
+        mark = there.get((pool, unfinished(name)))
+        if mark is not None and (mark.capacity < _WHOLE or (pool, name) not in there):
+            raise HostError(
+                "VolumeInUse",
+                f"the machine's old place is kept: volume {name} is not whole in the new one. "
+                "Undefine its domain there with `virsh undefine --keep-nvram`: it is taken anew",
+            )
         host.delete_volume(pool, unfinished(name))
 
 

@@ -46,7 +46,7 @@ class Carry(Between[CarryDomain]):
             target.node.undefine(action.uuid)
             raise changed(action)
         written = tuple((each.pool, each.name) for each in action.freight if each.mirrored)
-        carrying.keep(written, target.node)
+        carrying.keep(written, target.node, taken=True)
         every = tuple((each.pool, each.name) for each in action.freight)
         return Done(carrying.seen(every, action.target, target.node))
 

@@ -214,7 +214,7 @@ def _land(action: BetweenNodes, site: Site, volumes: carrying.Names) -> None:
         target.set_live_metadata(action.uuid, _memory(raised.active_xml))
     if look(action, site).step is Step.LAND:
         target.go_on(action.uuid)
-    carrying.keep(volumes, target)
+    carrying.keep(volumes, target, taken=seen.mark.cold)
 
 
 def counting(raw: RawDomain, node: str, epoch: int | None = None) -> RawDomain:
@@ -280,7 +280,7 @@ class Leave(Between[LeaveSource]):
 
     def perform(self, action: LeaveSource, site: Site) -> Done:
         source, target = site.at(action.source), site.at(action.target)
-        carrying.keep(action.volumes, target)
+        carrying.keep(action.volumes, target, taken=look(action, site).mark.cold)
         carrying.whole(action.volumes, source, target)
         seen = look(action, site)
         if seen.step is not Step.ARRIVED:
