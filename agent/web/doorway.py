@@ -10,10 +10,13 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 
 from agent.web.door import ENTRANCE, Door, Head, Refusal, without_token
 
 SEE_OTHER = 303
+FORBIDDEN = 4403
+"""The code of a WebSocket that is refused."""
 _LONGEST_FORM = 8192
 
 
@@ -86,8 +89,12 @@ def head_of(scope: Scope) -> Head:
     )
 
 
-def _refusal(found: Refusal, head: Head, scope: Scope) -> Response:
-    """A person who lacks nothing but the token can type it."""
+def _refusal(found: Refusal, head: Head, scope: Scope) -> ASGIApp:
+    """A person who lacks nothing but the token can type it. A connection is closed before it is
+    one, which is HTTP's 403: browsers show no script more of it than that.
+    """
+    if scope["type"] == "websocket":
+        return WebSocketClose(FORBIDDEN, found.message)
     if found.status == 401 and any("text/html" in accept for accept in head.all("accept")):
         place = without_token(scope["path"], ())
         return RedirectResponse(f"{ENTRANCE}?{urlencode({'next': place})}", SEE_OTHER)

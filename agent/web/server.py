@@ -141,6 +141,7 @@ def _config(app: ASGIApp, certificate: Certificate | None) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
         log_config=None,
+        log_level="error",  # what strangers send is no news: they could fill the log with it
         access_log=False,
         server_header=False,
         date_header=True,

@@ -155,6 +155,36 @@ def test_a_dashboard_that_cannot_be_says_why(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("text", "mode", "said"),
+    [
+        (None, 0, "cannot be read: No such file or directory"),
+        ("a-token-of-the-tests", 0o644, "can be read by others: `chmod 600"),
+        ("brief", 0o600, "a token has at least 16 characters"),
+        ("a token of several words", 0o600, "without spaces"),
+        ("токен-который-никто-не-знает", 0o600, "letters, digits and signs"),
+    ],
+)
+def test_a_file_without_a_token_that_nobody_else_knows_is_refused(
+    fleet: Fleet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    text: str | None,
+    mode: int,
+    said: str,
+) -> None:
+    file = tmp_path / "token"
+    if text is not None:
+        file.write_text(text)
+        file.chmod(mode)
+    listen = ["--listen", "127.0.0.1:0", "--token-file", str(file)]
+    assert main(["dashboard", "--repo", str(fleet.root), *listen]) == 1
+    heard = capsys.readouterr()
+    assert f"--token-file {file}" in heard.err
+    assert said in heard.err
+    assert text is None or text not in heard.out + heard.err
+
+
 def test_those_who_wait_for_news_keep_no_server_from_its_end(
     fleet: Fleet, caplog: pytest.LogCaptureFixture
 ) -> None:
