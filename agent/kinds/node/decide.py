@@ -56,7 +56,10 @@ def decide(node: Object, view: View) -> Decision:
     raw: RawNode | None = view.read(NODE, name)
     previous = view.previous(node.key)
     leave = node.manifest.annotations.get(EVACUATE, "")
-    data = NodeData(not why, leave, fenced=_is_told(view, name) and _fenced(node, previous))
+    said = _said(node)
+    fenced = _is_told(view, name) and _fenced(said, view.now, previous)
+    data = NodeData(not why, leave, fenced=fenced)
+    ahead = said is not None and said > view.now
     allocatable = _allocatable(raw)
     committed = view.read(COMMITTED, name) or 0
     pressed = allocatable and committed > allocatable * _factor(view)
@@ -67,7 +70,7 @@ def decide(node: Object, view: View) -> Decision:
         Condition("Ready", "False" if why else "True", words[0] if why else "NodeReady", why),
         *_about(raw, name),
         *([_pressure(name, committed, allocatable)] if pressed else ()),
-        *([_FENCED] if data.fenced else ()),
+        *([_FENCED] if data.fenced else [_AHEAD] if ahead else ()),
         *locks.told,
         *doubled(name, view),
     ]
@@ -93,7 +96,7 @@ def decide(node: Object, view: View) -> Decision:
         actions=locks.actions,
         offer=offer,
         export=data,
-        wake=locks.wake,
+        wake=min(filter(None, (locks.wake, said if ahead else None)), default=None),
         waiting=bool(locks.actions),
         ok=data.ready,
     )
@@ -164,21 +167,35 @@ def _is_told(view: View, name: str) -> bool:
     return name in nodes(view) and view.read(UNREACHABLE, name) is not None
 
 
-def _fenced(node: Object, previous: Mapping[str, Json]) -> bool:
+def _fenced(said: float | None, now: float, previous: Mapping[str, Json]) -> bool:
     """True if somebody has said, after the outage was told, that the node is off: what was said
-    before that is of another outage.
+    before that is of another outage, and what is said of a time to come would be of many.
     """
-    said = node.manifest.annotations.get(FENCED)
-    if not said:
-        return False
-    return any(
-        each["type"] == "Ready"
-        and each["status"] == "False"
-        and seconds(said) >= seconds(each["lastTransitionTime"])
-        for each in previous.get("conditions", ())
+    return (
+        said is not None
+        and said <= now
+        and any(
+            each["type"] == "Ready"
+            and each["status"] == "False"
+            and said >= seconds(each["lastTransitionTime"])
+            for each in previous.get("conditions", ())
+        )
     )
+
+
+def _said(node: Object) -> float | None:
+    """When somebody says that it was off, in seconds since the epoch."""
+    said = node.manifest.annotations.get(FENCED)
+    return seconds(said) if said else None
 
 
 _FENCED = Condition(
     "Fenced", "True", "SaidByManifest", f"It is off, as its annotation {FENCED} says."
+)
+_AHEAD = Condition(
+    "Fenced",
+    "False",
+    "TimeToCome",
+    f"Its annotation {FENCED} says a time that is yet to come, and counts from then on: say when "
+    "it was seen to be off.",
 )

@@ -24,6 +24,7 @@ from agent.core.known import (
 )
 from agent.core.model import Key, Manifest, Object
 from agent.core.placement.rules import Taint
+from agent.core.status import seconds
 from agent.kinds.node.decide import NodeData, decide, of_node
 from tests.golden.case import NODE as RAW
 from tests.kinds.deciding import PATH, READY, condition, decided, said, types
@@ -141,6 +142,16 @@ def test_a_node_is_fenced_by_what_is_said_after_its_outage_began(
         node(annotations={"gitvirt.io/fenced": said_at}), {(STATUS, KEY): {"conditions": [ready]}}
     )
     assert back.export == NodeData(True, "", fenced=False)
+
+
+def test_a_fence_of_a_time_to_come_counts_from_then_on() -> None:
+    """Else it would count for each outage until then, also where the node only cannot be reached."""
+    ready = {"type": "Ready", "status": "False", "lastTransitionTime": "1970-01-01T00:05:00Z"}
+    facts = {**LOST, (STATUS, KEY): {"conditions": [ready]}}
+    made = of(node(annotations={"gitvirt.io/fenced": "2100-01-01T00:00:00Z"}), facts)
+    assert made.export == NodeData(False, "", fenced=False)
+    assert condition(made, "Fenced").reason == "TimeToCome"
+    assert made.wake == seconds("2100-01-01T00:00:00Z")
 
 
 def test_a_node_without_a_manifest_has_its_own_labels_and_one_without_a_wish_goes() -> None:
