@@ -143,6 +143,7 @@ def test_what_each_object_comes_to_stands_in_the_status(taken: Rig) -> None:
     assert state == "Completed"
     assert f"Its volume {old} goes to the trash" in said
     assert created in said
+    assert "--undo OPERATION`" in said  # this one is none that anything could be brought back of
     assert resources(taken)["VirtualMachine vm"][1] == SAME
     assert taken.verbs() == []
     assert volume(taken) == old

@@ -15,6 +15,7 @@ from agent.core.quantity import format_bytes, to_bytes
 from agent.kinds.exports import DiskData, SnapshotData
 from agent.kinds.local import several
 from agent.kinds.virtual_disk import BROUGHT_BACK, RESTORED, disk_spec, users
+from agent.kinds.virtual_machine_operation.spec import operation_spec
 
 API = "virtualization.deckhouse.io/v1alpha2"
 SECRET = "Secret"  # noqa: S105  # the name of a kind
@@ -99,10 +100,12 @@ def _disk(operation: Object, vm: Object, source: Key, snapshot: Object, view: Vi
     lies = view.export(DiskData, key)
     home = _home(lies, data)
     status = {RESTORED: source.name, **({HOME: home} if several(view) else {})}
+    only_told = operation_spec(operation.spec)["restore"]["mode"] == "DryRun"
+    name = "OPERATION" if only_told else operation.key.name
     old = f"Its volume {lies.volume} goes to the trash" if lies else "What it has goes to the trash"
     message = (
         f"{old}, and a new one is made from {source.name} of {snapshot.created}. `gitvirt restore "
-        f"{vm.key.name} --undo {operation.key.name}` brings it back as long as it lies there."
+        f"{vm.key.name} --undo {name}` brings it back as long as it lies there."
     )
     return Fate(key, message, renewal=Renewal(key, disk.uid, uid, status, message))
 
