@@ -136,3 +136,16 @@ def test_kinds_see_each_other_by_what_their_packages_export() -> None:
         and module.count(".") > 2
     }
     assert found == set()
+
+
+def test_the_changelog_says_each_thing_once() -> None:
+    """Merges that keep the lines of both sides say some twice."""
+    lines = (AGENT.parent / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
+    released = next(
+        (n for n, line in enumerate(lines) if line.startswith("## ") and line != "## Unreleased"),
+        len(lines),
+    )
+    heads = [line for line in lines[:released] if line.startswith("#")]
+    assert heads == ["# Changelog", "## Unreleased", "### Added", "### Changed", "### Fixed"]
+    said = [line for line in lines if line.startswith(("- ", "  "))]
+    assert [line for line in said if said.count(line) > 1] == []
