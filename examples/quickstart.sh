@@ -90,6 +90,7 @@ watcher=$!
 pids="$pids $watcher"
 gitvirt wait vm/linux-vm --for=condition=AgentReady --timeout 5m >/dev/null
 kill "$watcher"
+pids=${pids% *}
 
 say "The guest's own words, on its serial console"
 console() { cat "$XDG_DATA_HOME"/libvirt/gitvirt/default_console_*.log | tr -d '\r' | grep -E "$1" | tail -n "$2"; }
@@ -120,11 +121,16 @@ took=$(($(date +%s) - started))
 if [ -n "${GITVIRT_KEEP:-}" ]; then
     say "Everything is left running (after $took s)"
     echo "The repository: $GITVIRT_REPO; the clone: $PWD/vms; the agent's log: $PWD/agent.log"
-    echo "Go on as this user ($(id -un)) with:"
+    echo "Go on with:"
+    [ "$GITVIRT_TREE" != "$GITVIRT_RUN/src" ] || echo "su -s /bin/bash $(id -un)"
     for name in HOME XDG_RUNTIME_DIR XDG_CONFIG_HOME XDG_DATA_HOME XDG_CACHE_HOME XDG_STATE_HOME \
         LIBVIRT_DEFAULT_URI VIRSH_DEFAULT_CONNECT_URI GITVIRT_CONFIG GITVIRT_REPO PYTHONPATH PATH; do
         eval "printf 'export %s=%s\n' $name \"\$$name\""
     done
+    echo "cd $PWD/vms"
+    echo "End it with:"
+    echo "gitvirt stop linux-vm --force --wait"
+    echo "kill $pids \$(grep -h . $XDG_RUNTIME_DIR/libvirt/*.pid); sleep 1; rm -rf $GITVIRT_RUN"
 else
     say "Done after $took s; cleaning up"
 fi
