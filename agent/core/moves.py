@@ -65,6 +65,10 @@ class CarryDomain(BetweenNodes):
     freight: tuple[Freight, ...] = field(default=(), repr=False)
     nvram: bool = False
     """True if its firmware remembers something, which goes along."""
+    shared: tuple[tuple[str, str], ...] = ()
+    """Pool and name of those that it writes to, and that have to be the same on both nodes, where
+    it was not seen that their pool is.
+    """
 
 
 @dataclass(frozen=True)

@@ -568,3 +568,31 @@ def test_an_image_that_others_have_brought_meanwhile_is_left_alone(tmp_path: Pat
     assert rig.on() == ["pt-2"]
     assert pool[name] is brought
     assert {*brought.content} == {*b"x"}
+
+
+@pytest.mark.parametrize("there", ["nothing", "older"])
+def test_a_pool_that_is_only_said_to_be_shared_takes_nobody_elsewhere(
+    tmp_path: Path, there: str
+) -> None:
+    rig = stopped(tmp_path, SHARED)
+    source, target = rig.hosts["pt-1"], rig.hosts["pt-2"]
+    (root,) = (name for name in rig.volumes("pt-1") if "root" in name)
+    assert target.pools is source.pools
+    pool = {name: replace(each) for name, each in source.pools[POOL].items()}
+    target.pools = {**source.pools, POOL: pool}
+    if there == "nothing":
+        del pool[root]
+    else:
+        pool[root].content = b"of an earlier time"
+    target.disconnect()
+    rig.go(20)
+    target.reconnect()  # from now on nobody has seen that both have the same
+    rig.settle()
+    start(rig)
+    rig.go(20)
+    assert (rig.on(), rig.there()) == ([], ["pt-1"])
+    assert "is said to be shared" in condition(rig.vm(), "Migrating")["message"]
+    target.pools = source.pools
+    rig.now += 400
+    rig.settle()
+    moved(rig)

@@ -176,6 +176,21 @@ def untouched(volumes: Names, source: Host, taken: str) -> None:
             )
 
 
+def same(volumes: Names, source: Host, target: Host) -> None:
+    """Raises HostError where what a machine that is off writes to is not one file on both nodes, as
+    their pool is said to be: a file that is called alike may be one of an earlier time.
+    """
+    for pool, name in volumes:
+        has = (pool, name) in target.read_volumes(pool)
+        if not has or _state(pool, name, source) != _state(pool, name, target):
+            raise HostError(
+                "VolumeNotShared",
+                f"volume {name} is not the same on the target, though storage pool {pool} is said "
+                "to be shared: mount the same folder on both nodes, or take `shared` out of the "
+                "setting pools",
+            )
+
+
 def _lots(freight: Sequence[Freight], source: Host, site: Site) -> list[Freight]:
     """What has to be copied, as large as it is now."""
     known: dict[tuple[str, str], RawVolume] = {}

@@ -33,6 +33,7 @@ class Carry(Between[CarryDomain]):
     def perform(self, action: CarryDomain, site: Site) -> Done:
         target = replace(site, name=action.target)
         _may_leave(action, site)
+        carrying.same(action.shared, site.node, target.node)
         taken = carrying.take(action.freight, site.node, target)
         site.check()
         seen = look(action, site)

@@ -45,13 +45,20 @@ def cargo(shown: Seen, at: Place, to: Place, view: View) -> Cargo:
 
 def own(shown: Seen, at: Place, view: View) -> tuple[tuple[str, str], ...]:
     """Pool and name of the volumes that it writes to, and that are on its node alone."""
+    return tuple(each for each in _all_written(shown, at) if not _shared(each[0], view))
+
+
+def common(shown: Seen, at: Place, view: View) -> tuple[tuple[str, str], ...]:
+    """The same of those that are said to be the same on all nodes."""
+    return tuple(each for each in _all_written(shown, at) if _shared(each[0], view))
+
+
+def _all_written(shown: Seen, at: Place) -> Iterator[tuple[str, str]]:
     facts = shown.active or shown.defined
-    found = []
     for disk in facts.disks.disks if facts is not None else ():
         pool = pool_of(disk.path, at)
-        if pool and _written(disk) and not _shared(pool, view):
-            found.append((pool, disk.path.rpartition("/")[2]))
-    return tuple(found)
+        if pool and _written(disk):
+            yield pool, disk.path.rpartition("/")[2]
 
 
 def pool_of(path: str, at: Place) -> str:

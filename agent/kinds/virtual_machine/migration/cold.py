@@ -19,11 +19,12 @@ from agent.core.moves import CarryDomain
 from agent.core.placement.tenants import Ask
 from agent.core.status import timestamp
 from agent.kinds.local import Place, is_block, nodes, place, places, several
+from agent.kinds.node import mind
 from agent.kinds.virtual_disk import barring
 from agent.kinds.virtual_machine.attachments import all_disks
 from agent.kinds.virtual_machine.dependencies import disks
 from agent.kinds.virtual_machine.files import elsewhere, lies
-from agent.kinds.virtual_machine.migration.cargo import Cargo, cargo
+from agent.kinds.virtual_machine.migration.cargo import Cargo, cargo, common
 from agent.kinds.virtual_machine.migration.crossing import Crossing
 from agent.kinds.virtual_machine.placement import barred_by_node, handy
 from agent.kinds.virtual_machine.situation import Situation
@@ -144,7 +145,9 @@ def carried(case: Situation, view: View) -> tuple[Action, ...]:
     lot = _load(case, to, view)
     over = version(case.seen.raw)
     nodes_of = (way.source, case.uuid, way.source, way.target)
-    return (CarryDomain(*nodes_of, over, lot.freight, nvram=has_nvram(case)),)
+    every = common(case.seen, case.at, view)
+    shared = tuple(each for each in every if not mind(way.source, way.target, each[0], view))
+    return (CarryDomain(*nodes_of, over, lot.freight, nvram=has_nvram(case), shared=shared),)
 
 
 def loaded(case: Situation, way: Crossing, view: View) -> Iterator[tuple[str, str]]:
