@@ -345,7 +345,7 @@ def test_a_node_says_whether_it_is_reached_and_takes_machines(
 def test_watching_prints_a_line_a_change(
     gitvirt: Gitvirt, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running, stopped = machine("a"), machine("a", "Stopped")
+    running, moving = machine("a"), machine("a", "Migrating", status={"nodeName": "host-a"})
     fleet.write(running, machine("b"))
     printed: list[list[str]] = []
     seen = threading.Semaphore(0)
@@ -361,9 +361,9 @@ def test_watching_prints_a_line_a_change(
     def act() -> None:
         """Each step follows when the command has shown the one before."""
         seen.acquire(timeout=20)
-        fleet.write(stopped)
+        fleet.write(moving)
         seen.acquire(timeout=20)
-        fleet.write(gone=(stopped,))
+        fleet.write(gone=(moving,))
 
     monkeypatch.setattr(printing, "TablePrinter", Printer)
     agent = threading.Thread(target=act)
@@ -376,10 +376,11 @@ def test_watching_prints_a_line_a_change(
         ["NAME", "PHASE"],
         ["a", "Running"],
         ["b", "Running"],
-        ["a", "Stopped"],
-        ["a", "Stopped"],
+        ["a", "Migrating"],
+        ["a", "Migrating"],
     ]
-    assert result.lines[3].index("Stopped") == result.lines[0].index("PHASE")
+    assert result.lines[3].index("Migrating") == result.lines[0].index("PHASE")
+    assert result.lines[3].index("host-a") == result.lines[0].index("NODE")  # though it is longer
 
 
 def test_watching_ends_with_the_timeout(gitvirt: Gitvirt, fleet: Fleet) -> None:
