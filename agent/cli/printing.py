@@ -22,6 +22,9 @@ FORMATS = (
 _COLUMN = re.compile(r",(?=[^:,\[\]]+:)")
 """A comma between columns, and none within a path."""
 
+_ROOM = {"PHASE": len("Provisioning"), "IPADDRESS": len("192.168.100.100")}
+"""Widths of columns in which something else stands as time goes by."""
+
 Printer = Callable[[Sequence[Entry]], None]
 """Prints objects. Called again, it goes on."""
 
@@ -165,11 +168,15 @@ class TablePrinter:
                 typed=len(self.style.kinds) > 1,
                 labels=self.style.labels,
             )
-            widths = self.widths.get(kind.name, ())
-            header = self.style.headers and not widths
+            widths = self.widths.get(kind.name) or self._room(table)
+            header = self.style.headers and kind.name not in self.widths
             blocks.append(tables.text(table, header=header, widths=widths))
             self.widths[kind.name] = tables.fitting(table, widths)
         print("\n".join(blocks), end="")
+
+    def _room(self, table: tables.Table) -> tuple[int, ...]:
+        """For what may stand there later, so that columns stay where they are."""
+        return tuple(_ROOM.get(name, 0) if self.style.watch else 0 for name in table.headers)
 
 
 # -- columns of the user's own ----------------------------------------------------------------
