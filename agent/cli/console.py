@@ -17,7 +17,7 @@ from agent.cli.command import CommandError, Subparsers
 from agent.cli.machines import Machine, exactly, refuse_hopeless
 from agent.cli.visits import reached, running, say
 from agent.core.host import HostError
-from agent.hypervisor.visit import IN_USE, Console, Visit
+from agent.hypervisor.visit import IN_USE, Visit
 from agent.settings import Settings
 
 _EPILOG = """\
@@ -47,12 +47,18 @@ def add(subparsers: Subparsers) -> None:
 
 
 class ConsoleLine:
-    """A console on a visit of its own, which it ends. `who` is told to whoever comes next."""
+    """A console on a visit of its own, which it ends. `who` is told to whoever comes next, and to
+    whoever loses it: they ask at once, so that they are told before it is taken.
+    """
 
-    def __init__(self, visit: Visit, console: Console, who: str) -> None:
-        self._visit, self._console = visit, console
-        self.recv, self.send, self.log = self._recv, console.send, visit.log
-        visit.tell_visitor(who)
+    def __init__(self, visit: Visit, who: str, *, force: bool) -> None:
+        """HostError ConsoleInUse if somebody has it, unless by `force` it is taken over."""
+        if force:
+            visit.tell_visitor(who)
+        self._visit, self._console = visit, visit.console(force=force)
+        self.recv, self.send, self.log = self._recv, self._console.send, visit.log
+        if not force:
+            visit.tell_visitor(who)
         self._taken = False
 
     def _recv(self) -> bytes:
@@ -67,9 +73,9 @@ class ConsoleLine:
             raise HostError(error.reason, message, retry=False) from error
 
     def close(self) -> None:
-        self._console.close()
-        if not self._taken:
+        if not self._taken:  # before it is given back: then the next one's word stands there
             self._visit.tell_visitor("")
+        self._console.close()
         self._visit.close()
 
 
@@ -88,7 +94,7 @@ def line_to(settings: Settings, one: Machine, who: str, *, force: bool) -> Conso
     with contextlib.ExitStack() as stack:
         stack.enter_context(visit)
         try:
-            line = ConsoleLine(visit, visit.console(force=force), who)
+            line = ConsoleLine(visit, who, force=force)
         except HostError as error:
             if error.reason != IN_USE:
                 raise
@@ -100,7 +106,7 @@ def line_to(settings: Settings, one: Machine, who: str, *, force: bool) -> Conso
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     with reached(settings, args.vm) as (one, visit):
-        line = ConsoleLine(visit, _open(visit, one, force=args.force), _me())
+        line = _open(visit, one, force=args.force)
         tell = _telling(sys.stdout.isatty())
         banner = f"Successfully connected to {one.name} console. The escape sequence is ^]"
         output = sys.stdout if sys.stdout.isatty() else sys.stderr
@@ -123,9 +129,9 @@ def _telling(terminal: bool) -> Callable[[str], None]:
     return (lambda text: say(f"\r\n[{text}]\r")) if terminal else say
 
 
-def _open(visit: Visit, one: Machine, *, force: bool) -> Console:
+def _open(visit: Visit, one: Machine, *, force: bool) -> ConsoleLine:
     try:
-        return visit.console(force=force)
+        return ConsoleLine(visit, _me(), force=force)
     except HostError as error:
         if error.reason != IN_USE:
             raise
@@ -138,7 +144,7 @@ def _open(visit: Visit, one: Machine, *, force: bool) -> Console:
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise CommandError("the console is left to them")
-    return visit.console(force=True)
+    return ConsoleLine(visit, _me(), force=True)
 
 
 def _me() -> str:
