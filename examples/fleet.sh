@@ -71,7 +71,11 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' HUP TERM
 
-say() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
+bold='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+    bold=$(printf '\033[1m') plain=$(printf '\033[0m')
+fi
+say() { printf '\n%s# %s%s\n' "$bold" "$*" "$plain"; }
 run() { printf '$ %s\n' "$*"; "$@"; }
 
 # -- the hosts ------------------------------------------------------------------------------------

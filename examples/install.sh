@@ -310,7 +310,7 @@ gitvirt_enter() {
 # what they tell one another. Anything else may lead to what is not theirs, as
 # LIBVIRT_DEFAULT_URI to the machine's libvirt, GITVIRT_FLEET to somebody's fleet and
 # GIT_CONFIG_GLOBAL to somebody's configuration.
-gitvirt_kept="TERM COLUMNS LANG LC_ALL CI http_proxy https_proxy all_proxy no_proxy
+gitvirt_kept="TERM NO_COLOR COLUMNS LANG LC_ALL CI http_proxy https_proxy all_proxy no_proxy
 HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY SSL_CERT_FILE SSL_CERT_DIR
 PATH GITVIRT_TREE GITVIRT_RUN GITVIRT_CACHE GITVIRT_VENV GITVIRT_USER GITVIRT_KEEP
 GITVIRT_GUEST_IMAGE GITVIRT_GUEST_KERNEL GITVIRT_REAL_GUEST PROPERTY_EXAMPLES PROPERTY_STEPS PYTEST_ADDOPTS"
