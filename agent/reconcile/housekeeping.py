@@ -28,7 +28,7 @@ from agent.reconcile.hosts import Hosts
 from agent.reconcile.news import Lanes, Post, reported
 from agent.reconcile.strays import strays
 from agent.reconcile.uploads import Uploads
-from agent.reconcile.verbs import lane
+from agent.reconcile.verbs import VERBS, lane
 from agent.reconcile.world import World
 
 log = logging.getLogger("gitvirt")
@@ -41,7 +41,7 @@ GRACE = 3600.0
 """Seconds for which nothing may need image data before it is deleted."""
 Volume = tuple[str, str, str]
 """Node, pool and name."""
-MAKING = frozenset(("ImportImage", "CopyVolume", "MigrateDomain"))
+MAKING = frozenset(kind.__name__ for kind, verb in VERBS.items() if verb.long or verb.moves)
 """Verbs whose data nobody needs before they have ended."""
 VOLUME = "Volume"
 """Kind of the keys under which volumes are deleted here; no manifest has it."""

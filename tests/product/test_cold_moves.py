@@ -12,7 +12,9 @@ import pytest
 from agent.core.host import HostError, RawDomain
 from agent.core.identity import POOL
 from agent.core.migrating import Nvram
+from agent.core.moves import CarryDomain, MigrateDomain
 from agent.places import Pools
+from agent.reconcile.housekeeping import MAKING
 from tests.images.server import Faulty, serve
 from tests.memory_host import Killed, Volume
 from tests.plans import planned
@@ -514,7 +516,7 @@ def based(folder: Path) -> Fleet:
         )
         ref = {"type": "ObjectRef", "objectRef": {"kind": "VirtualImage", "name": "base"}}
         data = manifest("VirtualDisk", "data", {"dataSource": ref})
-        rig.push({"data.yaml": [image, data], **vm_with("AlwaysOn")})
+        rig.push({"image.yaml": image, "data.yaml": data, **vm_with("AlwaysOn")})
         rig.settle()
     rig.push(vm_with("AlwaysOff"))
     rig.settle()
@@ -596,3 +598,30 @@ def test_a_pool_that_is_only_said_to_be_shared_takes_nobody_elsewhere(
     rig.now += 400
     rig.settle()
     moved(rig)
+
+
+def test_what_takes_a_machine_along_is_work_that_leftovers_are_not_looked_for_beside() -> None:
+    """What it brings is half there for hours, and nobody refers to it yet."""
+    assert {CarryDomain.__name__, MigrateDomain.__name__} <= MAKING
+
+
+def test_what_was_brought_and_has_gone_again_is_missed_before_the_machine_follows(
+    tmp_path: Path,
+) -> None:
+    rig = based(tmp_path)
+    name, _ = image_of(rig, "pt-1")
+    pool, target = rig.hosts["pt-2"].pools[POOL], rig.hosts["pt-2"]
+
+    def lose(verb: str, phase: str) -> None:
+        if (verb, phase) == ("upload_volume", "after") and any("_data_" in each for each in pool):
+            pool.pop(name, None)
+
+    target.on_effect = lose
+    rig.push(vm_with("AlwaysOn"))
+    rig.go(20)
+    assert (rig.on(), rig.there()) == ([], ["pt-1"])
+    target.on_effect = lambda _verb, _phase: None
+    rig.now += 400
+    rig.settle()
+    assert rig.on() == ["pt-2"]
+    assert name in pool

@@ -150,6 +150,10 @@ def take(freight: Sequence[Freight], source: Host, site: Site) -> str:
     for each, seen in before.items():
         if _state(each.pool, each.name, source) != seen:
             raise HostError("VolumeChanged", f"volume {each.name} was written to meanwhile")
+    for each in freight:
+        there = site.node.read_volumes(each.pool)
+        if not (each.mirrored or _is_there(each, there)) or (each.pool, each.name) not in there:
+            raise HostError("VolumeNotFound", f"volume {each.name} is gone from the target")
     for each in written:
         site.node.resize_volume(each.pool, unfinished(each.name), _WHOLE)
     return " ".join(before.values())
