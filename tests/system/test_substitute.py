@@ -77,9 +77,14 @@ def test_a_guest_is_started_elsewhere_once_its_host_is_off_and_never_runs_twice(
     fleet.wait_for(lambda: not said(fleet, "Substitute"), "its status")
     assert fleet.on() == [HEIR]
     assert fleet.vm()["home"] == HEIR
-    assert not [name for name in fleet.volumes(LOST) if "_seed_" in name or "_console_" in name]
+    fleet.wait_for(lambda: not left(fleet), f"an end of what it left: {left(fleet)}")
     before = len(fleet.ticks(HEIR))
     fleet.wait_for(lambda: len(fleet.ticks(HEIR)) > before, "a guest that goes on")
+
+
+def left(fleet: Fleet) -> list[str]:
+    """What its old host has of it still."""
+    return [name for name in fleet.volumes(LOST) if "_seed_" in name or "_console_" in name]
 
 
 def looked_at(fleet: Fleet) -> None:
