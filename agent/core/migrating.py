@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 MIB = 1024 * 1024
+NVRAM = "/var/lib/libvirt/qemu/nvram"
+"""Where the system's libvirt keeps what firmware remembers, by domain: NAME_VARS.fd."""
 
 
 @dataclass(frozen=True)

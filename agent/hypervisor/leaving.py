@@ -11,15 +11,13 @@ from collections.abc import Iterator, Sequence
 import libvirt
 from lxml import etree
 
-from agent.core.migrating import Nvram
+from agent.core.migrating import NVRAM, Nvram
 from agent.core.model import Json
 from agent.hypervisor import copying
 from agent.hypervisor.storage import delete_volume, get_volume, refresh, target_path, upload
 from agent.hypervisor.verbs import find
 from agent.hypervisor.xml import parse, text_at
 
-_NVRAM = "/var/lib/libvirt/qemu/nvram"
-"""Where the system's libvirt keeps what firmware remembers, by domain: NAME_VARS.fd."""
 _POOL = "gitvirt-nvram-"
 _PERMISSIONS = "target/permissions"
 
@@ -86,7 +84,7 @@ def _nvram(connection: libvirt.virConnect) -> Iterator[libvirt.virStoragePool]:
     other files. One that was left behind is used, and then ended.
     """
     active = connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
-    known = next((each for each in active if target_path(each) == _NVRAM), None)
+    known = next((each for each in active if target_path(each) == NVRAM), None)
     pool = known or connection.storagePoolCreateXML(_pool_xml(), 0)
     refresh(pool)
     try:
@@ -99,5 +97,5 @@ def _nvram(connection: libvirt.virConnect) -> Iterator[libvirt.virStoragePool]:
 def _pool_xml() -> str:
     root = etree.Element("pool", type="dir")
     etree.SubElement(root, "name").text = f"{_POOL}{uuids.uuid4()}"
-    etree.SubElement(etree.SubElement(root, "target"), "path").text = _NVRAM
+    etree.SubElement(etree.SubElement(root, "target"), "path").text = NVRAM
     return etree.tostring(root, encoding="unicode")

@@ -385,6 +385,26 @@ def test_what_its_firmware_remembers_goes_along(tmp_path: Path) -> None:
     assert rig.hosts["pt-1"].nvram == {}
 
 
+@pytest.mark.parametrize(
+    ("named", "at"),
+    [
+        ("<nvram>/var/lib/libvirt/qemu/nvram/default.vm_VARS.fd</nvram>", "pt-2"),
+        ("<nvram>/var/lib/libvirt/qemu/nvram/before_VARS.fd</nvram>", "pt-1"),
+        ("<nvram>/srv/default.vm_VARS.fd</nvram>", "pt-1"),
+        ("<nvram type='file'><source file='/srv/default.vm_VARS.fd'/></nvram>", "pt-1"),
+    ],
+)
+def test_one_whose_firmware_remembers_elsewhere_stays(tmp_path: Path, named: str, at: str) -> None:
+    rig = with_firmware(tmp_path)
+    source = rig.hosts["pt-1"]
+    raw = source._domains[rig.uuid()]
+    source._put(replace(raw, inactive_xml=raw.inactive_xml.replace("</os>", f"{named}</os>")))
+    rig.push({"vm.yaml": [machine(bootloader="EFI"), disk()]})
+    rig.go(30)
+    assert rig.there() == [at]
+    assert list(rig.hosts[at].nvram) == ["default.vm"]
+
+
 def test_what_its_firmware_remembers_stays_with_one_that_is_given_up(tmp_path: Path) -> None:
     rig = with_firmware(tmp_path)
     off = {"vm.yaml": [machine(bootloader="EFI", runPolicy="AlwaysOff"), disk()]}

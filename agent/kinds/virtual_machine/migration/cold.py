@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from agent.core.actions import Action
+from agent.core.domain_xml import parse
 from agent.core.facts import Passage, View
-from agent.core.host import version
+from agent.core.host import RawDomain, version
 from agent.core.identity import serial
 from agent.core.known import PLACED, WRITERS
 from agent.core.metadata import Migration
+from agent.core.migrating import NVRAM
 from agent.core.model import Condition
 from agent.core.moves import CarryDomain
 from agent.core.placement.tenants import Ask
@@ -47,7 +49,20 @@ def fixed(case: Situation, view: View) -> str:
         return f"{lies(disk)}, as after a snapshot taken by hand."
     if has_nvram(case) and case.at.node.session:
         return "What its firmware remembers lies in its user's session, and stays there."
+    if "<nvram" in raw.inactive_xml and not _as_usual(raw):
+        return (
+            "What its firmware remembers lies elsewhere than libvirt keeps it for a domain of its "
+            "name, as after it was renamed, and stays there."
+        )
     return ""
+
+
+def _as_usual(raw: RawDomain) -> bool:
+    """True if its definition names the file that is taken along, or none yet."""
+    element = parse(raw.inactive_xml).find("os/nvram")
+    if element is None or not (len(element) or (element.text or "").strip()):
+        return True
+    return (element.text or "").strip().startswith(f"{NVRAM}/{raw.name}_VARS.")
 
 
 def has_nvram(case: Situation) -> bool:
