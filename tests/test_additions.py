@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[1]
-PARTS = ("agent", "schemas", "examples", "tests", "pyproject.toml", "README.md")
+PARTS = ("agent", "schemas", "examples", "tests", "pyproject.toml", "README.md", "CHANGELOG.md")
 FOLDER = "usb_device"
 KIND = "USBDevice"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -302,6 +303,14 @@ class Known:
         return {node: sorted(name for _, name in self.world.volumes(node)) for node in (A, B)}
 
 
+def foreseen(known: Known) -> dict[str, RawDomain]:
+    """But for when a volume was last written to, which no fact says."""
+    return {
+        node: replace(raw, inactive_xml=re.sub(' taken="[^"]+"', "", raw.inactive_xml))
+        for node, raw in known.domains().items()
+    }
+
+
 def executor(folder: Path, made: Pair, may_act: Callable[[], bool] = lambda: True) -> Executor:
     return Executor(
         hosts={A: made.a, B: made.b},
@@ -334,7 +343,7 @@ def test_what_is_done_is_seen_and_a_plan_takes_just_that_for_done(
     real = Known(made)
     assert (outcome.reason, reason, outcome.outdated) == (fails, fails, bool(fails))
     assert (seen.domains(), seen.volumes()) == (real.domains(), real.volumes())
-    assert planned.domains() == real.domains()
+    assert foreseen(planned) == foreseen(real)
     assert (before.domains() != real.domains()) is not bool(fails)
     assert (
         len([raw for raw in real.domains().values() if raw.state == "running"])
