@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid as uuids
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -102,6 +103,14 @@ def refused(machine: Machine) -> None:
     assert machine.size("sda") == SIZE
 
 
+def ended(machine: Machine) -> None:
+    """Wait until nothing goes on with its disk: what is told to end does so a moment later."""
+    end = time.monotonic() + 30
+    while machine.domain.blockJobInfo("sda", 0) or machine.domain.jobInfo()[0]:
+        assert time.monotonic() < end, "it never ended"
+        time.sleep(0.02)
+
+
 def test_somebodys_copy_is_not_disturbed(machine: Machine) -> None:
     copy = (
         f"<disk type='file'><source file='{machine.paths['copy']}'/><driver type='qcow2'/></disk>"
@@ -110,6 +119,7 @@ def test_somebodys_copy_is_not_disturbed(machine: Machine) -> None:
     machine.domain.blockCopy("sda", copy, {}, flags)
     refused(machine)
     machine.domain.blockJobAbort("sda", 0)
+    ended(machine)
     assert machine.grow(2 * SIZE) == 2 * SIZE
 
 
@@ -123,6 +133,7 @@ def test_somebodys_backup_is_not_disturbed(machine: Machine, tmp_path: Path) -> 
     machine.domain.backupBegin(xml, no_checkpoint, 0)
     refused(machine)
     machine.domain.abortJob()
+    ended(machine)
     assert machine.grow(2 * SIZE) == 2 * SIZE
 
 

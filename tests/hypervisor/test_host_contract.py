@@ -275,6 +275,7 @@ def test_the_mark_of_a_volume_grows(full_rig: Rig) -> None:
     assert host.read_volumes("gitvirt")["gitvirt", "m.unfinished"].capacity == 512
     host.resize_volume("gitvirt", "m.unfinished", 1024)
     assert host.read_volumes("gitvirt")["gitvirt", "m.unfinished"].capacity == 1024
+    host.delete_volume("gitvirt", "m.unfinished")
 
 
 def test_resizing_grows_and_never_shrinks(full_rig: Rig) -> None:

@@ -135,7 +135,7 @@ def test_a_host_is_emptied_and_used_again_while_its_guest_counts(
         assert lines(said) == moved
     assert said.read_text().split("\n")[0].split() == ["NAME", "PHASE", "NODE", "IPADDRESS", "AGE"]
     goes_on(fleet, free, before, address)
-    (made,) = own(fleet)
+    (made,) = fleet.wait_for(lambda: own(fleet), "the end of its operation")
     assert made.startswith("evacuation-")
     assert "pt-1   Ready,SchedulingDisabled" in fleet.gitvirt("get", "nodes")
 

@@ -117,8 +117,8 @@ def test_who_has_no_token_sees_the_fleet_and_reaches_nothing(
     assert NAME in stranger.text()
     stranger.click('nav a[href="/vms"]')
     stranger.click(f'a[href="{VM}"]')
-    stranger.until(f"location.pathname === '{VM}'")
-    assert stranger.js("document.querySelector('h1').textContent").split() == [NAME, "Running"]
+    title = "document.querySelector('h1').textContent"
+    assert stranger.until(f"location.pathname === '{VM}' && {title}").split() == [NAME, "Running"]
     assert not stranger.js("!!document.querySelector('#doors, img[data-refresh]')")
     for inner in (*INNER, f"{VM}/screen.png"):
         stranger.open(dashboard.url + inner)
