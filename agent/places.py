@@ -180,18 +180,10 @@ def _vlan(path: tuple[str, str], value: Json) -> int:
     return _whole(path, value, _VLANS[0], _VLANS[-1])
 
 
-_SWITCHES = {
-    "firmwareUpdates": "firmware_updates",
-    "loadShifting": "load_shifting",
-    "pauseEmulated": "pause_emulated",
-}
-"""Settings that are true or false, and what they are called of a `Manner`."""
-
-
 def migration(value: Json) -> Manner:
     """The setting `migration`. Raises PlaceError."""
-    numbers, switches = ("bandwidth", "downtime", "atOnce"), tuple(_SWITCHES)
-    fields = _fields((), value, (*numbers, *switches))
+    names = ("bandwidth", "downtime", "atOnce", "firmwareUpdates", "loadShifting")
+    fields = _fields((), value, names)
     bandwidth = fields.get("bandwidth", 0)
     try:
         limit = to_bytes(bandwidth) if bandwidth else 0
@@ -201,7 +193,8 @@ def migration(value: Json) -> Manner:
         limit,
         _whole(("downtime",), fields.get("downtime", 0), 0, 60_000),
         _whole(("atOnce",), fields.get("atOnce", 1), 1, 100),
-        **{_SWITCHES[name]: _switch((name,), fields[name]) for name in switches if name in fields},
+        firmware_updates=_switch(("firmwareUpdates",), fields.get("firmwareUpdates", True)),
+        load_shifting=_switch(("loadShifting",), fields.get("loadShifting", False)),
     )
 
 

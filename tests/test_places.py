@@ -71,10 +71,10 @@ def test_a_manifest_names_pools_by_the_settings_and_always_the_one_of_most() -> 
 
 def test_how_machines_move_is_read(tmp_path: Path) -> None:
     assert load(tmp_path, "branch: main\n").migration == Manner()
-    switches = "firmwareUpdates: false, loadShifting: true, pauseEmulated: false"
+    switches = "firmwareUpdates: false, loadShifting: true"
     text = f"migration: {{atOnce: 2, bandwidth: 500Mi, downtime: 300, {switches}}}\n"
     assert load(tmp_path, text).migration == Manner(
-        500 << 20, 300, 2, firmware_updates=False, load_shifting=True, pause_emulated=False
+        500 << 20, 300, 2, firmware_updates=False, load_shifting=True
     )
 
 

@@ -35,8 +35,6 @@ class Manner:
     """True if machines are moved by themselves that run on an older QEMU than their node has."""
     load_shifting: bool = False
     """True if machines are moved by themselves from a node that is short of memory."""
-    pause_emulated: bool = True
-    """True if guests stand still meanwhile whose QEMU may lose what they write."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,6 @@ class Order:
     """Milliseconds for which its guest may be stopped in the end; 0 for what QEMU takes."""
     converge: bool = False
     """True if its guest may be slowed down."""
-    live: bool = True
-    """False if its guest stands still while its memory goes."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from agent.hypervisor.remains import in_the_way, sweep
 from agent.hypervisor.verbs import find, without_namespace
 
 _FLAGS = (
-    libvirt.VIR_MIGRATE_PEER2PEER
+    libvirt.VIR_MIGRATE_LIVE
+    | libvirt.VIR_MIGRATE_PEER2PEER
     | libvirt.VIR_MIGRATE_PERSIST_DEST
     | libvirt.VIR_MIGRATE_PAUSED
     # whether a folder is the same on both hosts the settings say: libvirt knows few file systems
@@ -202,8 +203,6 @@ def _send(connection: libvirt.virConnect, uuid: str, order: Order) -> None:
         given[libvirt.VIR_MIGRATE_PARAM_MIGRATE_DISKS] = list(order.disks)
     if order.bandwidth:
         given[libvirt.VIR_MIGRATE_PARAM_BANDWIDTH] = max(order.bandwidth // MIB, 1)
-    if order.live:
-        flags |= libvirt.VIR_MIGRATE_LIVE
     if order.converge:
         flags |= libvirt.VIR_MIGRATE_AUTO_CONVERGE
     if order.downtime:

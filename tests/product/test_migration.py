@@ -12,7 +12,6 @@ import pytest
 from agent.core.domain_xml import parse
 from agent.core.identity import POOL
 from agent.core.metadata import DomainMetadata, from_domain
-from agent.core.migrating import Manner
 from agent.kinds.virtual_machine.migration import asked
 from agent.places import Pools, PoolSettings
 from tests.memory_host import NODE, MemoryHost
@@ -399,31 +398,6 @@ def test_what_emulation_may_lose_on_the_way_is_told(
     moves = condition(local.vm(), "Migratable")
     assert moves["status"] == "True"
     assert (f"QEMU {version} can lose" in moves.get("message", "")) is loses
-    assert ("it stands still while its memory goes" in moves.get("message", "")) is loses
-
-
-@pytest.mark.parametrize(
-    ("version", "manner", "live"),
-    [
-        ("8.2.2", Manner(), False),
-        ("8.2.2", Manner(pause_emulated=False), True),
-        ("9.0.0", Manner(), True),
-    ],
-)
-def test_a_guest_stands_still_while_qemu_might_lose_what_it_writes(
-    local: Fleet, version: str, manner: Manner, live: bool
-) -> None:
-    for host in local.hosts.values():
-        host.node = replace(host.node, virt_type="qemu", qemu_version=version)
-    local.manner = manner
-    local.agent = local.start()
-    local.settle()
-    local.ask()
-    local.settle()
-    assert [order.live for order in local.hosts["pt-1"].orders] == [live]
-    assert ("seldom, it crashes" in condition(local.vm(), "Migratable").get("message", "")) is (
-        not manner.pause_emulated
-    )
 
 
 def test_a_machine_that_runs_twice_is_loudly_told_and_left(local: Fleet) -> None:

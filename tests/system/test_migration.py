@@ -78,8 +78,7 @@ def guest() -> bytes:
 
 @pytest.fixture
 def fleet() -> Iterator[Fleet]:
-    # long enough to be seen, by a guest that goes on meanwhile
-    made = Fleet(2, shared=True, migration={"bandwidth": "16Mi", "pauseEmulated": False})
+    made = Fleet(2, shared=True, migration={"bandwidth": "16Mi"})  # long enough to be seen
     try:
         yield made
     finally:

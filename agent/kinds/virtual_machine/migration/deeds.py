@@ -33,7 +33,6 @@ from agent.kinds.virtual_machine.migration.cold import VERB as COLD
 from agent.kinds.virtual_machine.migration.cold import carried, has_nvram, loaded
 from agent.kinds.virtual_machine.migration.cold import is_wanted as is_taken
 from agent.kinds.virtual_machine.migration.crossing import Crossing
-from agent.kinds.virtual_machine.migration.target import stands_still
 from agent.kinds.virtual_machine.situation import Situation
 from agent.kinds.virtual_machine_operation import operation_spec
 
@@ -130,7 +129,6 @@ def _sent(case: Situation, way: Crossing, view: View) -> tuple[Action, ...]:
         manner.bandwidth,
         manner.downtime,
         way.mark.converge,
-        live=not stands_still(case.at.node, view),
     )
     return (
         MigrateDomain(

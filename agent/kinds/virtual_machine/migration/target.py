@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from agent.core.backup import mark_of
 from agent.core.facts import View
 from agent.core.host import RawNode
-from agent.core.known import MANNER, NETWORK, PEERS, PLACED
-from agent.core.migrating import Manner
+from agent.core.known import NETWORK, PEERS, PLACED
 from agent.core.model import Condition, Key
 from agent.core.placement.fleet import told
 from agent.kinds.local import Place, nodes, place, places, several
@@ -29,12 +28,10 @@ NO, DISKS, DEVICES = (
 )
 YES, ALONG = "VirtualMachineMigratable", "VirtualMachineDisksShouldBeMigrating"
 EMULATED, _MENDED = "qemu", 9
-_LOSES = "QEMU {} can lose what an emulated guest writes while it is moved: "
-_STILL = (
-    "it stands still while its memory goes, unless the setting migration.pauseEmulated is false. "
+_LOSES = (
+    "QEMU {} can lose what an emulated guest writes while it is moved: seldom, it crashes "
+    "afterwards. QEMU 9.0 does not, and nor does hardware virtualization."
 )
-_CRASHES = "seldom, it crashes afterwards, and migration.pauseEmulated is false. "
-_ELSEWHERE = "With QEMU 9.0, or hardware virtualization, it goes on meanwhile."
 _VERSION = re.compile(r"-([0-9]+)\.([0-9]+)\Z")
 
 
@@ -156,15 +153,8 @@ def migratable(case: Situation, view: View) -> Condition:
         return Condition("Migratable", "False", NO, why)
     reason, message = (ALONG, "Its local disks are copied along.") if lots[0].disks else (YES, "")
     if _loses(case.at.node):
-        said = _STILL if stands_still(case.at.node, view) else _CRASHES
-        loses = f"{_LOSES.format(case.at.node.qemu_version)}{said}{_ELSEWHERE}"
-        message = f"{message} {loses}".strip()
+        message = f"{message} {_LOSES.format(case.at.node.qemu_version)}".strip()
     return Condition("Migratable", "True", reason, message)
-
-
-def stands_still(node: RawNode, view: View) -> bool:
-    """True of a guest that does not go on while it leaves this node."""
-    return _loses(node) and (view.read(MANNER, None) or Manner()).pause_emulated
 
 
 def _loses(node: RawNode) -> bool:
