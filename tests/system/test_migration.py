@@ -149,9 +149,9 @@ def test_a_guest_that_counts_goes_to_another_host_and_back(fleet: Fleet, guest: 
 def taken(fleet: Fleet, guest: bytes, source: str, target: str) -> None:
     """Stopped, it stays; started with its node cordoned, it comes up on the other one with all that it has written."""
     common = storage_class("nfs", "nfs")
+    count, _ = fleet.ticks(source)[-1]  # it counts on without its disk while it shuts down
     fleet.push({"all.yaml": [common, *objects(fleet, guest, "nfs", "AlwaysOff")]})
     fleet.wait_for(lambda: fleet.vm().get("phase") == "Stopped", "a machine that is off")
-    count, _ = fleet.ticks(source)[-1]
     closed: dict[str, Any] = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": source}}
     closed["spec"] = {"unschedulable": True}
     fleet.push({"all.yaml": [common, closed, *objects(fleet, guest, "nfs")]})
