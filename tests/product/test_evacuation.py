@@ -327,7 +327,7 @@ def test_of_two_taints_the_one_whose_time_is_over_first_counts(shared: Fleet) ->
     shared.agent.reconciler.look_at_git()
     began = shared.now
     gone = until_it_goes(shared, 150)
-    assert 30 <= gone - began <= 31
+    assert 30 <= gone - began < 60
 
 
 def test_where_no_other_node_is_it_stays_and_says_so(bearing: Fleet) -> None:
