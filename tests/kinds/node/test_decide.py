@@ -144,6 +144,14 @@ def test_a_node_is_fenced_by_what_is_said_after_its_outage_began(
     assert back.export == NodeData(True, "", fenced=False)
 
 
+def test_no_fence_counts_of_a_node_that_was_not_waited_for_yet() -> None:
+    """An agent that has just begun may know of an earlier outage alone."""
+    ready = {"type": "Ready", "status": "False", "lastTransitionTime": "1970-01-01T00:05:00Z"}
+    facts: dict[Fact, Any] = {(NODE, NAME): None, (STATUS, KEY): {"conditions": [ready]}}
+    made = of(node(annotations={"gitvirt.io/fenced": "1970-01-01T00:10:00Z"}), facts)
+    assert made.export == NodeData(False, "", fenced=False)
+
+
 def test_a_fence_of_a_time_to_come_counts_from_then_on() -> None:
     """Else it would count for each outage until then, also where the node only cannot be reached."""
     ready = {"type": "Ready", "status": "False", "lastTransitionTime": "1970-01-01T00:05:00Z"}
