@@ -26,6 +26,16 @@ class CommandError(Exception):
     """The command cannot do what was asked. The message is for the user; the exit code is 1."""
 
 
+def confirm(question: str, otherwise: str, yes: str) -> None:
+    """Ask at the terminal. Raises CommandError, which says what is `otherwise`, unless the answer
+    is yes; where nobody can answer, it says what --yes would.
+    """
+    if not sys.stdin.isatty():
+        raise CommandError(f"{otherwise}: say --yes to {yes}")
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise CommandError(otherwise)
+
+
 class Subparsers(Protocol):
     """Where a command adds its parser."""
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from agent.cli.command import CommandError
+from agent.cli.command import CommandError, confirm
 from agent.cli.maintenance import Node, mark
 from agent.cli.nodes import nodes
 from agent.cli.repositories import opened
@@ -76,12 +75,8 @@ def _confirm(snapshot: Snapshot, name: str, *, sure: bool) -> None:
     for line in left:
         print(f"  {line}")
     print(_WARNING, flush=True)
-    if sure:
-        return
-    if not sys.stdin.isatty():
-        raise CommandError("nothing is said of it: say --yes to say that it is off")
-    if input(f"Is node {name} off? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise CommandError("nothing is said of it")
+    if not sure:
+        confirm(f"Is node {name} off?", "nothing is said of it", "say that it is off")
 
 
 def _machines(snapshot: Snapshot, name: str) -> Iterator[str]:

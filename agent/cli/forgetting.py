@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator
 from functools import partial
 
 from agent.cli import fencing
-from agent.cli.command import CommandError, Subparsers
+from agent.cli.command import CommandError, Subparsers, confirm
 from agent.cli.follow import follow
 from agent.cli.maintenance import Node, mark
 from agent.cli.nodes import KIND
@@ -104,12 +103,8 @@ def _confirm(snapshot: Snapshot, name: str, *, sure: bool) -> None:
     for line in left:
         print(f"  {line}")
     print(_WARNING, flush=True)
-    if sure:
-        return
-    if not sys.stdin.isatty():
-        raise CommandError("nothing is forgotten: say --yes to forget it")
-    if input(f"Forget node {name}? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise CommandError("nothing is forgotten")
+    if not sure:
+        confirm(f"Forget node {name}?", "nothing is forgotten", "forget it")
 
 
 def _left(snapshot: Snapshot, name: str) -> Iterator[str]:
