@@ -32,7 +32,8 @@ class OneByOne(Rig):
 def test_a_hundred_starts_share_a_lane_and_each_waits_for_its_own_entry(tmp_path: Path) -> None:
     rig = OneByOne(tmp_path)
     rig.push({"config.yaml": settings("10.66.10.0/24")})
-    rig.push({"first.yaml": [machine("first", disks=("first",)), disk("first")]})
+    first = machine("first", disks=("first",), virtualMachineIPAddressName="first")
+    rig.push({"first.yaml": [first, static("10.66.10.20", "first"), disk("first")]})
     rig.settle()
     names = [f"vm-{number:03d}" for number in range(COUNT)]
     rig.push(
